@@ -1,0 +1,80 @@
+"""AWAC (Nair, Gupta, Dalal, Levine 2020, arXiv:2006.09359; equation numbers are theirs).
+
+An ordinary off-policy critic for the policy at hand, and a policy cloned from the data with weights exp(A / lambda).
+
+Paper -> here: lambda temperature. As in CORL's code, which the presets follow: the policy is a normal around an unbounded
+mean with a log standard deviation of its own, samples clipped to [-1, 1]; V is the smaller critic at one sample of the
+policy; the weight is capped instead of normalised over the batch; order critics, policy, targets.
+Discrete actions: the same losses with a categorical policy and one critic output an action.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+
+from ..core.config import config, faults
+from ..core.contract import Algorithm, Preset, Treatment
+from ..core.trained import Metrics, Trained, merge
+from ..core.tree import PyTree, ema
+from ..parts import losses, nets, optimisers, targets
+from ..parts.distributions import choose, draw
+from .iql import critic_loss, policy_loss
+
+
+@config
+class AWAC:
+    temperature: float = 1 / 3  # lambda of eq. 13: small clones only the best, large clones all
+    max_weight: float = 100.0  # cap on exp(A / lambda), CORL
+    discount: float = 0.99  # gamma
+    polyak: float = 0.005  # rate at which the target critics follow
+    actor_lr: float = 3e-4  # Adam
+    critic_lr: float = 3e-4  # Adam
+    hidden: tuple[int, ...] = (256, 256, 256)  # widths of the hidden layers of every network
+    batch_size: int = 256  # rows an update
+
+
+class State(PyTree):
+    actor: Trained
+    critic: Trained
+    target_critic: nets.Critic
+
+
+def check(cfg: AWAC) -> list[str]:
+    return faults(cfg, temperature="positive", max_weight="positive", discount="in [0, 1]", polyak="in [0, 1]")
+
+
+def init(cfg: AWAC, ctx: Any, noise: Any) -> State:
+    actor = nets.policy(noise.sub("actor"), ctx.spec, cfg.hidden, "gaussian", low=-20.0, high=2.0, squash="none")
+    critic = nets.critic(noise.sub("critic"), ctx.spec, cfg.hidden)
+    return State(Trained.new(actor, optimisers.adam(cfg.actor_lr)), Trained.new(critic, optimisers.adam(cfg.critic_lr)), critic)
+
+
+def update(cfg: AWAC, state: State, batch: Any, noise: Any, step: Any) -> tuple[State, Metrics]:
+    next_action = draw(state.actor.net(batch.next_obs).among(batch.next_mask), noise, "target_action")
+    y = targets.td(batch, state.target_critic(batch.next_obs, next_action).min(0), cfg.discount)
+    critic, m1 = state.critic.step(optimisers.adam(cfg.critic_lr), critic_loss, y, batch, name="critic")  # eq. 10
+
+    action = draw(state.actor.net(batch.obs).among(batch.mask), noise, "actor_action")
+    advantage = critic.net(batch.obs, batch.action).min(0) - critic.net(batch.obs, action).min(0)
+    weight = losses.exp_weight(advantage, 1 / cfg.temperature, cfg.max_weight)
+    actor, m2 = state.actor.step(optimisers.adam(cfg.actor_lr), policy_loss, weight, batch, (), name="actor")  # eq. 13
+    target = ema(critic.net, state.target_critic, cfg.polyak)
+    return State(actor, critic, target), merge(m1, m2, {"advantage": advantage.mean()})
+
+
+def dist(cfg: AWAC, state: State, seen: Any, memory: Any) -> Any:
+    return state.actor.net(seen.obs).among(seen.mask)
+
+
+def act(cfg: AWAC, state: State, seen: Any, memory: Any, noise: Any, mode: str) -> tuple[jax.Array, Any]:
+    return choose(dist(cfg, state, seen, memory), noise, mode), memory
+
+
+PRESETS = {
+    "mujoco": Preset(AWAC(), Treatment(normalize_obs=1e-3), "CORL, configs/offline/awac (halfcheetah, hopper, walker2d)"),
+    "antmaze": Preset(AWAC(), Treatment(normalize_obs=1e-3, reward_shift=-1.0), "CORL, configs/offline/awac/antmaze"),
+}
+
+algorithm = Algorithm("awac", AWAC, init, update, act, PRESETS, dist=dist, actions=frozenset({"continuous", "discrete"}), check=check)

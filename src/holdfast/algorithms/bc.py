@@ -1,0 +1,72 @@
+"""Behaviour cloning: the logged action as a supervised target.
+
+Deterministic: mean squared error of tanh(MLP), over rows and action dimensions. Gaussian: negative log-likelihood of a
+tanh-squashed normal whose mean and log standard deviation the network gives; logged actions are kept 1e-3 from the
+bounds, where the density of a squashed normal is infinite. Discrete: cross-entropy.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+
+from ..core.config import config, faults
+from ..core.contract import Algorithm, Preset, Treatment
+from ..core.trained import Metrics, Trained
+from ..core.tree import PyTree
+from ..parts import nets, optimisers
+from ..parts.distributions import Deterministic, choose
+
+
+@config
+class BC:
+    kind: str = "deterministic"  # continuous policy: deterministic (mean squared error) or gaussian (likelihood)
+    actor_lr: float = 3e-4  # Adam, CORL
+    hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers, CORL
+    batch_size: int = 256  # rows an update
+
+
+class State(PyTree):
+    actor: Trained
+
+
+def check(cfg: BC) -> list[str]:
+    return faults(cfg, kind="deterministic|gaussian")
+
+
+def init(cfg: BC, ctx: Any, noise: Any) -> State:
+    if cfg.kind == "gaussian":
+        actor = nets.policy(noise.sub("actor"), ctx.spec, cfg.hidden, "heads", low=-5.0, high=2.0, squash="tanh", edge=1e-3)
+    else:
+        actor = nets.policy(noise.sub("actor"), ctx.spec, cfg.hidden, "deterministic")
+    return State(Trained.new(actor, optimisers.adam(cfg.actor_lr)))
+
+
+def actor_loss(actor: nets.Policy, batch: Any) -> tuple[jax.Array, Metrics]:
+    law = actor(batch.obs)
+    if isinstance(law, Deterministic):
+        return ((law.action - batch.action) ** 2).mean(), {}
+    hit = {"accuracy": (law.mode() == batch.action).mean()} if batch.action.ndim == 1 else {}
+    return -law.log_prob(batch.action).mean(), hit
+
+
+def update(cfg: BC, state: State, batch: Any, noise: Any, step: Any) -> tuple[State, Metrics]:
+    actor, metrics = state.actor.step(optimisers.adam(cfg.actor_lr), actor_loss, batch, name="actor")
+    return State(actor), metrics
+
+
+def dist(cfg: BC, state: State, seen: Any, memory: Any) -> Any:
+    return state.actor.net(seen.obs).among(seen.mask)
+
+
+def act(cfg: BC, state: State, seen: Any, memory: Any, noise: Any, mode: str) -> tuple[jax.Array, Any]:
+    return choose(dist(cfg, state, seen, memory), noise, mode), memory
+
+
+PRESETS = {
+    "mujoco": Preset(BC(), Treatment(normalize_obs=1e-3), "CORL, algorithms/offline/any_percent_bc.py"),
+    "gaussian": Preset(BC(kind="gaussian"), Treatment(normalize_obs=1e-3), "the likelihood form, same networks"),
+}
+
+algorithm = Algorithm("bc", BC, init, update, act, PRESETS, dist=dist, actions=frozenset({"continuous", "discrete"}), check=check)

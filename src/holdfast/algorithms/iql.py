@@ -1,0 +1,127 @@
+"""Implicit Q-learning (Kostrikov, Nair, Levine 2021, arXiv:2110.06169; equation numbers are theirs).
+
+V is the tau-expectile of Q over the actions in the data, Q regresses on r + gamma V(s'), and the policy is cloned from
+the data with weights exp(beta A). No action outside the data is ever evaluated.
+
+Paper -> here: tau expectile, beta inverse_temperature, alpha (target average) polyak. B rows, E = 2 critics.
+As in the authors' code and not in the paper: the weight is capped at `max_weight`; the actor's mean is tanh(MLP) and its
+log standard deviation a parameter of its own; the actor's learning rate falls along a cosine; order V, policy, Q, target.
+Discrete actions: the same losses with a categorical policy and one critic output an action.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+
+from ..core.config import config, faults, static
+from ..core.contract import Algorithm, Preset, Treatment
+from ..core.trained import Metrics, Trained, merge
+from ..core.tree import PyTree, ema
+from ..parts import losses, nets, optimisers, targets
+from ..parts.distributions import choose
+
+
+@config
+class IQL:
+    expectile: float = 0.7  # tau of eq. 5; 0.9 on AntMaze
+    inverse_temperature: float = 3.0  # beta of eq. 7; 10 on AntMaze, 0.5 on Kitchen and Adroit
+    max_weight: float = 100.0  # cap on exp(beta A), authors' code
+    discount: float = 0.99  # gamma
+    polyak: float = 0.005  # rate at which the target critics follow
+    actor_lr: float = 3e-4  # Adam
+    value_lr: float = 3e-4  # Adam
+    critic_lr: float = 3e-4  # Adam
+    actor_decay_steps: int = 1_000_000  # cosine horizon of the actor's learning rate, in updates; 0 for none
+    actor_dropout: float = static(0.0)  # 0.1 on Kitchen and Adroit
+    hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers of every network
+    batch_size: int = 256  # rows an update
+
+
+class State(PyTree):
+    actor: Trained
+    value: Trained
+    critic: Trained
+    target_critic: nets.Critic
+
+
+def check(cfg: IQL) -> list[str]:
+    rules = {"expectile": "in (0, 1)", "inverse_temperature": "at least 0", "max_weight": "positive", "polyak": "in [0, 1]"}
+    return faults(cfg, discount="in [0, 1]", actor_decay_steps="at least 0", actor_dropout="in [0, 1]", **rules)
+
+
+def optimiser(cfg: IQL) -> Any:
+    return optimisers.adam(optimisers.cosine(cfg.actor_lr, cfg.actor_decay_steps))
+
+
+def init(cfg: IQL, ctx: Any, noise: Any) -> State:
+    how = {"init": nets.orthogonal()}
+    actor = nets.policy(noise.sub("actor"), ctx.spec, cfg.hidden, "gaussian", low=-5.0, high=2.0, squash="mean", **how)
+    value = nets.value(noise.sub("value"), ctx.spec, cfg.hidden, **how)
+    critic = nets.critic(noise.sub("critic"), ctx.spec, cfg.hidden, **how)
+    return State(
+        Trained.new(actor, optimiser(cfg)),
+        Trained.new(value, optimisers.adam(cfg.value_lr)),
+        Trained.new(critic, optimisers.adam(cfg.critic_lr)),
+        critic,
+    )
+
+
+def value_loss(value: nets.Value, q: jax.Array, obs: jax.Array, tau: Any) -> tuple[jax.Array, Metrics]:
+    v = value(obs)
+    return losses.expectile(q - v, tau).mean(), {"mean": v.mean()}
+
+
+def policy_loss(policy: nets.Policy, weight: jax.Array, batch: Any, keep: Any) -> tuple[jax.Array, Metrics]:
+    log_prob = policy(batch.obs, keep).log_prob(batch.action)
+    return -(weight * log_prob).mean(), {"log_prob": log_prob.mean(), "weight": weight.mean()}
+
+
+def critic_loss(critic: nets.Critic, y: jax.Array, batch: Any) -> tuple[jax.Array, Metrics]:
+    q = critic(batch.obs, batch.action)
+    return ((q - y[None]) ** 2).mean(1).sum(), {"q": q.mean()}
+
+
+def update(cfg: IQL, state: State, batch: Any, noise: Any, step: Any) -> tuple[State, Metrics]:
+    q = state.target_critic(batch.obs, batch.action).min(0)
+    value, m1 = state.value.step(
+        optimisers.adam(cfg.value_lr), value_loss, q, batch.obs, cfg.expectile, name="value"
+    )  # eq. 5
+    advantage = q - value.net(batch.obs)
+    weight = losses.exp_weight(advantage, cfg.inverse_temperature, cfg.max_weight)
+    keep = nets.dropout(noise, "actor_dropout", cfg.actor_dropout, batch.reward.shape, cfg.hidden)
+    actor, m2 = state.actor.step(optimiser(cfg), policy_loss, weight, batch, keep, name="actor")  # eq. 7
+    y = targets.td(batch, value.net(batch.next_obs), cfg.discount)
+    critic, m3 = state.critic.step(optimisers.adam(cfg.critic_lr), critic_loss, y, batch, name="critic")  # eq. 6
+    target = ema(critic.net, state.target_critic, cfg.polyak)
+    return State(actor, value, critic, target), merge(m1, m2, m3, {"advantage": advantage.mean()})
+
+
+def dist(cfg: IQL, state: State, seen: Any, memory: Any) -> Any:
+    return state.actor.net(seen.obs).among(seen.mask)
+
+
+def act(cfg: IQL, state: State, seen: Any, memory: Any, noise: Any, mode: str) -> tuple[jax.Array, Any]:
+    return choose(dist(cfg, state, seen, memory), noise, mode), memory
+
+
+CODE = "authors' code, github.com/ikostrikov/implicit_q_learning, configs/"
+PRESETS = {
+    "mujoco": Preset(IQL(), Treatment(return_scale=1000.0, clip_actions=1e-5), CODE + "mujoco_config.py"),
+    "antmaze": Preset(
+        IQL(expectile=0.9, inverse_temperature=10.0),
+        Treatment(reward_shift=-1.0, clip_actions=1e-5),
+        CODE + "antmaze_config.py",
+    ),
+    "kitchen": Preset(
+        IQL(inverse_temperature=0.5, actor_dropout=0.1), Treatment(clip_actions=1e-5), CODE + "kitchen_config.py"
+    ),
+    "adroit": Preset(
+        IQL(inverse_temperature=0.5, actor_dropout=0.1), Treatment(clip_actions=1e-5), CODE + "kitchen_config.py (the paper's Adroit setting)"
+    ),
+}
+
+algorithm = Algorithm(
+    "iql", IQL, init, update, act, PRESETS, dist=dist, actions=frozenset({"continuous", "discrete"}), check=check
+)

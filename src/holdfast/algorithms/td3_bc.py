@@ -1,0 +1,109 @@
+"""TD3+BC (Fujimoto, Gu 2021, arXiv:2106.06860; equation numbers are theirs): TD3 with a cloning term in the actor's loss.
+
+The actor maximises lambda Q1(s, pi(s)) - (pi(s) - a)^2 with lambda = alpha / mean |Q1|, so that one alpha serves tasks of
+any reward scale. Observations are normalised over the data set.
+
+Order: critics every update; on every `policy_every`-th update the actor with the new critics, then all targets.
+As in the authors' code: lambda from the batch at hand and not differentiated; the cloning term is a mean over action
+dimensions too; the first update of the actor is update number `policy_every`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..core.config import config, faults
+from ..core.contract import Algorithm, Preset, Treatment
+from ..core.trained import Metrics, Trained, merge, occasionally
+from ..core.tree import PyTree, ema
+from ..parts import nets, optimisers, targets
+
+
+@config
+class TD3BC:
+    alpha: float = 2.5  # weight of Q against cloning, eq. 5
+    discount: float = 0.99  # gamma
+    polyak: float = 0.005  # rate at which the targets follow
+    policy_noise: float = 0.2  # standard deviation of the noise on target actions
+    noise_clip: float = 0.5  # bound of that noise
+    policy_every: int = 2  # critic updates an actor update
+    exploration_noise: float = 0.1  # standard deviation of the noise on actions taken online
+    actor_lr: float = 3e-4  # Adam
+    critic_lr: float = 3e-4  # Adam
+    hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers of every network
+    batch_size: int = 256  # rows an update
+
+
+class State(PyTree):
+    actor: Trained
+    critic: Trained
+    target_actor: nets.Policy
+    target_critic: nets.Critic
+
+
+def check(cfg: TD3BC) -> list[str]:
+    rules = {"alpha": "at least 0", "policy_noise": "at least 0", "noise_clip": "at least 0", "policy_every": "positive"}
+    return faults(cfg, discount="in [0, 1]", polyak="in [0, 1]", exploration_noise="at least 0", **rules)
+
+
+def init(cfg: TD3BC, ctx: Any, noise: Any) -> State:
+    actor = nets.policy(noise.sub("actor"), ctx.spec, cfg.hidden, "deterministic")
+    critic = nets.critic(noise.sub("critic"), ctx.spec, cfg.hidden)
+    return State(
+        Trained.new(actor, optimisers.adam(cfg.actor_lr)), Trained.new(critic, optimisers.adam(cfg.critic_lr)), actor, critic
+    )
+
+
+def critic_loss(critic: nets.Critic, y: jax.Array, batch: Any) -> tuple[jax.Array, Metrics]:
+    q = critic(batch.obs, batch.action)
+    return ((q - y[None]) ** 2).mean(1).sum(), {"q": q.mean(), "target": y.mean()}
+
+
+def actor_loss(actor: nets.Policy, critic: nets.Critic, alpha: Any, batch: Any) -> tuple[jax.Array, Metrics]:
+    action = actor(batch.obs).mode()
+    first = jax.tree.map(lambda x: x[:1], critic)
+    q = first(batch.obs, action)[0]
+    scale = alpha / jnp.abs(jax.lax.stop_gradient(q)).mean()
+    cloning = ((action - batch.action) ** 2).mean()
+    return cloning - scale * q.mean(), {"cloning": cloning, "q": q.mean(), "lambda": scale}
+
+
+def target_action(cfg: TD3BC, actor: nets.Policy, batch: Any, noise: Any) -> jax.Array:
+    """pi'(s') with clipped noise: target policy smoothing, TD3's eq. 14."""
+    eps = cfg.policy_noise * noise.normal("target_policy", batch.action.shape)
+    return jnp.clip(actor(batch.next_obs).mode() + jnp.clip(eps, -cfg.noise_clip, cfg.noise_clip), -1, 1)
+
+
+def update(cfg: TD3BC, state: State, batch: Any, noise: Any, step: Any) -> tuple[State, Metrics]:
+    next_action = target_action(cfg, state.target_actor, batch, noise)
+    y = targets.td(batch, state.target_critic(batch.next_obs, next_action).min(0), cfg.discount)
+    critic, m1 = state.critic.step(optimisers.adam(cfg.critic_lr), critic_loss, y, batch, name="critic")
+
+    def delayed(moving: Any) -> tuple[Any, Metrics]:
+        actor, target_actor, target_critic = moving
+        actor, m = actor.step(optimisers.adam(cfg.actor_lr), actor_loss, critic.net, cfg.alpha, batch, name="actor")
+        return (actor, ema(actor.net, target_actor, cfg.polyak), ema(critic.net, target_critic, cfg.polyak)), m
+
+    moving = (state.actor, state.target_actor, state.target_critic)
+    (actor, target_actor, target_critic), m2 = occasionally((step + 1) % cfg.policy_every == 0, delayed, moving)
+    return State(actor, critic, target_actor, target_critic), merge(m1, m2)
+
+
+def act(cfg: TD3BC, state: State, seen: Any, memory: Any, noise: Any, mode: str) -> tuple[jax.Array, Any]:
+    action = state.actor.net(seen.obs).mode()
+    if mode == "explore":
+        action = jnp.clip(action + cfg.exploration_noise * noise.normal("act", action.shape), -1, 1)
+    return action, memory
+
+
+
+
+PRESETS = {
+    "mujoco": Preset(TD3BC(), Treatment(normalize_obs=1e-3), "authors' code, github.com/sfujim/TD3_BC, main.py"),
+    "antmaze": Preset(TD3BC(), Treatment(normalize_obs=1e-3, reward_shift=-1.0), "CORL, configs/offline/td3_bc/antmaze"),
+}
+
+algorithm = Algorithm("td3_bc", TD3BC, init, update, act, PRESETS, check=check)

@@ -1,0 +1,110 @@
+"""`holdfast evaluate RUN`: score the policies of a run, or one policy, in an environment."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+if TYPE_CHECKING:
+    from ..evaluation.evaluate import Evaluation
+
+
+@dataclasses.dataclass(frozen=True)
+class Args:
+    """Score the policies of a run, or one policy, by rollouts in a Gymnasium environment."""
+
+    path: tyro.conf.Positional[Path]
+    """A run's folder, or a policy's (with policy.json)."""
+    env: str | None = None
+    """Environment id; the one that the training data came from where not given."""
+    episodes: int = 10
+    """Episodes for each policy, exactly."""
+    seed: int = 0
+    """Seed of the episodes and of sampled actions."""
+    mode: Literal["best", "sample"] = "best"
+    """best: the most likely action; sample: a draw from the policy."""
+    record: Annotated[Path | None, tyro.conf.arg(metavar="VIDEO.mp4")] = None
+    """Also play the first episode of the first policy into a video."""
+    json: bool = False
+    """Print JSON, with every return, instead of the table."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command; 0 where it went well.
+
+    Raises:
+        UserError: no policy there, no such environment, spaces that do not match, a video that cannot be made.
+    """
+    args = tyro.cli(Args, prog="holdfast evaluate", args=argv)
+    from ..evaluation.evaluate import environment_of, evaluate
+    from ..policy.policy import Policy
+
+    folders = policies_in(args.path)
+    policies = [Policy.load(folder) for folder in folders]
+    env = args.env or environment_of(policies[0].info)
+    names = [folder.name for folder in folders]
+    if args.record is not None:  # first: what is missing for it shows before the long part
+        from ..evaluation.record import record
+
+        value, steps = record(policies[0], args.record, env, args.seed, args.mode)
+        sys.stderr.write(f"{args.record}: one episode of {names[0]}, return {value:.1f} in {steps} steps\n")
+    found = evaluate(policies, env, args.episodes, args.seed, args.mode)
+    if args.json:
+        sys.stdout.write(json.dumps({"policies": [str(f) for f in folders], **found.to_dict()}, indent=2) + "\n")
+    else:
+        show(names, found)
+    return 0
+
+
+def policies_in(path: Path) -> list[Path]:
+    """The policies' folders in a run's folder, in a run's `policy/`, or `path` itself; in natural order.
+
+    Raises:
+        UserError: there is none.
+    """
+    from ..core.errors import UserError
+
+    if not path.exists():
+        raise UserError(f"{path} does not exist: name a run's folder or a policy's")
+    for folder in (path, path / "policy"):
+        if (folder / "policy.json").is_file():
+            return [folder]
+        several = [file.parent for file in folder.glob("*/policy.json")]
+        if several:
+            return sorted(several, key=lambda f: [int(x) if x.isdigit() else x for x in re.split(r"(\d+)", f.name)])
+    raise UserError(f"no policy in {path}: expected policy.json in it, in policy/ or in policy/*/")
+
+
+def show(names: Sequence[str], found: Evaluation) -> None:
+    """Print a table: each policy's mean return with its interval and score, then all of them together."""
+    from rich.console import Console
+    from rich.table import Table
+
+    episodes = found.returns.shape[1]
+    table = Table(title=f"{found.env_id}, episodes a policy: {episodes}, actions: {found.mode}")
+    for column in ("policy", "return", "95 % interval", "steps", "score"):
+        table.add_column(column, justify="left" if column == "policy" else "right")
+    scores: Any = found.scores if found.scores is not None else [None] * len(names)
+    for name, mean, lengths, score in zip(names, found.means, found.lengths, scores, strict=True):
+        table.add_row(name, f"{mean.value:.1f}", _interval(mean), f"{lengths.mean():.0f}", _score(score))
+    if len(names) > 1:
+        table.add_section()
+        mean, iqm, steps = found.mean, found.iqm, f"{found.lengths.mean():.0f}"
+        table.add_row("all", f"{mean.value:.1f}", _interval(mean), steps, _score(found.score))
+        table.add_row("IQM over policies", f"{iqm.value:.1f}", _interval(iqm), "", "")
+    Console().print(table)
+
+
+def _interval(estimate: Any) -> str:
+    return "-" if estimate.low is None else f"{estimate.low:.1f} to {estimate.high:.1f}"
+
+
+def _score(score: float | None) -> str:
+    return "-" if score is None else f"{score:.1f}"

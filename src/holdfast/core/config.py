@@ -1,0 +1,106 @@
+"""Configs: frozen dataclasses whose float fields are traced (a sweep over them is a vmap) and whose other fields are static."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import typing
+from typing import Any, TypeVar, dataclass_transform
+
+import jax
+import jax.numpy as jnp
+
+from .errors import UserError, unknown
+
+C = TypeVar("C")
+
+
+def static(default: Any) -> Any:
+    """A float field that decides a shape or a branch: kept out of the trace, refused in sweeps."""
+    return dataclasses.field(default=default, metadata={"static": True})
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(static, dataclasses.field))
+def config(cls: type[C]) -> type[C]:
+    """Make `cls` a frozen dataclass and a pytree: plain `float` fields are leaves, everything else is structure."""
+    cls = dataclasses.dataclass(frozen=True)(cls)
+    names = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    leaves = traced_fields(cls)
+    jax.tree_util.register_dataclass(cls, data_fields=leaves, meta_fields=[n for n in names if n not in leaves])
+    return cls
+
+
+def traced_fields(cls: Any) -> list[str]:
+    """Names of the fields of a config (class or instance) that are traced."""
+    return [f.name for f in dataclasses.fields(cls) if f.type in ("float", float) and not f.metadata.get("static")]
+
+
+def as_arrays(cfg: C) -> C:
+    """Every traced float as an array of the default float type, so that no Python float compiles a second program."""
+    return jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(float)), cfg)
+
+
+def to_dict(cfg: Any) -> dict[str, Any]:
+    """A config as JSON-ready values (tuples become lists)."""
+    return json.loads(json.dumps({f.name: getattr(cfg, f.name) for f in dataclasses.fields(cfg)}))
+
+
+def from_dict(cls: type[C], values: dict[str, Any]) -> C:
+    """A config from JSON values.
+
+    Raises:
+        UserError: a field is not known, or its value is not of the field's type.
+    """
+    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    hints = typing.get_type_hints(cls)
+    given = {}
+    for name, value in values.items():
+        if name not in fields:
+            raise unknown(f"{cls.__name__} setting", name, fields)
+        given[name] = _of_type(cls, name, value, hints[name])
+    return cls(**given)
+
+
+def _of_type(cls: type, name: str, value: Any, hint: Any) -> Any:
+    if typing.get_origin(hint) is tuple:
+        if isinstance(value, (list, tuple)):
+            return tuple(value)
+    elif hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    elif hint is int and isinstance(value, int) and not isinstance(value, bool):
+        return value
+    elif hint in (str, bool):
+        if isinstance(value, hint):
+            return value
+    elif hint not in (int, float):
+        return value
+    wanted = getattr(hint, "__name__", str(hint))
+    raise UserError(f"{cls.__name__}.{name} is {value!r}, expected {wanted}")
+
+
+def faults(cfg: Any, **rules: str) -> list[str]:
+    """All settings of `cfg` that break their rule, as text. Rules: "positive", "at least 0", "in (0, 1)", "in [0, 1]", "in (0, 1]", or "a|b|c".
+
+    Sizes (`hidden`, `batch_size`) and learning rates are held to "positive" without being named.
+    """
+    holds = {
+        "positive": lambda x: x > 0,
+        "at least 0": lambda x: x >= 0,
+        "in (0, 1)": lambda x: 0 < x < 1,
+        "in [0, 1]": lambda x: 0 <= x <= 1,
+        "in (0, 1]": lambda x: 0 < x <= 1,
+    }
+    found = []
+    for name in [f.name for f in dataclasses.fields(cfg)]:
+        usual = "positive" if name.endswith("lr") or name in ("hidden", "batch_size") else None
+        rule = rules.get(name, usual)
+        if rule is None:
+            continue
+        value = getattr(cfg, name)
+        if rule in holds:
+            fine = all(holds[rule](x) for x in (value if isinstance(value, tuple) else (value,)))
+        else:
+            fine = value in rule.split("|")
+        if not fine:
+            found.append(f"{name} is {value!r}, expected {rule if rule in holds else 'one of ' + rule.replace('|', ', ')}")
+    return found

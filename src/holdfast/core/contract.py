@@ -1,0 +1,126 @@
+"""The contract: an algorithm is a record of pure functions, a phase says how the loop feeds them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+
+from .noise import Noise
+from .spec import Spec
+from .tree import PyTree, static_field
+
+
+class Needs(NamedTuple):
+    """What one update reads. The sampler builds exactly this, or the run is refused before compilation."""
+
+    batches: int = 1  # k: slices of a batch, leaves [k, B, ...]; 1 gives [B, ...]
+    columns: tuple[str, ...] = ()  # derived columns by registry name: mc_return, next_action ...
+
+
+class Frozen(PyTree):
+    """Another algorithm's policy, held still: an input of algorithms that evaluate or follow one."""
+
+    act: Callable = static_field(static=True)
+    cfg: Any
+    state: Any
+
+    def __call__(self, seen: Any, noise: Any, mode: str) -> jax.Array:
+        """Its action for each row of `seen`."""
+        return self.act(self.cfg, self.state, seen, (), noise, mode)[0]
+
+
+class Context(PyTree):
+    """What `init`, `enter` and `refresh` may look at; shared by all replicas."""
+
+    spec: Spec = static_field(static=True)
+    data: Any = None  # the training columns, where there is a data set
+    stats: dict[str, Any] = static_field(default_factory=dict)  # scalars of the data: return_max, return_min ...
+    inputs: dict[str, Frozen] = static_field(default_factory=dict)
+
+
+class Phase(NamedTuple):
+    """A stretch of training with one update rule. What is None is the algorithm's own."""
+
+    name: str = "offline"
+    steps: int | None = None  # None: all the steps that the run asks for
+    update: Callable | None = None
+    needs: Needs | None = None
+    batch_size: int | None = None
+    mix: Mapping[str, float] = {"data": 1.0}  # source -> share of each batch, a static split
+    split: Mapping[str, float] = {}  # views of the data by whole episodes, e.g. {"train": .8, "holdout": .2}
+    enter: Callable | None = None  # (cfg, state, ctx, noise) -> state, once; may change the state's type
+    refresh: Callable | None = None  # (cfg, state, sources, ctx, noise, step) -> (state, metrics), every `every` updates
+    every: int = 0
+    until: Callable | None = None  # (cfg, state) -> bool: a replica that has stopped is frozen; all stopped ends the phase
+
+
+class Treatment(NamedTuple):
+    """How data is treated on its way to training: fitted on the training set, frozen, shipped with the policy.
+
+    Rewards become `(reward + reward_shift) * reward_scale`, after `return_scale` has divided them by the spread of returns.
+    """
+
+    normalize_obs: float | None = None  # epsilon of (obs - mean) / (std + epsilon); None: observations as they are
+    return_scale: float | None = None  # rewards times return_scale / (max return - min return) over whole episodes
+    reward_scale: float = 1.0
+    reward_shift: float = 0.0
+    clip_actions: float | None = None  # actions clipped to +-(1 - clip_actions), inside units; 0 mends actions out of bounds
+
+
+class Preset(NamedTuple):
+    """Published settings for a family of data sets."""
+
+    config: Any
+    treatment: Treatment
+    source: str  # where the numbers are from
+
+
+def one_phase(cfg: Any) -> tuple[Phase, ...]:
+    """The default: one offline phase over the whole run."""
+    return (Phase(),)
+
+
+def plain_transitions(cfg: Any) -> Needs:
+    """The default: one batch of transitions and no derived column."""
+    return Needs()
+
+
+def no_faults(cfg: Any) -> list[str]:
+    """The default check of a config."""
+    return []
+
+
+def no_memory(cfg: Any, spec: Spec, n: int) -> tuple:
+    """The default: a policy without memory."""
+    return ()
+
+
+class Algorithm(NamedTuple):
+    """One paper as pure functions. `B` rows, `n` environments; every leaf of a state is an array.
+
+    init:   (cfg, ctx, noise) -> state
+    update: (cfg, state, batch, noise, step) -> (state, metrics); None where every phase brings its own
+    act:    (cfg, state, seen, memory, noise, mode) -> (action [n, ...], memory); mode is best, sample or explore
+    dist:   (cfg, state, seen, memory) -> Distribution, for densities of actions
+    filter: (cfg, data set) -> data set, for methods that choose what to learn from
+    """
+
+    name: str
+    Config: type
+    init: Callable
+    update: Callable | None
+    act: Callable
+    presets: Mapping[str, Preset]  # the first is the default
+    dist: Callable | None = None
+    memory: Callable = no_memory
+    needs: Callable[[Any], Needs] = plain_transitions
+    phases: Callable[[Any], tuple[Phase, ...]] = one_phase
+    filter: Callable | None = None
+    actions: frozenset[str] = frozenset({"continuous"})
+    inputs: tuple[str, ...] = ()
+    check: Callable[[Any], list[str]] = no_faults
+
+
+Update = Callable[[Any, Any, Any, Noise, Any], tuple[Any, dict]]

@@ -1,0 +1,31 @@
+"""Errors that a person can mend, and the line they get. Nothing here imports jax: the command line needs it at once."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A person's mistake: one line that says what was wrong, where, what was expected and what to do."""
+
+    exit_code = 2
+
+
+class Diverged(Exception):
+    """A metric left the finite numbers: the run stops and the last good checkpoint is kept."""
+
+    exit_code = 3
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`"; did you mean 'x'?"` for the known name closest to `name`, or an empty string."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> UserError:
+    """The error for a name that is not among `known`, with the nearest one or, failing that, all of them."""
+    known = sorted(known)
+    hint = nearest(name, known) or f"; known: {', '.join(known)}"
+    return UserError(f"unknown {what} '{name}'{hint}")

@@ -1,0 +1,94 @@
+"""Noise as an argument: named draws from one key, or a tape of recorded ones."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from .tree import PyTree
+
+
+class Noise(PyTree):
+    """Draws by name. The name picks the key, so adding a draw moves no other, and the same name gives the same numbers."""
+
+    key: jax.Array
+
+    def sub(self, name: str) -> Noise:
+        """An independent stream of its own, by name."""
+        return Noise(self._key(name))
+
+    def fold(self, i: Any) -> Noise:
+        """An independent stream of its own, by (traced) number."""
+        return Noise(jax.random.fold_in(self.key, i))
+
+    def normal(self, name: str, shape: tuple[int, ...], dtype: Any = None) -> jax.Array:
+        """Standard normals of `shape`."""
+        return jax.random.normal(self._key(name), shape, dtype or jnp.result_type(float))
+
+    def uniform(self, name: str, shape: tuple[int, ...], dtype: Any = None) -> jax.Array:
+        """Uniforms in [0, 1) of `shape`."""
+        return jax.random.uniform(self._key(name), shape, dtype or jnp.result_type(float))
+
+    def bernoulli(self, name: str, p: Any, shape: tuple[int, ...]) -> jax.Array:
+        """Booleans of `shape`, true with probability `p`."""
+        return jax.random.bernoulli(self._key(name), p, shape)
+
+    def integers(self, name: str, shape: tuple[int, ...], n: Any) -> jax.Array:
+        """Integers in [0, n) of `shape`; `n` may be traced."""
+        return jax.random.randint(self._key(name), shape, 0, n)
+
+    def subset(self, name: str, n: int, k: int) -> jax.Array:
+        """`k` different integers out of [0, n), without order: [k]."""
+        return jax.random.permutation(self._key(name), n)[:k]
+
+    def _key(self, name: str) -> jax.Array:
+        return jax.random.fold_in(self.key, zlib.crc32(name.encode()) & 0x7FFFFFFF)
+
+
+class Tape:
+    """The same draws, played from recorded arrays: `Tape({"actor_action": eps})`.
+
+    A sub-stream's names are prefixed (`sub/name`). `unused()` tells what the program under test never asked for.
+    """
+
+    def __init__(self, arrays: Mapping[str, Any], prefix: str = "", used: set[str] | None = None) -> None:
+        self.arrays, self.prefix = arrays, prefix
+        self.used = set() if used is None else used
+
+    def sub(self, name: str) -> Tape:
+        return Tape(self.arrays, f"{self.prefix}{name}/", self.used)
+
+    def fold(self, i: Any) -> Tape:
+        return Tape(self.arrays, f"{self.prefix}{int(i)}/", self.used)
+
+    def normal(self, name: str, shape: tuple[int, ...], dtype: Any = None) -> jax.Array:
+        return self._play(name, shape)
+
+    uniform = normal
+
+    def bernoulli(self, name: str, p: Any, shape: tuple[int, ...]) -> jax.Array:
+        return self._play(name, shape).astype(bool)
+
+    def integers(self, name: str, shape: tuple[int, ...], n: Any) -> jax.Array:
+        return self._play(name, shape)
+
+    def subset(self, name: str, n: int, k: int) -> jax.Array:
+        return self._play(name, (k,))
+
+    def unused(self) -> set[str]:
+        """Recorded names that were never played."""
+        return set(self.arrays) - self.used
+
+    def _play(self, name: str, shape: tuple[int, ...]) -> jax.Array:
+        name = self.prefix + name
+        if name not in self.arrays:
+            raise KeyError(f"the tape holds no '{name}'; it holds {sorted(self.arrays)}")
+        array = jnp.asarray(self.arrays[name])
+        if array.shape != tuple(shape):
+            raise ValueError(f"the tape's '{name}' has shape {array.shape}, the program asks for {tuple(shape)}")
+        self.used.add(name)
+        return array

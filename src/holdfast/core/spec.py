@@ -1,0 +1,71 @@
+"""What an algorithm is told about a problem, and the rows it learns from."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+
+from .tree import PyTree, static_field
+
+
+class Spec(NamedTuple):
+    """Shapes of a problem; hashable and static.
+
+    Actions are in [-1, 1] inside Holdfast, whatever the environment's bounds: `Policy` converts at the border.
+    Discrete actions are integers from 0, whatever the start of the environment's space.
+    """
+
+    obs: tuple[int, ...]  # shape of one observation
+    action: int  # dimensions of an action, or how many discrete actions there are
+    discrete: bool = False
+    masked: bool = False  # rows carry which actions are legal
+    horizon: int | None = None  # time limit of an episode in steps, where there is one
+    agents: int = 1
+
+    @property
+    def action_shape(self) -> tuple[int, ...]:
+        """Shape of one action: `()` where discrete."""
+        return () if self.discrete else (self.action,)
+
+
+class Batch(PyTree):
+    """Rows drawn for one update: `[B, ...]`, or `[k, B, ...]` where an algorithm asked for k slices.
+
+    `terminated` is 1 at true ends only and cuts the bootstrap; `truncated` marks time limits and cuts nothing but windows.
+    Columns named in `needs` stand in `extra` and read as attributes: `batch.mc_return`.
+    """
+
+    obs: jax.Array
+    action: jax.Array
+    reward: jax.Array
+    next_obs: jax.Array
+    terminated: jax.Array
+    truncated: jax.Array
+    mask: jax.Array | None = None  # legal actions at obs: [B, A] booleans
+    next_mask: jax.Array | None = None
+    extra: dict[str, jax.Array] = static_field(default_factory=dict)
+    parts: tuple[tuple[str, int, int], ...] = static_field(static=True, default=())  # (source, start, stop) along B
+
+    def __getattr__(self, name: str) -> jax.Array:
+        extra = object.__getattribute__(self, "extra") if name != "extra" else {}
+        if name in extra:
+            return extra[name]
+        raise AttributeError(f"this batch has no column '{name}': name it in needs")
+
+    def of(self, source: str) -> Batch:
+        """The rows that came from one source of a mix."""
+        for name, start, stop in self.parts:
+            if name == source:
+                axis = self.reward.ndim - 1
+                return jax.tree.map(lambda x: jax.lax.slice_in_dim(x, start, stop, axis=axis), self)
+        raise KeyError(f"no rows of '{source}' in this batch; its parts: {[p[0] for p in self.parts]}")
+
+
+class Seen(PyTree):
+    """What a policy sees when it acts, for n environments at once."""
+
+    obs: jax.Array  # [n, ...]
+    reward: jax.Array  # [n], of the step before; 0 at an episode's start
+    mask: jax.Array | None = None  # [n, A] legal actions
+    step: Any = 0  # updates done so far, for schedules of exploration

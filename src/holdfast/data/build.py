@@ -1,0 +1,162 @@
+"""Data sets made from arrays in memory: flat columns, or a list of episodes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import UserError
+from . import spaces
+from .dataset import OBSERVATION_COLUMNS, STORED_COLUMNS, Dataset, flags, numbers, ranges
+from .flat import cut
+
+
+def from_arrays(
+    observations: Any,
+    actions: Any,
+    rewards: Any,
+    terminations: Any,
+    truncations: Any = None,
+    next_observations: Any = None,
+    *,
+    observation_space: Any = None,
+    action_space: Any = None,
+    action_bounds: tuple[Any, Any] | None = None,
+    columns: Mapping[str, Any] | None = None,
+    max_episode_steps: int | None = None,
+    cut_jumps: bool | None = None,
+    keep_last: bool = True,
+    id: str = "arrays",
+    env_spec: str | None = None,
+    reference: tuple[float, float] | None = None,
+    provenance: Mapping[str, Any] | None = None,
+) -> Dataset:
+    """A data set from flat columns of N rows, one a step, episodes one after another.
+
+    Where `next_observations` are missing, D4RL's rule holds (`flat`): a row that a time limit ended has no next
+    observation and is left out; `provenance["left_out"]` counts them. Columns of `columns` have N rows too.
+
+    Raises:
+        UserError: columns of unequal length, or which are not numbers; an empty log.
+    """
+    obs = numbers(observations, f"{id}: observations")
+    rows = len(obs)
+    given: dict[str, np.ndarray] = {
+        "actions": as_actions(actions, f"{id}: actions", action_space),
+        "rewards": numbers(rewards, f"{id}: rewards").reshape(-1),
+        "terminations": flags(terminations, f"{id}: terminations"),
+    }
+    if truncations is not None:
+        given["truncations"] = flags(truncations, f"{id}: truncations")
+    if next_observations is not None:
+        given["next_observations"] = numbers(next_observations, f"{id}: next_observations")
+    extra = {k: numbers(v, f"{id}: {k}") for k, v in (columns or {}).items()}
+    for name, column in {**given, **extra}.items():
+        if len(column) != rows:
+            raise UserError(
+                f"{id}: {name} has {len(column)} rows, observations {rows}; expected one row a step in each"
+            )
+    obs = obs.reshape(rows, -1) if obs.ndim == 1 else obs
+    try:
+        done = cut(
+            obs,
+            given["terminations"],
+            given.get("truncations"),
+            given["next_observations"].reshape(obs.shape) if "next_observations" in given else None,
+            max_episode_steps,
+            cut_jumps,
+            keep_last,
+        )
+    except UserError as e:
+        raise UserError(f"{id}: {e}") from e
+    facts = {**(provenance or {}), "left_out": done.left_out, "faults": done.faults}
+    if max_episode_steps is not None:
+        facts["max_episode_steps"] = max_episode_steps
+    kept = given["actions"][done.rows]
+    return Dataset(
+        observations=done.observations,
+        actions=kept,
+        rewards=given["rewards"][done.rows],
+        terminations=done.terminations,
+        truncations=done.truncations,
+        offsets=done.offsets,
+        observation_space=observation_space or spaces.observation_box(obs),
+        action_space=action_space or spaces.action_space_for(given["actions"], action_bounds),
+        id=id,
+        env_spec=env_spec,
+        reference=reference,
+        columns={
+            k: _closed(v[done.rows], done.offsets) if k in OBSERVATION_COLUMNS else v[done.rows]
+            for k, v in extra.items()
+        },
+        provenance=facts,
+    )
+
+
+def from_episodes(episodes: Sequence[Mapping[str, Any]], **options: Any) -> Dataset:
+    """A data set from episodes: dicts of observations `[T + 1, *obs]`, actions, rewards, terminations, truncations
+    `[T]`.
+
+    Keys of `STORED_COLUMNS` are read where every episode has them. `options` are fields of `Dataset`.
+
+    Raises:
+        UserError: no episodes, a missing key, or columns of unequal length within an episode.
+    """
+    id = options.get("id", "episodes")
+    if not episodes:
+        raise UserError(f"{id}: no episodes; expected at least one")
+    lengths = []
+    for e, episode in enumerate(episodes):
+        for key in ("observations", "actions", "rewards", "terminations", "truncations"):
+            if key not in episode:
+                raise UserError(f"{id}: episode {e} has no '{key}'; it has {', '.join(sorted(episode))}")
+        steps = len(episode["actions"])
+        lengths.append(steps)
+        for key in ("observations", "rewards", "terminations", "truncations"):
+            wanted = steps + (key == "observations")
+            if len(episode[key]) != wanted:
+                raise UserError(
+                    f"{id}: {key} of episode {e} has {len(episode[key])} rows, expected {wanted} for {steps} actions"
+                )
+    stack = {
+        k: np.concatenate([np.asarray(ep[k]) for ep in episodes])
+        for k in episodes[0]
+        if all(k in ep for ep in episodes)
+    }
+    actions = as_actions(stack["actions"], f"{id}: actions", options.get("action_space"))
+    bounds = options.pop("action_bounds", None)
+    options.setdefault("observation_space", spaces.observation_box(stack["observations"]))
+    options.setdefault("action_space", spaces.action_space_for(actions, bounds))
+    options.setdefault("columns", {k: stack[k] for k in STORED_COLUMNS if k in stack})
+    return Dataset(
+        observations=stack["observations"],
+        actions=actions,
+        rewards=stack["rewards"],
+        terminations=stack["terminations"],
+        truncations=stack["truncations"],
+        offsets=np.append(0, np.cumsum(lengths)),
+        **{"id": id, **options},
+    )
+
+
+def as_actions(actions: Any, where: str, space: Any = None) -> np.ndarray:
+    """Logged actions in the form of their space: `[N]` integers where discrete, else `[N, A]`.
+
+    Raises:
+        UserError: they are not numbers.
+    """
+    array = numbers(actions, where)
+    discrete = array.dtype.kind in "iu" if space is None else not hasattr(space, "low")
+    if discrete and array.ndim == 2 and array.shape[1] == 1:
+        return array[:, 0]
+    return array[:, None] if not discrete and array.ndim == 1 else array
+
+
+def _closed(column: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """A column per transition as one per observation: each episode's last row is repeated."""
+    steps = np.diff(offsets)
+    rows = ranges(offsets[:-1], steps + 1)
+    rows[offsets[1:] + np.arange(len(steps))] -= 1
+    return column[rows]

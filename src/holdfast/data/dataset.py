@@ -1,0 +1,291 @@
+"""`Dataset`: logged episodes in columns, on the host, in the environment's own units."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..core.errors import UserError
+from . import spaces
+
+if TYPE_CHECKING:
+    from gymnasium.spaces import Box, Discrete
+
+    from ..core.spec import Spec
+
+STORED_COLUMNS = ("action_mask", "behaviour_log_prob", "discount")  # optional columns that sources look for
+OBSERVATION_COLUMNS = ("action_mask",)  # those with a row per observation, not per transition
+
+
+def take(observations: np.ndarray, rows: Any) -> np.ndarray:
+    """Rows of observations: with `spaces.require_supported` the seam for dictionaries and images."""
+    return observations[rows]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Dataset:
+    """N transitions of E episodes, as NumPy columns that are never written to.
+
+    Transition i of episode e starts at observation row `i + e` and leads to row `i + e + 1`: an episode of T
+    transitions keeps T + 1 observations and no next observation is stored twice.
+
+    Raises:
+        UserError: columns whose lengths do not agree, or of a kind that holds no numbers. Everything else that may be
+            wrong with data is for `checks.check` to list.
+    """
+
+    observations: np.ndarray  # [N + E, *obs]
+    actions: np.ndarray  # [N, A] float, or [N] int where discrete; the environment's units
+    rewards: np.ndarray  # [N] float64, raw
+    terminations: np.ndarray  # [N] bool, true ends
+    truncations: np.ndarray  # [N] bool, time limits
+    offsets: np.ndarray  # [E + 1] int64: episode e is transitions offsets[e] to offsets[e + 1]
+    observation_space: Box
+    action_space: Box | Discrete
+    id: str = "arrays"
+    env_spec: str | None = None  # Gymnasium's EnvSpec as JSON, the form Minari stores
+    reference: tuple[float, float] | None = None  # returns of a random and of an expert policy
+    columns: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)  # see STORED_COLUMNS
+    provenance: Mapping[str, Any] = dataclasses.field(
+        default_factory=dict
+    )  # JSON-ready: where it is from, what was left out
+
+    def __post_init__(self) -> None:
+        def put(name: str, value: Any) -> None:
+            object.__setattr__(self, name, value)
+
+        for name in ("observations", "actions"):
+            put(name, numbers(getattr(self, name), f"{self.id}: {name}"))
+        put("rewards", _frozen(numbers(self.rewards, f"{self.id}: rewards").astype(np.float64, copy=False)))
+        for name in ("terminations", "truncations"):
+            put(name, flags(getattr(self, name), f"{self.id}: {name}"))
+        put("offsets", _frozen(np.asarray(self.offsets, np.int64)))
+        put("columns", {k: numbers(v, f"{self.id}: {k}") for k, v in self.columns.items()})
+        spaces.require_supported(self.observation_space, self.action_space, self.id)
+        self._require_lengths()
+
+    def _require_lengths(self) -> None:
+        n, e = self.n_steps, self.n_episodes
+        if e < 0 or self.offsets[:1].tolist() != [0] or (np.diff(self.offsets) < 1).any() or self.offsets[-1] != n:
+            raise UserError(
+                f"{self.id}: offsets must rise from 0 to {n} (the number of actions), with no episode of no steps"
+            )
+        wanted = {"observations": n + e, "rewards": n, "terminations": n, "truncations": n}
+        wanted |= {k: n + e if k in OBSERVATION_COLUMNS else n for k in self.columns}
+        for name, rows in wanted.items():
+            have = len(self.columns[name] if name in self.columns else getattr(self, name))
+            if have != rows:
+                why = "one more than steps for each episode" if rows == n + e else "one for each action"
+                raise UserError(f"{self.id}: {name} has {have} rows, expected {rows} ({why}: {n} steps, {e} episodes)")
+        if self.observations.ndim != 2:
+            raise UserError(
+                f"{self.id}: observations have shape {self.observations.shape}, expected [rows, dimensions] "
+                "(float vectors); flatten them first"
+            )
+
+    # sizes and indices
+
+    @property
+    def n_episodes(self) -> int:
+        """E, how many episodes."""
+        return len(self.offsets) - 1
+
+    @property
+    def n_steps(self) -> int:
+        """N, how many transitions."""
+        return len(self.actions)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Transitions of each episode, [E] int64."""
+        return np.diff(self.offsets)
+
+    @cached_property
+    def episode_of(self) -> np.ndarray:
+        """The episode of each transition, [N] int32."""
+        return np.repeat(np.arange(self.n_episodes, dtype=np.int32), self.lengths)
+
+    @property
+    def observation_rows(self) -> np.ndarray:
+        """The observation row of each transition, [N] int64; its next observation stands one row below."""
+        return np.arange(self.n_steps) + self.episode_of
+
+    @property
+    def timesteps(self) -> np.ndarray:
+        """Steps since the start of the episode, [N] int64."""
+        return np.arange(self.n_steps) - np.repeat(self.offsets[:-1], self.lengths)
+
+    # what is known about the problem
+
+    @property
+    def discrete(self) -> bool:
+        """Whether actions are integers of a Discrete space."""
+        return not hasattr(self.action_space, "low")
+
+    @property
+    def horizon(self) -> int | None:
+        """Time limit of an episode in steps: from the environment's spec, or what the source was told."""
+        if self.env_spec is not None:
+            return json.loads(self.env_spec).get("max_episode_steps")
+        return self.provenance.get("max_episode_steps")
+
+    @property
+    def env_id(self) -> str | None:
+        """Gymnasium's name of the environment, where it is known."""
+        return None if self.env_spec is None else json.loads(self.env_spec).get("id")
+
+    @property
+    def spec(self) -> Spec:
+        """What an algorithm is told: shapes, discreteness, masks, horizon."""
+        from ..core.spec import Spec
+
+        space: Any = self.action_space
+        count = int(space.n if self.discrete else space.shape[0])
+        return Spec(
+            obs=tuple(self.observations.shape[1:]),
+            action=count,
+            discrete=self.discrete,
+            masked="action_mask" in self.columns,
+            horizon=self.horizon,
+        )
+
+    def returns(self, discount: float = 1.0) -> np.ndarray:
+        """Return of each episode on raw rewards, [E] float64."""
+        if not self.n_episodes:
+            return np.zeros(0)
+        weighted = self.rewards if discount == 1.0 else self.rewards * discount**self.timesteps
+        return np.add.reduceat(weighted, self.offsets[:-1])
+
+    def normalized(self, returns: Any) -> np.ndarray | None:
+        """Normalised score 100 * (return - random) / (expert - random), or None where no reference is known."""
+        if self.reference is None:
+            return None
+        low, high = self.reference
+        return 100.0 * (np.asarray(returns, np.float64) - low) / (high - low)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over all columns and offsets, cast to fixed types so that every way to load the same data gives the
+        same."""
+        digest = hashlib.sha256()
+        parts = {
+            name: getattr(self, name) for name in ("observations", "actions", "rewards", "terminations", "truncations")
+        }
+        for name, column in {**parts, "offsets": self.offsets, **dict(sorted(self.columns.items()))}.items():
+            fixed = {"f": "<f4", "b": "|u1"}.get(column.dtype.kind, "<i8")
+            if name == "actions":
+                fixed = "<i8" if self.discrete else "<f4"
+            digest.update(f"{name}{column.shape}{fixed};".encode())
+            digest.update(np.ascontiguousarray(column.astype(fixed)).tobytes())
+        return digest.hexdigest()
+
+    # parts of it
+
+    def select(self, episodes: Any) -> Dataset:
+        """The data set of some whole episodes, in the order given.
+
+        Args:
+            episodes: indices `[K]` or a mask `[E]` of booleans.
+        """
+        chosen = np.asarray(episodes)
+        chosen = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(np.int64)
+        lengths = self.lengths[chosen]
+        rows = ranges(self.offsets[:-1][chosen], lengths)
+        seen = ranges(self.offsets[:-1][chosen] + chosen, lengths + 1)
+        return dataclasses.replace(
+            self,
+            observations=take(self.observations, seen),
+            **{k: getattr(self, k)[rows] for k in ("actions", "rewards", "terminations", "truncations")},
+            offsets=np.append(0, np.cumsum(lengths)),
+            columns={k: v[seen if k in OBSERVATION_COLUMNS else rows] for k, v in self.columns.items()},
+            provenance={**self.provenance, "selected": f"{len(chosen)} of {self.n_episodes} episodes"},
+        )
+
+    def split(self, shares: Mapping[str, float], seed: int = 0) -> dict[str, Dataset]:
+        """Parts of whole episodes, drawn without replacement: `{"train": 0.8, "holdout": 0.2}`.
+
+        Every part gets at least one episode; the last part takes the rest where the shares add up to one.
+
+        Raises:
+            UserError: shares that are not positive or add up to more than one, or fewer episodes than parts.
+        """
+        if min(shares.values(), default=0.0) <= 0 or sum(shares.values()) > 1 + 1e-9:
+            raise UserError(f"shares {dict(shares)} of a split must be positive and add up to at most 1")
+        if self.n_episodes < len(shares):
+            raise UserError(
+                f"{self.id}: {self.n_episodes} episodes cannot be split into {len(shares)} parts by whole episodes"
+            )
+        order = np.random.default_rng(seed).permutation(self.n_episodes)
+        edges = np.round(np.append(0, np.cumsum(list(shares.values()))) * self.n_episodes).astype(int)
+        for i in range(1, len(edges)):
+            edges[i] = max(edges[i], edges[i - 1] + 1)
+        for i in range(len(edges) - 1, 0, -1):
+            edges[i] = min(edges[i], self.n_episodes - (len(edges) - 1 - i))
+        return {k: self.select(np.sort(order[a:b])) for k, a, b in zip(shares, edges[:-1], edges[1:], strict=True)}
+
+    # made from arrays in memory
+
+    @classmethod
+    def from_arrays(
+        cls,
+        observations: Any,
+        actions: Any,
+        rewards: Any,
+        terminations: Any,
+        truncations: Any = None,
+        next_observations: Any = None,
+        **options: Any,
+    ) -> Dataset:
+        """A data set from flat columns of N rows, one a step, episodes one after another: see `build.from_arrays`."""
+        from .build import from_arrays
+
+        return from_arrays(observations, actions, rewards, terminations, truncations, next_observations, **options)
+
+    @classmethod
+    def from_episodes(cls, episodes: Sequence[Mapping[str, Any]], **options: Any) -> Dataset:
+        """A data set from a list of episodes, dicts of columns with T + 1 observations: see `build.from_episodes`."""
+        from .build import from_episodes
+
+        return from_episodes(episodes, **options)
+
+
+def flags(values: Any, where: str) -> np.ndarray:
+    """A column of flags as booleans, [N]; numbers are taken where all are 0 or 1.
+
+    Raises:
+        UserError: other values.
+    """
+    array = np.asarray(values)
+    array = array.reshape(-1) if array.ndim == 2 and array.shape[1] == 1 else array
+    if array.dtype != bool:
+        wrong = np.ones(array.shape, bool) if array.dtype.kind not in "iuf" else (array != 0) & (array != 1)
+        if wrong.any():
+            row = int(np.flatnonzero(wrong)[0])
+            raise UserError(f"{where} at row {row} is {array.reshape(-1)[row]!r}, expected a flag (true or false)")
+        array = array.astype(bool)
+    return _frozen(array)
+
+
+def numbers(values: Any, where: str) -> np.ndarray:
+    array = np.asarray(values)
+    if array.dtype.kind not in "fiub":
+        raise UserError(f"{where} has dtype {array.dtype}, expected numbers")
+    return _frozen(array)
+
+
+def _frozen(array: np.ndarray) -> np.ndarray:
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """`start, start + 1 ...` for each pair, one after another."""
+    before = np.cumsum(lengths) - lengths
+    return np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()))

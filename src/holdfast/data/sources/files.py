@@ -1,0 +1,61 @@
+"""Files that may be broken: HDF5 and NPZ opened so that every failure is one line. No pickle is ever read."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...core.errors import UserError
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """An HDF5 file, open for reading.
+
+    Raises:
+        UserError: it does not exist, is no HDF5 file, is truncated, or breaks while being read.
+    """
+    import h5py
+
+    _require_file(path)
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except (OSError, RuntimeError, KeyError) as e:
+        reason = "truncated" if "truncated" in str(e) else "not HDF5, or damaged"
+        raise UserError(f"{path}: cannot be read ({reason}); expected an HDF5 file, fetch or write it again") from e
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of an NPZ file.
+
+    Raises:
+        UserError: it does not exist, is no NPZ file, is truncated, or holds Python objects.
+    """
+    _require_file(path)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except ValueError as e:
+        if "pickle" in str(e):
+            raise UserError(
+                f"{path}: holds Python objects or is no NPZ file; expected plain arrays (pickles are never read)"
+            ) from e
+        raise UserError(f"{path}: cannot be read ({e}); expected an NPZ file, fetch or write it again") from e
+    except (OSError, EOFError, KeyError, AttributeError, zipfile.BadZipFile, zlib.error) as e:
+        raise UserError(
+            f"{path}: cannot be read (not NPZ, or damaged); expected an NPZ file, fetch or write it again"
+        ) from e
+
+
+def _require_file(path: Path) -> None:
+    if path.is_dir():
+        raise UserError(f"{path} is a folder, expected a file")
+    if not path.exists():
+        raise UserError(f"{path} does not exist; expected a data set file")

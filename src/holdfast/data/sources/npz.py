@@ -1,0 +1,99 @@
+"""NPZ files: Holdfast's own form (written by `convert`, the bundled sets), OGBench's, or D4RL's names."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...core.errors import UserError
+from .. import spaces
+from ..dataset import STORED_COLUMNS, Dataset
+from . import d4rl, ogbench
+from .files import read_npz
+
+NATIVE = ("observations", "actions", "rewards", "terminations", "truncations", "offsets", "metadata")
+
+
+def load(
+    path: Path,
+    *,
+    form: str | None = None,
+    rewards: Any = None,
+    use_next_observations: bool = True,
+    max_episode_steps: int | None = None,
+    cut_jumps: bool | None = None,
+    action_bounds: tuple[Any, Any] | None = None,
+    id: str | None = None,
+) -> Dataset:
+    """An NPZ file. Which form it has follows from its keys: `offsets`: our own; `timeouts`: D4RL; `masks`, `valids` or
+    no
+    rewards: OGBench. With `rewards` and `terminals` only, `form` must say what `terminals` means.
+
+    Args:
+        path: the file.
+        form: `d4rl` (terminals are true ends) or `ogbench` (terminals close trajectories).
+        rewards, use_next_observations, max_episode_steps, cut_jumps, action_bounds, id: as in those two sources.
+
+    Raises:
+        UserError: a file that cannot be read, or an unclear form.
+    """
+    flat = read_npz(path)
+    form = _form(flat, form, path, rewards is not None)
+    if form == "holdfast":
+        return _native(flat, path, id)
+    if form == "ogbench":
+        return ogbench.from_flat(flat, path, rewards=rewards, action_bounds=action_bounds, id=id)
+    return d4rl.from_flat(
+        flat,
+        path,
+        use_next_observations=use_next_observations,
+        max_episode_steps=max_episode_steps,
+        cut_jumps=cut_jumps,
+        action_bounds=action_bounds,
+        id=id,
+    )
+
+
+def _form(flat: dict[str, np.ndarray], form: str | None, path: Path, rewards: bool) -> str:
+    if form not in (None, "d4rl", "ogbench"):
+        raise UserError(f"form '{form}' is not known; expected d4rl or ogbench")
+    if "offsets" in flat:
+        return "holdfast"
+    if form is not None:
+        return form
+    if rewards or "masks" in flat or "valids" in flat or ("rewards" not in flat and "timeouts" not in flat):
+        return "ogbench"
+    if "timeouts" in flat:
+        return "d4rl"
+    raise UserError(
+        f"{path} may be in D4RL's form (terminals are true ends) or in OGBench's (terminals close trajectories); "
+        "say which: --form d4rl or --form ogbench"
+    )
+
+
+def _native(flat: dict[str, np.ndarray], path: Path, id: str | None) -> Dataset:
+    missing = [k for k in NATIVE if k not in flat]
+    if missing:
+        raise UserError(
+            f"{path} has no {', '.join(missing)}; expected a file written by `holdfast data convert`; write it again"
+        )
+    try:
+        meta = json.loads(str(flat["metadata"]))
+        observation_space = spaces.from_json(meta["observation_space"], f"{path}: observation_space")
+        action_space = spaces.from_json(meta["action_space"], f"{path}: action_space")
+    except (ValueError, KeyError, TypeError) as e:
+        raise UserError(f"{path}: its metadata cannot be read ({e!r}); write the file again") from e
+    reference = meta.get("reference")
+    return Dataset(
+        **{k: flat[k] for k in NATIVE[:-1]},
+        observation_space=observation_space,  # type: ignore[arg-type]
+        action_space=action_space,  # type: ignore[arg-type]
+        id=id or meta["id"],
+        env_spec=meta.get("env_spec"),
+        reference=(float(reference[0]), float(reference[1])) if reference else None,
+        columns={k: flat[k] for k in STORED_COLUMNS if k in flat},
+        provenance=meta.get("provenance", {}),
+    )

@@ -1,0 +1,1 @@
+"""How good a policy is: rollouts in Gymnasium environments, scores and intervals."""

@@ -1,0 +1,1 @@
+"""Losses, targets, distributions, optimisers and networks: what algorithms are composed of."""

@@ -1,0 +1,149 @@
+"""Action distributions. They never draw: `sample` takes the numbers, so that a test can play a recorded tape.
+
+Shapes: leaves are [..., A] (A action dimensions, or A discrete actions); log-densities are summed over A to [...].
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..core.tree import PyTree, static_field
+
+LOG_2PI = math.log(2 * math.pi)
+
+
+def normal_log_prob(x: jax.Array, mean: jax.Array, log_std: jax.Array) -> jax.Array:
+    """Log-density of a normal, entry by entry."""
+    return -0.5 * jnp.square((x - mean) * jnp.exp(-log_std)) - log_std - 0.5 * LOG_2PI
+
+
+def squash_correction(u: jax.Array) -> jax.Array:
+    """log(1 - tanh(u)^2), entry by entry, without the cancellation near saturation."""
+    return 2 * (math.log(2) - u - jax.nn.softplus(-2 * u))
+
+
+class Law(PyTree):
+    """What every law answers. `draws` names the noise it takes: none, normal or uniform."""
+
+    draws = "none"
+
+    def among(self, mask: jax.Array | None) -> Any:
+        """The law restricted to legal actions; only discrete ones can be illegal."""
+        return self
+
+
+class Deterministic(Law):
+    """All mass on one action in [-1, 1]."""
+
+    action: jax.Array
+
+    def mode(self) -> jax.Array:
+        return self.action
+
+    def sample(self, eps: Any = None) -> jax.Array:
+        return self.action
+
+
+class Normal(Law):
+    """A diagonal normal over actions; samples are clipped to [-1, 1], densities are of the unclipped normal."""
+
+    mean: jax.Array
+    log_std: jax.Array
+    draws = "normal"
+
+    def mode(self) -> jax.Array:
+        return jnp.clip(self.mean, -1, 1)
+
+    def sample(self, eps: jax.Array) -> jax.Array:
+        """Actions for standard normals `eps`, of the shape of the mean (or with more leading axes)."""
+        return jnp.clip(self.mean + jnp.exp(self.log_std) * eps, -1, 1)
+
+    def log_prob(self, action: jax.Array) -> jax.Array:
+        return normal_log_prob(action, self.mean, self.log_std).sum(-1)
+
+    def entropy(self) -> jax.Array:
+        return (self.log_std + 0.5 * (1 + LOG_2PI)).sum(-1)
+
+
+class TanhNormal(Law):
+    """tanh of a diagonal normal: the squashed Gaussian of SAC.
+
+    `edge` keeps atanh finite: given actions are clipped to +-(1 - edge) first.
+    """
+
+    mean: jax.Array
+    log_std: jax.Array
+    edge: float = static_field(static=True, default=1e-6)
+    draws = "normal"
+
+    def mode(self) -> jax.Array:
+        return jnp.tanh(self.mean)
+
+    def sample(self, eps: jax.Array) -> jax.Array:
+        return jnp.tanh(self.mean + jnp.exp(self.log_std) * eps)
+
+    def sample_and_log_prob(self, eps: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Actions and their log-density, computed from the value before tanh (no atanh of a rounded action)."""
+        u = self.mean + jnp.exp(self.log_std) * eps
+        return jnp.tanh(u), self._density(u)
+
+    def log_prob(self, action: jax.Array) -> jax.Array:
+        return self._density(jnp.arctanh(jnp.clip(action, -1 + self.edge, 1 - self.edge)))
+
+    def _density(self, u: jax.Array) -> jax.Array:
+        return (normal_log_prob(u, self.mean, self.log_std) - squash_correction(u)).sum(-1)
+
+
+class Categorical(Law):
+    """Discrete actions by their logits [..., A]."""
+
+    logits: jax.Array
+    draws = "uniform"
+
+    def mode(self) -> jax.Array:
+        return jnp.argmax(self.logits, -1)
+
+    def sample(self, uniform: jax.Array) -> jax.Array:
+        """Actions by the Gumbel trick, for uniforms in [0, 1) of the shape of the logits."""
+        tiny = jnp.finfo(uniform.dtype).tiny
+        return jnp.argmax(self.logits - jnp.log(-jnp.log(uniform + tiny)), -1)
+
+    def log_prob(self, action: jax.Array) -> jax.Array:
+        return take(self.log_probs(), action)
+
+    def log_probs(self) -> jax.Array:
+        """Log-probability of every action: [..., A]."""
+        return jax.nn.log_softmax(self.logits, -1)
+
+    def entropy(self) -> jax.Array:
+        logp = self.log_probs()
+        return -jnp.where(jnp.isfinite(logp), jnp.exp(logp) * logp, 0).sum(-1)
+
+    def among(self, mask: jax.Array | None) -> Categorical:
+        """The same law restricted to legal actions, [..., A] booleans."""
+        return self if mask is None else Categorical(jnp.where(mask, self.logits, -jnp.inf))
+
+
+Distribution = Deterministic | Normal | TanhNormal | Categorical
+
+
+def take(values: jax.Array, index: jax.Array) -> jax.Array:
+    """`values[..., index]`: the entry of each row's own index, [..., A] and [...] to [...]."""
+    return jnp.take_along_axis(values, index[..., None], -1)[..., 0]
+
+
+def draw(dist: Distribution, noise: Any, name: str) -> jax.Array:
+    """One action a row, with the kind of noise that the law takes."""
+    if dist.draws == "none":
+        return dist.mode()
+    leaf = jax.tree.leaves(dist)[0]
+    return dist.sample(getattr(noise, dist.draws)(name, leaf.shape))
+
+
+def choose(dist: Distribution, noise: Any, mode: str) -> jax.Array:
+    """Acting: the mode for "best", a draw for "sample" and "explore"."""
+    return dist.mode() if mode == "best" else draw(dist, noise, "act")

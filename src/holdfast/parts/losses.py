@@ -1,0 +1,25 @@
+"""Losses and weights, entry by entry: no function here averages, so every mean in an algorithm is in sight."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+def expectile(difference: jax.Array, tau: Any) -> jax.Array:
+    """|tau - 1{u < 0}| u^2 of u = target - prediction (IQL eq. 5): tau above .5 pulls the prediction up; .5 is half MSE."""
+    return jnp.abs(tau - (difference < 0)) * jnp.square(difference)
+
+
+def exp_weight(advantage: jax.Array, inverse_temperature: Any, maximum: Any) -> jax.Array:
+    """min(exp(beta A), maximum). The cap is on the weight; exp is kept from overflowing without moving the cap."""
+    return jnp.exp(jnp.minimum(inverse_temperature * advantage, jnp.log(maximum)))
+
+
+def huber(difference: jax.Array, delta: Any = 1.0) -> jax.Array:
+    """Huber's loss: half squares up to `delta`, lines beyond."""
+    size = jnp.abs(difference)
+    inner = jnp.minimum(size, delta)
+    return 0.5 * jnp.square(inner) + delta * (size - inner)

@@ -1,0 +1,263 @@
+"""Networks, written for one example; `rows` maps them over whatever leading axes the data has.
+
+Weights are [in, out]. An ensemble is one network whose leaves have a leading axis [E], built and run by `vmap`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..core.noise import Noise
+from ..core.spec import Spec
+from ..core.tree import PyTree, static_field
+from .distributions import Categorical, Deterministic, Distribution, Normal, TanhNormal, take
+
+ACTIVATIONS: dict[str, Callable] = {"relu": jax.nn.relu, "tanh": jnp.tanh, "elu": jax.nn.elu, "gelu": jax.nn.gelu, "swish": jax.nn.swish}
+
+
+class Linear(PyTree):
+    """x W + b."""
+
+    weight: jax.Array  # [in, out]
+    bias: jax.Array  # [out]
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return x @ self.weight + self.bias
+
+
+class LayerNorm(PyTree):
+    """Normalisation over the last axis, with learned scale and shift."""
+
+    weight: jax.Array
+    bias: jax.Array
+    eps: float = static_field(static=True, default=1e-6)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = x - x.mean()
+        return x * jax.lax.rsqrt(jnp.square(x).mean() + self.eps) * self.weight + self.bias
+
+
+class MLP(PyTree):
+    """Dense layers; each hidden one followed by its activation, with LayerNorm before ("pre") or after it ("post")."""
+
+    layers: tuple[Linear, ...]
+    norms: tuple[LayerNorm, ...]
+    activation: str = static_field(static=True, default="relu")
+    norm: str = static_field(static=True, default="none")
+
+    def __call__(self, x: jax.Array, keep: tuple[jax.Array, ...] = ()) -> jax.Array:
+        """One example: [in] to [out]. `keep` holds dropout's factors for each hidden layer, see `dropout`."""
+        activation = ACTIVATIONS[self.activation]
+        for i, layer in enumerate(self.layers[:-1]):
+            x = layer(x)
+            x = self.norms[i](x) if self.norm == "pre" else x
+            x = activation(x)
+            x = self.norms[i](x) if self.norm == "post" else x
+            x = x * keep[i] if keep else x
+        return self.layers[-1](x)
+
+
+def torch_uniform(noise: Noise, n_in: int, n_out: int) -> Linear:
+    """Weights and biases uniform in +-1/sqrt(n_in): PyTorch's default, in which most published codes were tuned."""
+    bound = n_in**-0.5
+    return uniform_init(bound, bound)(noise, n_in, n_out)
+
+
+def uniform_init(weight: float, bias: float) -> Callable:
+    """Weights uniform in +-`weight`, biases in +-`bias`."""
+
+    def make(noise: Noise, n_in: int, n_out: int) -> Linear:
+        w = noise.uniform("weight", (n_in, n_out)) * 2 - 1
+        b = noise.uniform("bias", (n_out,)) * 2 - 1
+        return Linear(w * weight, b * bias)
+
+    return make
+
+
+def orthogonal(gain: float = 2**0.5) -> Callable:
+    """Orthogonal weights (rows or columns, whichever are fewer) times `gain`, zero biases."""
+
+    def make(noise: Noise, n_in: int, n_out: int) -> Linear:
+        tall, wide = max(n_in, n_out), min(n_in, n_out)
+        q = _orthonormal(noise.normal("weight", (tall, wide)))
+        return Linear(gain * (q if n_in >= n_out else q.T), jnp.zeros(n_out))
+
+    return make
+
+
+def _orthonormal(a: jax.Array) -> jax.Array:
+    """Gram-Schmidt, each column projected twice. Not `jnp.linalg.qr`: batched, it can hang XLA's CPU thread pool."""
+
+    def column(i: jax.Array, q: jax.Array) -> jax.Array:
+        v = a[:, i]
+        for _ in range(2):
+            v = v - q @ (q.T @ v)
+        return q.at[:, i].set(v / jnp.linalg.norm(v))
+
+    return jax.lax.fori_loop(0, a.shape[1], column, jnp.zeros_like(a))
+
+
+def mlp(
+    noise: Noise,
+    sizes: tuple[int, ...],
+    *,
+    activation: str = "relu",
+    norm: str = "none",
+    eps: float = 1e-6,
+    init: Callable = torch_uniform,
+    last: Callable | None = None,
+) -> MLP:
+    """An MLP over `sizes` = (in, hidden ..., out); `last` initialises the output layer, where it differs."""
+    pairs = list(zip(sizes[:-1], sizes[1:], strict=True))
+    makers = [init] * (len(pairs) - 1) + [last or init]
+    layers = tuple(make(noise.fold(i), a, b) for i, (make, (a, b)) in enumerate(zip(makers, pairs, strict=True)))
+    norms = () if norm == "none" else tuple(LayerNorm(jnp.ones(n), jnp.zeros(n), eps) for n in sizes[1:-1])
+    return MLP(layers, norms, activation, norm)
+
+
+def ensemble(make: Callable[[Noise], Any], noise: Noise, n: int) -> Any:
+    """`n` networks initialised each by its own draw, leaves [n, ...]."""
+    return jax.vmap(lambda i: make(noise.fold(i)))(jnp.arange(n))
+
+
+def rows(net: Callable, x: jax.Array, *more: Any) -> Any:
+    """`net`, which takes one example (a vector), over all leading axes of `x` and of whatever else it takes."""
+    for _ in range(x.ndim - 1):
+        net = jax.vmap(net)
+    return net(x, *more)
+
+
+def dropout(noise: Any, name: str, rate: float, lead: tuple[int, ...], hidden: tuple[int, ...]) -> tuple[jax.Array, ...]:
+    """Factors of inverted dropout for each hidden layer, [*lead, width]: 0, or 1 / (1 - rate) where a unit is kept."""
+    if not rate:
+        return ()
+    masks = [noise.bernoulli(f"{name}_{i}", 1 - rate, (*lead, width)) for i, width in enumerate(hidden)]
+    return tuple(mask.astype(jnp.result_type(float)) / (1 - rate) for mask in masks)
+
+
+def members(nets: Any, x: jax.Array) -> jax.Array:
+    """Every network of an ensemble [E, ...] on the same rows [..., in]: [E, ..., out]."""
+    return jax.vmap(lambda net: rows(net, x))(nets)
+
+
+class Critic(PyTree):
+    """An ensemble of E action values.
+
+    Continuous: networks of (observation, action). Discrete: networks of the observation with one output an action.
+    """
+
+    nets: MLP  # leaves [E, ...]
+    discrete: bool = static_field(static=True, default=False)
+
+    def __call__(self, obs: jax.Array, action: jax.Array) -> jax.Array:
+        """Q(s, a): obs [..., d] and action [..., A] (or [...] integers) to [E, ...]."""
+        if self.discrete:
+            return jax.vmap(take, (0, None))(self.all(obs), action)
+        return members(self.nets, jnp.concatenate([obs, action], -1))[..., 0]
+
+    def all(self, obs: jax.Array) -> jax.Array:
+        """Q(s, .) of a discrete critic: [..., d] to [E, ..., A]."""
+        return members(self.nets, obs)
+
+
+def critic(noise: Noise, spec: Spec, hidden: tuple[int, ...], n: int = 2, **how: Any) -> Critic:
+    """`n` independent critics for the action space of `spec`."""
+    (d,) = spec.obs
+    sizes = (d, *hidden, spec.action) if spec.discrete else (d + spec.action, *hidden, 1)
+    return Critic(ensemble(lambda k: mlp(k, sizes, **how), noise, n), spec.discrete)
+
+
+class Value(PyTree):
+    """A state value."""
+
+    net: MLP
+
+    def __call__(self, obs: jax.Array) -> jax.Array:
+        """V(s): [..., d] to [...]."""
+        return rows(self.net, obs)[..., 0]
+
+
+def value(noise: Noise, spec: Spec, hidden: tuple[int, ...], **how: Any) -> Value:
+    """A state value network."""
+    return Value(mlp(noise, (*spec.obs, *hidden, 1), **how))
+
+
+class Policy(PyTree):
+    """obs [..., d] to a distribution over actions; `keep` as made by `dropout`."""
+
+    net: MLP
+
+    def __call__(self, obs: jax.Array, keep: tuple[jax.Array, ...] = ()) -> Distribution:
+        raise TypeError("Policy is abstract")
+
+
+class DeterministicPolicy(Policy):
+    """tanh of an MLP."""
+
+    def __call__(self, obs: jax.Array, keep: tuple[jax.Array, ...] = ()) -> Deterministic:
+        return Deterministic(jnp.tanh(rows(self.net, obs, keep)))
+
+
+class CategoricalPolicy(Policy):
+    """Logits from an MLP."""
+
+    def __call__(self, obs: jax.Array, keep: tuple[jax.Array, ...] = ()) -> Categorical:
+        return Categorical(rows(self.net, obs, keep))
+
+
+class GaussianPolicy(Policy):
+    """A Gaussian whose log standard deviation is a parameter of its own, the same for every state.
+
+    `squash` "mean": a plain normal around tanh(MLP), as in IQL; "none": around the MLP itself, as in AWAC;
+    "tanh": tanh of the normal.
+    """
+
+    log_std: jax.Array  # [A]
+    low: float = static_field(static=True, default=-5.0)
+    high: float = static_field(static=True, default=2.0)
+    squash: str = static_field(static=True, default="mean")
+
+    def __call__(self, obs: jax.Array, keep: tuple[jax.Array, ...] = ()) -> Distribution:
+        mean = rows(self.net, obs, keep)
+        log_std = jnp.broadcast_to(jnp.clip(self.log_std, self.low, self.high), mean.shape)
+        return _gaussian(mean, log_std, self.squash)
+
+
+class GaussianHeadsPolicy(Policy):
+    """A Gaussian whose mean and log standard deviation (clipped to [low, high]) both come from the network's 2A outputs."""
+
+    low: float = static_field(static=True, default=-20.0)
+    high: float = static_field(static=True, default=2.0)
+    squash: str = static_field(static=True, default="tanh")
+    edge: float = static_field(static=True, default=1e-6)
+
+    def __call__(self, obs: jax.Array, keep: tuple[jax.Array, ...] = ()) -> Distribution:
+        mean, log_std = jnp.split(rows(self.net, obs, keep), 2, -1)
+        return _gaussian(mean, jnp.clip(log_std, self.low, self.high), self.squash, self.edge)
+
+
+def _gaussian(mean: jax.Array, log_std: jax.Array, squash: str, edge: float = 1e-6) -> Distribution:
+    if squash == "tanh":
+        return TanhNormal(mean, log_std, edge)
+    return Normal(jnp.tanh(mean) if squash == "mean" else mean, log_std)
+
+
+def policy(noise: Noise, spec: Spec, hidden: tuple[int, ...], kind: str, **how: Any) -> Policy:
+    """A policy for the action space of `spec`; `kind` is what a continuous one is: deterministic, gaussian or heads.
+
+    Discrete action spaces get logits whatever the kind. `low`, `high`, `squash` and `edge` go to the Gaussian kinds.
+    """
+    extra = {k: how.pop(k) for k in ("low", "high", "squash", "edge") if k in how}
+    outputs = spec.action * (2 if kind == "heads" and not spec.discrete else 1)
+    net = mlp(noise, (*spec.obs, *hidden, outputs), **how)
+    if spec.discrete:
+        return CategoricalPolicy(net)
+    if kind == "deterministic":
+        return DeterministicPolicy(net)
+    if kind == "heads":
+        return GaussianHeadsPolicy(net, **extra)
+    return GaussianPolicy(net, jnp.zeros(spec.action), **extra)

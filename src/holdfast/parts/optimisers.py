@@ -1,0 +1,24 @@
+"""Optimisers whose learning rates may be traced."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+import optax
+
+
+def adam(lr: Any, eps: float = 1e-8, clip_norm: float | None = None) -> optax.GradientTransformation:
+    """Adam, betas .9 and .999; `lr` is a (traced) number or a schedule; gradients clipped to `clip_norm` first."""
+    tx = optax.adam(lr, eps=eps)
+    return tx if clip_norm is None else optax.chain(optax.clip_by_global_norm(clip_norm), tx)
+
+
+def cosine(lr: Any, steps: int) -> Any:
+    """`lr` falling to 0 along half a cosine over `steps` updates; constant for `steps` = 0.
+
+    Update t (from 0) takes lr (1 + cos(pi t / steps)) / 2. The peak may be traced, the horizon not.
+    """
+    if not steps:
+        return lr
+    return lambda count: lr * 0.5 * (1 + jnp.cos(jnp.pi * jnp.minimum(count, steps) / steps))

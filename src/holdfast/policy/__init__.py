@@ -1,0 +1,1 @@
+"""The shipped artefact: policies that act on raw observations, and trees of arrays on disk."""

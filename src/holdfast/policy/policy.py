@@ -1,0 +1,249 @@
+"""`Policy`: what training ships. It takes raw observations and gives actions in the environment's units."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..core import config
+from ..core.contract import Algorithm, Context, Frozen
+from ..core.errors import UserError
+from ..core.noise import Noise
+from ..core.spec import Spec
+from ..data.treatment import Fitted
+from . import folder as folder_of
+from .acting import Acting, Layout, Replicas, layout_of, require_rows
+from .storage import fill, leaves_by_name
+
+
+class Policy:
+    """One trained policy: its networks and the treatment of its data, without what acting never reads (critics, say).
+
+    Attributes:
+        algorithm, cfg, spec: what it was trained with.
+        fitted: normaliser of observations and bounds of actions, fitted on the training data.
+        info: JSON-ready facts: `env_spec`, `dataset`, `seed`, `step` and the like. Where the state's shapes depend on
+            them, `stats` (scalars of the data) and `phase` (index of the last phase entered).
+    """
+
+    def __init__(
+        self,
+        algorithm: Algorithm,
+        cfg: Any,
+        state: Any,
+        spec: Spec,
+        fitted: Fitted,
+        info: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.algorithm, self.spec, self.fitted, self.info = algorithm, spec, fitted, dict(info or {})
+        self.cfg = _plain(cfg)
+        arrays = config.as_arrays(self.cfg)
+        self.layout: Layout = layout_of(algorithm, arrays, state, spec)
+        keep = jax.tree.unflatten(self.layout.state, self.layout.live)
+        # copies, because training donates its state to the next block
+        self.state = jax.tree.map(lambda x, y: jnp.array(x) if y else jnp.zeros(x.shape, x.dtype), state, keep)
+        self._team: Replicas | None = None
+        self._calls = 0
+
+    def __call__(
+        self,
+        obs: Any,
+        mode: str = "best",
+        *,
+        mask: Any = None,
+        seed: int | None = None,
+    ) -> np.ndarray | np.generic:
+        """The action for each raw observation.
+
+        Args:
+            obs: one observation [*obs], or several [n, *obs].
+            mode: "best" (the most likely action) or "sample" (a draw).
+            mask: legal actions [A] or [n, A], for discrete actions.
+            seed: of the draw; None draws anew at each call, in the same order for each freshly made or loaded policy.
+
+        Returns:
+            Actions in the units and type of the environment's space: [A] or [n, A], integers [] or [n] where discrete.
+
+        Raises:
+            UserError: a wrong shape, an entry that is not finite, no legal action, or a policy with memory (use `act`).
+        """
+        action, memory = self.act(obs, None, mode, mask=mask, seed=seed)
+        if jax.tree.leaves(memory):
+            raise UserError(
+                f"a policy of {self.algorithm.name} remembers: use policy.act(obs, memory), which returns the memory"
+            )
+        return action
+
+    def act(
+        self,
+        obs: Any,
+        memory: Any = None,
+        mode: str = "best",
+        *,
+        reward: Any = None,
+        mask: Any = None,
+        seed: int | None = None,
+    ) -> tuple[Any, Any]:
+        """Like calling the policy, with a memory: `(actions, memory)`.
+
+        Args:
+            obs: one observation [*obs], or several [n, *obs].
+            memory: what `act` returned for the step before; None at the start of an episode.
+            mode: "best" or "sample".
+            reward: raw reward of the step before, [] or [n]; needed only by policies that follow a return.
+            mask: legal actions [A] or [n, A].
+            seed: of the draw; see calling.
+        """
+        obs = np.asarray(obs)
+        require_rows(obs, self.spec)
+        single = obs.shape == self.spec.obs
+        rows = obs[None] if single else obs
+        acting = self.start(len(rows), mode, self._calls if seed is None else seed)
+        self._calls += seed is None
+        begin = np.full((1, len(rows)), memory is None)
+        if memory is not None:
+            acting.memory = memory
+        reward = (
+            np.zeros((1, len(rows))) if reward is None else np.reshape(np.asarray(reward, np.float64), (1, len(rows)))
+        )
+        actions = acting(rows[None], reward, self._mask(mask, len(rows)), begin)[0]
+        return (actions[0] if single else actions), acting.memory
+
+    def start(self, n: int, mode: str = "best", seed: int = 0) -> Acting:
+        """Begin to act in n environments at once; see `Acting`, which counts one replica."""
+        if self._team is None:
+            self._team = Policy.stacked([self])
+        return self._team.start(n, mode, seed)
+
+    def frozen(self) -> Frozen:
+        """This policy as the input of another algorithm; it then takes treated observations."""
+        return Frozen(self.algorithm.act, config.as_arrays(self.cfg), self.state)
+
+    def acts_with(self, other: Policy) -> bool:
+        """Whether the two differ in nothing but weights and the config's floats, so that one program serves both."""
+        same = self.algorithm.name == other.algorithm.name and self.layout == other.layout and self.spec == other.spec
+        return same and _same(self.fitted, other.fitted)
+
+    @staticmethod
+    def stacked(policies: Sequence[Policy]) -> Replicas:
+        """Several policies as replicas that act in one program.
+
+        Raises:
+            UserError: they are not of one algorithm, static configuration, problem and treatment.
+        """
+        first = policies[0]
+        if not all(first.acts_with(policy) for policy in policies):
+            what = "policies of different algorithms, network sizes or treatments"
+            raise UserError(f"{what} cannot act in one program: take them one by one")
+        states = jax.tree.map(lambda *xs: jnp.stack(xs), *[p.state for p in policies])
+        cfgs = jax.tree.map(lambda *xs: jnp.stack(xs), *[config.as_arrays(p.cfg) for p in policies])
+        return Replicas(first.algorithm, cfgs, states, first.spec, first.fitted, int(first.info.get("step", 0)))
+
+    def save(self, folder: str | Path) -> Path:
+        """Write `policy.json` and `policy.safetensors` into `folder`; an older policy is replaced at once or not at all.
+
+        Returns:
+            The folder.
+
+        Raises:
+            UserError: the disk refuses.
+        """
+        treatment, arrays = self.fitted.to_dict()
+        facts = {
+            "algorithm": self.algorithm.name,
+            "config": config.to_dict(self.cfg),
+            "spec": self.spec._asdict(),
+            "treatment": treatment,
+            "info": self.info,
+        }
+        # through JSON once, so that what is compared on reading has lists where a tuple stood
+        folder_of.write(Path(folder), json.loads(json.dumps(facts)), {"state": self._live(), "treatment": arrays})
+        return Path(folder)
+
+    @staticmethod
+    def load(folder: str | Path, algorithm: Algorithm | None = None) -> Policy:
+        """Read a policy: the same outputs as before it was saved, bit for bit.
+
+        Args:
+            folder: where `save` wrote it.
+            algorithm: for algorithms of your own that are not registered.
+
+        Raises:
+            UserError: no policy there, a damaged file, an unknown algorithm, or tensors of other names or shapes.
+        """
+        facts, arrays, where = folder_of.read(Path(folder))
+        try:
+            algorithm = _registered(facts["algorithm"]) if algorithm is None else algorithm
+            cfg: Any = config.from_dict(algorithm.Config, facts["config"])
+            spec = Spec(**{**facts["spec"], "obs": tuple(facts["spec"]["obs"])})
+            fitted = Fitted.from_dict(facts["treatment"], _under("treatment.", arrays))
+            template = template_of(algorithm, cfg, spec, facts["info"])
+        except (KeyError, TypeError, AttributeError) as error:
+            what = f"{type(error).__name__}: {error}"
+            raise UserError(f"{folder} was written by another version of holdfast ({what}): use that one") from error
+        layout = layout_of(algorithm, config.as_arrays(cfg), template, spec)
+        names = leaves_by_name(template)
+        like = {name: x for (name, x), live in zip(names.items(), layout.live, strict=True) if live}
+        given = fill(like, _under("state.", arrays), where)
+        leaves = [given[name] if name in given else jnp.zeros(x.shape, x.dtype) for name, x in names.items()]
+        return Policy(algorithm, cfg, jax.tree.unflatten(layout.state, leaves), spec, fitted, facts["info"])
+
+    def _live(self) -> dict[str, Any]:
+        names = leaves_by_name(self.state)
+        return {name: x for (name, x), live in zip(names.items(), self.layout.live, strict=True) if live}
+
+    def _mask(self, mask: Any, n: int) -> np.ndarray | None:
+        if mask is None:
+            return None
+        mask = np.asarray(mask, bool)
+        mask = mask[None] if mask.ndim == 1 else mask
+        if not self.spec.discrete or mask.shape != (n, self.spec.action):
+            raise UserError(
+                f"the mask has shape {mask.shape}, expected ({n}, {self.spec.action}) legal discrete actions"
+            )
+        if not mask.any(1).all():
+            raise UserError(f"no action is legal in row {int(np.argmin(mask.any(1)))} of the mask")
+        return mask[None]
+
+
+def template_of(algorithm: Algorithm, cfg: Any, spec: Spec, info: Mapping[str, Any]) -> Any:
+    """Shapes of a state of `algorithm`, after the phases that `info["phase"]` says were entered; computes nothing."""
+    cfg = config.as_arrays(cfg)
+    ctx = Context(spec, None, dict(info.get("stats", {})))
+    noise = Noise(jax.random.PRNGKey(0))
+    state = jax.eval_shape(algorithm.init, cfg, ctx, noise)
+    for phase in algorithm.phases(cfg)[: int(info.get("phase", 0)) + 1]:
+        if phase.enter is not None:
+            state = jax.eval_shape(phase.enter, cfg, state, ctx, noise)
+    return state
+
+
+def _under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name.removeprefix(prefix): x for name, x in arrays.items() if name.startswith(prefix)}
+
+
+def _same(a: Fitted, b: Fitted) -> bool:
+    (values, arrays), (values_b, arrays_b) = a.to_dict(), b.to_dict()
+    return (
+        values == values_b
+        and arrays.keys() == arrays_b.keys()
+        and all(np.array_equal(arrays[k], arrays_b[k]) for k in arrays)
+    )
+
+
+def _registered(name: str) -> Algorithm:
+    from ..algorithms import registry
+
+    return registry.get(name)
+
+
+def _plain(cfg: Any) -> Any:
+    """A config whose traced floats are Python floats, from one whose are arrays."""
+    return dataclasses.replace(cfg, **{name: float(getattr(cfg, name)) for name in config.traced_fields(cfg)})

@@ -1,0 +1,1 @@
+"""The one training loop, the run folder around it, and what watches it."""

@@ -1,0 +1,155 @@
+"""The loop: blocks of updates in one compiled program, with every replica (a config and a seed) inside it.
+
+It never names an algorithm. A block is `fori_loop(lo, hi)` over `vmap` over replicas of sample, update, freeze; the bounds
+are traced, so one program serves blocks of any length, and the step is the loop's own, so `step % k` stays a branch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..core.contract import Algorithm, Context, Phase
+from ..core.noise import Noise
+from ..core.trained import weighted
+from ..core.tree import where
+from ..data import sampler
+
+
+class Carry(NamedTuple):
+    """What a block takes and gives; all leaves lead with the replicas [R]."""
+
+    state: Any
+    done: jax.Array  # [R] replicas that have stopped by their phase's `until`
+
+
+class Found(NamedTuple):
+    """Metrics of one block, [R, M]."""
+
+    mean: np.ndarray  # NaN where nothing was reported
+    first_bad: np.ndarray  # update at which the metric first was not finite; -1: never
+
+
+def replicate(trees: list[Any]) -> Any:
+    """One tree of leaves [R, ...] from R trees."""
+    return jax.tree.map(lambda *x: jnp.stack([jnp.asarray(v, jnp.result_type(float)) for v in x]), *trees)
+
+
+def seed_keys(seeds: list[int]) -> jax.Array:
+    """One raw key a replica: [R, 2]."""
+    return jnp.stack([jax.random.PRNGKey(seed) for seed in seeds])
+
+
+@dataclasses.dataclass
+class Program:
+    """One phase of one algorithm, compiled for R replicas."""
+
+    algorithm: Algorithm
+    phase: Phase
+    index: int  # of the phase, part of every key
+    cfgs: Any  # leaves [R]
+    keys: jax.Array  # [R, 2]
+    ctx: Context
+    sources: Mapping[str, sampler.Source]
+    compile_seconds: float = 0.0
+    flops: float | None = None  # of one update of all replicas, as XLA counts
+    metrics: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        cfg = jax.tree.map(lambda x: x[0], self.cfgs)
+        self.update = self.phase.update or self.algorithm.update
+        self.needs = self.phase.needs or self.algorithm.needs(cfg)
+        self.batch_size = self.phase.batch_size or cfg.batch_size
+        self._block: Any = None
+
+    def noise(self, keys: jax.Array, purpose: str, step: Any) -> Noise:
+        """The stream of one replica for one purpose at one step."""
+        return Noise(jax.random.fold_in(jax.random.fold_in(keys, self.index), step)).sub(purpose)
+
+    def start(self, state: Any | None) -> Carry:
+        """The first carry: `init` where there is no state yet, then the phase's `enter`."""
+
+        def first(cfg: Any, key: jax.Array, ctx: Context) -> Any:
+            return self.algorithm.init(cfg, ctx, self.noise(key, "init", 0))
+
+        def enter(cfg: Any, key: jax.Array, ctx: Context, state: Any) -> Any:
+            return self.phase.enter(cfg, state, ctx, self.noise(key, "enter", 0))  # type: ignore[misc]
+
+        began = time.perf_counter()
+        if state is None:
+            state = jax.jit(jax.vmap(first, (0, 0, None)))(self.cfgs, self.keys, self.ctx)
+        if self.phase.enter is not None:
+            state = jax.jit(jax.vmap(enter, (0, 0, None, 0)))(self.cfgs, self.keys, self.ctx, state)
+        self.compile_seconds += time.perf_counter() - began
+        return Carry(state, jnp.zeros(len(self.keys), bool))
+
+    def compile(self, carry: Carry) -> None:
+        """Compile the block (and the refresh, on its first use) for carries of this shape."""
+        began = time.perf_counter()
+        one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), (self.cfgs, self.keys, carry.state))
+        shapes = jax.eval_shape(lambda c, k, s: self._update(c, k, s, self.sources, jnp.int32(0))[1], *one)
+        self.metrics = tuple(shapes)
+        lowered = jax.jit(self._run, donate_argnums=0).lower(carry, self.cfgs, self.keys, self.sources, 0, 0)
+        self._block = lowered.compile()
+        self.flops = (self._block.cost_analysis() or {}).get("flops")
+        self.compile_seconds += time.perf_counter() - began
+
+    def run(self, carry: Carry, lo: int, hi: int) -> tuple[Carry, Found]:
+        """Updates lo <= step < hi of this phase. The carry given is consumed."""
+        if self._block is None:
+            self.compile(carry)
+        carry, (total, weight, first_bad) = self._block(carry, self.cfgs, self.keys, self.sources, lo, hi)
+        total, weight = np.asarray(total), np.asarray(weight)
+        mean = np.divide(total, weight, out=np.full_like(total, np.nan), where=weight > 0)
+        return carry, Found(mean, np.asarray(first_bad))
+
+    def refresh(self, carry: Carry, step: int) -> tuple[Carry, dict[str, np.ndarray]]:
+        """The phase's slow clock, outside the block: state and metrics [R] renewed at `step`."""
+        if not hasattr(self, "_refresh"):
+
+            def one(cfg: Any, key: jax.Array, state: Any, sources: Any, ctx: Context, step: Any) -> Any:
+                noise = self.noise(key, "refresh", step)
+                return self.phase.refresh(cfg, state, sources, ctx, noise, step)  # type: ignore[misc]
+
+            self._refresh = jax.jit(jax.vmap(one, (0, 0, 0, None, None, None)))
+        state, metrics = self._refresh(self.cfgs, self.keys, carry.state, self.sources, self.ctx, step)
+        state = jax.vmap(where)(carry.done, carry.state, state)
+        return Carry(state, carry.done), {k: np.asarray(v) for k, v in metrics.items()}
+
+    def stopped(self, carry: Carry) -> Carry:
+        """Replicas newly stopped by `until`, marked."""
+        if self.phase.until is None:
+            return carry
+        return Carry(carry.state, carry.done | jax.vmap(self.phase.until)(self.cfgs, carry.state))
+
+    def _update(self, cfg: Any, key: jax.Array, state: Any, sources: Any, step: Any) -> tuple[Any, Any]:
+        noise = Noise(jax.random.fold_in(jax.random.fold_in(key, self.index), step))
+        batch = sampler.sample(sources, self.phase.mix, self.batch_size, self.needs, noise.sub("sample"))
+        state, metrics = self.update(cfg, state, batch, noise.sub("update"), step)  # type: ignore[misc]
+        return state, weighted(metrics)
+
+    def _run(self, carry: Carry, cfgs: Any, keys: jax.Array, sources: Any, lo: Any, hi: Any) -> Any:
+        def one(cfg: Any, key: jax.Array, state: Any, done: jax.Array, step: Any) -> Any:
+            new, metrics = self._update(cfg, key, state, sources, step)
+            value, weight = (jnp.stack(x) for x in zip(*metrics.values(), strict=True))
+            if self.phase.until is not None:  # only then can a replica be done
+                new, weight = where(done, state, new), jnp.where(done, 0, weight)
+            return new, value, weight
+
+        def body(step: Any, all_: Any) -> Any:
+            carry, total, weights, first_bad = all_
+            state, value, weight = jax.vmap(one, (0, 0, 0, 0, None))(cfgs, keys, carry.state, carry.done, step)
+            bad = ~jnp.isfinite(value) & (weight > 0) & (first_bad < 0)
+            total = total + jnp.where(weight > 0, value * weight, 0)
+            return Carry(state, carry.done), total, weights + weight, jnp.where(bad, step, first_bad)
+
+        zeros = jnp.zeros((len(keys), len(self.metrics)), jnp.float32)
+        start = (carry, zeros, zeros, jnp.full(zeros.shape, -1, jnp.int32))
+        carry, *found = jax.lax.fori_loop(lo, hi, body, start)
+        return carry, found

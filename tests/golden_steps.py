@@ -1,0 +1,69 @@
+"""Reads the recorded update steps in tests/golden: settings, weights, batch and noise in; losses and weights out."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from holdfast.core.noise import Tape
+from holdfast.core.spec import Batch
+from holdfast.core.tree import named_leaves
+from holdfast.parts import nets
+
+FOLDER = pathlib.Path(__file__).parent / "golden"
+
+
+class Golden:
+    """One recorded file."""
+
+    def __init__(self, name: str) -> None:
+        self.arrays = dict(np.load(FOLDER / f"{name}.npz"))
+        self.steps = int(self["config/steps"])
+
+    def __getitem__(self, key: str) -> Any:
+        return self.arrays[key]
+
+    def setting(self, name: str) -> Any:
+        return self[f"config/{name}"].item()
+
+    def batch(self) -> Batch:
+        names = ("obs", "action", "reward", "next_obs", "terminated")
+        return Batch(*(jnp.asarray(self[f"batch/{n}"]) for n in names), truncated=jnp.zeros(len(self["batch/reward"])))
+
+    def tape(self, step: int) -> Tape:
+        """The noise of one step, counted from 1."""
+        prefix = "noise/"
+        return Tape({k[len(prefix) :]: v[step - 1] for k, v in self.arrays.items() if k.startswith(prefix)})
+
+    def mlp(self, path: str, suffix: str = "", **how: Any) -> nets.MLP:
+        """`path/layer0..` and a last `path/mean` where there is one, as an MLP; `suffix` "/step1" reads what came out."""
+        heads = [h for h in ("mean",) if f"{path}/{h}/weight{suffix}" in self.arrays]
+        hidden = sorted(
+            {
+                k.split("/")[-2 - suffix.count("/")]
+                for k in self.arrays
+                if k.startswith(f"{path}/layer") and k.endswith(f"weight{suffix}")
+            }
+        )
+        layers = [
+            nets.Linear(*(jnp.asarray(self[f"{path}/{n}/{part}{suffix}"]) for part in ("weight", "bias")))
+            for n in hidden + heads
+        ]
+        return nets.MLP(tuple(layers), (), **how)
+
+    def critic(self, root: str, suffix: str = "", members: tuple[str, ...] = ("critic1", "critic2")) -> nets.Critic:
+        """Critics recorded apart, as one ensemble."""
+        return nets.Critic(jax.tree.map(lambda *x: jnp.stack(x), *(self.mlp(f"{root}/{m}", suffix) for m in members)))
+
+
+def close(name: str, found: Any, wanted: Any, tolerance: float) -> None:
+    """Every leaf equal to a relative tolerance (of the leaf's largest entry)."""
+    a, b = named_leaves(found), named_leaves(wanted)
+    assert a.keys() == b.keys(), name
+    for key in a:
+        scale = max(float(np.abs(b[key]).max()), 1e-12)
+        np.testing.assert_allclose(a[key], b[key], rtol=tolerance, atol=tolerance * scale, err_msg=f"{name}: {key}")

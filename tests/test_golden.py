@@ -1,0 +1,129 @@
+"""Whole update steps equal to the numbers recorded from the authors' code (float64)."""
+
+import jax.numpy as jnp
+import pytest
+from golden_steps import Golden, close
+
+from holdfast.algorithms import awac, iql, td3_bc
+from holdfast.core.config import as_arrays
+from holdfast.core.trained import Trained
+from holdfast.parts import nets, optimisers
+
+pytestmark = pytest.mark.usefixtures("x64")
+TOLERANCE = 1e-9
+
+
+def replay(algorithm, cfg, state, golden, expected, losses):
+    """Runs every recorded step and compares state and losses after each."""
+    for step in range(1, golden.steps + 1):
+        tape = golden.tape(step)
+        state, metrics = algorithm.update(as_arrays(cfg), state, golden.batch(), tape, jnp.asarray(step - 1))
+        close(f"step {step}", expected(state), expected(state, f"/step{step}"), TOLERANCE)
+        for ours, theirs in losses.items():
+            key = f"expected/{theirs}/step{step}"
+            value, weight = metrics[ours] if isinstance(metrics[ours], tuple) else (metrics[ours], 1)
+            assert (key in golden.arrays) == bool(weight), (ours, step)
+            if weight:
+                assert value == pytest.approx(golden[key], rel=TOLERANCE if value.dtype == "float64" else 1e-6)
+        assert not tape.unused()
+
+
+def common(g, *names):
+    return {n: g.setting(n) for n in names} | {
+        "discount": g.setting("discount"),
+        "polyak": g.setting("tau"),
+        "hidden": (8, 8),
+    }
+
+
+def test_iql():
+    g = Golden("iql")
+    cfg = iql.IQL(
+        expectile=g.setting("expectile"),
+        inverse_temperature=g.setting("temperature"),
+        actor_decay_steps=g.setting("max_steps"),
+        max_weight=g.setting("max_weight"),
+        **common(g, "actor_lr", "value_lr", "critic_lr"),
+    )
+
+    def actor(root, suffix=""):
+        return nets.GaussianPolicy(g.mlp(f"{root}/actor", suffix), jnp.asarray(g[f"{root}/actor/log_std{suffix}"]))
+
+    state = iql.State(
+        Trained.new(actor("params"), iql.optimiser(cfg)),
+        Trained.new(nets.Value(g.mlp("params/value")), optimisers.adam(cfg.value_lr)),
+        Trained.new(g.critic("params"), optimisers.adam(cfg.critic_lr)),
+        g.critic("target"),
+    )
+
+    def expected(state, suffix=None):
+        if suffix is None:
+            return state.actor.net, state.value.net, state.critic.net, state.target_critic
+        value = nets.Value(g.mlp("expected/params/value", suffix))
+        return (
+            actor("expected/params", suffix),
+            value,
+            g.critic("expected/params", suffix),
+            g.critic("expected/target", suffix),
+        )
+
+    losses = {"value/loss": "value_loss", "actor/loss": "actor_loss", "critic/loss": "critic_loss"}
+    replay(iql.algorithm, cfg, state, g, expected, losses)
+
+
+def test_td3_bc():
+    g = Golden("td3_bc")
+    cfg = td3_bc.TD3BC(
+        policy_every=g.setting("policy_freq"),
+        **common(g, "alpha", "policy_noise", "noise_clip", "actor_lr", "critic_lr"),
+    )
+
+    def actor(root, suffix=""):
+        return nets.DeterministicPolicy(g.mlp(f"{root}/actor", suffix))
+
+    state = td3_bc.State(
+        Trained.new(actor("params"), optimisers.adam(cfg.actor_lr)),
+        Trained.new(g.critic("params"), optimisers.adam(cfg.critic_lr)),
+        actor("target"),
+        g.critic("target"),
+    )
+
+    def expected(state, suffix=None):
+        if suffix is None:
+            return state.actor.net, state.critic.net, state.target_actor, state.target_critic
+        return tuple(f(f"expected/{root}", suffix) for root in ("params", "target") for f in (actor, g.critic))
+
+    replay(
+        td3_bc.algorithm,
+        cfg,
+        state,
+        g,
+        expected,
+        {"critic/loss": "critic_loss", "actor/loss": "actor_loss", "actor/lambda": "lmbda"},
+    )
+
+
+def test_awac():
+    g = Golden("awac")
+    cfg = awac.AWAC(temperature=g.setting("awac_lambda"), **common(g, "max_weight", "actor_lr", "critic_lr"))
+
+    def actor(root, suffix=""):
+        log_std = jnp.asarray(g[f"{root}/actor/log_std{suffix}"])
+        return nets.GaussianPolicy(g.mlp(f"{root}/actor", suffix), log_std, low=-20.0, high=2.0, squash="none")
+
+    state = awac.State(
+        Trained.new(actor("params"), optimisers.adam(cfg.actor_lr)),
+        Trained.new(g.critic("params"), optimisers.adam(cfg.critic_lr)),
+        g.critic("target"),
+    )
+
+    def expected(state, suffix=None):
+        if suffix is None:
+            return state.actor.net, state.critic.net, state.target_critic
+        return (
+            actor("expected/params", suffix),
+            g.critic("expected/params", suffix),
+            g.critic("expected/target", suffix),
+        )
+
+    replay(awac.algorithm, cfg, state, g, expected, {"critic/loss": "critic_loss", "actor/loss": "actor_loss"})

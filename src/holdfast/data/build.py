@@ -1,4 +1,4 @@
-"""Data sets made from arrays in memory: flat columns, or a list of episodes."""
+"""The fields of a `Dataset` from arrays in memory: flat columns, or a list of episodes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 
 from ..core.errors import UserError
 from . import spaces
-from .dataset import OBSERVATION_COLUMNS, STORED_COLUMNS, Dataset, flags, numbers, ranges
+from .arrays import OBSERVATION_COLUMNS, STORED_COLUMNS, as_actions, closed, flags, numbers
 from .flat import cut
 
 
-def from_arrays(
+def fields_from_arrays(
     observations: Any,
     actions: Any,
     rewards: Any,
@@ -32,8 +32,8 @@ def from_arrays(
     env_spec: str | None = None,
     reference: tuple[float, float] | None = None,
     provenance: Mapping[str, Any] | None = None,
-) -> Dataset:
-    """A data set from flat columns of N rows, one a step, episodes one after another.
+) -> dict[str, Any]:
+    """Fields from flat columns of N rows, one a step, episodes one after another.
 
     Where `next_observations` are missing, D4RL's rule holds (`flat`): a row that a time limit ended has no next
     observation and is left out; `provenance["left_out"]` counts them. Columns of `columns` have N rows too.
@@ -75,28 +75,28 @@ def from_arrays(
     if max_episode_steps is not None:
         facts["max_episode_steps"] = max_episode_steps
     kept = given["actions"][done.rows]
-    return Dataset(
-        observations=done.observations,
-        actions=kept,
-        rewards=given["rewards"][done.rows],
-        terminations=done.terminations,
-        truncations=done.truncations,
-        offsets=done.offsets,
-        observation_space=observation_space or spaces.observation_box(obs),
-        action_space=action_space or spaces.action_space_for(given["actions"], action_bounds),
-        id=id,
-        env_spec=env_spec,
-        reference=reference,
-        columns={
-            k: _closed(v[done.rows], done.offsets) if k in OBSERVATION_COLUMNS else v[done.rows]
+    return {
+        "observations": done.observations,
+        "actions": kept,
+        "rewards": given["rewards"][done.rows],
+        "terminations": done.terminations,
+        "truncations": done.truncations,
+        "offsets": done.offsets,
+        "observation_space": observation_space or spaces.observation_box(obs),
+        "action_space": action_space or spaces.action_space_for(given["actions"], action_bounds),
+        "id": id,
+        "env_spec": env_spec,
+        "reference": reference,
+        "columns": {
+            k: closed(v[done.rows], done.offsets) if k in OBSERVATION_COLUMNS else v[done.rows]
             for k, v in extra.items()
         },
-        provenance=facts,
-    )
+        "provenance": facts,
+    }
 
 
-def from_episodes(episodes: Sequence[Mapping[str, Any]], **options: Any) -> Dataset:
-    """A data set from episodes: dicts of observations `[T + 1, *obs]`, actions, rewards, terminations, truncations
+def fields_from_episodes(episodes: Sequence[Mapping[str, Any]], **options: Any) -> dict[str, Any]:
+    """Fields from episodes: dicts of observations `[T + 1, *obs]`, actions, rewards, terminations, truncations
     `[T]`.
 
     Keys of `STORED_COLUMNS` are read where every episode has them. `options` are fields of `Dataset`.
@@ -130,7 +130,7 @@ def from_episodes(episodes: Sequence[Mapping[str, Any]], **options: Any) -> Data
     options.setdefault("observation_space", spaces.observation_box(stack["observations"]))
     options.setdefault("action_space", spaces.action_space_for(actions, bounds))
     options.setdefault("columns", {k: stack[k] for k in STORED_COLUMNS if k in stack})
-    return Dataset(
+    return dict(
         observations=stack["observations"],
         actions=actions,
         rewards=stack["rewards"],
@@ -139,24 +139,3 @@ def from_episodes(episodes: Sequence[Mapping[str, Any]], **options: Any) -> Data
         offsets=np.append(0, np.cumsum(lengths)),
         **{"id": id, **options},
     )
-
-
-def as_actions(actions: Any, where: str, space: Any = None) -> np.ndarray:
-    """Logged actions in the form of their space: `[N]` integers where discrete, else `[N, A]`.
-
-    Raises:
-        UserError: they are not numbers.
-    """
-    array = numbers(actions, where)
-    discrete = array.dtype.kind in "iu" if space is None else not hasattr(space, "low")
-    if discrete and array.ndim == 2 and array.shape[1] == 1:
-        return array[:, 0]
-    return array[:, None] if not discrete and array.ndim == 1 else array
-
-
-def _closed(column: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """A column per transition as one per observation: each episode's last row is repeated."""
-    steps = np.diff(offsets)
-    rows = ranges(offsets[:-1], steps + 1)
-    rows[offsets[1:] + np.arange(len(steps))] -= 1
-    return column[rows]

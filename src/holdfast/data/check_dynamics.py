@@ -9,8 +9,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from .arrays import take
 from .check_values import at
-from .dataset import Dataset, take
+from .dataset import Dataset
 from .faults import Fault, Where
 
 STRAY = 4.0  # a first observation this many times further out than nine tenths of the others ...
@@ -113,8 +114,8 @@ def shifted_rewards(dataset: Dataset) -> list[Fault]:
     if unexplained[best] > 1 - SHIFTED_FIT or unexplained[0] < SHIFTED_GAIN * unexplained[best]:
         return []
     text = (
-        f"rewards fit the step {'before' if best < 0 else 'after'} theirs: {1 - unexplained[best]:.4f} of their variance is "
-        f"explained there, {1 - unexplained[0]:.4f} in place"
+        f"rewards fit the step {'before' if best < 0 else 'after'} theirs: {1 - unexplained[best]:.4f} of the variance "
+        f"is explained there, {1 - unexplained[0]:.4f} in place"
     )
     mend = f"shift rewards by one row ({'later' if best > 0 else 'earlier'}) within episodes"
     return [Fault("warn", "shifted_rewards", Where(column="rewards"), dataset.n_steps, text, mend)]

@@ -13,8 +13,7 @@ from .faults import Fault, Where
 
 
 def flags(dataset: Dataset) -> list[Fault]:
-    """Both flags on one row, an end inside an episode, an episode that no flag ends, time limits marked as true ends.
-    """
+    """Both flags on one row, an end inside an episode, an episode that no flag ends."""
     out = []
     both = np.flatnonzero(dataset.terminations & dataset.truncations)
     if len(both):

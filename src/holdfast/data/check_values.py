@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .dataset import OBSERVATION_COLUMNS, Dataset
+from .arrays import OBSERVATION_COLUMNS
+from .dataset import Dataset
 from .faults import Fault, Where
 
 SLACK = 1e-5  # of half the range: what a float32 action may stand out of bounds by rounding
@@ -166,7 +167,7 @@ def box_actions(dataset: Dataset) -> list[Fault]:
 
 def scales(dataset: Dataset) -> list[Fault]:
     """Observations and rewards whose size will trouble a network."""
-    out = []
+    out: list[Fault] = []
     seen = dataset.observations.astype(np.float64)
     if not np.isfinite(seen).all() or not np.isfinite(dataset.rewards).all():
         return out
@@ -211,7 +212,7 @@ def scales(dataset: Dataset) -> list[Fault]:
 
 def stored_columns(dataset: Dataset) -> list[Fault]:
     """Log-probabilities above 0 of discrete actions, discounts outside [0, 1]."""
-    out = []
+    out: list[Fault] = []
     log_prob = dataset.columns.get("behaviour_log_prob")
     if log_prob is not None and dataset.discrete:
         wrong = np.flatnonzero(log_prob > 1e-6)

@@ -9,7 +9,8 @@ import numpy as np
 
 from ..core.errors import UserError, unknown
 from ..core.tree import PyTree, static_field
-from .dataset import OBSERVATION_COLUMNS, Dataset, take
+from .arrays import OBSERVATION_COLUMNS, take
+from .dataset import Dataset
 from .treatment import Fitted
 
 

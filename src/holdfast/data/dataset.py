@@ -13,19 +13,13 @@ import numpy as np
 
 from ..core.errors import UserError
 from . import spaces
+from .arrays import OBSERVATION_COLUMNS, flags, frozen, numbers, ranges, take
+from .build import fields_from_arrays, fields_from_episodes
 
 if TYPE_CHECKING:
     from gymnasium.spaces import Box, Discrete
 
     from ..core.spec import Spec
-
-STORED_COLUMNS = ("action_mask", "behaviour_log_prob", "discount")  # optional columns that sources look for
-OBSERVATION_COLUMNS = ("action_mask",)  # those with a row per observation, not per transition
-
-
-def take(observations: np.ndarray, rows: Any) -> np.ndarray:
-    """Rows of observations: with `spaces.require_supported` the seam for dictionaries and images."""
-    return observations[rows]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -62,10 +56,10 @@ class Dataset:
 
         for name in ("observations", "actions"):
             put(name, numbers(getattr(self, name), f"{self.id}: {name}"))
-        put("rewards", _frozen(numbers(self.rewards, f"{self.id}: rewards").astype(np.float64, copy=False)))
+        put("rewards", frozen(numbers(self.rewards, f"{self.id}: rewards").astype(np.float64, copy=False)))
         for name in ("terminations", "truncations"):
             put(name, flags(getattr(self, name), f"{self.id}: {name}"))
-        put("offsets", _frozen(np.asarray(self.offsets, np.int64)))
+        put("offsets", frozen(np.asarray(self.offsets, np.int64)))
         put("columns", {k: numbers(v, f"{self.id}: {k}") for k, v in self.columns.items()})
         spaces.require_supported(self.observation_space, self.action_space, self.id)
         self._require_lengths()
@@ -242,50 +236,11 @@ class Dataset:
         next_observations: Any = None,
         **options: Any,
     ) -> Dataset:
-        """A data set from flat columns of N rows, one a step, episodes one after another: see `build.from_arrays`."""
-        from .build import from_arrays
-
-        return from_arrays(observations, actions, rewards, terminations, truncations, next_observations, **options)
+        """A data set from flat columns of N rows, one a step, see `build.fields_from_arrays`."""
+        columns = (observations, actions, rewards, terminations, truncations, next_observations)
+        return cls(**fields_from_arrays(*columns, **options))
 
     @classmethod
     def from_episodes(cls, episodes: Sequence[Mapping[str, Any]], **options: Any) -> Dataset:
-        """A data set from a list of episodes, dicts of columns with T + 1 observations: see `build.from_episodes`."""
-        from .build import from_episodes
-
-        return from_episodes(episodes, **options)
-
-
-def flags(values: Any, where: str) -> np.ndarray:
-    """A column of flags as booleans, [N]; numbers are taken where all are 0 or 1.
-
-    Raises:
-        UserError: other values.
-    """
-    array = np.asarray(values)
-    array = array.reshape(-1) if array.ndim == 2 and array.shape[1] == 1 else array
-    if array.dtype != bool:
-        wrong = np.ones(array.shape, bool) if array.dtype.kind not in "iuf" else (array != 0) & (array != 1)
-        if wrong.any():
-            row = int(np.flatnonzero(wrong)[0])
-            raise UserError(f"{where} at row {row} is {array.reshape(-1)[row]!r}, expected a flag (true or false)")
-        array = array.astype(bool)
-    return _frozen(array)
-
-
-def numbers(values: Any, where: str) -> np.ndarray:
-    array = np.asarray(values)
-    if array.dtype.kind not in "fiub":
-        raise UserError(f"{where} has dtype {array.dtype}, expected numbers")
-    return _frozen(array)
-
-
-def _frozen(array: np.ndarray) -> np.ndarray:
-    view = array.view()
-    view.flags.writeable = False
-    return view
-
-
-def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """`start, start + 1 ...` for each pair, one after another."""
-    before = np.cumsum(lengths) - lengths
-    return np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()))
+        """A data set from a list of episodes, see `build.fields_from_episodes`."""
+        return cls(**fields_from_episodes(episodes, **options))

@@ -66,7 +66,7 @@ def cut(
     timed = np.zeros(n, bool) if timeouts is None else timeouts
     ends = terminals | timed
     jumps = _jumps(observations, next_observations) & ~ends
-    faults = [] if timeouts is None else _both(terminals, timed)
+    faults = [] if next_observations is not None else _both(terminals, timed)  # otherwise the rows show it
     if cut_jumps or (cut_jumps is None and timeouts is None):
         ends = ends | jumps
     elif jumps.any():
@@ -138,7 +138,7 @@ def _both(terminals: np.ndarray, timed: np.ndarray) -> list[dict[str, Any]]:
         return []
     where = Where(row=int(rows[0]), column="terminals and timeouts")
     text = f"{len(rows)} rows of the file are both terminal and timed out; expected one of the two"
-    mend = "--allow both_flags keeps them as true ends (needs next_observations; otherwise D4RL's rule leaves them out)"
+    mend = "D4RL's rule leaves them out (--allow both_flags accepts that)"
     return [Fault("fatal", "both_flags", where, len(rows), text, mend).to_dict()]
 
 

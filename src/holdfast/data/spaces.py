@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def require_supported(observation_space: Space, action_space: Space, where: str) -> None:
     """Refuse spaces that no algorithm here reads yet.
 
-    Observations: Box of one dimension. Actions: Box of one dimension or Discrete. This and `dataset.take` are the seam
+    Observations: Box of one dimension. Actions: Box of one dimension or Discrete. This and `arrays.take` are the seam
     for images and dictionaries.
 
     Raises:

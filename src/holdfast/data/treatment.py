@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core.errors import UserError
-from .dataset import take
+from .arrays import take
 
 if TYPE_CHECKING:
     from gymnasium.spaces import Space

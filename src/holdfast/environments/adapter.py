@@ -26,7 +26,6 @@ ADD_ONS = (
     "highway_env",
     "metaworld",
 )  # packages that register environments
-MUJOCO_BEFORE = ("v2", "v3")  # versions that need a binding which is no longer installable
 
 
 def make_env(env: str, **options: Any) -> gymnasium.Env:
@@ -48,10 +47,8 @@ def make_env(env: str, **options: Any) -> gymnasium.Env:
 
     name, given = _parse(env)
     _register(name, env)
-    if _entry_point(name).startswith("gymnasium.envs.mujoco") and name.rpartition("-")[2] in MUJOCO_BEFORE:
-        raise UserError(
-            f"environment '{name}' needs mujoco_py, which is no longer maintained: use {name.rpartition('-')[0]}-v5"
-        )
+    if "mujoco_py" in _entry_point(name):
+        raise UserError(f"environment '{name}' needs mujoco_py, which is no longer maintained: use {_newest(name)}")
     given = {"disable_env_checker": True, **given, **options}  # the checker costs a fifth of a step and repeats itself
     try:
         with _without_deprecations(name):
@@ -234,6 +231,12 @@ def _entry_point(name: str) -> str:
 
 def _actions(spec: Spec) -> str:
     return f"{spec.action} discrete actions" if spec.discrete else f"{spec.action} continuous actions"
+
+
+def _newest(name: str) -> str:
+    import gymnasium
+
+    return max(key for key in gymnasium.registry if key.rpartition("-")[0] == name.rpartition("-")[0])
 
 
 def _box(low: Any, high: Any) -> str:

@@ -23,11 +23,11 @@ class ProbeEnv(gymnasium.Env):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
         super().reset(seed=seed)
         self.obs = self.probe.start(self.np_random, 1)
-        return self.obs[0], {}
+        return self.obs[0].copy(), {}
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
         self.obs, reward, ended = self.probe.step(self.np_random, self.obs, np.asarray(action)[None])
-        return self.obs[0], float(reward[0]), bool(ended[0]), False, {}
+        return self.obs[0].copy(), float(reward[0]), bool(ended[0]), False, {}
 
 
 def register() -> None:

@@ -81,7 +81,7 @@ def delayed() -> Probe:
 
 
 def limit() -> Probe:
-    """Reward 1 a step, each episode one step long. Seeing 1 it ends; seeing -1 the time limit cuts it, and it would go on.
+    """Reward 1 a step, each episode one step long: seeing 1 it ends, seeing -1 the time limit cuts it.
 
     V(1) = 1, V(-1) = 1 / (1 - discount): does a true end cut the bootstrap, and a time limit not?
     """
@@ -170,7 +170,7 @@ def collect(probe: Probe, episodes: int, seed: int = 0) -> dict[str, Array]:
     """Whole episodes of the logging policy, one after another, as the columns that `Dataset.from_arrays` takes.
 
     Returns:
-        `observations`, `next_observations` [N, d] float32, `actions` [N, A] float32 or [N] int64, `rewards` [N] float64,
+        `observations` and `next_observations` [N, d], `actions` [N, A], or [N] int64 where discrete, `rewards` [N],
         `terminations` and `truncations` [N] booleans.
     """
     rng = np.random.default_rng(seed)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -46,15 +48,19 @@ def record(policy: Policy, path: str | Path, env: str, seed: int = 0, mode: str 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         screen.open(aside)
-        played = arena.run(Policy.stacked([policy]), seed, mode, ENDLESS)
-        screen.writer.close()
+        with warnings.catch_warnings():
+            # the encoder is a process of its own, and jax warns of every fork, harmless ones too
+            warnings.filterwarnings("ignore", message=r"os\.fork", category=RuntimeWarning)
+            played = arena.run(Policy.stacked([policy]), seed, mode, ENDLESS)
+        screen.finish()
         aside.replace(path)
     except OSError as fault:
         raise UserError(f"cannot write {path}: {fault.strerror or one_line(fault)}") from fault
     finally:
-        screen.writer = None
+        with contextlib.suppress(OSError):
+            screen.finish()
+            aside.unlink(missing_ok=True)
         arena.close()
-        aside.unlink(missing_ok=True)
     return float(played.returns[0, 0]), int(played.lengths[0, 0])
 
 
@@ -72,6 +78,11 @@ class _Screen:
 
         fps = int(self.env.metadata.get("render_fps") or 30)
         self.writer = imageio.v2.get_writer(path, format="FFMPEG", mode="I", fps=fps, macro_block_size=1)
+
+    def finish(self) -> None:
+        if self.writer is not None:
+            self.writer.close()
+        self.writer = None
 
     def reset(self, *, seed: int) -> Any:
         seen = self.env.reset(seed=seed)

@@ -11,6 +11,7 @@ from ..core.errors import UserError
 from ..environments.adapter import mask_of, name_of, one_line, require_match
 
 SLOTS = 16  # environments a replica at most: enough to spread the cost of a call, few enough to make and hold
+HELD = 128  # environments in all at most, or one a replica
 ENDLESS = 100_000  # steps after which an episode counts as having no end
 
 
@@ -44,7 +45,8 @@ class Arena:
             episodes: E, how many for each replica.
             slots: n at most.
         """
-        self.replicas, self.episodes, self.slots = replicas, episodes, min(episodes, slots)
+        self.replicas, self.episodes = replicas, episodes
+        self.slots = min(episodes, slots, max(1, HELD // replicas))
         self.envs: list[list[Any]] = [[make() for _ in range(self.slots)] for _ in range(replicas)]
         self.name = name_of(self.envs[0][0])
 

@@ -72,28 +72,24 @@ def _layout(
 
 @functools.lru_cache(maxsize=64)
 def compiled(act: Callable, memory: Callable, spec: Spec, layout: Layout, mode: str, many: bool) -> Callable:
-    """The jitted step `(leaves, cfg, obs, reward, mask, memory, start, key, time, updates) -> (actions, memory)`.
+    """The jitted step `(leaves, cfg, (obs, reward, mask, start), memory, key, time, updates) -> (actions, memory)`.
 
     Shapes [n, ...], or [R, n, ...] with `many`. Rows with `start` set begin with a fresh memory.
     """
 
-    def one(
-        leaves: Any, cfg_leaves: Any, obs: Any, reward: Any, mask: Any, kept: Any, start: Any, key: Any, updates: Any
-    ) -> Any:
+    def one(leaves: Any, cfg_leaves: Any, given: Any, kept: Any, key: Any, updates: Any) -> Any:
         cfg, state = layout.build(leaves, cfg_leaves)
+        obs, reward, mask, start = given
         fresh = memory(cfg, spec, obs.shape[0])
         kept = jax.tree.map(lambda f, k: jnp.where(start.reshape(-1, *[1] * (f.ndim - 1)), f, k), fresh, kept)
         return act(cfg, state, Seen(obs, reward, mask, updates), kept, Noise(key), mode)
 
-    def step(leaves: Any, cfg_leaves: Any, obs: Any, reward: Any, mask: Any, kept: Any, start: Any, key: Any, time: Any,
-             updates: Any) -> Any:  # fmt: skip
+    def step(leaves: Any, cfg_leaves: Any, given: Any, kept: Any, key: Any, time: Any, updates: Any) -> Any:
         key = jax.random.fold_in(key, time)
         if not many:
-            key = jax.random.fold_in(key, 0)
-            return one(leaves, cfg_leaves, obs, reward, mask, kept, start, key, updates)
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(obs.shape[0]))
-        run = jax.vmap(one, (0, 0, 0, 0, 0, 0, 0, 0, None))
-        return run(leaves, cfg_leaves, obs, reward, mask, kept, start, keys, updates)
+            return one(leaves, cfg_leaves, given, kept, jax.random.fold_in(key, 0), updates)
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(given[0].shape[0]))
+        return jax.vmap(one, (0, 0, 0, 0, 0, None))(leaves, cfg_leaves, given, kept, keys, updates)
 
     return jax.jit(step)
 
@@ -158,19 +154,9 @@ class Acting:
         reward = np.where(start, 0, team.fitted.rewards(reward)).astype(np.float32)
         given = (obs, reward, mask, start)
         if not self.many:
-            given = tuple(None if x is None else x[0] for x in given)  # type: ignore[assignment]
-        obs, reward, mask, start = given
+            given = jax.tree.map(lambda x: x[0], given)
         inside, self.memory = self.step(
-            team.leaves,
-            team.cfg_leaves,
-            obs,
-            reward,
-            mask,
-            self.memory,
-            start,
-            self.key,
-            np.uint32(self.time),
-            team.updates,
+            team.leaves, team.cfg_leaves, given, self.memory, self.key, np.uint32(self.time), team.updates
         )
         self.time += 1
         inside = np.asarray(inside)

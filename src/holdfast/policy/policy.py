@@ -147,7 +147,7 @@ class Policy:
         return Replicas(first.algorithm, cfgs, states, first.spec, first.fitted, int(first.info.get("step", 0)))
 
     def save(self, folder: str | Path) -> Path:
-        """Write `policy.json` and `policy.safetensors` into `folder`; an older policy is replaced at once or not at all.
+        """Write `policy.json` and `policy.safetensors` into `folder`, where an older policy is replaced whole.
 
         Returns:
             The folder.

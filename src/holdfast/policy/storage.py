@@ -185,8 +185,8 @@ class Checkpoints:
         step = steps[-1] if step is None else step
         if step not in steps:
             raise UserError(f"no checkpoint of step {step} in {self.folder}; there are: {', '.join(map(str, steps))}")
-        pointer = read_json(self._pointer(step))
         try:
+            pointer = read_json(self._pointer(step))
             file, sha256 = self.folder / Path(pointer["file"]).name, str(pointer["sha256"])
             data = read_checked(file, sha256)
         except KeyError as error:

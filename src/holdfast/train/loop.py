@@ -74,27 +74,24 @@ class Program:
 
     def start(self, state: Any | None) -> Carry:
         """The first carry: `init` where there is no state yet, then the phase's `enter`."""
-
-        def first(cfg: Any, key: jax.Array, ctx: Context) -> Any:
-            return self.algorithm.init(cfg, ctx, self.noise(key, "init", 0))
-
-        def enter(cfg: Any, key: jax.Array, ctx: Context, state: Any) -> Any:
-            return self.phase.enter(cfg, state, ctx, self.noise(key, "enter", 0))  # type: ignore[misc]
-
         began = time.perf_counter()
-        if state is None:
-            state = jax.jit(jax.vmap(first, (0, 0, None)))(self.cfgs, self.keys, self.ctx)
-        if self.phase.enter is not None:
-            state = jax.jit(jax.vmap(enter, (0, 0, None, 0)))(self.cfgs, self.keys, self.ctx, state)
+        state = jax.jit(self._start)(self.cfgs, self.keys, self.ctx, state)
         self.compile_seconds += time.perf_counter() - began
         return Carry(state, jnp.zeros(len(self.keys), bool))
 
+    def shapes(self, state: Any | None) -> Carry:
+        """What `start` would give, as shapes, from the shapes of the phase before; also finds the metrics' names."""
+        state = jax.eval_shape(self._start, self.cfgs, self.keys, self.ctx, state)
+        one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), (self.cfgs, self.keys, state))
+        found = jax.eval_shape(lambda c, k, s: self._update(c, k, s, self.sources, jnp.int32(0))[1], *one)
+        self.metrics = tuple(found)
+        return Carry(state, jax.ShapeDtypeStruct((len(self.keys),), bool))
+
     def compile(self, carry: Carry) -> None:
-        """Compile the block (and the refresh, on its first use) for carries of this shape."""
+        """Compile the block for carries of this shape (the refresh is compiled on its first use)."""
         began = time.perf_counter()
-        one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), (self.cfgs, self.keys, carry.state))
-        shapes = jax.eval_shape(lambda c, k, s: self._update(c, k, s, self.sources, jnp.int32(0))[1], *one)
-        self.metrics = tuple(shapes)
+        if not self.metrics:
+            self.shapes(None)
         lowered = jax.jit(self._run, donate_argnums=0).lower(carry, self.cfgs, self.keys, self.sources, 0, 0)
         self._block = lowered.compile()
         self.flops = (self._block.cost_analysis() or {}).get("flops")
@@ -128,6 +125,16 @@ class Program:
             return carry
         return Carry(carry.state, carry.done | jax.vmap(self.phase.until)(self.cfgs, carry.state))
 
+    def _start(self, cfgs: Any, keys: jax.Array, ctx: Context, state: Any) -> Any:
+        def one(cfg: Any, key: jax.Array, state: Any) -> Any:
+            if state is None:
+                state = self.algorithm.init(cfg, ctx, self.noise(key, "init", 0))
+            if self.phase.enter is not None:
+                state = self.phase.enter(cfg, state, ctx, self.noise(key, "enter", 0))
+            return state
+
+        return jax.vmap(one, (0, 0, None if state is None else 0))(cfgs, keys, state)
+
     def _update(self, cfg: Any, key: jax.Array, state: Any, sources: Any, step: Any) -> tuple[Any, Any]:
         noise = Noise(jax.random.fold_in(jax.random.fold_in(key, self.index), step))
         batch = sampler.sample(sources, self.phase.mix, self.batch_size, self.needs, noise.sub("sample"))
@@ -137,7 +144,7 @@ class Program:
     def _run(self, carry: Carry, cfgs: Any, keys: jax.Array, sources: Any, lo: Any, hi: Any) -> Any:
         def one(cfg: Any, key: jax.Array, state: Any, done: jax.Array, step: Any) -> Any:
             new, metrics = self._update(cfg, key, state, sources, step)
-            value, weight = (jnp.stack(x) for x in zip(*metrics.values(), strict=True))
+            value, weight = (jnp.stack(x) for x in zip(*(metrics[name] for name in self.metrics), strict=True))
             if self.phase.until is not None:  # only then can a replica be done
                 new, weight = where(done, state, new), jnp.where(done, 0, weight)
             return new, value, weight

@@ -18,7 +18,8 @@ import numpy as np
 
 from ...core.errors import UserError
 from .. import spaces
-from ..dataset import STORED_COLUMNS, Dataset
+from ..arrays import STORED_COLUMNS
+from ..dataset import Dataset
 from ..references import d4rl_id, environment_of, reference_for, time_limit
 from .files import opened
 
@@ -54,7 +55,7 @@ def load(
         if LOG_PROB in file and file[LOG_PROB].shape == (len(file[LOG_PROB]),):
             flat["behaviour_log_prob"] = file[LOG_PROB][()]
         extra = {k: file[f"columns/{k}"][()] for k in STORED_COLUMNS if f"columns/{k}" in file}
-        written = file.attrs.get("holdfast")
+        written = file["holdfast"][()] if "holdfast" in file else None
     meta = _metadata(written, path)
     data = from_flat(
         flat,
@@ -116,12 +117,12 @@ def from_flat(
         id=id or meta.get("id") or name or path.stem,
         env_spec=env_spec,
         reference=(float(reference[0]), float(reference[1])) if reference else None,
-        provenance={"source": "d4rl", "path": str(path), **meta.get("provenance", {})},
+        provenance={**meta.get("provenance", {}), "source": "d4rl", "path": str(path)},
     )
 
 
 def _metadata(written: Any, path: Path) -> dict[str, Any]:
-    """The metadata that `convert` keeps in an attribute of the file: spaces, environment, references."""
+    """The metadata that `convert` keeps beside the columns: spaces, environment, references."""
     if written is None:
         return {}
     try:
@@ -133,4 +134,4 @@ def _metadata(written: Any, path: Path) -> dict[str, Any]:
             },
         }
     except (ValueError, TypeError) as e:
-        raise UserError(f"{path}: its 'holdfast' attribute cannot be read ({e}); convert the set again") from e
+        raise UserError(f"{path}: its 'holdfast' entry cannot be read ({e}); convert the set again") from e

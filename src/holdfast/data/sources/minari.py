@@ -15,7 +15,8 @@ import numpy as np
 
 from ...core.errors import UserError, nearest
 from .. import spaces
-from ..dataset import OBSERVATION_COLUMNS, STORED_COLUMNS, Dataset
+from ..arrays import OBSERVATION_COLUMNS, STORED_COLUMNS
+from ..dataset import Dataset
 from ..references import reference_for
 from .files import opened
 
@@ -93,7 +94,12 @@ def load_folder(folder: Path, id: str | None = None) -> Dataset:
         env_spec=env_spec,
         reference=_reference(meta) or reference_for(id, env_id),
         columns={k: columns[k] for k in STORED_COLUMNS if k in columns},
-        provenance={"source": "minari", "path": str(folder), **{k: meta[k] for k in known if k in meta}},
+        provenance={
+            **_provenance(meta),
+            **{k: meta[k] for k in known if k in meta},
+            "source": "minari",
+            "path": str(folder),
+        },
     )
 
 
@@ -166,6 +172,15 @@ def _metadata(path: Path) -> dict[str, Any]:
 def _reference(meta: dict[str, Any]) -> tuple[float, float] | None:
     low, high = meta.get("ref_min_score"), meta.get("ref_max_score")
     return (float(low), float(high)) if low is not None and high is not None else None
+
+
+def _provenance(meta: dict[str, Any]) -> dict[str, Any]:
+    """What `convert` noted, where it wrote this set."""
+    try:
+        noted = json.loads(meta.get("provenance", "{}"))
+    except (ValueError, TypeError):
+        return {}
+    return noted if isinstance(noted, dict) else {}
 
 
 def _nothing(observation_space: Any, action_space: Any) -> dict[str, np.ndarray]:

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import UserError
-from ..dataset import Dataset, flags
+from ..arrays import flags
+from ..dataset import Dataset
 
 NEEDED = ("observations", "actions", "terminals")
 

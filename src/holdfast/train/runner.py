@@ -1,0 +1,364 @@
+"""One run from settings to result: prepare everything that can fail, then phases of blocks, then the shipped policies."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..algorithms import registry
+from ..core import config
+from ..core.contract import Algorithm, Context, Phase, Treatment
+from ..core.errors import Diverged, UserError
+from ..data import sampler
+from ..data.checks import require_sound
+from ..data.columns import prepare, stats
+from ..data.dataset import Dataset
+from ..data.sources import load_dataset
+from ..data.treatment import fit
+from ..environments.adapter import require_match
+from ..evaluation.evaluate import Evaluation, Evaluator
+from ..policy.acting import Replicas
+from ..policy.files import write_json
+from ..policy.folder import versions
+from ..policy.policy import Policy
+from . import settings as settings_of
+from .compilation import use_cache
+from .folder import RunFolder, Table
+from .hooks import Block, Evaluated, Hook, Start
+from .loggers import logger
+from .loop import Carry, Program, replicate, seed_keys
+from .settings import Settings
+
+
+class Runner:
+    """A prepared run. Everything a person can have got wrong is found here, before anything is compiled or written."""
+
+    def __init__(self, settings: Settings, dataset: Dataset | None = None, hooks: Sequence[Hook] = ()) -> None:
+        """
+        Args:
+            settings: what to do.
+            dataset: the data, where it is in memory; else it is loaded by `settings.data`.
+            hooks: watchers, beside the loggers that the settings name.
+
+        Raises:
+            UserError: settings, data, algorithm or environment that do not fit, in one line.
+        """
+        faults = settings.faults()
+        if faults:
+            raise UserError("; ".join(faults))
+        self.settings = settings
+        self.algorithm: Algorithm = registry.get(settings.algorithm)
+        self.cfg = config.from_dict(self.algorithm.Config, settings.config)
+        seeds = range(settings.seed, settings.seed + settings.seeds)
+        self.replicas = settings_of.replicas(self.algorithm, self.cfg, settings.sweep, seeds)
+        self.hooks = [*hooks, *(logger(name) for name in settings.loggers)]
+        whole = dataset if dataset is not None else load_dataset(settings.data, **settings.data_options)
+        self.fingerprint = whole.fingerprint
+        self.warnings = require_sound(whole, settings.allow)
+        require_actions(self.algorithm, whole)
+        self.dataset = self.algorithm.filter(self.cfg, whole) if self.algorithm.filter else whole
+        self.fitted = fit(Treatment(**settings.treatment), self.dataset)
+        self.spec = self.dataset.spec
+        self.evaluator = self._evaluator()
+        self.programs = self._programs()
+
+    def run(self, folder: RunFolder, resume: bool = False) -> dict[str, Any]:
+        """Train to the last step and ship the policies.
+
+        Args:
+            folder: a new folder, or one with checkpoints of this very run.
+            resume: go on from its last checkpoint.
+
+        Returns:
+            What `result.json` holds.
+
+        Raises:
+            UserError: a disk that refuses, an environment that fails; the last checkpoint is kept.
+            Diverged: a metric became NaN or infinite; likewise.
+        """
+        began = time.perf_counter()
+        self.folder = folder
+        shapes = self._shapes()
+        names = list(dict.fromkeys(n for program in self.programs for n in program.metrics))
+        labels = ["step", "phase", "replica", "seed", *self.settings.sweep]
+        self.names = names
+        self.metrics = Table(folder.metrics, [*labels, *names])
+        self.evaluations = Table(folder.evaluations, [*labels, "episode", "episode_seed", "return", "length"])
+        self.timing = Table(folder.timing, ["step", "phase", "updates", "seconds", "updates_per_second"])
+        self.last: Evaluation | None = None
+        self.seconds, self.updates, self.earlier = 0.0, 0, 0.0
+        at = self._resume(shapes) if resume else self._begin()
+        total = sum(self._steps(program.phase) for program in self.programs)
+        self._tell("start", Start(folder, self.settings, self.replicas, total, at.total))
+        for fault in self.warnings:
+            self._tell("warn", f"{self.dataset.id}: {fault}")
+        if self.evaluator is None and self.settings.evaluate:
+            self._tell("warn", "no environment is known for these data: nothing is evaluated (name one with --env)")
+        result = None
+        try:
+            carry = self._train(at)
+            result = self._finish(carry, total, time.perf_counter() - began + self.earlier)
+        finally:
+            self._tell("end", result)
+            if self.evaluator:
+                self.evaluator.close()
+        return result
+
+    def _train(self, at: Position) -> Carry:
+        for index, program in enumerate(self.programs):
+            if index < at.phase:
+                continue
+            carry = at.carry if index == at.phase and at.carry is not None else program.start(at.state)
+            local = at.local if index == at.phase else 0
+            base = at.total - local
+            steps = self._steps(program.phase)
+            if local < steps and not bool(np.asarray(carry.done).all()):
+                program.compile(carry)
+                self._tell("compiled", program.phase.name, program.compile_seconds)
+            while local < steps and not bool(np.asarray(carry.done).all()):
+                hi = min(self._next(program.phase, base, local), base + steps) - base
+                carry, local = self._block(program, carry, base, local, hi)
+            at = Position(index, local, base + local, carry.state, carry)
+            self._save(at)
+            at = Position(index + 1, 0, base + local, carry.state, None)
+        return carry
+
+    def _block(self, program: Program, carry: Carry, base: int, lo: int, hi: int) -> tuple[Carry, int]:
+        phase, began = program.phase, time.perf_counter()
+        carry, found = program.run(carry, lo, hi)
+        seconds = time.perf_counter() - began
+        self._require_finite(program, found, base)
+        metrics = dict(zip(program.metrics, found.mean.T, strict=True))
+        if phase.refresh is not None and hi % phase.every == 0:
+            carry, fresh = program.refresh(carry, hi)
+            metrics |= fresh
+        carry = program.stopped(carry)
+        step, updates = base + hi, (hi - lo) * len(self.replicas)
+        self.seconds, self.updates = self.seconds + seconds, self.updates + updates
+        rows = [[metrics[n][i] if n in metrics else float("nan") for n in self.names] for i in range(len(self.replicas))]
+        texts = [[*self._labels(step, phase, i), *("" if x != x else float(x) for x in row)] for i, row in enumerate(rows)]
+        self.metrics.add(texts)
+        self.timing.add([[step, phase.name, updates, seconds, updates / seconds]])
+        self._tell("block", Block(phase.name, step, metrics, seconds, updates))
+        if self.evaluator and self._due(step, self.settings.evaluation_interval):
+            self._evaluate(self.evaluator, phase, carry, step)
+        if self._due(step, self.settings.save_interval):
+            self._save(Position(program.index, hi, step, carry.state, carry))
+        return carry, hi
+
+    def _evaluate(self, evaluator: Evaluator, phase: Phase, carry: Carry, step: int) -> None:
+        team = Replicas(self.algorithm, self.programs[0].cfgs, carry.state, self.spec, self.fitted, step)
+        found = evaluator(team, seed=self.settings.seed * 1_000_003 + step)
+        rows = []
+        for i in range(len(self.replicas)):
+            played = zip(found.seeds, found.returns[i], found.lengths[i], strict=True)
+            rows += [[*self._labels(step, phase, i), e, int(s), float(r), int(n)] for e, (s, r, n) in enumerate(played)]
+        self.evaluations.add(rows)
+        self.last = found
+        self._ship(phase, carry, step)
+        self._tell("evaluated", Evaluated(step, found))
+
+    def _ship(self, phase: Phase, carry: Carry, step: int) -> None:
+        index = next(p.index for p in self.programs if p.phase is phase)
+        folders = self.folder.policy_folders([r.name for r in self.replicas])
+        for i, (replica, path) in enumerate(zip(self.replicas, folders, strict=True)):
+            state = jax.tree.map(lambda x, i=i: x[i], carry.state)
+            info = {
+                "env_spec": self.settings.env or self.dataset.env_spec,
+                "dataset": self.settings.data,
+                "dataset_fingerprint": self.fingerprint,
+                "reference": list(self.dataset.reference) if self.dataset.reference else None,
+                "seed": replica.seed,
+                "sweep": replica.values,
+                "step": step,
+                "phase": index,
+                "stats": self.stats,
+            }
+            Policy(self.algorithm, replica.cfg, state, self.spec, self.fitted, info).save(path)
+
+    def _finish(self, carry: Carry, total: int, wall: float) -> dict[str, Any]:
+        phase, step = self.programs[-1].phase, self.reached
+        if self.evaluator and (self.last is None or not self._due(step, self.settings.evaluation_interval)):
+            self._evaluate(self.evaluator, phase, carry, step)
+        else:
+            self._ship(phase, carry, step)
+        found, settings = self.last, self.settings
+        result = {
+            "algorithm": settings.algorithm,
+            "dataset": settings.data,
+            "dataset_fingerprint": self.fingerprint,
+            "steps": step,
+            "seeds": [r.seed for r in self.replicas],
+            "replicas": [r.name for r in self.replicas],
+            "sweep": [r.values for r in self.replicas],
+            "environment": found.env_id if found else None,
+            "returns": found.returns.tolist() if found else [],
+            "episode_seeds": found.seeds.tolist() if found else [],
+            "return_mean": float(found.returns.mean()) if found else None,
+            "return_interval": [found.mean.low, found.mean.high] if found else None,
+            "return_iqm": found.iqm._asdict() if found else None,
+            "normalized_score": found.score if found else None,
+            "normalized_scores": found.scores.tolist() if found and found.scores is not None else None,
+            "logged_return_mean": float(self.dataset.returns().mean()),
+            "updates_per_second": self.updates / self.seconds if self.seconds else None,
+            "compile_seconds": sum(p.compile_seconds for p in self.programs),
+            "wall_seconds": wall,
+            "flops_per_update": [p.flops / len(self.replicas) if p.flops else None for p in self.programs],
+            "versions": versions(),
+            "device": jax.devices()[0].device_kind,
+            "config": settings.to_dict(),
+        }
+        write_json(self.folder.result, result)
+        return result
+
+    def _begin(self) -> Position:
+        self.folder.create()
+        self.folder.write_config({**self.settings.to_dict(), "dataset_fingerprint": self.fingerprint})
+        return self._from_nothing()
+
+    def _from_nothing(self) -> Position:
+        for table in (self.metrics, self.evaluations, self.timing):
+            table.begin()
+        self.reached = 0
+        return Position(0, 0, 0, None, None)
+
+    def _resume(self, shapes: list[Carry]) -> Position:
+        if self.folder.checkpoints.latest() is None:  # killed before its first checkpoint
+            return self._from_nothing()
+        saved = self.folder.checkpoints.read()
+        facts = saved.metadata
+        carry = saved.tree(shapes[facts["phase"]])
+        self.metrics.cut(facts["metrics_rows"])
+        self.evaluations.cut(facts["evaluation_rows"])
+        self.timing.cut(facts["timing_rows"])
+        self.earlier, self.reached = facts["wall_seconds"], facts["total"]
+        return Position(facts["phase"], facts["local"], facts["total"], carry.state, carry)
+
+    def _save(self, at: Position) -> None:
+        if self.folder.checkpoints.latest() == at.total and at.total == self.reached and at.total:
+            return
+        self.reached = at.total
+        for table in (self.metrics, self.evaluations, self.timing):
+            table.sync()
+        facts = {
+            "phase": at.phase,
+            "local": at.local,
+            "total": at.total,
+            "metrics_rows": self.metrics.rows,
+            "evaluation_rows": self.evaluations.rows,
+            "timing_rows": self.timing.rows,
+            "wall_seconds": self.earlier + self.seconds,
+        }
+        self.folder.checkpoints.save(at.total, at.carry, facts)
+
+    def _programs(self) -> list[Program]:
+        cfg = self.cfg
+        phases = self.algorithm.phases(cfg)
+        needed = {c for phase in phases for c in (phase.needs or self.algorithm.needs(cfg)).columns}
+        if needed & {"mc_return"} and "discount" in self.settings.sweep:
+            raise UserError("--sweep discount: Monte-Carlo returns are computed once for all replicas; start one run for each")
+        columns = prepare(self.dataset, self.fitted, sorted(needed), getattr(cfg, "discount", None))
+        use_cache()
+        columns = jax.tree.map(jnp.asarray, columns)
+        self.stats = stats(self.dataset, self.fitted)
+        ctx = Context(self.spec, columns, self.stats)
+        cfgs = replicate([config.as_arrays(r.cfg) for r in self.replicas])
+        keys = seed_keys([r.seed for r in self.replicas])
+        programs = []
+        for index, phase in enumerate(phases):
+            sources: dict[str, sampler.Source] = {"data": columns}
+            for view, episodes in split_episodes(self.dataset, phase.split, self.settings.seed).items():
+                inside = np.isin(self.dataset.episode_of, episodes)
+                sources[view] = sampler.View(columns, jnp.asarray(np.flatnonzero(inside), jnp.int32))
+            unknown = [name for name in phase.mix if name not in sources]
+            if unknown:
+                raise UserError(f"phase {phase.name} draws from {', '.join(unknown)}, which this run does not have")
+            programs.append(Program(self.algorithm, phase, index, cfgs, keys, ctx, sources))
+        return programs
+
+    def _shapes(self) -> list[Carry]:
+        found: list[Carry] = []
+        for program in self.programs:
+            found.append(program.shapes(found[-1].state if found else None))
+        return found
+
+    def _evaluator(self) -> Evaluator | None:
+        env = self.settings.env or self.dataset.env_spec
+        if not self.settings.evaluate or env is None:
+            return None
+        info = {"dataset": self.dataset.id}
+        evaluator = Evaluator(
+            env, len(self.replicas), self.settings.eval_episodes, reference=self.dataset.reference, info=info
+        )
+        require_match(evaluator.arena.envs[0][0], self.spec, self.fitted)
+        return evaluator
+
+    def _steps(self, phase: Phase) -> int:
+        return self.settings.steps if phase.steps is None else phase.steps
+
+    def _next(self, phase: Phase, base: int, local: int) -> int:
+        """The next step of the whole run at which a block has to end."""
+        step = base + local
+        clocks = [self.settings.block, self.settings.save_interval]
+        clocks += [self.settings.evaluation_interval] if self.evaluator else []
+        ends = [(step // every + 1) * every for every in clocks]
+        ends += [base + (local // phase.every + 1) * phase.every] if phase.refresh else []
+        return min(ends)
+
+    def _due(self, step: int, every: int) -> bool:
+        return step % every == 0
+
+    def _labels(self, step: int, phase: Phase, i: int) -> list[Any]:
+        replica = self.replicas[i]
+        return [step, phase.name, replica.name, replica.seed, *replica.values.values()]
+
+    def _require_finite(self, program: Program, found: Any, base: int) -> None:
+        bad = np.argwhere(found.first_bad >= 0)
+        if not len(bad):
+            return
+        row, column = min(bad, key=lambda at: found.first_bad[tuple(at)])
+        update = base + int(found.first_bad[row, column])
+        last = self.folder.checkpoints.latest()
+        kept = f"the checkpoint of step {last} is kept" if last is not None else "no checkpoint was written yet"
+        raise Diverged(
+            f"{program.metrics[column]} of {self.replicas[row].name} is NaN or infinite at update {update} "
+            f"of {self.settings.algorithm}: training stopped, {kept} in {self.folder.path}; "
+            "try a lower learning rate, or look at the data with `holdfast data check`"
+        )
+
+    def _tell(self, event: str, *what: Any) -> None:
+        for hook in self.hooks:
+            getattr(hook, event)(*what)
+
+
+class Position:
+    """Where a run stands: the phase, updates in it and in all, and what the next block takes."""
+
+    def __init__(self, phase: int, local: int, total: int, state: Any, carry: Carry | None) -> None:
+        self.phase, self.local, self.total, self.state, self.carry = phase, local, total, state, carry
+
+
+def require_actions(algorithm: Algorithm, dataset: Dataset) -> None:
+    """Refuse discrete data for a continuous method and the reverse, naming methods that fit."""
+    kind = "discrete" if dataset.discrete else "continuous"
+    if kind in algorithm.actions:
+        return
+    fit_ = [name for name in registry.names() if kind in registry.get(name).actions]
+    raise UserError(
+        f"{algorithm.name} needs {' or '.join(sorted(algorithm.actions))} actions, {dataset.id} has {kind} ones; "
+        f"for those: {', '.join(fit_)}"
+    )
+
+
+def split_episodes(dataset: Dataset, shares: Any, seed: int) -> dict[str, np.ndarray]:
+    """Whole episodes dealt to views by their shares; none where there are no shares."""
+    if not shares:
+        return {}
+    order = np.random.default_rng(seed).permutation(dataset.n_episodes)
+    bounds = np.round(np.cumsum([0, *shares.values()]) / sum(shares.values()) * len(order)).astype(int)
+    return {view: order[a:b] for view, a, b in zip(shares, bounds[:-1], bounds[1:], strict=True)}

@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 
 import jax
 import numpy as np
@@ -62,7 +63,7 @@ def test_to_go_is_the_backward_loop(discount):
     offsets = np.append(0, np.cumsum(lengths))
     rewards = rng.normal(size=offsets[-1])
     wanted = rewards.copy()
-    for a, b in zip(offsets[:-1], offsets[1:], strict=True):
+    for a, b in itertools.pairwise(offsets):
         for i in range(b - 2, a - 1, -1):
             wanted[i] = rewards[i] + discount * wanted[i + 1]
     np.testing.assert_allclose(to_go(rewards, offsets, discount), wanted, rtol=1e-12)

@@ -8,8 +8,8 @@ from holdfast.data.dataset import Dataset
 
 
 def qlearning_rows(flat: dict) -> list[tuple]:
-    """D4RL's rule, word for word: next_obs is obs[i + 1]; the last row of the file is never used; a row whose `timeouts` flag
-    is set is dropped; terminals are only true terminals."""
+    """D4RL's rule, word for word: next_obs is obs[i + 1]; the last row of the file is never used; a row whose `timeouts`
+    flag is set is dropped; terminals are only true terminals."""
     rows = []
     for i in range(len(flat["rewards"]) - 1):
         if flat["timeouts"][i]:

@@ -1,0 +1,59 @@
+"""Holdfast: decision policies from logged data, and online from there.
+
+The names below load what they need when they are first used, so that `import holdfast` is quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .core.contract import Algorithm, Phase, Preset, Treatment
+    from .core.errors import Diverged, UserError
+    from .data.checks import check
+    from .data.dataset import Dataset
+    from .data.sources import load_dataset
+    from .evaluation.evaluate import evaluate
+    from .policy.policy import Policy
+    from .train.run import resume, train
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Algorithm": "core.contract",
+    "Dataset": "data.dataset",
+    "Diverged": "core.errors",
+    "Phase": "core.contract",
+    "Policy": "policy.policy",
+    "Preset": "core.contract",
+    "Treatment": "core.contract",
+    "UserError": "core.errors",
+    "check": "data.checks",
+    "evaluate": "evaluation.evaluate",
+    "load_dataset": "data.sources",
+    "resume": "train.run",
+    "train": "train.run",
+}
+
+__all__ = [
+    "Algorithm", "Dataset", "Diverged", "Phase", "Policy", "Preset", "Treatment", "UserError",
+    "algorithms", "check", "evaluate", "load_dataset", "resume", "train",
+]  # fmt: skip
+
+
+def algorithms() -> list[str]:
+    """Names of every algorithm, as `train` takes them."""
+    from .algorithms import registry
+
+    return registry.names()
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'holdfast' has no attribute '{name}'")
+    return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -37,3 +37,11 @@ CITATIONS: dict[str, str] = {
   year={2021}
 }""",
 }
+
+
+def short(bibtex: str) -> str:
+    """`Kostrikov et al. 2021` from a BibTeX entry."""
+    authors = bibtex.split("author={")[1].split("},")[0].split(" and ")
+    year = bibtex.split("year={")[1].split("}")[0]
+    name = authors[0].split(",")[0]
+    return f"{name}{' et al.' if len(authors) > 2 else ''.join(' and ' + a.split(',')[0] for a in authors[1:])} {year}"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from ..core.contract import Algorithm
 from ..core.errors import unknown
+
+if TYPE_CHECKING:
+    from ..core.contract import Algorithm
 
 
 class Row(NamedTuple):

@@ -40,7 +40,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     """
     _require_file(path)
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except ValueError as e:
         if "pickle" in str(e):

@@ -1,0 +1,36 @@
+"""`holdfast cite ALGO`: BibTeX."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+
+import tyro
+
+from . import usage
+
+
+@dataclasses.dataclass(frozen=True)
+class Args:
+    """Print the BibTeX of an algorithm's paper."""
+
+    algorithm: tyro.conf.Positional[str]
+    """Its name, see `holdfast algorithms`."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print the entry.
+
+    Raises:
+        UserError: no algorithm of that name.
+    """
+    name = usage.parse(Args, "holdfast cite", argv).algorithm
+    from ..algorithms import registry
+    from ..algorithms.citations import CITATIONS
+    from ..core.errors import unknown
+
+    if name not in registry.ROWS:
+        raise unknown("algorithm", name, registry.ROWS)
+    sys.stdout.write(CITATIONS[registry.ROWS[name].paper] + "\n")
+    return 0

@@ -1,0 +1,251 @@
+"""`holdfast train ALGO --data ID ...`: every setting of the algorithm is a flag."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from ..core.errors import UserError, unknown
+from . import usage
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What to train on, for how long, and what to leave behind."""
+
+    data: str
+    """Data set: a Minari id or folder, a D4RL file (.hdf5), an NPZ file, or a bundled/ name."""
+    steps: int = 100_000
+    """Updates of each replica."""
+    seeds: int = 1
+    """How many seeds, trained in one program."""
+    seed: int = 0
+    """The first seed."""
+    out: Path | None = None
+    """The run's folder, new or empty; a free one under runs/ where not given."""
+    preset: str | None = None
+    """Published settings to start from; the algorithm's first where not given."""
+    config: Path | None = None
+    """A run's config.json to repeat; other flags change it."""
+    sweep: tyro.conf.UseAppendAction[Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=A,B")]] = ()
+    """Values of a float setting, all trained in one program with every seed; may be given again."""
+    env: str | None = None
+    """Environment to evaluate in; the data set's own where not given."""
+    no_eval: bool = False
+    """Do not evaluate."""
+    eval_episodes: int = 10
+    """Episodes of an evaluation, for each replica."""
+    eval_every: int = 0
+    """Updates between evaluations; 0: a tenth of the run."""
+    save_every: int = 0
+    """Updates between checkpoints; 0: every block."""
+    block: int = 1000
+    """Updates between rows of metrics."""
+    log: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Where else to log: tensorboard, wandb or mlflow; may be given again."""
+    allow: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """A kind of fatal fault in the data to take on, see `holdfast data check`; may be given again."""
+    download: bool = False
+    """Fetch a Minari data set that is not on this machine."""
+    action_bounds: tuple[float, float] | None = None
+    """Bounds of the actions in a flat file that names none."""
+    max_episode_steps: int | None = None
+    """Time limit that cuts the episodes of a flat file without timeouts."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DataFlags:
+    """How the data are treated; the preset's values are the defaults."""
+
+    normalize_obs: float | None = None
+    """Epsilon of (obs - mean) / (std + epsilon); None: observations as they are."""
+    return_scale: float | None = None
+    """Scale rewards by this over the spread of the episodes' returns; None: do not."""
+    reward_scale: float = 1.0
+    """Factor of the rewards, after the shift."""
+    reward_shift: float = 0.0
+    """Added to the rewards."""
+    clip_actions: bool = False
+    """Clip logged actions that lie outside the action space (refused otherwise)."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Train, and print the result.
+
+    Raises:
+        UserError: a mistake in the flags, the data or the environment.
+        Diverged: a metric became NaN or infinite.
+    """
+    name, rest = (argv[0], list(argv[1:])) if argv and not argv[0].startswith("-") else (None, list(argv))
+    resumed = option(rest, "--resume")
+    if resumed is not None:
+        return resume(name, resumed, rest)
+    repeated = option(rest, "--config")
+    if name is None and repeated is None:
+        if not argv or argv[0] in ("-h", "--help"):
+            sys.stdout.write(overview())
+            return 0
+        raise UserError(f"name an algorithm before {argv[0]}: holdfast train ALGO --data ID; see holdfast algorithms")
+    return fresh(name, rest, repeated)
+
+
+def fresh(name: str | None, argv: list[str], repeated: str | None) -> int:
+    """Start a new run."""
+    from ..algorithms import registry
+    from ..core import config
+
+    given: dict[str, Any] = read(Path(repeated)) if repeated is not None else {}
+    if name is not None and given and name != given["algorithm"]:
+        raise UserError(f"{repeated} trains {given['algorithm']}, not {name}: leave the name out, or start from a preset")
+    algorithm = registry.get(name or given["algorithm"])
+    preset = option(argv, "--preset")
+    if preset is not None and preset not in algorithm.presets:
+        raise unknown(f"preset of {algorithm.name}", preset, algorithm.presets)
+    base = algorithm.presets[preset or next(iter(algorithm.presets))]
+    cfg, treatment = base.config, base.treatment
+    options = Options(tyro.MISSING)  # type: ignore[arg-type]
+    if given:
+        if preset is None:
+            cfg = config.from_dict(algorithm.Config, given["config"])
+            treatment = treatment._replace(**given["treatment"])
+        options = of_settings(given)
+    flags = DataFlags(*treatment[:4])
+    made = dataclasses.make_dataclass("Args", [("run", Options), ("method", algorithm.Config), ("data", DataFlags)])
+    made.__doc__ = f"{registry.ROWS[algorithm.name].title}.\n\n{(sys.modules[algorithm.init.__module__].__doc__ or '').strip()}"
+    args = usage.parse(
+        made,
+        f"holdfast train {algorithm.name}",
+        argv,
+        default=made(options, cfg, flags),
+        config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+    )
+    return run(algorithm, args, treatment)
+
+
+def run(algorithm: Any, args: Any, treatment: Any) -> int:
+    """Train by parsed arguments."""
+    from ..core import config
+    from ..report.table import show
+    from ..train.hooks import Progress
+    from ..train.run import located, start
+    from ..train.settings import Settings, parse_sweep
+
+    options, flags = args.run, args.data
+    faults = algorithm.check(args.method)
+    if faults:
+        raise UserError(f"{algorithm.name}: {'; '.join(faults)}")
+    treated = treatment._replace(
+        normalize_obs=flags.normalize_obs,
+        return_scale=flags.return_scale,
+        reward_scale=flags.reward_scale,
+        reward_shift=flags.reward_shift,
+    )
+    if flags.clip_actions and treated.clip_actions is None:
+        treated = treated._replace(clip_actions=0.0)
+    names = {"download": options.download or None, "action_bounds": options.action_bounds, "max_episode_steps": options.max_episode_steps}
+    settings = Settings(
+        algorithm=algorithm.name,
+        data=located(options.data),
+        steps=options.steps,
+        config=config.to_dict(args.method),
+        treatment=treated._asdict(),
+        preset=options.preset,
+        seeds=options.seeds,
+        seed=options.seed,
+        sweep=parse_sweep(options.sweep),
+        data_options={k: v for k, v in names.items() if v is not None},
+        allow=[*options.allow, *(["action_bounds"] if flags.clip_actions else [])],
+        env=options.env,
+        evaluate=not options.no_eval,
+        eval_episodes=options.eval_episodes,
+        eval_every=options.eval_every,
+        save_every=options.save_every,
+        block=options.block,
+        loggers=list(options.log),
+    )
+    finished = start(settings, options.out, hooks=[Progress()])
+    show(finished.path, finished.result)
+    return 0
+
+
+def resume(name: str | None, folder: str, rest: list[str]) -> int:
+    """Go on with a run; nothing else is to be named."""
+    left = without(rest, "--resume")
+    if left:
+        raise UserError(f"--resume takes every setting from the run: leave {' '.join(left)} out, or start a new run")
+    from ..report.table import show
+    from ..train.hooks import Progress
+    from ..train.run import resume as go_on
+
+    finished = go_on(folder, hooks=[Progress()], algorithm=name)
+    show(finished.path, finished.result)
+    return 0
+
+
+def of_settings(given: dict[str, Any]) -> Options:
+    """The options that a config.json stands for."""
+    data = given["data_options"]
+    return Options(
+        **{k: given[k] for k in ("data", "steps", "seeds", "seed", "env", "eval_episodes", "eval_every", "save_every", "block")},
+        sweep=tuple(f"{k}={','.join(map(repr, v))}" for k, v in given["sweep"].items()),
+        no_eval=not given["evaluate"],
+        log=tuple(given["loggers"]),
+        allow=tuple(given["allow"]),
+        download=data.get("download", False),
+        action_bounds=tuple(data["action_bounds"]) if "action_bounds" in data else None,
+        max_episode_steps=data.get("max_episode_steps"),
+    )
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Settings from a run's config.json, checked.
+
+    Raises:
+        UserError: no such file, or not a config.
+    """
+    from ..train.settings import Settings
+
+    try:
+        values = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path}: {error}; expected the config.json of a run") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path} is no config: expected the config.json of a run")
+    return Settings.from_dict(values, str(path)).to_dict()
+
+
+def option(argv: Sequence[str], flag: str) -> str | None:
+    """The value of a flag, wherever it stands."""
+    for i, argument in enumerate(argv):
+        if argument.startswith(f"{flag}="):
+            return argument.partition("=")[2]
+        if argument == flag:
+            if i + 1 == len(argv):
+                raise UserError(f"{flag} needs a value")
+            return argv[i + 1]
+    return None
+
+
+def without(argv: Sequence[str], flag: str) -> list[str]:
+    """The arguments but for a flag and its value."""
+    left, skip = [], False
+    for argument in argv:
+        if not skip and argument != flag and not argument.startswith(f"{flag}="):
+            left.append(argument)
+        skip = argument == flag and not skip
+    return left
+
+
+def overview() -> str:
+    """What `holdfast train --help` prints: the names; the flags stand under each."""
+    from ..algorithms.registry import ROWS
+
+    lines = [f"  {name:<14} {row.title}" for name, row in sorted(ROWS.items())]
+    usage_ = "usage: holdfast train ALGO --data ID [--steps N] [--seeds K] ...   (holdfast train ALGO --help: all flags)\n"
+    return usage_ + "       holdfast train --resume RUN\n       holdfast train --config RUN/config.json\n\n" + "\n".join(lines) + "\n"

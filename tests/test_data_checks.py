@@ -231,6 +231,20 @@ def test_a_first_observation_that_belongs_elsewhere():
     assert (fault.where.episode, fault.where.row, fault.level) == (7, 140, "warn")
 
 
+def test_an_episode_that_starts_and_goes_on_elsewhere_is_no_stray():
+    data = sound(episodes=40)
+    far = data.observations.copy()
+    far[7 * 21 : 8 * 21] += 5
+    assert "stray_start" not in [f.kind for f in check(dataclasses.replace(data, observations=far))]
+
+
+def test_a_terminal_row_may_lead_anywhere():
+    data = sound(episodes=40)
+    rows = data.offsets[1:] - 1
+    ended = dataclasses.replace(data, terminations=data.truncations, truncations=data.terminations, env_spec=None)
+    assert check(changed(ended, "observations", rows + np.arange(40) + 1, 100.0)) == []
+
+
 def test_two_episodes_joined_without_a_flag():
     data = sound(episodes=40)
     far = data.observations.copy()

@@ -113,6 +113,8 @@ def test_describe_by_hand():
     facts = describe(data)
     assert facts["returns"]["mean"] == pytest.approx(data.rewards.sum() / 2)
     assert facts["ends"] == {"terminated": 0, "truncated": 2, "neither": 0, "both": 0}
+    both = dataclasses.replace(data, terminations=data.truncations)
+    assert describe(both)["ends"] == {"terminated": 2, "truncated": 0, "neither": 0, "both": 2}
     assert facts["actions"][0]["min"] == data.actions.min()
     assert json.loads(json.dumps(facts)) == facts
 

@@ -86,6 +86,8 @@ def test_unknown_and_incomplete_requests(data):
         prepare(data, fitted, ("mc_returns",))
     with pytest.raises(UserError, match="needs a discount"):
         prepare(data, fitted, ("mc_return",))
+    with pytest.raises(UserError, match="for one discount"):
+        prepare(data, fitted, ("mc_return",), discount=np.array([0.9, 0.99]))
     with pytest.raises(UserError, match="unknown column 'behaviour_log_prob'"):
         prepare(data, fitted, ("behaviour_log_prob",))
 

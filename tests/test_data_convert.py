@@ -79,6 +79,21 @@ def test_minari_itself_reads_what_was_written(tmp_path, monkeypatch, pendulum):
     np.testing.assert_array_equal(theirs[1].rewards, pendulum.select([1]).rewards)
 
 
+def test_infos_have_a_row_more_than_steps_and_none_is_lost(tmp_path, masked):
+    with h5py.File(convert(masked, tmp_path / "a-v0") / "data" / "main_data.hdf5") as file:
+        for name in ("action_mask", "discount", "behaviour_log_prob"):
+            assert len(file[f"episode_2/infos/{name}"]) == 7
+        np.testing.assert_array_equal(file["episode_2/infos/discount"][:6], masked.columns["discount"][5:])
+
+
+def test_an_episode_that_no_flag_ends_is_a_timeout_in_d4rls_form(tmp_path, masked):
+    open_ended = masked.truncations.copy()
+    open_ended[4] = False
+    again = load_dataset(convert(dataclasses.replace(masked, truncations=open_ended), tmp_path / "a.hdf5"))
+    assert again.lengths.tolist() == [4, 1, 6]
+    assert again.truncations[4]
+
+
 def test_d4rl_form_holds_d4rls_columns(tmp_path, masked):
     with h5py.File(convert(masked, tmp_path / "a.hdf5")) as file:
         assert file["terminals"][()].tolist() == [False] * 3 + [True] + [False] * 7

@@ -79,7 +79,7 @@ class Clock(gymnasium.Env):
         return np.zeros(3, np.float32), {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
-        self.left -= 1
+        self.left, self.last = self.left - 1, action
         return np.zeros(3, np.float32), float(10 * action[0]), False, self.left == 0, {}
 
 
@@ -131,6 +131,10 @@ def test_memory_and_last_reward_begin_anew_with_each_episode() -> None:
     # the first action is a tenth of the steps so far: rewards 1, 2, 3, 4 whatever was played before in the slot
     wanted = [sum(range(1, n + 1)) for n in played.lengths[0]]
     np.testing.assert_allclose(played.returns[0], wanted, rtol=1e-5)
+    # the second is a tenth of the rewards before, 1, 2 ... treated to 4, 6 ...
+    one = Arena(Clock, 1, 1)
+    steps = one.run(Policy.stacked([make(MEMORY, fitted=fitted)])).lengths[0, 0]
+    np.testing.assert_allclose(one.envs[0][0].last[1], min(1, sum(2 * t + 2 for t in range(1, steps)) / 10), rtol=1e-5)
 
 
 def test_masks_reach_the_policy() -> None:

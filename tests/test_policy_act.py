@@ -319,6 +319,12 @@ def test_an_interrupted_save_leaves_one_whole_policy(
     wanted = new if stop == "policy.safetensors" else old
     np.testing.assert_array_equal(Policy.load(tmp_path, FAKE)(OBS), wanted(OBS))
     last = make(seed=3)
+    with monkeypatch.context() as patch:  # a second save that fails too, before its policy.json
+        patch.setattr(os, "replace", die)
+        stop = "policy.json"
+        with pytest.raises(UserError, match="No space left on device"):
+            last.save(tmp_path)
+    np.testing.assert_array_equal(Policy.load(tmp_path, FAKE)(OBS), wanted(OBS))
     last.save(tmp_path)
     np.testing.assert_array_equal(Policy.load(tmp_path, FAKE)(OBS), last(OBS))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["policy.json", "policy.safetensors"]

@@ -78,13 +78,13 @@ def test_solve_against_every_policy_of_the_chain() -> None:
 
 
 def test_values_of_a_policy_by_hand() -> None:
-    # state 0 pays 1 and stays with probability 1/2, else ends: V = 1 + 0.9 / 2 V
+    # state 0 pays 1 and stays with probability 1/2, else ends: V = 1 + 0.9 / 2 V, whatever follows the end
     mdp = tabular.Tabular(
-        np.array([[[0.5, 0.5]], [[0, 1.0]]]), np.array([[1.0], [0]]), np.array([False, True]), np.array([1.0, 0])
+        np.array([[[0.5, 0.5]], [[1.0, 0]]]), np.array([[1.0], [5]]), np.array([False, True]), np.array([1.0, 0])
     )
     found = tabular.value(mdp, np.ones((2, 1)), DISCOUNT)
     np.testing.assert_allclose(found.v, [1 / 0.55, 0])
-    np.testing.assert_allclose(found.q, [[1 / 0.55], [0]])
+    np.testing.assert_allclose(found.q[0], 1 / 0.55)
     np.testing.assert_allclose(tabular.occupancy(mdp, np.ones((2, 1)), DISCOUNT), [[1 / 0.55], [0]])
 
 

@@ -2,9 +2,9 @@
 
 An ordinary off-policy critic for the policy at hand, and a policy cloned from the data with weights exp(A / lambda).
 
-Paper -> here: lambda temperature. As in CORL's code, which the presets follow: the policy is a normal around an unbounded
-mean with a log standard deviation of its own, samples clipped to [-1, 1]; V is the smaller critic at one sample of the
-policy; the weight is capped instead of normalised over the batch; order critics, policy, targets.
+Paper -> here: lambda temperature. As in CORL's code, which the presets follow: the policy is a normal around an
+unbounded mean with a log standard deviation of its own, samples clipped to [-1, 1]; V is the smaller critic at one
+sample of the policy; the weight is capped instead of normalised over the batch; order critics, policy, targets.
 Discrete actions: the same losses with a categorical policy and one critic output an action.
 """
 
@@ -48,7 +48,9 @@ def check(cfg: AWAC) -> list[str]:
 def init(cfg: AWAC, ctx: Any, noise: Any) -> State:
     actor = nets.policy(noise.sub("actor"), ctx.spec, cfg.hidden, "gaussian", low=-20.0, high=2.0, squash="none")
     critic = nets.critic(noise.sub("critic"), ctx.spec, cfg.hidden)
-    return State(Trained.new(actor, optimisers.adam(cfg.actor_lr)), Trained.new(critic, optimisers.adam(cfg.critic_lr)), critic)
+    return State(
+        Trained.new(actor, optimisers.adam(cfg.actor_lr)), Trained.new(critic, optimisers.adam(cfg.critic_lr)), critic
+    )
 
 
 def update(cfg: AWAC, state: State, batch: Any, noise: Any, step: Any) -> tuple[State, Metrics]:
@@ -73,8 +75,12 @@ def act(cfg: AWAC, state: State, seen: Any, memory: Any, noise: Any, mode: str) 
 
 
 PRESETS = {
-    "mujoco": Preset(AWAC(), Treatment(normalize_obs=1e-3), "CORL, configs/offline/awac (halfcheetah, hopper, walker2d)"),
+    "mujoco": Preset(
+        AWAC(), Treatment(normalize_obs=1e-3), "CORL, configs/offline/awac (halfcheetah, hopper, walker2d)"
+    ),
     "antmaze": Preset(AWAC(), Treatment(normalize_obs=1e-3, reward_shift=-1.0), "CORL, configs/offline/awac/antmaze"),
 }
 
-algorithm = Algorithm("awac", AWAC, init, update, act, PRESETS, dist=dist, actions=frozenset({"continuous", "discrete"}), check=check)
+algorithm = Algorithm(
+    "awac", AWAC, init, update, act, PRESETS, dist=dist, actions=frozenset({"continuous", "discrete"}), check=check
+)

@@ -37,7 +37,9 @@ def check(cfg: BC) -> list[str]:
 
 def init(cfg: BC, ctx: Any, noise: Any) -> State:
     if cfg.kind == "gaussian":
-        actor = nets.policy(noise.sub("actor"), ctx.spec, cfg.hidden, "heads", low=-5.0, high=2.0, squash="tanh", edge=1e-3)
+        actor = nets.policy(
+            noise.sub("actor"), ctx.spec, cfg.hidden, "heads", low=-5.0, high=2.0, squash="tanh", edge=1e-3
+        )
     else:
         actor = nets.policy(noise.sub("actor"), ctx.spec, cfg.hidden, "deterministic")
     return State(Trained.new(actor, optimisers.adam(cfg.actor_lr)))
@@ -69,4 +71,6 @@ PRESETS = {
     "gaussian": Preset(BC(kind="gaussian"), Treatment(normalize_obs=1e-3), "the likelihood form, same networks"),
 }
 
-algorithm = Algorithm("bc", BC, init, update, act, PRESETS, dist=dist, actions=frozenset({"continuous", "discrete"}), check=check)
+algorithm = Algorithm(
+    "bc", BC, init, update, act, PRESETS, dist=dist, actions=frozenset({"continuous", "discrete"}), check=check
+)

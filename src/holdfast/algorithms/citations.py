@@ -18,7 +18,8 @@ CITATIONS: dict[str, str] = {
 }""",
     "chen2021decision": """@inproceedings{chen2021decision,
   title={Decision Transformer: Reinforcement Learning via Sequence Modeling},
-  author={Chen, Lili and Lu, Kevin and Rajeswaran, Aravind and Lee, Kimin and Grover, Aditya and Laskin, Michael and Abbeel, Pieter and Srinivas, Aravind and Mordatch, Igor},
+  author={Chen, Lili and Lu, Kevin and Rajeswaran, Aravind and Lee, Kimin and Grover, Aditya
+          and Laskin, Michael and Abbeel, Pieter and Srinivas, Aravind and Mordatch, Igor},
   booktitle={Advances in Neural Information Processing Systems},
   volume={34},
   year={2021}

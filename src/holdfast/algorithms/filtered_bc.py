@@ -1,8 +1,9 @@
-"""%BC: behaviour cloning on the trajectories with the highest returns (Chen et al. 2021, arXiv:2106.01345, section 5.1).
+"""%BC: behaviour cloning on the trajectories of the highest returns (Chen et al. 2021, arXiv:2106.01345, section 5.1).
 
 Two published rules choose them, and they keep different data where good trajectories are long:
 "trajectories" keeps the best int(keep * number of trajectories), at least one (CORL);
-"timesteps" takes trajectories from the best down while their steps together stay within keep * all steps (DT), at least one.
+"timesteps" takes trajectories from the best down while their steps together are within keep * all steps (DT), at
+least one.
 Returns are undiscounted sums of raw rewards. Ties keep the order of the data set.
 """
 
@@ -13,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from ..core.config import config, faults, static
-from ..core.contract import Algorithm, Preset, Treatment
+from ..core.contract import Preset, Treatment
 from . import bc
 
 
 @config
 class FilteredBC(bc.BC):
-    keep: float = static(0.1)  # share of the data to keep; 0.1 in most tables
+    keep: float = static(default=0.1)  # share of the data to keep; 0.1 in most tables
     rule: str = "trajectories"  # what keep is a share of: trajectories (CORL) or timesteps (DT)
 
 
@@ -51,4 +52,6 @@ PRESETS = {
     "dt": preset("deterministic", "DT, gym/experiment.py, pct_traj 0.1", rule="timesteps"),
 }
 
-algorithm = bc.algorithm._replace(name="filtered_bc", Config=FilteredBC, presets=PRESETS, filter=best_episodes, check=check)
+algorithm = bc.algorithm._replace(
+    name="filtered_bc", Config=FilteredBC, presets=PRESETS, filter=best_episodes, check=check
+)

@@ -4,8 +4,9 @@ V is the tau-expectile of Q over the actions in the data, Q regresses on r + gam
 the data with weights exp(beta A). No action outside the data is ever evaluated.
 
 Paper -> here: tau expectile, beta inverse_temperature, alpha (target average) polyak. B rows, E = 2 critics.
-As in the authors' code and not in the paper: the weight is capped at `max_weight`; the actor's mean is tanh(MLP) and its
-log standard deviation a parameter of its own; the actor's learning rate falls along a cosine; order V, policy, Q, target.
+As in the authors' code and not in the paper: the weight is capped at `max_weight`; the actor's mean is tanh(MLP) and
+its log standard deviation a parameter of its own; the actor's learning rate falls along a cosine; order V, policy, Q,
+target.
 Discrete actions: the same losses with a categorical policy and one critic output an action.
 """
 
@@ -34,7 +35,7 @@ class IQL:
     value_lr: float = 3e-4  # Adam
     critic_lr: float = 3e-4  # Adam
     actor_decay_steps: int = 1_000_000  # cosine horizon of the actor's learning rate, in updates; 0 for none
-    actor_dropout: float = static(0.0)  # 0.1 on Kitchen and Adroit
+    actor_dropout: float = static(default=0.0)  # 0.1 on Kitchen and Adroit
     hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers of every network
     batch_size: int = 256  # rows an update
 
@@ -47,7 +48,12 @@ class State(PyTree):
 
 
 def check(cfg: IQL) -> list[str]:
-    rules = {"expectile": "in (0, 1)", "inverse_temperature": "at least 0", "max_weight": "positive", "polyak": "in [0, 1]"}
+    rules = {
+        "expectile": "in (0, 1)",
+        "inverse_temperature": "at least 0",
+        "max_weight": "positive",
+        "polyak": "in [0, 1]",
+    }
     return faults(cfg, discount="in [0, 1]", actor_decay_steps="at least 0", actor_dropout="in [0, 1]", **rules)
 
 
@@ -56,10 +62,11 @@ def optimiser(cfg: IQL) -> Any:
 
 
 def init(cfg: IQL, ctx: Any, noise: Any) -> State:
-    how = {"init": nets.orthogonal()}
-    actor = nets.policy(noise.sub("actor"), ctx.spec, cfg.hidden, "gaussian", low=-5.0, high=2.0, squash="mean", **how)
-    value = nets.value(noise.sub("value"), ctx.spec, cfg.hidden, **how)
-    critic = nets.critic(noise.sub("critic"), ctx.spec, cfg.hidden, **how)
+    spec, init = ctx.spec, nets.orthogonal()
+    shape = {"low": -5.0, "high": 2.0, "squash": "mean"}
+    actor = nets.policy(noise.sub("actor"), spec, cfg.hidden, "gaussian", init=init, **shape)
+    value = nets.value(noise.sub("value"), spec, cfg.hidden, init=init)
+    critic = nets.critic(noise.sub("critic"), spec, cfg.hidden, init=init)
     return State(
         Trained.new(actor, optimiser(cfg)),
         Trained.new(value, optimisers.adam(cfg.value_lr)),
@@ -118,7 +125,9 @@ PRESETS = {
         IQL(inverse_temperature=0.5, actor_dropout=0.1), Treatment(clip_actions=1e-5), CODE + "kitchen_config.py"
     ),
     "adroit": Preset(
-        IQL(inverse_temperature=0.5, actor_dropout=0.1), Treatment(clip_actions=1e-5), CODE + "kitchen_config.py (the paper's Adroit setting)"
+        IQL(inverse_temperature=0.5, actor_dropout=0.1),
+        Treatment(clip_actions=1e-5),
+        CODE + "kitchen_config.py (the paper's Adroit setting)",
     ),
 }
 

@@ -1,7 +1,7 @@
-"""TD3+BC (Fujimoto, Gu 2021, arXiv:2106.06860; equation numbers are theirs): TD3 with a cloning term in the actor's loss.
+"""TD3+BC (Fujimoto, Gu 2021, arXiv:2106.06860; equation numbers are theirs): TD3 with a cloning term.
 
-The actor maximises lambda Q1(s, pi(s)) - (pi(s) - a)^2 with lambda = alpha / mean |Q1|, so that one alpha serves tasks of
-any reward scale. Observations are normalised over the data set.
+The actor maximises lambda Q1(s, pi(s)) - (pi(s) - a)^2 with lambda = alpha / mean |Q1|, so that one alpha serves tasks
+of any reward scale. Observations are normalised over the data set.
 
 Order: critics every update; on every `policy_every`-th update the actor with the new critics, then all targets.
 As in the authors' code: lambda from the batch at hand and not differentiated; the cloning term is a mean over action
@@ -45,7 +45,12 @@ class State(PyTree):
 
 
 def check(cfg: TD3BC) -> list[str]:
-    rules = {"alpha": "at least 0", "policy_noise": "at least 0", "noise_clip": "at least 0", "policy_every": "positive"}
+    rules = {
+        "alpha": "at least 0",
+        "policy_noise": "at least 0",
+        "noise_clip": "at least 0",
+        "policy_every": "positive",
+    }
     return faults(cfg, discount="in [0, 1]", polyak="in [0, 1]", exploration_noise="at least 0", **rules)
 
 
@@ -53,7 +58,10 @@ def init(cfg: TD3BC, ctx: Any, noise: Any) -> State:
     actor = nets.policy(noise.sub("actor"), ctx.spec, cfg.hidden, "deterministic")
     critic = nets.critic(noise.sub("critic"), ctx.spec, cfg.hidden)
     return State(
-        Trained.new(actor, optimisers.adam(cfg.actor_lr)), Trained.new(critic, optimisers.adam(cfg.critic_lr)), actor, critic
+        Trained.new(actor, optimisers.adam(cfg.actor_lr)),
+        Trained.new(critic, optimisers.adam(cfg.critic_lr)),
+        actor,
+        critic,
     )
 
 
@@ -99,11 +107,11 @@ def act(cfg: TD3BC, state: State, seen: Any, memory: Any, noise: Any, mode: str)
     return action, memory
 
 
-
-
 PRESETS = {
     "mujoco": Preset(TD3BC(), Treatment(normalize_obs=1e-3), "authors' code, github.com/sfujim/TD3_BC, main.py"),
-    "antmaze": Preset(TD3BC(), Treatment(normalize_obs=1e-3, reward_shift=-1.0), "CORL, configs/offline/td3_bc/antmaze"),
+    "antmaze": Preset(
+        TD3BC(), Treatment(normalize_obs=1e-3, reward_shift=-1.0), "CORL, configs/offline/td3_bc/antmaze"
+    ),
 }
 
 algorithm = Algorithm("td3_bc", TD3BC, init, update, act, PRESETS, check=check)

@@ -38,7 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"holdfast: {error}\n")
         return error.exit_code
     except KeyboardInterrupt:
-        sys.stderr.write("holdfast: interrupted; a run goes on from its last checkpoint with `holdfast train --resume RUN`\n")
+        sys.stderr.write(
+            "holdfast: interrupted; a run goes on from its last checkpoint with `holdfast train --resume RUN`\n"
+        )
         return 130
     except BrokenPipeError:
         sys.stderr.close()  # `holdfast ... | head`: nobody reads on, nothing is wrong

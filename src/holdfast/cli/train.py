@@ -102,14 +102,16 @@ def fresh(name: str | None, argv: list[str], repeated: str | None) -> int:
 
     given: dict[str, Any] = read(Path(repeated)) if repeated is not None else {}
     if name is not None and given and name != given["algorithm"]:
-        raise UserError(f"{repeated} trains {given['algorithm']}, not {name}: leave the name out, or start from a preset")
+        raise UserError(
+            f"{repeated} trains {given['algorithm']}, not {name}: leave the name out, or start from a preset"
+        )
     algorithm = registry.get(name or given["algorithm"])
     preset = option(argv, "--preset")
     if preset is not None and preset not in algorithm.presets:
         raise unknown(f"preset of {algorithm.name}", preset, algorithm.presets)
     base = algorithm.presets[preset or next(iter(algorithm.presets))]
     cfg, treatment = base.config, base.treatment
-    options = Options(tyro.MISSING)  # type: ignore[arg-type]
+    options = Options(tyro.MISSING)
     if given:
         if preset is None:
             cfg = config.from_dict(algorithm.Config, given["config"])
@@ -117,8 +119,10 @@ def fresh(name: str | None, argv: list[str], repeated: str | None) -> int:
         options = of_settings(given)
     flags = DataFlags(*treatment[:4])
     made = dataclasses.make_dataclass("Args", [("run", Options), ("method", algorithm.Config), ("data", DataFlags)])
-    made.__doc__ = f"{registry.ROWS[algorithm.name].title}.\n\n{(sys.modules[algorithm.init.__module__].__doc__ or '').strip()}"
-    args = usage.parse(
+    made.__doc__ = (
+        f"{registry.ROWS[algorithm.name].title}.\n\n{(sys.modules[algorithm.init.__module__].__doc__ or '').strip()}"
+    )
+    args: Any = usage.parse(
         made,
         f"holdfast train {algorithm.name}",
         argv,
@@ -148,7 +152,11 @@ def run(algorithm: Any, args: Any, treatment: Any) -> int:
     )
     if flags.clip_actions and treated.clip_actions is None:
         treated = treated._replace(clip_actions=0.0)
-    names = {"download": options.download or None, "action_bounds": options.action_bounds, "max_episode_steps": options.max_episode_steps}
+    names = {
+        "download": options.download or None,
+        "action_bounds": options.action_bounds,
+        "max_episode_steps": options.max_episode_steps,
+    }
     settings = Settings(
         algorithm=algorithm.name,
         data=located(options.data),
@@ -192,7 +200,10 @@ def of_settings(given: dict[str, Any]) -> Options:
     """The options that a config.json stands for."""
     data = given["data_options"]
     return Options(
-        **{k: given[k] for k in ("data", "steps", "seeds", "seed", "env", "eval_episodes", "eval_every", "save_every", "block")},
+        **{
+            k: given[k]
+            for k in ("data", "steps", "seeds", "seed", "env", "eval_episodes", "eval_every", "save_every", "block")
+        },
         sweep=tuple(f"{k}={','.join(map(repr, v))}" for k, v in given["sweep"].items()),
         no_eval=not given["evaluate"],
         log=tuple(given["loggers"]),
@@ -247,5 +258,12 @@ def overview() -> str:
     from ..algorithms.registry import ROWS
 
     lines = [f"  {name:<14} {row.title}" for name, row in sorted(ROWS.items())]
-    usage_ = "usage: holdfast train ALGO --data ID [--steps N] [--seeds K] ...   (holdfast train ALGO --help: all flags)\n"
-    return usage_ + "       holdfast train --resume RUN\n       holdfast train --config RUN/config.json\n\n" + "\n".join(lines) + "\n"
+    usage_ = (
+        "usage: holdfast train ALGO --data ID [--steps N] [--seeds K] ...   (holdfast train ALGO --help: all flags)\n"
+    )
+    return (
+        usage_
+        + "       holdfast train --resume RUN\n       holdfast train --config RUN/config.json\n\n"
+        + "\n".join(lines)
+        + "\n"
+    )

@@ -46,6 +46,8 @@ def one_line(framed: str) -> str:
     body = [line for line in lines[1:] if line and not line.startswith(("For full help", "Argument helptext"))]
     flags = [line.split()[0] for line in body[1:] if line.startswith("--")]
     text = " ".join(body[:1]) if not body or not body[0].startswith("Missing") else " ".join(body[:2])
-    text = text.replace("Unrecognized options: ", "unknown: ").replace("invalid literal for int() with base 10", "not a whole number")
+    text = text.replace("Unrecognized options: ", "unknown: ").replace(
+        "invalid literal for int() with base 10", "not a whole number"
+    )
     meant = "Perhaps you meant" in framed and flags
     return f"{text}; did you mean {flags[0]}?" if meant else text

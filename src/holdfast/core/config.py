@@ -1,4 +1,4 @@
-"""Configs: frozen dataclasses whose float fields are traced (a sweep over them is a vmap) and whose other fields are static."""
+"""Configs: frozen dataclasses whose float fields are traced (a sweep is a vmap) and whose other fields are static."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .errors import UserError, unknown
 C = TypeVar("C")
 
 
-def static(default: Any) -> Any:
+def static(*, default: Any) -> Any:
     """A float field that decides a shape or a branch: kept out of the trace, refused in sweeps."""
     return dataclasses.field(default=default, metadata={"static": True})
 
@@ -79,7 +79,9 @@ def _of_type(cls: type, name: str, value: Any, hint: Any) -> Any:
 
 
 def faults(cfg: Any, **rules: str) -> list[str]:
-    """All settings of `cfg` that break their rule, as text. Rules: "positive", "at least 0", "in (0, 1)", "in [0, 1]", "in (0, 1]", or "a|b|c".
+    """All settings of `cfg` that break their rule, as text.
+
+    Rules: "positive", "at least 0", "in (0, 1)", "in [0, 1]", "in (0, 1]", or "a|b|c".
 
     Sizes (`hidden`, `batch_size`) and learning rates are held to "positive" without being named.
     """
@@ -102,5 +104,7 @@ def faults(cfg: Any, **rules: str) -> list[str]:
         else:
             fine = value in rule.split("|")
         if not fine:
-            found.append(f"{name} is {value!r}, expected {rule if rule in holds else 'one of ' + rule.replace('|', ', ')}")
+            found.append(
+                f"{name} is {value!r}, expected {rule if rule in holds else 'one of ' + rule.replace('|', ', ')}"
+            )
     return found

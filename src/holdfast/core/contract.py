@@ -51,22 +51,28 @@ class Phase(NamedTuple):
     mix: Mapping[str, float] = {"data": 1.0}  # source -> share of each batch, a static split
     split: Mapping[str, float] = {}  # views of the data by whole episodes, e.g. {"train": .8, "holdout": .2}
     enter: Callable | None = None  # (cfg, state, ctx, noise) -> state, once; may change the state's type
-    refresh: Callable | None = None  # (cfg, state, sources, ctx, noise, step) -> (state, metrics), every `every` updates
+    refresh: Callable | None = (
+        None  # (cfg, state, sources, ctx, noise, step) -> (state, metrics), every `every` updates
+    )
     every: int = 0
-    until: Callable | None = None  # (cfg, state) -> bool: a replica that has stopped is frozen; all stopped ends the phase
+    until: Callable | None = (
+        None  # (cfg, state) -> bool: a replica that has stopped is frozen; all stopped ends the phase
+    )
 
 
 class Treatment(NamedTuple):
     """How data is treated on its way to training: fitted on the training set, frozen, shipped with the policy.
 
-    Rewards become `(reward + reward_shift) * reward_scale`, after `return_scale` has divided them by the spread of returns.
+    Rewards become `(reward + reward_shift) * reward_scale`, times `return_scale / (max return - min return)` where set.
     """
 
     normalize_obs: float | None = None  # epsilon of (obs - mean) / (std + epsilon); None: observations as they are
     return_scale: float | None = None  # rewards times return_scale / (max return - min return) over whole episodes
     reward_scale: float = 1.0
     reward_shift: float = 0.0
-    clip_actions: float | None = None  # actions clipped to +-(1 - clip_actions), inside units; 0 mends actions out of bounds
+    clip_actions: float | None = (
+        None  # actions clipped to +-(1 - clip_actions), inside units; 0 mends actions out of bounds
+    )
 
 
 class Preset(NamedTuple):

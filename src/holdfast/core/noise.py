@@ -13,7 +13,7 @@ from .tree import PyTree
 
 
 class Noise(PyTree):
-    """Draws by name. The name picks the key, so adding a draw moves no other, and the same name gives the same numbers."""
+    """Draws by name. The name picks the key: adding a draw moves no other, and the same name gives the same numbers."""
 
     key: jax.Array
 

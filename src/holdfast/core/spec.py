@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -32,7 +33,7 @@ class Spec(NamedTuple):
 class Batch(PyTree):
     """Rows drawn for one update: `[B, ...]`, or `[k, B, ...]` where an algorithm asked for k slices.
 
-    `terminated` is 1 at true ends only and cuts the bootstrap; `truncated` marks time limits and cuts nothing but windows.
+    `terminated` is 1 at true ends only and cuts the bootstrap; `truncated` marks time limits and cuts only windows.
     Columns named in `needs` stand in `extra` and read as attributes: `batch.mc_return`.
     """
 
@@ -57,8 +58,8 @@ class Batch(PyTree):
         """The rows that came from one source of a mix."""
         for name, start, stop in self.parts:
             if name == source:
-                axis = self.reward.ndim - 1
-                return jax.tree.map(lambda x: jax.lax.slice_in_dim(x, start, stop, axis=axis), self)
+                cut = functools.partial(jax.lax.slice_in_dim, start_index=start, limit_index=stop)
+                return jax.tree.map(functools.partial(cut, axis=self.reward.ndim - 1), self)
         raise KeyError(f"no rows of '{source}' in this batch; its parts: {[p[0] for p in self.parts]}")
 
 

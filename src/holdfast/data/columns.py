@@ -57,6 +57,8 @@ def mc_return(given: Given) -> np.ndarray:
     """
     if given.discount is None:
         raise UserError("the column 'mc_return' needs a discount; pass discount= to prepare")
+    if np.ndim(given.discount):
+        raise UserError("the column 'mc_return' is computed for one discount; sweep another setting, or run one by one")
     return to_go(given.reward, given.dataset.offsets, given.discount)
 
 

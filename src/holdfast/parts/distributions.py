@@ -128,7 +128,7 @@ class Categorical(Law):
         return self if mask is None else Categorical(jnp.where(mask, self.logits, -jnp.inf))
 
 
-Distribution = Deterministic | Normal | TanhNormal | Categorical
+Distribution = Any  # Deterministic, Normal, TanhNormal or Categorical
 
 
 def take(values: jax.Array, index: jax.Array) -> jax.Array:

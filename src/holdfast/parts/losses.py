@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 
 def expectile(difference: jax.Array, tau: Any) -> jax.Array:
-    """|tau - 1{u < 0}| u^2 of u = target - prediction (IQL eq. 5): tau above .5 pulls the prediction up; .5 is half MSE."""
+    """|tau - 1{u < 0}| u^2 of u = target - prediction (IQL eq. 5): tau above .5 pulls the prediction up."""
     return jnp.abs(tau - (difference < 0)) * jnp.square(difference)
 
 

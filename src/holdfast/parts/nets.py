@@ -5,6 +5,7 @@ Weights are [in, out]. An ensemble is one network whose leaves have a leading ax
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,13 @@ from ..core.spec import Spec
 from ..core.tree import PyTree, static_field
 from .distributions import Categorical, Deterministic, Distribution, Normal, TanhNormal, take
 
-ACTIVATIONS: dict[str, Callable] = {"relu": jax.nn.relu, "tanh": jnp.tanh, "elu": jax.nn.elu, "gelu": jax.nn.gelu, "swish": jax.nn.swish}
+ACTIVATIONS: dict[str, Callable] = {
+    "relu": jax.nn.relu,
+    "tanh": jnp.tanh,
+    "elu": jax.nn.elu,
+    "gelu": jax.nn.gelu,
+    "swish": jax.nn.swish,
+}
 
 
 class Linear(PyTree):
@@ -112,7 +119,7 @@ def mlp(
     last: Callable | None = None,
 ) -> MLP:
     """An MLP over `sizes` = (in, hidden ..., out); `last` initialises the output layer, where it differs."""
-    pairs = list(zip(sizes[:-1], sizes[1:], strict=True))
+    pairs = list(itertools.pairwise(sizes))
     makers = [init] * (len(pairs) - 1) + [last or init]
     layers = tuple(make(noise.fold(i), a, b) for i, (make, (a, b)) in enumerate(zip(makers, pairs, strict=True)))
     norms = () if norm == "none" else tuple(LayerNorm(jnp.ones(n), jnp.zeros(n), eps) for n in sizes[1:-1])
@@ -131,7 +138,9 @@ def rows(net: Callable, x: jax.Array, *more: Any) -> Any:
     return net(x, *more)
 
 
-def dropout(noise: Any, name: str, rate: float, lead: tuple[int, ...], hidden: tuple[int, ...]) -> tuple[jax.Array, ...]:
+def dropout(
+    noise: Any, name: str, rate: float, lead: tuple[int, ...], hidden: tuple[int, ...]
+) -> tuple[jax.Array, ...]:
     """Factors of inverted dropout for each hidden layer, [*lead, width]: 0, or 1 / (1 - rate) where a unit is kept."""
     if not rate:
         return ()
@@ -228,7 +237,7 @@ class GaussianPolicy(Policy):
 
 
 class GaussianHeadsPolicy(Policy):
-    """A Gaussian whose mean and log standard deviation (clipped to [low, high]) both come from the network's 2A outputs."""
+    """A Gaussian with mean and log standard deviation (clipped to [low, high]) from the network's 2A outputs."""
 
     low: float = static_field(static=True, default=-20.0)
     high: float = static_field(static=True, default=2.0)

@@ -13,7 +13,7 @@ def use_cache() -> None:
 
     A cache folder that was set for JAX already is left alone.
     """
-    if jax.config.jax_compilation_cache_dir:
+    if jax.config.values["jax_compilation_cache_dir"]:
         return
     default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "holdfast" / "programs"
     folder = os.environ.get("HOLDFAST_CACHE", str(default))

@@ -66,7 +66,9 @@ class RunFolder:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.config, self.result = self.path / "config.json", self.path / "result.json"
-        self.metrics, self.evaluations, self.timing = (self.path / f"{n}.csv" for n in ("metrics", "evaluations", "timing"))
+        self.metrics, self.evaluations, self.timing = (
+            self.path / f"{n}.csv" for n in ("metrics", "evaluations", "timing")
+        )
         self.policy = self.path / "policy"
         self.checkpoints = Checkpoints(self.path / "checkpoints")
 
@@ -91,7 +93,9 @@ class RunFolder:
             UserError: no run there.
         """
         if not self.config.is_file():
-            raise UserError(f"{self.path} is no run: expected a folder that `holdfast train` made, with config.json in it")
+            raise UserError(
+                f"{self.path} is no run: expected a folder that `holdfast train` made, with config.json in it"
+            )
         return read_json(self.config)
 
     def write_config(self, values: Mapping[str, Any]) -> None:

@@ -65,19 +65,31 @@ class Progress(Hook):
         self.returned = ""
 
     def start(self, start: Start) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
 
         self.steps, self.step, self.count = start.steps, start.step, len(start.replicas)
         runs = f"{self.count} runs in one program" if self.count > 1 else "1 run"
-        self.console.print(f"{start.settings.algorithm} on {start.settings.data}: {runs}, into {start.folder.path}", highlight=False)
+        self.console.print(
+            f"{start.settings.algorithm} on {start.settings.data}: {runs}, into {start.folder.path}", highlight=False
+        )
         if not self.console.is_terminal:
             return
         columns = (
             TextColumn("{task.fields[phase]}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn(),
-            TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[speed]}"), TextColumn("{task.fields[returned]}"),
+            TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[speed]}"),
+            TextColumn("{task.fields[returned]}"),
         )  # fmt: skip
         self.bar = Progress(*columns, console=self.console)
-        self.task = self.bar.add_task("", total=self.steps, completed=self.step, phase="compiling", speed="", returned="")
+        self.task = self.bar.add_task(
+            "", total=self.steps, completed=self.step, phase="compiling", speed="", returned=""
+        )
         self.bar.start()
 
     def compiled(self, phase: str, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""Hooks that send a run's numbers to TensorBoard, Weights & Biases or MLflow; each is an extra, loaded when asked for."""
+"""Hooks that send a run's numbers to TensorBoard, Weights & Biases or MLflow; each is an extra, loaded on demand."""
 
 from __future__ import annotations
 
@@ -71,7 +71,9 @@ class WandB(Logger):
     def start(self, start: Start) -> None:
         self.names = [replica.name for replica in start.replicas]
         name, folder = start.folder.path.name, str(start.folder.path)
-        self.run = self.wandb.init(project="holdfast", name=name, id=name, dir=folder, config=start.settings.to_dict(), resume="allow")
+        self.run = self.wandb.init(
+            project="holdfast", name=name, id=name, dir=folder, config=start.settings.to_dict(), resume="allow"
+        )
 
     def scalars(self, replica: int, values: dict[str, float], step: int) -> None:
         if len(self.names) > 1:
@@ -99,7 +101,9 @@ class MLflow(Logger):
         self.mlflow.set_experiment("holdfast")
         self.mlflow.start_run(run_name=start.folder.path.name)
         if not start.step:
-            self.mlflow.log_params({"algorithm": start.settings.algorithm, "data": start.settings.data, **start.settings.config})
+            self.mlflow.log_params(
+                {"algorithm": start.settings.algorithm, "data": start.settings.data, **start.settings.config}
+            )
 
     def scalars(self, replica: int, values: dict[str, float], step: int) -> None:
         prefix = f"{self.names[replica]}/" if len(self.names) > 1 else ""

@@ -1,7 +1,8 @@
 """The loop: blocks of updates in one compiled program, with every replica (a config and a seed) inside it.
 
-It never names an algorithm. A block is `fori_loop(lo, hi)` over `vmap` over replicas of sample, update, freeze; the bounds
-are traced, so one program serves blocks of any length, and the step is the loop's own, so `step % k` stays a branch.
+It never names an algorithm. A block is `fori_loop(lo, hi)` over `vmap` over replicas of sample, update, freeze; the
+bounds are traced, so one program serves blocks of any length, and the step is the loop's own, so `step % k` stays a
+branch.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class Carry(NamedTuple):
     """What a block takes and gives; all leaves lead with the replicas [R]."""
 
     state: Any
-    done: jax.Array  # [R] replicas that have stopped by their phase's `until`
+    done: Any  # [R] booleans: replicas that have stopped by their phase's `until`
 
 
 class Found(NamedTuple):

@@ -87,7 +87,6 @@ def train(
     cfg, treated = resolve(found, preset, config, treatment)
     if clip_actions and treated.clip_actions is None:
         treated = treated._replace(clip_actions=0.0)
-    in_memory = isinstance(data, Dataset)
     made = Settings(
         algorithm=algorithm,
         data=data.id if isinstance(data, Dataset) else located(data),
@@ -100,10 +99,12 @@ def train(
         sweep={name: [float(v) for v in values] for name, values in (sweep or {}).items()},
         **settings,
     )
-    return start(made, out, data if in_memory else None, hooks)
+    return start(made, out, data if isinstance(data, Dataset) else None, hooks)
 
 
-def start(settings: Settings, out: str | Path | None, dataset: Dataset | None = None, hooks: Sequence[Hook] = ()) -> Run:
+def start(
+    settings: Settings, out: str | Path | None, dataset: Dataset | None = None, hooks: Sequence[Hook] = ()
+) -> Run:
     """Start a new run of complete settings."""
     runner = Runner(settings, dataset, hooks)
     name = Path(settings.data).stem if Path(settings.data).suffix else Path(settings.data).name
@@ -139,8 +140,8 @@ def resume(
     runner = Runner(settings, data, hooks)
     if runner.fingerprint != facts.get("dataset_fingerprint"):
         raise UserError(
-            f"{settings.data} has changed since {run} was started (its fingerprint is another): bring the old data back, "
-            "or start a new run"
+            f"{settings.data} has changed since {run} was started (its fingerprint is another): bring the old data "
+            "back, or start a new run"
         )
     return Run(folder.path, runner.run(folder, resume=True))
 

@@ -1,4 +1,4 @@
-"""One run from settings to result: prepare everything that can fail, then phases of blocks, then the shipped policies."""
+"""One run from settings to result: prepare all that can fail, then phases of blocks, then the shipped policies."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Runner:
             raise UserError("; ".join(faults))
         self.settings = settings
         self.algorithm: Algorithm = registry.get(settings.algorithm)
-        self.cfg = config.from_dict(self.algorithm.Config, settings.config)
+        self.cfg: Any = config.from_dict(self.algorithm.Config, settings.config)
         seeds = range(settings.seed, settings.seed + settings.seeds)
         self.replicas = settings_of.replicas(self.algorithm, self.cfg, settings.sweep, seeds)
         self.hooks = [*hooks, *(logger(name) for name in settings.loggers)]
@@ -140,8 +140,12 @@ class Runner:
         carry = program.stopped(carry)
         step, updates = base + hi, (hi - lo) * len(self.replicas)
         self.seconds, self.updates = self.seconds + seconds, self.updates + updates
-        rows = [[metrics[n][i] if n in metrics else float("nan") for n in self.names] for i in range(len(self.replicas))]
-        texts = [[*self._labels(step, phase, i), *("" if x != x else float(x) for x in row)] for i, row in enumerate(rows)]
+        rows = [
+            [metrics[n][i] if n in metrics else float("nan") for n in self.names] for i in range(len(self.replicas))
+        ]
+        texts = [
+            [*self._labels(step, phase, i), *("" if x != x else float(x) for x in row)] for i, row in enumerate(rows)
+        ]
         self.metrics.add(texts)
         self.timing.add([[step, phase.name, updates, seconds, updates / seconds]])
         self._tell("block", Block(phase.name, step, metrics, seconds, updates))
@@ -261,7 +265,9 @@ class Runner:
         phases = self.algorithm.phases(cfg)
         needed = {c for phase in phases for c in (phase.needs or self.algorithm.needs(cfg)).columns}
         if needed & {"mc_return"} and "discount" in self.settings.sweep:
-            raise UserError("--sweep discount: Monte-Carlo returns are computed once for all replicas; start one run for each")
+            raise UserError(
+                "--sweep discount: Monte-Carlo returns are computed once for all replicas; start one run for each"
+            )
         columns = prepare(self.dataset, self.fitted, sorted(needed), getattr(cfg, "discount", None))
         use_cache()
         columns = jax.tree.map(jnp.asarray, columns)

@@ -105,7 +105,7 @@ def resolve(
     if preset is not None and preset not in algorithm.presets:
         raise unknown(f"preset of {algorithm.name}", preset, algorithm.presets)
     base = algorithm.presets[preset or next(iter(algorithm.presets))]
-    cfg = config.from_dict(algorithm.Config, {**config.to_dict(base.config), **(overrides or {})})
+    cfg: Any = config.from_dict(algorithm.Config, {**config.to_dict(base.config), **(overrides or {})})
     faults = algorithm.check(cfg)
     if faults:
         raise UserError(f"{algorithm.name}: {'; '.join(faults)}")
@@ -132,11 +132,13 @@ def parse_sweep(texts: Sequence[str]) -> dict[str, list[float]]:
     return found
 
 
-def replicas(algorithm: Algorithm, cfg: Any, sweep: Mapping[str, Sequence[float]], seeds: Sequence[int]) -> list[Replica]:
+def replicas(
+    algorithm: Algorithm, cfg: Any, sweep: Mapping[str, Sequence[float]], seeds: Sequence[int]
+) -> list[Replica]:
     """Every combination of swept values with every seed.
 
     Raises:
-        UserError: a setting that is unknown, not a traced float, swept over nothing or one value twice, or out of range.
+        UserError: a setting that is unknown, no traced float or out of range, or values not all different.
     """
     fields = {f.name: f for f in dataclasses.fields(cfg)}
     for name, values in sweep.items():
@@ -154,13 +156,13 @@ def replicas(algorithm: Algorithm, cfg: Any, sweep: Mapping[str, Sequence[float]
             raise UserError(f"--sweep {name}: expected different numbers, got {list(values)}")
     found = []
     for combination in itertools.product(*sweep.values()):
-        values = dict(zip(sweep, combination, strict=True))
-        one = dataclasses.replace(cfg, **values)
+        chosen = dict(zip(sweep, combination, strict=True))
+        one = dataclasses.replace(cfg, **chosen)
         faults = algorithm.check(one)
         if faults:
             raise UserError(f"--sweep: {'; '.join(faults)}")
-        label = "".join(f"{name}-{value:g}-" for name, value in values.items())
-        found += [Replica(f"{label}seed-{seed}", seed, values, one) for seed in seeds]
+        label = "".join(f"{name}-{value:g}-" for name, value in chosen.items())
+        found += [Replica(f"{label}seed-{seed}", seed, chosen, one) for seed in seeds]
     if len(found) > MOST_REPLICAS:
         raise UserError(f"{len(found)} replicas in one program: expected at most {MOST_REPLICAS}; sweep or seed fewer")
     return found

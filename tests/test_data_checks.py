@@ -242,7 +242,7 @@ def test_a_terminal_row_may_lead_anywhere():
     data = sound(episodes=40)
     rows = data.offsets[1:] - 1
     ended = dataclasses.replace(data, terminations=data.truncations, truncations=data.terminations, env_spec=None)
-    assert check(changed(ended, "observations", rows + np.arange(40) + 1, 100.0)) == []
+    assert check(changed(ended, "observations", rows[:2] + np.array([1, 2]), 50.0)) == []
 
 
 def test_two_episodes_joined_without_a_flag():

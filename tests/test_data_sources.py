@@ -1,3 +1,5 @@
+import json
+
 import h5py
 import numpy as np
 import pytest
@@ -5,6 +7,7 @@ import pytest
 from holdfast.core.errors import UserError
 from holdfast.data import load_dataset
 from holdfast.data.references import d4rl_id, environment_of, reference_for, time_limit
+from holdfast.data.spaces import to_json
 
 
 def write(path, columns):
@@ -205,6 +208,21 @@ def test_a_damaged_minari_set_is_one_line(tmp_path):
     (folder / "data" / "metadata.json").write_text("{")
     with pytest.raises(UserError, match=r"metadata.json: cannot be read"):
         load_dataset(folder)
+
+
+def test_an_empty_minari_set_is_read_and_found_faulty(tmp_path):
+    from holdfast.data.checks import require_sound
+
+    data = load_dataset("bundled/pendulum-mixed")
+    (tmp_path / "data").mkdir()
+    facts = {"observation_space": data.observation_space, "action_space": data.action_space}
+    meta = {k: to_json(v) for k, v in facts.items()} | {"total_episodes": 0, "dataset_id": "none-v0"}
+    (tmp_path / "data" / "metadata.json").write_text(json.dumps(meta))
+    (tmp_path / "data" / "main_data.hdf5").touch()
+    empty = load_dataset(tmp_path)
+    assert (empty.n_steps, empty.n_episodes) == (0, 0)
+    with pytest.raises(UserError, match="none-v0: the data set is empty"):
+        require_sound(empty)
 
 
 def test_unknown_names_suggest_the_nearest():

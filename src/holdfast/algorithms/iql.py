@@ -54,7 +54,7 @@ def check(cfg: IQL) -> list[str]:
         "max_weight": "positive",
         "polyak": "in [0, 1]",
     }
-    return faults(cfg, discount="in [0, 1]", actor_decay_steps="at least 0", actor_dropout="in [0, 1]", **rules)
+    return faults(cfg, discount="in [0, 1]", actor_decay_steps="at least 0", actor_dropout="in [0, 1)", **rules)
 
 
 def optimiser(cfg: IQL) -> Any:

@@ -63,7 +63,8 @@ def from_dict(cls: type[C], values: dict[str, Any]) -> C:
 
 def _of_type(cls: type, name: str, value: Any, hint: Any) -> Any:
     if typing.get_origin(hint) is tuple:
-        if isinstance(value, (list, tuple)):
+        item = typing.get_args(hint)[0]
+        if isinstance(value, (list, tuple)) and all(isinstance(v, item) and not isinstance(v, bool) for v in value):
             return tuple(value)
     elif hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
@@ -74,14 +75,14 @@ def _of_type(cls: type, name: str, value: Any, hint: Any) -> Any:
             return value
     elif hint not in (int, float):
         return value
-    wanted = getattr(hint, "__name__", str(hint))
+    wanted = hint.__name__ if isinstance(hint, type) else str(hint)
     raise UserError(f"{cls.__name__}.{name} is {value!r}, expected {wanted}")
 
 
 def faults(cfg: Any, **rules: str) -> list[str]:
     """All settings of `cfg` that break their rule, as text.
 
-    Rules: "positive", "at least 0", "in (0, 1)", "in [0, 1]", "in (0, 1]", or "a|b|c".
+    Rules: "positive", "at least 0", "in (0, 1)", "in [0, 1]", "in (0, 1]", "in [0, 1)", or "a|b|c".
 
     Sizes (`hidden`, `batch_size`) and learning rates are held to "positive" without being named.
     """
@@ -91,6 +92,7 @@ def faults(cfg: Any, **rules: str) -> list[str]:
         "in (0, 1)": lambda x: 0 < x < 1,
         "in [0, 1]": lambda x: 0 <= x <= 1,
         "in (0, 1]": lambda x: 0 < x <= 1,
+        "in [0, 1)": lambda x: 0 <= x < 1,
     }
     found = []
     for name in [f.name for f in dataclasses.fields(cfg)]:

@@ -105,9 +105,8 @@ def cut(
 
     terminations = terminals[rows]
     truncations = timed[rows].copy()
-    truncations[offsets[1:] - 1] |= ~terminations[
-        offsets[1:] - 1
-    ]  # an end that is not terminal is where the log was cut
+    closed = offsets[1:] - 1
+    truncations[closed] |= ~terminations[closed]  # an end that is not terminal is where the log was cut
     return Cut(out, offsets, rows, terminations, truncations, faults, n - len(rows))
 
 

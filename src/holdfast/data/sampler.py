@@ -60,7 +60,7 @@ def shares(mix: Mapping[str, float], batch_size: int) -> dict[str, int]:
     total = sum(mix.values())
     exact = {name: share / total * batch_size for name, share in mix.items()}
     counts = {name: max(1, int(x)) for name, x in exact.items()}
-    by_remainder = sorted(exact, key=lambda name: exact[name] - int(exact[name]), reverse=True)
+    by_remainder = sorted(exact, key=lambda name: exact[name] - counts[name], reverse=True)
     for name in by_remainder:
         if sum(counts.values()) >= batch_size:
             break
@@ -70,17 +70,33 @@ def shares(mix: Mapping[str, float], batch_size: int) -> dict[str, int]:
     return counts
 
 
-def sample(sources: Mapping[str, Source], mix: Mapping[str, float], batch_size: int, needs: Needs, noise: Any) -> Batch:
-    """One update's batch: rows uniform within each source, with replacement; leaves [B, ...] or [k, B, ...]."""
+def sample(
+    sources: Mapping[str, Source],
+    mix: Mapping[str, float],
+    batch_size: int,
+    needs: Needs,
+    noise: Any,
+    written: Mapping[str, jax.Array] | None = None,
+) -> Batch:
+    """One update's batch: rows uniform within each source, with replacement; leaves [B, ...] or [k, B, ...].
+
+    Args:
+        sources: by name.
+        mix: each one's share of the batch.
+        batch_size: B.
+        needs: how many slices.
+        noise: of the draw.
+        written: columns of the data that training itself writes, [N, ...] each; they join `extra`.
+    """
     lead = () if needs.batches == 1 else (needs.batches,)
     parts, bounds, start = [], [], 0
     for name, count in shares(mix, batch_size).items():
         source = sources[name]
         index = noise.integers(f"rows_{name}", (*lead, count), size(source))
-        if isinstance(source, View):
-            parts.append(rows(source.columns, source.index[index]))
-        else:
-            parts.append(rows(source, index))
+        index = source.index[index] if isinstance(source, View) else index
+        part = rows(source.columns if isinstance(source, View) else source, index)
+        more = {name: column[index] for name, column in (written or {}).items()}
+        parts.append(Batch(**{**vars(part), "extra": part.extra | more}))
         bounds.append((name, start, start + count))
         start += count
     if len(parts) == 1:

@@ -23,3 +23,24 @@ def huber(difference: jax.Array, delta: Any = 1.0) -> jax.Array:
     size = jnp.abs(difference)
     inner = jnp.minimum(size, delta)
     return 0.5 * jnp.square(inner) + delta * (size - inner)
+
+
+def mix(q: jax.Array, weight: Any) -> jax.Array:
+    """weight * min + (1 - weight) * max over the critics [E, ...]: BCQ's soft clipped double Q."""
+    return weight * q.min(0) + (1 - weight) * q.max(0)
+
+
+def quantile_huber(quantiles: jax.Array, targets: jax.Array, taus: jax.Array) -> jax.Array:
+    """QR-DQN's loss (Dabney et al. 2018, eq. 10, kappa 1), summed over quantiles, averaged over targets.
+
+    Args:
+        quantiles: [B, K] predictions.
+        targets: [B, L] samples of the target distribution.
+        taus: [K] midpoints (i + .5) / K.
+
+    Returns:
+        [B].
+    """
+    difference = targets[:, None, :] - quantiles[:, :, None]
+    weight = jnp.abs(taus[None, :, None] - (difference < 0))
+    return (weight * huber(difference)).mean(2).sum(1)

@@ -28,6 +28,7 @@ class Carry(NamedTuple):
 
     state: Any
     done: Any  # [R] booleans: replicas that have stopped by their phase's `until`
+    columns: Any  # {name: [R, N]}: columns of the data that the phase's `refresh` has written
 
 
 class Found(NamedTuple):
@@ -60,7 +61,8 @@ class Program:
     sources: Mapping[str, sampler.Source]
     compile_seconds: float = 0.0
     flops: float | None = None  # of one update of all replicas, as XLA counts
-    metrics: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()  # of the update
+    fresh: tuple[str, ...] = ()  # of the refresh
 
     def __post_init__(self) -> None:
         cfg = jax.tree.map(lambda x: x[0], self.cfgs)
@@ -68,6 +70,7 @@ class Program:
         self.needs = self.phase.needs or self.algorithm.needs(cfg)
         self.batch_size = self.phase.batch_size or cfg.batch_size
         self._block: Any = None
+        self._refresh: Any = None
 
     def noise(self, keys: jax.Array, purpose: str, step: Any) -> Noise:
         """The stream of one replica for one purpose at one step."""
@@ -78,15 +81,20 @@ class Program:
         began = time.perf_counter()
         state = jax.jit(self._start)(self.cfgs, self.keys, self.ctx, state)
         self.compile_seconds += time.perf_counter() - began
-        return Carry(state, jnp.zeros(len(self.keys), bool))
+        carry = Carry(state, jnp.zeros(len(self.keys), bool), {})
+        return carry if self.phase.refresh is None else self.refresh(carry, 0)[0]
 
     def shapes(self, state: Any | None) -> Carry:
         """What `start` would give, as shapes, from the shapes of the phase before; also finds the metrics' names."""
         state = jax.eval_shape(self._start, self.cfgs, self.keys, self.ctx, state)
-        one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), (self.cfgs, self.keys, state))
+        carry, fresh = Carry(state, jax.ShapeDtypeStruct((len(self.keys),), bool), {}), ()
+        if self.phase.refresh is not None:
+            given = (self.cfgs, self.keys, carry, self.sources, self.ctx, jnp.int32(0))
+            carry, fresh = jax.eval_shape(self._refreshed, *given)
+        one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), (self.cfgs, self.keys, carry))
         found = jax.eval_shape(lambda c, k, s: self._update(c, k, s, self.sources, jnp.int32(0))[1], *one)
-        self.metrics = tuple(found)
-        return Carry(state, jax.ShapeDtypeStruct((len(self.keys),), bool))
+        self.metrics, self.fresh = tuple(found), tuple(fresh)
+        return carry
 
     def compile(self, carry: Carry) -> None:
         """Compile the block for carries of this shape (the refresh is compiled on its first use)."""
@@ -108,23 +116,17 @@ class Program:
         return carry, Found(mean, np.asarray(first_bad))
 
     def refresh(self, carry: Carry, step: int) -> tuple[Carry, dict[str, np.ndarray]]:
-        """The phase's slow clock, outside the block: state and metrics [R] renewed at `step`."""
-        if not hasattr(self, "_refresh"):
-
-            def one(cfg: Any, key: jax.Array, state: Any, sources: Any, ctx: Context, step: Any) -> Any:
-                noise = self.noise(key, "refresh", step)
-                return self.phase.refresh(cfg, state, sources, ctx, noise, step)  # type: ignore[misc]
-
-            self._refresh = jax.jit(jax.vmap(one, (0, 0, 0, None, None, None)))
-        state, metrics = self._refresh(self.cfgs, self.keys, carry.state, self.sources, self.ctx, step)
-        state = jax.vmap(where)(carry.done, carry.state, state)
-        return Carry(state, carry.done), {k: np.asarray(v) for k, v in metrics.items()}
+        """The phase's slow clock, outside the block: state, written columns and metrics [R], renewed at `step`."""
+        if self._refresh is None:
+            self._refresh = jax.jit(self._refreshed)
+        carry, metrics = self._refresh(self.cfgs, self.keys, carry, self.sources, self.ctx, jnp.int32(step))
+        return carry, {k: np.asarray(v) for k, v in metrics.items()}
 
     def stopped(self, carry: Carry) -> Carry:
         """Replicas newly stopped by `until`, marked."""
         if self.phase.until is None:
             return carry
-        return Carry(carry.state, carry.done | jax.vmap(self.phase.until)(self.cfgs, carry.state))
+        return carry._replace(done=carry.done | jax.vmap(self.phase.until)(self.cfgs, carry.state))
 
     def _start(self, cfgs: Any, keys: jax.Array, ctx: Context, state: Any) -> Any:
         def one(cfg: Any, key: jax.Array, state: Any) -> Any:
@@ -136,26 +138,37 @@ class Program:
 
         return jax.vmap(one, (0, 0, None if state is None else 0))(cfgs, keys, state)
 
-    def _update(self, cfg: Any, key: jax.Array, state: Any, sources: Any, step: Any) -> tuple[Any, Any]:
+    def _refreshed(self, cfgs: Any, keys: jax.Array, carry: Carry, sources: Any, ctx: Context, step: Any) -> Any:
+        def one(cfg: Any, key: jax.Array, carry: Carry) -> Any:
+            noise = self.noise(key, "refresh", step)
+            state, columns, metrics = self.phase.refresh(cfg, carry.state, sources, ctx, noise, step)  # type: ignore[misc]
+            if self.phase.until is not None and carry.columns:
+                state, columns = where(carry.done, (carry.state, carry.columns), (state, columns))
+            return Carry(state, carry.done, columns), metrics
+
+        return jax.vmap(one)(cfgs, keys, carry)
+
+    def _update(self, cfg: Any, key: jax.Array, carry: Carry, sources: Any, step: Any) -> tuple[Any, Any]:
         noise = Noise(jax.random.fold_in(jax.random.fold_in(key, self.index), step))
-        batch = sampler.sample(sources, self.phase.mix, self.batch_size, self.needs, noise.sub("sample"))
-        state, metrics = self.update(cfg, state, batch, noise.sub("update"), step)  # type: ignore[misc]
+        draw = noise.sub("sample")
+        batch = sampler.sample(sources, self.phase.mix, self.batch_size, self.needs, draw, carry.columns)
+        state, metrics = self.update(cfg, carry.state, batch, noise.sub("update"), step)  # type: ignore[misc]
         return state, weighted(metrics)
 
     def _run(self, carry: Carry, cfgs: Any, keys: jax.Array, sources: Any, lo: Any, hi: Any) -> Any:
-        def one(cfg: Any, key: jax.Array, state: Any, done: jax.Array, step: Any) -> Any:
-            new, metrics = self._update(cfg, key, state, sources, step)
+        def one(cfg: Any, key: jax.Array, carry: Carry, step: Any) -> Any:
+            new, metrics = self._update(cfg, key, carry, sources, step)
             value, weight = (jnp.stack(x) for x in zip(*(metrics[name] for name in self.metrics), strict=True))
             if self.phase.until is not None:  # only then can a replica be done
-                new, weight = where(done, state, new), jnp.where(done, 0, weight)
-            return new, value, weight
+                new, weight = where(carry.done, carry.state, new), jnp.where(carry.done, 0, weight)
+            return carry._replace(state=new), value, weight
 
         def body(step: Any, all_: Any) -> Any:
             carry, total, weights, first_bad = all_
-            state, value, weight = jax.vmap(one, (0, 0, 0, 0, None))(cfgs, keys, carry.state, carry.done, step)
+            carry, value, weight = jax.vmap(one, (0, 0, 0, None))(cfgs, keys, carry, step)
             bad = ~jnp.isfinite(value) & (weight > 0) & (first_bad < 0)
             total = total + jnp.where(weight > 0, value * weight, 0)
-            return Carry(state, carry.done), total, weights + weight, jnp.where(bad, step, first_bad)
+            return carry, total, weights + weight, jnp.where(bad, step, first_bad)
 
         zeros = jnp.zeros((len(keys), len(self.metrics)), jnp.float32)
         start = (carry, zeros, zeros, jnp.full(zeros.shape, -1, jnp.int32))

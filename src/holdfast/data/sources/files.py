@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +25,9 @@ def opened(path: Path) -> Iterator[Any]:
     try:
         with h5py.File(path, "r") as file:
             yield file
-    except (OSError, RuntimeError, KeyError) as e:
+    except UserError:
+        raise
+    except Exception as e:  # a damaged file fails wherever its bytes are first believed
         reason = "truncated" if "truncated" in str(e) else "not HDF5, or damaged"
         raise UserError(f"{path}: cannot be read ({reason}); expected an HDF5 file, fetch or write it again") from e
 
@@ -48,7 +48,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
                 f"{path}: holds Python objects or is no NPZ file; expected plain arrays (pickles are never read)"
             ) from e
         raise UserError(f"{path}: cannot be read ({e}); expected an NPZ file, fetch or write it again") from e
-    except (OSError, EOFError, KeyError, AttributeError, zipfile.BadZipFile, zlib.error) as e:
+    except Exception as e:  # the same: zip, zlib and numpy each have their own errors
         raise UserError(
             f"{path}: cannot be read (not NPZ, or damaged); expected an NPZ file, fetch or write it again"
         ) from e

@@ -75,7 +75,11 @@ def load_folder(folder: Path, id: str | None = None) -> Dataset:
     observation_space = spaces.from_json(meta["observation_space"], f"{id}: observation_space")
     action_space = spaces.from_json(meta["action_space"], f"{id}: action_space")
     spaces.require_supported(observation_space, action_space, id)
-    if meta.get("data_format", "hdf5") == "hdf5":
+    columns: dict[str, np.ndarray] | None = None
+    lengths: list[int] = []
+    if meta.get("total_episodes") == 0:
+        pass  # Minari leaves a file of no bytes
+    elif meta.get("data_format", "hdf5") == "hdf5":
         columns, lengths = _read_hdf5(data / "main_data.hdf5")
     else:
         columns, lengths = _read_slowly(data)

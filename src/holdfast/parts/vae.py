@@ -1,0 +1,54 @@
+"""A conditional variational autoencoder of actions: what the data would do in a state (BCQ, BEAR, PLAS, SPOT, MCQ)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..core.noise import Noise
+from ..core.spec import Spec
+from ..core.trained import Metrics
+from ..core.tree import PyTree
+from . import nets
+
+
+class VAE(PyTree):
+    """Encoder of (s, a) to a normal over latents, decoder of (s, z) to an action in [-1, 1]."""
+
+    encoder: nets.MLP  # outputs mean and log standard deviation, 2 L
+    decoder: nets.MLP
+
+    def encode(self, obs: jax.Array, action: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Mean and log standard deviation (within [-4, 15]) of the latent: [..., L] each."""
+        mean, log_std = jnp.split(nets.rows(self.encoder, jnp.concatenate([obs, action], -1)), 2, -1)
+        return mean, jnp.clip(log_std, -4, 15)
+
+    def raw(self, obs: jax.Array, latent: jax.Array) -> jax.Array:
+        """The decoder's output before tanh: [..., A]."""
+        return nets.rows(self.decoder, jnp.concatenate([obs, latent], -1))
+
+    def decode(self, obs: jax.Array, latent: jax.Array) -> jax.Array:
+        """Actions for latents: obs [..., d] and latents [..., L] (same leading axes) to [..., A]."""
+        return jnp.tanh(self.raw(obs, latent))
+
+    def reconstruct(self, obs: jax.Array, action: jax.Array, eps: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """A decoded posterior sample [..., A] and the KL of each latent to the standard normal [..., L]."""
+        mean, log_std = self.encode(obs, action)
+        kl = -0.5 * (1 + 2 * log_std - jnp.square(mean) - jnp.exp(2 * log_std))
+        return self.decode(obs, mean + jnp.exp(log_std) * eps), kl
+
+
+def vae(noise: Noise, spec: Spec, hidden: tuple[int, ...], latent: int, **how: Any) -> VAE:
+    """A VAE for the actions of `spec`."""
+    (d,) = spec.obs
+    encoder = nets.mlp(noise.sub("encoder"), (d + spec.action, *hidden, 2 * latent), **how)
+    return VAE(encoder, nets.mlp(noise.sub("decoder"), (d + latent, *hidden, spec.action), **how))
+
+
+def loss(vae: VAE, obs: jax.Array, action: jax.Array, eps: jax.Array, beta: Any) -> tuple[jax.Array, Metrics]:
+    """Mean squared reconstruction error plus `beta` times the mean KL: means over latents too, as BCQ's code has it."""
+    made, kl = vae.reconstruct(obs, action, eps)
+    error = jnp.square(made - action).mean()
+    return error + beta * kl.mean(), {"reconstruction": error, "kl": kl.mean()}

@@ -1,0 +1,145 @@
+"""The learning curve of a run as a picture, `curve.png` in its folder. Needs matplotlib (the extra `report`)."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import UserError
+from ..policy.files import write_atomic
+from .record import Record, read_run
+
+COLOURS = ("#1f5fa8", "#c8502d", "#2f8f5b", "#8a4fa3", "#b58a12", "#3aa0b4", "#a83264", "#5a6b7b")
+INK, FAINT, LINE = "#22272e", "#6b7480", "#d9dee4"
+
+
+def write_curve(run: str | Path | Record, path: str | Path | None = None) -> Path:
+    """Draw the evaluation returns of a run and write them as PNG, whole or not at all.
+
+    Args:
+        run: its folder, or its record.
+        path: the picture; `curve.png` in the run's folder where None.
+
+    Raises:
+        UserError: no run there, no evaluation in it, matplotlib is missing, or the disk refuses.
+    """
+    record = run if isinstance(run, Record) else read_run(run)
+    path = record.path / "curve.png" if path is None else Path(path)
+    data = io.BytesIO()
+    draw(record).savefig(data, format="png", dpi=160)
+    write_atomic(path, data.getvalue())
+    return path
+
+
+def draw(record: Record) -> Any:
+    """The figure: a thin line for each seed, a thick one for their mean in its 95 % interval, levels to compare with.
+
+    Swept values have a colour each. The axis on the right counts in normalised scores, where a reference is known.
+
+    Raises:
+        UserError: nothing was evaluated, or matplotlib is missing.
+    """
+    if not len(record.eval_steps):
+        raise UserError(f"{record.path} has no evaluation to draw: train with an environment (--env) to get one")
+    try:
+        from matplotlib.figure import Figure  # not pyplot: no window, no state that others share
+        from matplotlib.ticker import FuncFormatter, MaxNLocator
+    except ImportError:
+        raise UserError("pictures need matplotlib: pip install 'holdfast[report]'") from None
+
+    figure = Figure(figsize=(8, 4.8), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)
+    axes = figure.add_subplot()
+    steps, groups = record.eval_steps, record.groups
+    marker = {"marker": "o", "markersize": 5.5, "markeredgecolor": "white"} if len(steps) <= 30 else {}
+    for group, colour in zip(groups, colours(len(groups)), strict=True):
+        mean, low, high = record.over_seeds(group.rows)
+        axes.fill_between(steps, low, high, color=colour, alpha=0.16 if len(groups) < 3 else 0.08, linewidth=0)
+        if len(group.rows) > 1:
+            axes.plot(steps, record.returns[group.rows].mean(2).T, color=colour, alpha=0.45, linewidth=0.9)
+        axes.plot(steps, mean, color=colour, linewidth=2.4, label=group.label or _mean_of(group.rows), **marker)
+    _levels(axes, record)
+    for name, start in record.phases[1:]:
+        axes.axvline(start, color=LINE, linewidth=1, linestyle=":")
+        axes.annotate(name, (start, 1), (3, -3), xycoords=("data", "axes fraction"), textcoords="offset points",
+                      va="top", fontsize=8, color=FAINT)  # fmt: skip
+
+    axes.set_xlim(0, steps[-1] * 1.02)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: short(x)))
+    axes.set_xlabel("updates", color=INK)
+    axes.set_ylabel("return of an episode", color=INK)
+    axes.grid(axis="y", color=LINE, linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=FAINT, length=0)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(LINE)
+    if record.reference is not None:
+        random, expert = record.reference
+        both = (lambda y: 100 * (y - random) / (expert - random), lambda s: s * (expert - random) / 100 + random)
+        right = axes.secondary_yaxis("right", functions=both)
+        right.set_ylabel("normalised score", color=INK)
+        right.tick_params(colors=FAINT, length=0)
+        right.spines["right"].set_visible(False)
+    if len(groups) > 1:
+        figure.legend(frameon=False, fontsize=9, loc="outside lower center", ncols=min(4, len(groups)), labelcolor=INK)
+    axes.set_title(subtitle(record), loc="left", fontsize=9, color=FAINT, pad=10)
+    axes.annotate(record.title, (0, 1), (0, 28), xycoords="axes fraction", textcoords="offset points",
+                  fontsize=13, fontweight="bold", color=INK)  # fmt: skip
+    return figure
+
+
+def subtitle(record: Record) -> str:
+    """What the picture shows, in one line."""
+    episodes, seeds = record.returns.shape[2], len(set(record.seeds))
+    mean = "bold: mean, 95 % interval over seeds and episodes" if seeds > 1 else "band: 95 % interval over episodes"
+    many = f"{seeds} seed{'s' * (seeds > 1)}, {episodes} episode{'s' * (episodes > 1)} an evaluation"
+    return f"{record.environment or 'environment not known'} · {many} · {mean}"
+
+
+def levels(record: Record) -> list[tuple[str, float, str]]:
+    """Returns to compare with: (name, return, line style)."""
+    found = [] if record.logged is None else [("logging policy", record.logged, "--")]
+    if record.reference is not None:
+        found += [("random", record.reference[0], ":"), ("expert", record.reference[1], ":")]
+    return found
+
+
+def colours(count: int) -> list[Any]:
+    """A colour for each of `count` swept values: distinct ones, or a ramp where they are many."""
+    if count <= len(COLOURS):
+        return list(COLOURS[:count])
+    from matplotlib import colormaps
+
+    return [colormaps["viridis"](x) for x in np.linspace(0, 0.92, count)]
+
+
+def short(x: float) -> str:
+    """Updates in few characters: 500, 10k, 1.5M."""
+    for unit, name in ((1e6, "M"), (1e3, "k")):
+        if abs(x) >= unit:
+            return f"{x / unit:g}{name}"
+    return f"{x:g}"
+
+
+def _mean_of(rows: list[int]) -> str:
+    return f"mean of {len(rows)} seeds" if len(rows) > 1 else "mean return"
+
+
+def _levels(axes: Any, record: Record) -> None:
+    from matplotlib.patheffects import withStroke
+
+    low, high = axes.get_ylim()
+    values = [value for _, value, _ in levels(record)]
+    span = max([high, *values]) - min([low, *values])
+    axes.set_ylim(min([low, *(v - 0.03 * span for v in values)]), max([high, *(v + 0.07 * span for v in values)]))
+    for name, value, style in levels(record):
+        colour = INK if name == "logging policy" else FAINT
+        axes.axhline(value, color=colour, linewidth=1.1, linestyle=style, zorder=1.5)
+        text = f"{name} {value:,.0f}" if abs(value) >= 10 else f"{name} {value:.3g}"
+        axes.annotate(text, (0, value), (4, 3), xycoords=("axes fraction", "data"), textcoords="offset points",
+                      fontsize=8.5, color=colour, path_effects=[withStroke(linewidth=2.5, foreground="white")])  # fmt: skip

@@ -1,0 +1,80 @@
+"""The table of a run's results for the terminal: what was logged, what was learned, how fast."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..evaluation.statistics import Estimate, mean_interval
+from .record import Group, Record
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def results_table(record: Record, logged: Estimate | None = None) -> Table:
+    """Logged return, last return of each replica with its 95 % bootstrap interval, normalised scores, IQM over seeds.
+
+    Args:
+        record: the run.
+        logged: mean return of the data set with its interval; the mean that the run noted where None.
+    """
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, title=record.title, caption=speed(record), title_justify="left", caption_justify="left")
+    for column in HEADER:
+        table.add_column(column, justify="left" if column == HEADER[0] else "right")
+    for section in rows(record, logged):
+        for cells in section:
+            table.add_row(*cells, style="bold" if cells[0].startswith("IQM") else None)
+        table.add_section()
+    return table
+
+
+HEADER = ("policy", "return", "95 % interval", "score")
+
+
+def rows(record: Record, logged: Estimate | None = None) -> list[list[tuple[str, str, str, str]]]:
+    """The cells of the table below HEADER, in sections."""
+    if logged is None and record.logged is not None:
+        logged = Estimate(record.logged, None, None)
+    sections = [] if logged is None else [[_row(record, "logging policy", logged)]]
+    if not len(record.eval_steps):
+        return sections
+    for group in record.groups:
+        final = zip(group.rows, record.final(group.rows), strict=True)
+        section = [_row(record, record.replicas[i], mean_interval(returns)) for i, returns in final]
+        if len(group.rows) > 1:
+            section.append(_row(record, f"IQM over {len(group.rows)} seeds{_of(group)}", record.iqm(group.rows)))
+        sections.append(section)
+    return sections
+
+
+def speed(record: Record) -> str:
+    """One line on size and speed; empty while the run has not ended."""
+    result = record.result
+    if result is None:
+        return "the run has not ended"
+    count = len(record.replicas)
+    updates = result.get("updates_per_second")
+    rate = f"{updates:,.0f} updates/s" if updates else "no updates"
+    together = f" ({count} runs in one program)" if count > 1 else ""
+    times = f"compiled in {result['compile_seconds']:.1f} s, {result['wall_seconds']:.0f} s in all"
+    return f"{result['steps']:,} updates each, {rate}{together}, {times}"
+
+
+def number(value: float | None) -> str:
+    """A return or a score: one decimal, more where it is small."""
+    if value is None:
+        return "-"
+    return f"{value:,.1f}" if abs(value) >= 10 or value == 0 else f"{value:.3g}"
+
+
+def _row(record: Record, label: str, estimate: Estimate) -> tuple[str, str, str, str]:
+    score: Any = record.score(estimate.value)
+    interval = "-" if estimate.low is None else f"{number(estimate.low)} to {number(estimate.high)}"
+    return label, number(estimate.value), interval, "-" if score is None else f"{float(score):.1f}"
+
+
+def _of(group: Group) -> str:
+    return f", {group.label}" if group.label else ""

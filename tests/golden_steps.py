@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from holdfast.core.noise import Tape
 from holdfast.core.spec import Batch
 from holdfast.core.tree import named_leaves
 from holdfast.parts import nets
@@ -34,26 +33,27 @@ class Golden:
         names = ("obs", "action", "reward", "next_obs", "terminated")
         return Batch(*(jnp.asarray(self[f"batch/{n}"]) for n in names), truncated=jnp.zeros(len(self["batch/reward"])))
 
-    def tape(self, step: int) -> Tape:
-        """The noise of one step, counted from 1."""
+    def noise(self, step: int) -> dict[str, Any]:
+        """The draws of one step, counted from 1, by name."""
         prefix = "noise/"
-        return Tape({k[len(prefix) :]: v[step - 1] for k, v in self.arrays.items() if k.startswith(prefix)})
+        return {k[len(prefix) :]: jnp.asarray(v[step - 1]) for k, v in self.arrays.items() if k.startswith(prefix)}
 
     def mlp(self, path: str, suffix: str = "", **how: Any) -> nets.MLP:
-        """`path/layer0..` and a last `path/mean` where there is one, as an MLP; `suffix` "/step1" reads what came out."""
-        heads = [h for h in ("mean",) if f"{path}/{h}/weight{suffix}" in self.arrays]
-        hidden = sorted(
-            {
-                k.split("/")[-2 - suffix.count("/")]
-                for k in self.arrays
-                if k.startswith(f"{path}/layer") and k.endswith(f"weight{suffix}")
-            }
-        )
-        layers = [
-            nets.Linear(*(jnp.asarray(self[f"{path}/{n}/{part}{suffix}"]) for part in ("weight", "bias")))
-            for n in hidden + heads
-        ]
-        return nets.MLP(tuple(layers), (), **how)
+        """`path/layer0..` and heads `mean`, `log_std` (side by side) as an MLP; `suffix` "/step1" reads what came out."""
+
+        def linear(name: str) -> nets.Linear:
+            return nets.Linear(*(jnp.asarray(self[f"{path}/{name}/{part}{suffix}"]) for part in ("weight", "bias")))
+
+        def there(name: str) -> bool:
+            return f"{path}/{name}/weight{suffix}" in self.arrays
+
+        layers = [linear(f"layer{i}") for i in range(10) if there(f"layer{i}")]
+        heads = [linear(name) for name in ("mean", "log_std") if there(name)]
+        if heads:
+            layers.append(jax.tree.map(lambda *x: jnp.concatenate(x, -1), *heads))
+        norms = [f"layernorm{i}" for i in range(10) if there(f"layernorm{i}")]
+        eps = how.pop("eps", 1e-6)
+        return nets.MLP(tuple(layers), tuple(nets.LayerNorm(*jax.tree.leaves(linear(n)), eps) for n in norms), **how)
 
     def critic(self, root: str, suffix: str = "", members: tuple[str, ...] = ("critic1", "critic2")) -> nets.Critic:
         """Critics recorded apart, as one ensemble."""

@@ -27,7 +27,12 @@ from holdfast.train.loop import Carry, Program, replicate, seed_keys
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = registry.names()
-CASES = [(n, kind) for n in NAMES for kind in ("continuous", "discrete", "masked") if kind.replace("masked", "discrete") in registry.get(n).actions]
+CASES = [
+    (n, kind)
+    for n in NAMES
+    for kind in ("continuous", "discrete", "masked")
+    if kind.replace("masked", "discrete") in registry.get(n).actions
+]
 PRESETS = [(n, preset) for n in NAMES for preset in registry.get(n).presets]
 SMALL = {"hidden": (16, 16), "batch_size": 16}
 SEEDS = [0, 1, 2]
@@ -86,7 +91,9 @@ class Case:
         self.spec = data.spec
         self.phases = self.algorithm.phases(self.cfg)
         wanted = {c for p in self.phases for c in (p.needs or self.algorithm.needs(self.cfg)).columns}
-        self.columns = cols.prepare(data, fitted, sorted(wanted), discount=getattr(self.cfg, "discount", 0.99), dtype=dtype)
+        self.columns = cols.prepare(
+            data, fitted, sorted(wanted), discount=getattr(self.cfg, "discount", 0.99), dtype=dtype
+        )
         self.columns = jax.tree.map(jnp.asarray, self.columns)
         self.ctx = Context(self.spec, self.columns, cols.stats(data, fitted))
 
@@ -418,9 +425,7 @@ def test_densities(name, kind):
         np.testing.assert_allclose(jnp.exp(law.log_probs()).sum(-1), 1, rtol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("name", "preset"), [(n, p) for n, p in PRESETS if ("continuous" in registry.get(n).actions)]
-)
+@pytest.mark.parametrize(("name", "preset"), [(n, p) for n, p in PRESETS if ("continuous" in registry.get(n).actions)])
 def test_every_preset_trains(name, preset):
     """Static settings choose branches: each preset's own program runs."""
     algorithm = registry.get(name)

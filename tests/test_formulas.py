@@ -117,7 +117,7 @@ def test_normal_against_scipy(run):
 def test_tanh_normal_density_is_the_change_of_variables(run):
     law = TanhNormal(MEAN, LOG_STD)
     u = np.arctanh(ACTION)
-    plain = stats.norm(MEAN, np.exp(LOG_STD)).logpdf(u) - np.log(1 - ACTION ** 2)
+    plain = stats.norm(MEAN, np.exp(LOG_STD)).logpdf(u) - np.log(1 - ACTION**2)
     same(run(lambda d, a: d.log_prob(a), law, ACTION), plain.sum(-1), 1e-10)
     same(run(lambda d: d.mode(), law), np.tanh(MEAN))
 

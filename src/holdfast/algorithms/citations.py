@@ -30,6 +30,13 @@ CITATIONS: dict[str, str] = {
   journal={arXiv preprint arXiv:2110.06169},
   year={2021}
 }""",
+    "haarnoja2018soft": """@article{haarnoja2018soft,
+  title={Soft Actor-Critic Algorithms and Applications},
+  author={Haarnoja, Tuomas and Zhou, Aurick and Hartikainen, Kristian and Tucker, George and Ha, Sehoon and Tan, Jie
+          and Kumar, Vikash and Zhu, Henry and Gupta, Abhishek and Abbeel, Pieter and Levine, Sergey},
+  journal={arXiv preprint arXiv:1812.05905},
+  year={2018}
+}""",
     "fujimoto2021minimalist": """@inproceedings{fujimoto2021minimalist,
   title={A Minimalist Approach to Offline Reinforcement Learning},
   author={Fujimoto, Scott and Gu, Shixiang Shane},

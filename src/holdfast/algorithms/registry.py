@@ -24,6 +24,7 @@ ROWS: dict[str, Row] = {
     "bc": Row("bc", "Behaviour cloning", "pomerleau1989alvinn"),
     "filtered_bc": Row("filtered_bc", "Cloning of the best trajectories (%BC)", "chen2021decision"),
     "iql": Row("iql", "Implicit Q-learning", "kostrikov2021offline"),
+    "sac": Row("sac", "Soft actor-critic", "haarnoja2018soft"),
     "td3_bc": Row("td3_bc", "TD3 with a cloning term", "fujimoto2021minimalist"),
 }
 

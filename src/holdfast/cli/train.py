@@ -57,6 +57,10 @@ class Options:
     """Bounds of the actions in a flat file that names none."""
     max_episode_steps: int | None = None
     """Time limit that cuts the episodes of a flat file without timeouts."""
+    cut_jumps: bool = False
+    """End the episodes of a flat file where its next observations do not continue."""
+    form: str | None = None
+    """Form of an NPZ file that could be either: d4rl or ogbench."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +77,9 @@ class DataFlags:
     """Added to the rewards."""
     clip_actions: bool = False
     """Clip logged actions that lie outside the action space (refused otherwise)."""
+
+
+DATA_OPTIONS = ("download", "action_bounds", "max_episode_steps", "cut_jumps", "form")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -152,11 +159,7 @@ def run(algorithm: Any, args: Any, treatment: Any) -> int:
     )
     if flags.clip_actions and treated.clip_actions is None:
         treated = treated._replace(clip_actions=0.0)
-    names = {
-        "download": options.download or None,
-        "action_bounds": options.action_bounds,
-        "max_episode_steps": options.max_episode_steps,
-    }
+    given = {name: getattr(options, name) for name in DATA_OPTIONS}
     settings = Settings(
         algorithm=algorithm.name,
         data=located(options.data),
@@ -167,7 +170,7 @@ def run(algorithm: Any, args: Any, treatment: Any) -> int:
         seeds=options.seeds,
         seed=options.seed,
         sweep=parse_sweep(options.sweep),
-        data_options={k: v for k, v in names.items() if v is not None},
+        data_options={name: value for name, value in given.items() if value not in (None, False)},
         allow=[*options.allow, *(["action_bounds"] if flags.clip_actions else [])],
         env=options.env,
         evaluate=not options.no_eval,
@@ -208,9 +211,7 @@ def of_settings(given: dict[str, Any]) -> Options:
         no_eval=not given["evaluate"],
         log=tuple(given["loggers"]),
         allow=tuple(given["allow"]),
-        download=data.get("download", False),
-        action_bounds=tuple(data["action_bounds"]) if "action_bounds" in data else None,
-        max_episode_steps=data.get("max_episode_steps"),
+        **{name: tuple(value) if isinstance(value, list) else value for name, value in data.items()},
     )
 
 

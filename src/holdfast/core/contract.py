@@ -51,9 +51,9 @@ class Phase(NamedTuple):
     mix: Mapping[str, float] = {"data": 1.0}  # source -> share of each batch, a static split
     split: Mapping[str, float] = {}  # views of the data by whole episodes, e.g. {"train": .8, "holdout": .2}
     enter: Callable | None = None  # (cfg, state, ctx, noise) -> state, once; may change the state's type
-    refresh: Callable | None = (
-        None  # (cfg, state, sources, ctx, noise, step) -> (state, metrics), every `every` updates
-    )
+    # (cfg, state, sources, ctx, noise, step) -> (state, {name: column [N]}, metrics), before the first update and then
+    # every `every` updates, outside the compiled loop; the columns are drawn with the data's rows
+    refresh: Callable | None = None
     every: int = 0
     until: Callable | None = (
         None  # (cfg, state) -> bool: a replica that has stopped is frozen; all stopped ends the phase
@@ -63,7 +63,8 @@ class Phase(NamedTuple):
 class Treatment(NamedTuple):
     """How data is treated on its way to training: fitted on the training set, frozen, shipped with the policy.
 
-    Rewards become `(reward + reward_shift) * reward_scale`, times `return_scale / (max return - min return)` where set.
+    Rewards are first multiplied by `return_scale / (max return - min return)` where set, and then become
+    `(reward + reward_shift) * reward_scale`.
     """
 
     normalize_obs: float | None = None  # epsilon of (obs - mean) / (std + epsilon); None: observations as they are

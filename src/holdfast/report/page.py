@@ -21,6 +21,7 @@ from .table import HEADER, number, rows
 
 HERE = Path(__file__).parent
 COLOURS = 8  # in page.css
+MOST_POINTS = 400  # of a metric's line; longer ones are thinned out evenly
 
 
 def write_page(run: str | Path | Record, path: str | Path | None = None) -> Path:
@@ -47,7 +48,9 @@ def page(record: Record) -> str:
         _facts(record),
         "<h2>Results</h2>" + _results(record, dataset),
         _returns(record),
-        "<h2>Metrics</h2>" + _legend(record) + f"<div class=grid-of>{''.join(_metric(record, n) for n in _names(record))}</div>",
+        "<h2>Metrics</h2>"
+        + _legend(record)
+        + f"<div class=grid-of>{''.join(_metric(record, n) for n in _names(record))}</div>",
         "<h2>Settings</h2>" + _settings(record),
         "<h2>Data</h2>" + (_data(dataset, record) if dataset is not None else f"<p class=warn>{_e(missing)}</p>"),
         _versions(record),
@@ -95,7 +98,9 @@ def _facts(record: Record) -> str:
     for key, name in (("compile_seconds", "compilation"), ("wall_seconds", "in all")):
         if key in result:
             found[name] = f"{result[key]:.1f} s"
-    return "<dl class=facts>" + "".join(f"<div><dt>{_e(k)}</dt><dd>{_e(v)}</dd></div>" for k, v in found.items()) + "</dl>"
+    return (
+        "<dl class=facts>" + "".join(f"<div><dt>{_e(k)}</dt><dd>{_e(v)}</dd></div>" for k, v in found.items()) + "</dl>"
+    )
 
 
 def _results(record: Record, dataset: Dataset | None) -> str:
@@ -127,15 +132,16 @@ def _returns(record: Record) -> str:
 
 
 def _metric(record: Record, name: str) -> str:
-    values = record.metrics[name]
+    every = -(-len(record.metric_steps) // MOST_POINTS)
+    steps, values = record.metric_steps[::-every][::-1], record.metrics[name][:, ::-every][:, ::-1]
     lines = []
     for k, group in enumerate(record.groups):
         some = values[group.rows]
         if len(group.rows) > 1:
-            lines += [Line("", record.metric_steps, row, k % COLOURS, bold=False) for row in some]
+            lines += [Line("", steps, row, k % COLOURS, bold=False) for row in some]
         counted = np.isfinite(some).sum(0)
         mean = np.where(counted > 0, np.nansum(some, 0) / np.maximum(counted, 1), np.nan)
-        lines.append(Line(group.label or "mean", record.metric_steps, mean, k % COLOURS))
+        lines.append(Line(group.label or "mean", steps, mean, k % COLOURS))
     return f"<figure><figcaption>{_e(name)}</figcaption>{chart(lines, label=f'{name} against updates')}</figure>"
 
 
@@ -156,7 +162,11 @@ def _settings(record: Record) -> str:
     own = {k: v for k, v in own.items() if v not in ({}, [], None)}
     if record.is_path:
         own["data"] = Path(record.config["data"]).name
-    blocks = (("run", own), (record.config["algorithm"], record.config["config"]), ("data as treated", record.config["treatment"]))
+    blocks = (
+        ("run", own),
+        (record.config["algorithm"], record.config["config"]),
+        ("data as treated", record.config["treatment"]),
+    )
     tables = [f"<div><h3>{_e(title)}</h3>{_pairs(values)}</div>" for title, values in blocks]
     return f"<div class=side>{''.join(tables)}</div>"
 
@@ -180,7 +190,9 @@ def _data(dataset: Dataset, record: Record) -> str:
     text = "\n".join(f"{span:>24} {count:>6}  {bar}" for span, count, bar in bars)
     shown = facts["actions"][:40]
     columns = list(shown[0]) if shown else []
-    cells = [[str(i) if not dataset.discrete else "", *(f"{row[c]:.3g}" for c in columns)] for i, row in enumerate(shown)]
+    cells = [
+        [str(i) if not dataset.discrete else "", *(f"{row[c]:.3g}" for c in columns)] for i, row in enumerate(shown)
+    ]
     actions = _table(["dimension" if not dataset.discrete else "", *columns], cells) if shown else ""
     return (
         f"<div class=side><div>{_pairs(pairs)}</div><div><h3>Returns of the logged episodes</h3><pre>{_e(text)}</pre></div></div>"

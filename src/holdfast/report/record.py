@@ -55,7 +55,9 @@ class Record:
     @property
     def title(self) -> str:
         """Algorithm and data set."""
-        return f"{self.config['algorithm']} on {Path(self.config['data']).name if self.is_path else self.config['data']}"
+        return (
+            f"{self.config['algorithm']} on {Path(self.config['data']).name if self.is_path else self.config['data']}"
+        )
 
     @property
     def is_path(self) -> bool:
@@ -106,7 +108,9 @@ def read_run(path: str | Path) -> Record:
     metric_rows, evaluation_rows = _rows(folder.metrics), _rows(folder.evaluations)
     rows = metric_rows or evaluation_rows
     if not rows:
-        raise UserError(f"{folder.path} has no metrics yet: wait for its first block, or resume it with --resume {path}")
+        raise UserError(
+            f"{folder.path} has no metrics yet: wait for its first block, or resume it with --resume {path}"
+        )
     try:
         first = {row["replica"]: row for row in reversed(rows)}
         replicas = list(dict.fromkeys(row["replica"] for row in rows))
@@ -116,7 +120,9 @@ def read_run(path: str | Path) -> Record:
         metric_steps, metrics = _metrics(metric_rows, at, swept)
         eval_steps, returns, lengths = _evaluations(evaluation_rows, at)
     except (KeyError, ValueError, TypeError) as error:
-        raise UserError(f"{folder.path}: metrics.csv or evaluations.csv is damaged ({error!r}); train it again") from error
+        raise UserError(
+            f"{folder.path}: metrics.csv or evaluations.csv is damaged ({error!r}); train it again"
+        ) from error
     starts: dict[str, int] = {}
     for row in metric_rows:
         starts.setdefault(row["phase"], int(row["step"]))
@@ -155,7 +161,9 @@ def _rows(path: Path) -> list[dict[str, str]]:
         raise UserError(f"cannot read {path}: {error}") from error
 
 
-def _metrics(rows: list[dict[str, str]], at: dict[str, int], swept: list[str]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def _metrics(
+    rows: list[dict[str, str]], at: dict[str, int], swept: list[str]
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     labels = {"step", "phase", "replica", "seed", *swept}
     steps = sorted({int(row["step"]) for row in rows})
     column = {step: i for i, step in enumerate(steps)}

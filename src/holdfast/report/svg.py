@@ -30,7 +30,11 @@ class Line:
 
 
 def chart(
-    lines: Sequence[Line], levels: Sequence[tuple[str, float]] = (), width: int = 420, height: int = 220, label: str = ""
+    lines: Sequence[Line],
+    levels: Sequence[tuple[str, float]] = (),
+    width: int = 420,
+    height: int = 220,
+    label: str = "",
 ) -> str:
     """An SVG element.
 
@@ -44,7 +48,10 @@ def chart(
     values = [v for line in lines for v in (line.y, line.low, line.high) if v is not None]
     values.append(np.array([value for _, value in levels]))
     xs = np.concatenate([line.x for line in lines]) if lines else np.zeros(0)
-    ticks_x, ticks_y = ticks(0.0, float(xs.max(initial=1.0)), 6), ticks(*_range(np.concatenate(values)), 5)
+    ticks_x, ticks_y = (
+        ticks(0.0, float(xs.max(initial=1.0)), 6),
+        ticks(*_range(np.concatenate(values)), max(4, height // 48)),
+    )
     (x0, x1), (y0, y1) = (0.0, float(xs.max(initial=1.0))), (ticks_y[0], ticks_y[-1])
 
     def px(x: Any) -> Any:
@@ -79,7 +86,9 @@ def chart(
             out.append(f'<polygon class="band c{line.colour}" points="{points}"/>')
     for name, value in levels:
         out.append(f'<path class="level" d="M{LEFT} {py(value):.1f}H{width - RIGHT}"/>')
-        out.append(f'<text class="level" x="{LEFT + 4}" y="{py(value) - 4:.1f}">{html.escape(name)} {number(value)}</text>')
+        out.append(
+            f'<text class="level" x="{LEFT + 4}" y="{py(value) - 4:.1f}">{html.escape(name)} {value:,.4g}</text>'
+        )
     for line in lines:
         kind = "bold" if line.bold else "thin"
         if np.isfinite(line.y).sum() == 1:

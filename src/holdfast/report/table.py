@@ -21,7 +21,9 @@ def results_table(record: Record, logged: Estimate | None = None) -> Table:
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, title=record.title, caption=speed(record), title_justify="left", caption_justify="left")
+    table = Table(
+        box=box.SIMPLE_HEAD, title=record.title, caption=speed(record), title_justify="left", caption_justify="left"
+    )
     for column in HEADER:
         table.add_column(column, justify="left" if column == HEADER[0] else "right")
     for section in rows(record, logged):

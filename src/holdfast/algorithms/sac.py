@@ -1,0 +1,113 @@
+"""Soft actor-critic (Haarnoja et al. 2018, arXiv:1812.05905; equation numbers are theirs), online or offline.
+
+Run offline it is the baseline that shows why offline RL exists: nothing keeps its policy near the data.
+
+Paper -> here: alpha temperature, H target_entropy (minus the action dimensions where 0). As in the usual codes and not
+in the paper: the temperature's loss is on log alpha, unless `temperature_loss` is "exp".
+Order: critics with the old temperature, temperature, actor with the new temperature and critics, targets.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..core.config import config, faults
+from ..core.contract import Algorithm, Preset, Treatment
+from ..core.trained import Metrics, Trained, merge
+from ..core.tree import PyTree, ema
+from ..parts import nets, optimisers, targets
+from ..parts.distributions import choose
+
+
+@config
+class SAC:
+    discount: float = 0.99  # gamma
+    polyak: float = 0.005  # rate at which the target critics follow
+    initial_temperature: float = 1.0  # alpha before the first update
+    target_entropy: float = 0.0  # H of eq. 18, in nats; 0 stands for minus the number of action dimensions
+    temperature_loss: str = "log"  # log: alpha's gradient through log alpha (most codes); exp: through alpha (paper)
+    actor_lr: float = 3e-4  # Adam
+    critic_lr: float = 3e-4  # Adam
+    temperature_lr: float = 3e-4  # Adam
+    hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers of every network
+    batch_size: int = 256  # rows an update
+
+
+class State(PyTree):
+    actor: Trained
+    critic: Trained
+    target_critic: nets.Critic
+    temperature: Trained  # of log alpha
+
+
+def check(cfg: SAC) -> list[str]:
+    return faults(
+        cfg, discount="in [0, 1]", polyak="in [0, 1]", initial_temperature="positive", temperature_loss="log|exp"
+    )
+
+
+def init(cfg: SAC, ctx: Any, noise: Any) -> State:
+    actor = nets.policy(noise.sub("actor"), ctx.spec, cfg.hidden, "heads", low=-20.0, high=2.0, squash="tanh")
+    critic = nets.critic(noise.sub("critic"), ctx.spec, cfg.hidden)
+    return State(
+        Trained.new(actor, optimisers.adam(cfg.actor_lr)),
+        Trained.new(critic, optimisers.adam(cfg.critic_lr)),
+        critic,
+        Trained.new(jnp.log(cfg.initial_temperature), optimisers.adam(cfg.temperature_lr)),
+    )
+
+
+def critic_loss(critic: nets.Critic, y: jax.Array, batch: Any) -> tuple[jax.Array, Metrics]:
+    q = critic(batch.obs, batch.action)
+    return jnp.square(q - y[None]).mean(1).sum(), {"q": q.mean(), "target": y.mean()}
+
+
+def actor_loss(actor: nets.Policy, critic: nets.Critic, alpha: Any, obs: jax.Array, eps: jax.Array) -> Any:
+    action, log_prob = actor(obs).sample_and_log_prob(eps)
+    q = critic(obs, action).min(0)
+    return (alpha * log_prob - q).mean(), {"entropy": -log_prob.mean(), "q": q.mean()}
+
+
+def temperature_loss(log_alpha: jax.Array, log_prob: jax.Array, target_entropy: Any, kind: str = "log") -> Any:
+    """Pulls the policy's entropy towards the target, eq. 18; `log_prob` [B] of the policy's own actions."""
+    alpha = jnp.exp(log_alpha)
+    return -((log_alpha if kind == "log" else alpha) * (log_prob + target_entropy)).mean(), {"alpha": alpha}
+
+
+def entropy_goal(cfg: Any, batch: Any) -> Any:
+    """`target_entropy`, or minus the number of action dimensions where it is 0."""
+    return jnp.where(cfg.target_entropy == 0, -float(batch.action.shape[-1]), cfg.target_entropy)
+
+
+def update(cfg: SAC, state: State, batch: Any, noise: Any, step: Any) -> tuple[State, Metrics]:
+    next_law, alpha = state.actor.net(batch.next_obs), jnp.exp(state.temperature.net)
+    next_action, next_log_prob = next_law.sample_and_log_prob(noise.normal("target_action", batch.action.shape))
+    soft = state.target_critic(batch.next_obs, next_action).min(0) - alpha * next_log_prob
+    y = targets.td(batch, soft, cfg.discount)
+    critic, m1 = state.critic.step(optimisers.adam(cfg.critic_lr), critic_loss, y, batch, name="critic")  # eq. 5
+
+    eps = noise.normal("actor_action", batch.action.shape)
+    _, log_prob = state.actor.net(batch.obs).sample_and_log_prob(eps)
+    goal = (entropy_goal(cfg, batch), cfg.temperature_loss)
+    tx = optimisers.adam(cfg.temperature_lr)
+    temperature, m2 = state.temperature.step(tx, temperature_loss, log_prob, *goal, name="temperature")  # eq. 18
+    alpha, tx = jnp.exp(temperature.net), optimisers.adam(cfg.actor_lr)
+    actor, m3 = state.actor.step(tx, actor_loss, critic.net, alpha, batch.obs, eps, name="actor")  # eq. 7
+    target = ema(critic.net, state.target_critic, cfg.polyak)
+    return State(actor, critic, target, temperature), merge(m1, m2, m3)
+
+
+def dist(cfg: Any, state: Any, seen: Any, memory: Any) -> Any:
+    return state.actor.net(seen.obs).among(seen.mask)
+
+
+def act(cfg: Any, state: Any, seen: Any, memory: Any, noise: Any, mode: str) -> tuple[jax.Array, Any]:
+    return choose(dist(cfg, state, seen, memory), noise, mode), memory
+
+
+PRESETS = {"mujoco": Preset(SAC(), Treatment(), "the paper's table 1, as in Stable-Baselines3 and d3rlpy")}
+
+algorithm = Algorithm("sac", SAC, init, update, act, PRESETS, dist=dist, check=check)

@@ -1,0 +1,91 @@
+"""`holdfast demo`: the main job on the bundled log, from data to a scored and shipped policy."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import tyro
+
+DATA = "bundled/pendulum-mixed"
+
+
+@dataclasses.dataclass(frozen=True)
+class Args:
+    """Train IQL with several seeds in one program on the bundled pendulum log, score the policies, and ship them."""
+
+    out: Path = Path("runs/demo")
+    """Folder of the run; a free one beside it where it is taken."""
+    steps: int = 6000
+    """Updates of each seed."""
+    seeds: int = 3
+    """Seeds, all in one program."""
+    eval_episodes: int = 20
+    """Episodes of each policy in an evaluation."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command; 0 where it went well.
+
+    Raises:
+        UserError: numbers out of range, or a disk that refuses.
+    """
+    args = tyro.cli(Args, prog="holdfast demo", args=list(argv))
+    from rich.console import Console
+
+    from ..core.errors import UserError
+    from ..data.sources import load_dataset
+    from ..report.curves import write_curve
+    from ..report.record import logged_returns, read_run
+    from ..report.table import results_table
+    from ..train.folder import free_folder
+    from ..train.hooks import Progress
+    from ..train.run import train
+
+    said = Console(stderr=True, highlight=False, soft_wrap=True)
+    out = args.out
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        out = free_folder(out.parent, out.name)
+        said.print(f"{args.out} is taken: this run goes into {out}")
+    dataset = load_dataset(DATA)
+    size = f"{dataset.n_steps:,} steps in {dataset.n_episodes} episodes"
+    said.print(f"{DATA}: {size} of {dataset.env_id}, mean return {dataset.returns().mean():.0f}")
+    train(
+        "iql",
+        DATA,
+        steps=args.steps,
+        seeds=args.seeds,
+        out=out,
+        eval_episodes=args.eval_episodes,
+        eval_every=max(1, args.steps // 6),
+        block=max(1, min(500, args.steps // 6)),
+        hooks=[Progress()],
+    )
+    record = read_run(out)
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(results_table(record, logged_returns(dataset)))
+    policy = out / "policy" if args.seeds == 1 else out / "policy" / record.replicas[0]
+    try:
+        console.print(f"learning curve   {write_curve(record)}")
+    except UserError as error:
+        said.print(f"no picture: {error}", style="yellow")
+    console.print(f"shipped policy   {policy}")
+    console.print("\nNext:")
+    for command, what in (
+        (f"evaluate {out} --episodes 100", "score the policies again, more exactly"),
+        (f"report {out} --open", "everything about this run, as one page"),
+        (f"train td3_bc --data {DATA} --steps 6000 --seeds 3", "another algorithm on the same log"),
+    ):
+        console.print(f"  {called()} {command}   [dim]# {what}[/]")
+    return 0
+
+
+def called() -> str:
+    """How the person can call this command line from here: `holdfast`, or where it lies when it is not on the path."""
+    if shutil.which("holdfast") or Path(sys.argv[0]).name not in ("holdfast", "holdfast.exe"):
+        return "holdfast"
+    return os.path.relpath(sys.argv[0])

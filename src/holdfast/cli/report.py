@@ -1,0 +1,54 @@
+"""`holdfast report RUN`: a run as a table, a picture and one HTML page."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import tyro
+
+
+@dataclasses.dataclass(frozen=True)
+class Args:
+    """Print the results of a run and write them as one HTML page that stands alone, with a picture of the curve."""
+
+    run: tyro.conf.Positional[Path]
+    """The run's folder."""
+    out: Path | None = None
+    """The page; report.html in the run's folder where not given."""
+    open: bool = False
+    """Show the page in the browser."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command; 0 where it went well.
+
+    Raises:
+        UserError: no run there, one that has written nothing yet, or a disk that refuses.
+    """
+    args = tyro.cli(Args, prog="holdfast report", args=list(argv), config=(tyro.conf.FlagCreatePairsOff,))
+    from rich.console import Console
+
+    from ..core.errors import UserError
+    from ..report.curves import write_curve
+    from ..report.page import write_page
+    from ..report.record import read_run
+    from ..report.table import results_table
+
+    record = read_run(args.run)
+    Console().print(results_table(record))
+    written = [write_page(record, args.out)]
+    if len(record.eval_steps):
+        try:
+            written.append(write_curve(record))
+        except UserError as error:  # the page is there; without matplotlib there is no picture
+            sys.stderr.write(f"no picture: {error}\n")
+    for path in written:
+        sys.stdout.write(f"{path}\n")
+    if args.open:
+        import webbrowser
+
+        webbrowser.open(written[0].resolve().as_uri())
+    return 0

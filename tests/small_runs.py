@@ -1,0 +1,89 @@
+"""What the tests of training and of the command line share: tiny runs, their programs kept for the session, their facts."""
+
+import csv
+import json
+import os
+from pathlib import Path
+
+import jax
+import pytest
+from jax.experimental.compilation_cache import compilation_cache
+
+from holdfast.policy.storage import Checkpoints, arrays_of
+from holdfast.train.run import train
+
+DATA = "bundled/pendulum-mixed"
+TINY = {"hidden": (16, 16), "batch_size": 16}
+FLAGS = ["--hidden", "16", "16", "--batch-size", "16"]
+TIMES = ("compile_seconds", "wall_seconds", "updates_per_second")  # of a result: what no two runs share
+
+
+@pytest.fixture(scope="session", autouse=True)
+def programs(tmp_path_factory):
+    """Every program is compiled once a session, here and in child processes."""
+    folder = str(tmp_path_factory.mktemp("programs"))
+    wanted = {
+        "jax_compilation_cache_dir": folder,
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    before = {name: getattr(jax.config, name) for name in wanted}
+    os.environ["HOLDFAST_CACHE"] = folder
+    for name, value in wanted.items():
+        jax.config.update(name, value)
+        os.environ[name.upper()] = str(value)
+    compilation_cache.reset_cache()
+    yield folder
+    for name, value in before.items():
+        jax.config.update(name, value)
+        del os.environ[name.upper()]
+    del os.environ["HOLDFAST_CACHE"]
+    compilation_cache.reset_cache()
+
+
+def tiny(out, algorithm="bc", data=DATA, steps=8, block=4, eval_episodes=1, config=None, **settings):
+    """A run of a second."""
+    config = TINY if config is None else config
+    return train(
+        algorithm, data, steps=steps, block=block, eval_episodes=eval_episodes, config=config, out=out, **settings
+    )
+
+
+def rows(path) -> list[dict[str, str]]:
+    """The rows of a run's table."""
+    with Path(path).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def tensors(path) -> dict[str, bytes]:
+    """Names, types and bits of every array in a safetensors file."""
+    found = arrays_of(Path(path).read_bytes(), str(path))
+    return {name: (str(x.dtype), x.shape, x.tobytes()) for name, x in found.items()}
+
+
+def checkpoint(folder, step=None) -> dict[str, bytes]:
+    """The bits of one checkpoint of a run."""
+    return tensors(Checkpoints(Path(folder) / "checkpoints").read(step).where)
+
+
+def bits(folder) -> dict:
+    """Everything about a finished run that does not depend on the clock."""
+    folder = Path(folder)
+    result = json.loads((folder / "result.json").read_text())
+    timing = [(r["step"], r["phase"], r["updates"]) for r in rows(folder / "timing.csv")]
+    return {
+        "metrics": (folder / "metrics.csv").read_bytes(),
+        "evaluations": (folder / "evaluations.csv").read_bytes(),
+        "timing": timing,
+        "checkpoints": {s: checkpoint(folder, s) for s in Checkpoints(folder / "checkpoints").steps()},
+        "policies": {str(p.relative_to(folder)): tensors(p) for p in sorted(folder.rglob("policy.safetensors"))},
+        "about": {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("policy.json"))},
+        "result": {name: value for name, value in result.items() if name not in TIMES},
+    }
+
+
+def require_same(run, reference) -> None:
+    """Two finished runs, bit for bit."""
+    one, other = bits(run), bits(reference)
+    for name in one:
+        assert one[name] == other[name], name

@@ -8,12 +8,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
+from holdfast.core.config import as_arrays
+from holdfast.core.noise import Tape
 from holdfast.core.spec import Batch
 from holdfast.core.tree import named_leaves
 from holdfast.parts import nets
 
 FOLDER = pathlib.Path(__file__).parent / "golden"
+TOLERANCE = 1e-9
 
 
 class Golden:
@@ -39,7 +43,7 @@ class Golden:
         return {k[len(prefix) :]: jnp.asarray(v[step - 1]) for k, v in self.arrays.items() if k.startswith(prefix)}
 
     def mlp(self, path: str, suffix: str = "", **how: Any) -> nets.MLP:
-        """`path/layer0..` and heads `mean`, `log_std` (side by side) as an MLP; `suffix` "/step1" reads what came out."""
+        """`path/layer0..` and heads `mean`, `log_std` (side by side) as an MLP; `suffix` "/step1" reads the result."""
 
         def linear(name: str) -> nets.Linear:
             return nets.Linear(*(jnp.asarray(self[f"{path}/{name}/{part}{suffix}"]) for part in ("weight", "bias")))
@@ -67,3 +71,33 @@ def close(name: str, found: Any, wanted: Any, tolerance: float) -> None:
     for key in a:
         scale = max(float(np.abs(b[key]).max()), 1e-12)
         np.testing.assert_allclose(a[key], b[key], rtol=tolerance, atol=tolerance * scale, err_msg=f"{name}: {key}")
+
+
+def replay(algorithm, cfg, state, golden, expected, losses, update=None, batch=None, tape=None):
+    """Runs every recorded step and compares state and losses after each; the whole tape has to be used."""
+    used, cfg, update = set(), as_arrays(cfg), update or algorithm.update
+    batch = golden.batch() if batch is None else batch
+
+    @jax.jit
+    def run(state, arrays, step):
+        return update(cfg, state, batch, Tape(arrays, used=used), step)
+
+    for step in range(1, golden.steps + 1):
+        arrays = golden.noise(step) if tape is None else tape(golden.noise(step))
+        state, metrics = run(state, arrays, jnp.asarray(step - 1))
+        close(f"step {step}", expected(state), expected(state, f"/step{step}"), TOLERANCE)
+        for ours, theirs in losses.items():
+            key = f"expected/{theirs}/step{step}"
+            value, weight = metrics[ours] if isinstance(metrics[ours], tuple) else (metrics[ours], 1)
+            assert (key in golden.arrays) == bool(weight), (ours, step)
+            if weight:  # metrics of occasional updates are float32
+                assert value == pytest.approx(golden[key], rel=TOLERANCE if value.dtype == "float64" else 1e-6)
+        assert used == arrays.keys()
+
+
+def common(g, *names):
+    return {n: g.setting(n) for n in names} | {
+        "discount": g.setting("discount"),
+        "polyak": g.setting("tau"),
+        "hidden": (8, 8),
+    }

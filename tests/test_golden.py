@@ -1,48 +1,14 @@
 """Whole update steps equal to the numbers recorded from the authors' code (float64)."""
 
-import jax
 import jax.numpy as jnp
 import pytest
-from golden_steps import Golden, close
 
+from golden_steps import Golden, common, replay
 from holdfast.algorithms import awac, iql, sac, td3_bc
-from holdfast.core.config import as_arrays
-from holdfast.core.noise import Tape
 from holdfast.core.trained import Trained
 from holdfast.parts import nets, optimisers
 
 pytestmark = pytest.mark.usefixtures("x64")
-TOLERANCE = 1e-9
-
-
-def replay(algorithm, cfg, state, golden, expected, losses, update=None, batch=None, tape=None):
-    """Runs every recorded step and compares state and losses after each; the whole tape has to be used."""
-    used, cfg, update = set(), as_arrays(cfg), update or algorithm.update
-    batch = golden.batch() if batch is None else batch
-
-    @jax.jit
-    def run(state, arrays, step):
-        return update(cfg, state, batch, Tape(arrays, used=used), step)
-
-    for step in range(1, golden.steps + 1):
-        arrays = golden.noise(step) if tape is None else tape(golden.noise(step))
-        state, metrics = run(state, arrays, jnp.asarray(step - 1))
-        close(f"step {step}", expected(state), expected(state, f"/step{step}"), TOLERANCE)
-        for ours, theirs in losses.items():
-            key = f"expected/{theirs}/step{step}"
-            value, weight = metrics[ours] if isinstance(metrics[ours], tuple) else (metrics[ours], 1)
-            assert (key in golden.arrays) == bool(weight), (ours, step)
-            if weight:  # metrics of occasional updates are float32
-                assert value == pytest.approx(golden[key], rel=TOLERANCE if value.dtype == "float64" else 1e-6)
-        assert used == arrays.keys()
-
-
-def common(g, *names):
-    return {n: g.setting(n) for n in names} | {
-        "discount": g.setting("discount"),
-        "polyak": g.setting("tau"),
-        "hidden": (8, 8),
-    }
 
 
 def test_iql():

@@ -310,7 +310,7 @@ def toy_look(cfg, state, sources, ctx, noise, step):
     at = view.columns.row[view.index]
     loss = toy_loss(state.actor.net, view.columns.obs[at], view.columns.action[view.index])[0]
     loss = loss + 1e-3 * noise.uniform("jitter", ())
-    return First(state.actor, jnp.minimum(state.best, loss), state.looks + 1), {"holdout/loss": loss}
+    return First(state.actor, jnp.minimum(state.best, loss), state.looks + 1), {}, {"holdout/loss": loss}
 
 
 def toy_enter(cfg, state, ctx, noise):

@@ -13,6 +13,7 @@ COMMANDS = {
     "evaluate": "score the policies of a run in an environment",
     "data": "look at, check, convert and list data sets",
     "report": "a page with the curves and tables of a run",
+    "studies": "the papers' experiments, each one command",
     "algorithms": "list what can be trained",
     "cite": "BibTeX of an algorithm's paper",
     "demo": "train, score and ship a policy on data that come with the package",

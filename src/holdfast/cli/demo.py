@@ -20,11 +20,11 @@ class Args:
 
     out: Path = Path("runs/demo")
     """Folder of the run; a free one beside it where it is taken."""
-    steps: int = 6000
+    steps: int = 5000
     """Updates of each seed."""
     seeds: int = 3
     """Seeds, all in one program."""
-    eval_episodes: int = 20
+    eval_episodes: int = 50
     """Episodes of each policy in an evaluation."""
 
 
@@ -36,6 +36,7 @@ def main(argv: Sequence[str]) -> int:
     """
     args = tyro.cli(Args, prog="holdfast demo", args=list(argv))
     from rich.console import Console
+    from rich.markup import escape
 
     from ..core.errors import UserError
     from ..data.sources import load_dataset
@@ -61,8 +62,8 @@ def main(argv: Sequence[str]) -> int:
         seeds=args.seeds,
         out=out,
         eval_episodes=args.eval_episodes,
-        eval_every=max(1, args.steps // 6),
-        block=max(1, min(500, args.steps // 6)),
+        eval_every=max(1, args.steps // 10),
+        block=max(1, min(500, args.steps // 10)),
         hooks=[Progress()],
     )
     record = read_run(out)
@@ -70,17 +71,17 @@ def main(argv: Sequence[str]) -> int:
     console.print(results_table(record, logged_returns(dataset)))
     policy = out / "policy" if args.seeds == 1 else out / "policy" / record.replicas[0]
     try:
-        console.print(f"learning curve   {write_curve(record)}")
+        console.print(f"learning curve   {escape(str(write_curve(record)))}")
     except UserError as error:
         said.print(f"no picture: {error}", style="yellow")
-    console.print(f"shipped policy   {policy}")
+    console.print(f"shipped policy   {escape(str(policy))}")
     console.print("\nNext:")
     for command, what in (
         (f"evaluate {out} --episodes 100", "score the policies again, more exactly"),
         (f"report {out} --open", "everything about this run, as one page"),
-        (f"train td3_bc --data {DATA} --steps 6000 --seeds 3", "another algorithm on the same log"),
+        (f"train td3_bc --data {DATA} --steps {args.steps} --seeds {args.seeds}", "another algorithm on the same log"),
     ):
-        console.print(f"  {called()} {command}   [dim]# {what}[/]")
+        console.print(f"  [dim]# {what}[/]\n  {escape(called())} {escape(command)}")
     return 0
 
 

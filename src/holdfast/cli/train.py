@@ -142,7 +142,6 @@ def fresh(name: str | None, argv: list[str], repeated: str | None) -> int:
 def run(algorithm: Any, args: Any, treatment: Any) -> int:
     """Train by parsed arguments."""
     from ..core import config
-    from ..report.table import show
     from ..train.hooks import Progress
     from ..train.run import located, start
     from ..train.settings import Settings, parse_sweep
@@ -181,7 +180,7 @@ def run(algorithm: Any, args: Any, treatment: Any) -> int:
         loggers=list(options.log),
     )
     finished = start(settings, options.out, hooks=[Progress()])
-    show(finished.path, finished.result)
+    show(finished.path)
     return 0
 
 
@@ -190,13 +189,23 @@ def resume(name: str | None, folder: str, rest: list[str]) -> int:
     left = without(rest, "--resume")
     if left:
         raise UserError(f"--resume takes every setting from the run: leave {' '.join(left)} out, or start a new run")
-    from ..report.table import show
     from ..train.hooks import Progress
     from ..train.run import resume as go_on
 
     finished = go_on(folder, hooks=[Progress()], algorithm=name)
-    show(finished.path, finished.result)
+    show(finished.path)
     return 0
+
+
+def show(folder: Path) -> None:
+    """Print what a finished run came to."""
+    from rich.console import Console
+
+    from ..report.record import read_run
+    from ..report.table import results_table
+
+    Console().print(results_table(read_run(folder)))
+    sys.stdout.write(f"policy in {folder / 'policy'}; holdfast report {folder} draws the curves\n")
 
 
 def of_settings(given: dict[str, Any]) -> Options:

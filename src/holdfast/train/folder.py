@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import os
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import UserError
-from ..policy.files import read_json, write_atomic, write_json
+from ..policy.files import ASIDE, read_json, write_atomic, write_json
 from ..policy.storage import Checkpoints
 
 
@@ -51,8 +52,11 @@ class Table:
 
     def sync(self) -> None:
         """Wait until the rows are on the disk: a checkpoint that counts them comes next."""
-        with self.path.open("rb") as file:
-            os.fsync(file.fileno())
+        try:
+            with self.path.open("ab") as file:
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise UserError(f"cannot write {self.path}: {error.strerror}; the last checkpoint is kept") from error
 
     def _write(self, rows: Iterable[Sequence[Any]]) -> None:
         text = io.StringIO()
@@ -79,12 +83,18 @@ class RunFolder:
             UserError: there is something in it already, or the disk refuses.
         """
         try:
-            if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            if self.path.exists() and (not self.path.is_dir() or any(not _aside(p) for p in self.path.iterdir())):
                 hint = f"resume it with --resume {self.path}" if self.config.exists() else "name another with --out"
                 raise UserError(f"{self.path} exists and is not an empty folder: {hint}")
-            (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
+            self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"cannot make {self.path}: {error.strerror}; name another folder with --out") from error
+
+    def clear(self) -> None:
+        """Remove files that a killed process was writing."""
+        for path in [p for p in self.path.rglob("*") if _aside(p)]:
+            with contextlib.suppress(OSError):
+                path.unlink()
 
     def read_config(self) -> dict[str, Any]:
         """The settings it was started with.
@@ -105,6 +115,10 @@ class RunFolder:
     def policy_folders(self, names: Sequence[str]) -> list[Path]:
         """Where each replica's policy stands: `policy/`, or `policy/NAME/` where there are several."""
         return [self.policy] if len(names) == 1 else [self.policy / name for name in names]
+
+
+def _aside(path: Path) -> bool:
+    return path.name.startswith(ASIDE)
 
 
 def free_folder(base: Path, stem: str) -> Path:

@@ -115,12 +115,18 @@ class Program:
         mean = np.divide(total, weight, out=np.full_like(total, np.nan), where=weight > 0)
         return carry, Found(mean, np.asarray(first_bad))
 
-    def refresh(self, carry: Carry, step: int) -> tuple[Carry, dict[str, np.ndarray]]:
-        """The phase's slow clock, outside the block: state, written columns and metrics [R], renewed at `step`."""
+    def refresh(self, carry: Carry, step: int) -> tuple[Carry, Found]:
+        """The phase's slow clock, outside the block: state, written columns and the metrics `fresh`, at `step`."""
         if self._refresh is None:
             self._refresh = jax.jit(self._refreshed)
+        done = np.asarray(carry.done)[:, None]
         carry, metrics = self._refresh(self.cfgs, self.keys, carry, self.sources, self.ctx, jnp.int32(step))
-        return carry, {k: np.asarray(v) for k, v in metrics.items()}
+        mean, told = np.full((len(done), len(self.fresh)), np.nan), np.zeros((len(done), len(self.fresh)), bool)
+        for i, name in enumerate(self.fresh):
+            value, weight = metrics[name]
+            mean[:, i], told[:, i] = value, np.asarray(weight) > 0
+        told &= ~done
+        return carry, Found(np.where(told, mean, np.nan), np.where(told & ~np.isfinite(mean), step, -1))
 
     def stopped(self, carry: Carry) -> Carry:
         """Replicas newly stopped by `until`, marked."""
@@ -142,9 +148,10 @@ class Program:
         def one(cfg: Any, key: jax.Array, carry: Carry) -> Any:
             noise = self.noise(key, "refresh", step)
             state, columns, metrics = self.phase.refresh(cfg, carry.state, sources, ctx, noise, step)  # type: ignore[misc]
-            if self.phase.until is not None and carry.columns:
-                state, columns = where(carry.done, (carry.state, carry.columns), (state, columns))
-            return Carry(state, carry.done, columns), metrics
+            if self.phase.until is not None:  # only then can a replica be done
+                state = where(carry.done, carry.state, state)
+                columns = where(carry.done, carry.columns, columns) if carry.columns else columns
+            return Carry(state, carry.done, columns), weighted(metrics)
 
         return jax.vmap(one)(cfgs, keys, carry)
 

@@ -11,6 +11,7 @@ from ..algorithms import registry
 from ..core import config as config_of
 from ..core.errors import UserError
 from ..data.dataset import Dataset
+from ..data.sources import load_dataset
 from ..policy.policy import Policy
 from .folder import RunFolder, free_folder
 from .hooks import Hook
@@ -97,6 +98,7 @@ def train(
         seeds=seeds,
         seed=seed,
         sweep={name: [float(v) for v in values] for name, values in (sweep or {}).items()},
+        in_memory=isinstance(data, Dataset),
         **settings,
     )
     return start(made, out, data if isinstance(data, Dataset) else None, hooks)
@@ -137,6 +139,14 @@ def resume(
         return Run(folder.path, read_json(folder.result))
     if folder.checkpoints.latest() is not None:
         folder.checkpoints.read()  # a damaged one is told before anything is loaded
+    if data is None and settings.in_memory:
+        try:
+            data = load_dataset(settings.data)
+        except UserError as error:
+            raise UserError(
+                f"{run} was started on a data set in memory ({settings.data}): resume it from Python, "
+                f"with holdfast.resume(run, data=...)"
+            ) from error
     runner = Runner(settings, data, hooks)
     if runner.fingerprint != facts.get("dataset_fingerprint"):
         raise UserError(

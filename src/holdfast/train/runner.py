@@ -31,7 +31,7 @@ from .compilation import use_cache
 from .folder import RunFolder, Table
 from .hooks import Block, Evaluated, Hook, Start
 from .loggers import logger
-from .loop import Carry, Program, replicate, seed_keys
+from .loop import Carry, Found, Program, replicate, seed_keys
 from .settings import Settings
 
 
@@ -81,16 +81,16 @@ class Runner:
             UserError: a disk that refuses, an environment that fails; the last checkpoint is kept.
             Diverged: a metric became NaN or infinite; likewise.
         """
-        began = time.perf_counter()
-        self.folder = folder
+        self.folder, self.began = folder, time.perf_counter()
         shapes = self._shapes()
-        names = list(dict.fromkeys(n for program in self.programs for n in program.metrics))
+        names = list(dict.fromkeys(n for program in self.programs for n in (*program.metrics, *program.fresh)))
         labels = ["step", "phase", "replica", "seed", *self.settings.sweep]
         self.names = names
         self.metrics = Table(folder.metrics, [*labels, *names])
         self.evaluations = Table(folder.evaluations, [*labels, "episode", "episode_seed", "return", "length"])
         self.timing = Table(folder.timing, ["step", "phase", "updates", "seconds", "updates_per_second"])
         self.last: Evaluation | None = None
+        self.evaluated: list[Any] = []  # phase and step of the last rows of evaluations
         self.seconds, self.updates, self.earlier = 0.0, 0, 0.0
         at = self._resume(shapes) if resume else self._begin()
         total = sum(self._steps(program.phase) for program in self.programs)
@@ -102,7 +102,7 @@ class Runner:
         result = None
         try:
             carry = self._train(at)
-            result = self._finish(carry, total, time.perf_counter() - began + self.earlier)
+            result = self._finish(carry)
         finally:
             self._tell("end", result)
             if self.evaluator:
@@ -132,11 +132,12 @@ class Runner:
         phase, began = program.phase, time.perf_counter()
         carry, found = program.run(carry, lo, hi)
         seconds = time.perf_counter() - began
-        self._require_finite(program, found, base)
+        self._require_finite(program.metrics, found, base)
         metrics = dict(zip(program.metrics, found.mean.T, strict=True))
         if phase.refresh is not None and hi % phase.every == 0:
-            carry, fresh = program.refresh(carry, hi)
-            metrics |= fresh
+            carry, found = program.refresh(carry, hi)
+            self._require_finite(program.fresh, found, base)
+            metrics |= dict(zip(program.fresh, found.mean.T, strict=True))
         carry = program.stopped(carry)
         step, updates = base + hi, (hi - lo) * len(self.replicas)
         self.seconds, self.updates = self.seconds + seconds, self.updates + updates
@@ -162,8 +163,9 @@ class Runner:
         for i in range(len(self.replicas)):
             played = zip(found.seeds, found.returns[i], found.lengths[i], strict=True)
             rows += [[*self._labels(step, phase, i), e, int(s), float(r), int(n)] for e, (s, r, n) in enumerate(played)]
-        self.evaluations.add(rows)
-        self.last = found
+        if self.evaluated != [phase.name, step]:  # else a killed run's checkpoint counts these rows already
+            self.evaluations.add(rows)
+        self.last, self.evaluated = found, [phase.name, step]
         self._ship(phase, carry, step)
         self._tell("evaluated", Evaluated(step, found))
 
@@ -185,9 +187,9 @@ class Runner:
             }
             Policy(self.algorithm, replica.cfg, state, self.spec, self.fitted, info).save(path)
 
-    def _finish(self, carry: Carry, total: int, wall: float) -> dict[str, Any]:
+    def _finish(self, carry: Carry) -> dict[str, Any]:
         phase, step = self.programs[-1].phase, self.reached
-        if self.evaluator and (self.last is None or not self._due(step, self.settings.evaluation_interval)):
+        if self.evaluator and (self.last is None or self.evaluated != [phase.name, step]):
             self._evaluate(self.evaluator, phase, carry, step)
         else:
             self._ship(phase, carry, step)
@@ -211,7 +213,7 @@ class Runner:
             "logged_return_mean": float(self.dataset.returns().mean()),
             "updates_per_second": self.updates / self.seconds if self.seconds else None,
             "compile_seconds": sum(p.compile_seconds for p in self.programs),
-            "wall_seconds": wall,
+            "wall_seconds": self._wall(),
             "flops_per_update": [p.flops / len(self.replicas) if p.flops else None for p in self.programs],
             "versions": versions(),
             "device": jax.devices()[0].device_kind,
@@ -222,6 +224,7 @@ class Runner:
 
     def _begin(self) -> Position:
         self.folder.create()
+        self.folder.clear()
         self.folder.write_config({**self.settings.to_dict(), "dataset_fingerprint": self.fingerprint})
         return self._from_nothing()
 
@@ -232,6 +235,7 @@ class Runner:
         return Position(0, 0, 0, None, None)
 
     def _resume(self, shapes: list[Carry]) -> Position:
+        self.folder.clear()
         if self.folder.checkpoints.latest() is None:  # killed before its first checkpoint
             return self._from_nothing()
         saved = self.folder.checkpoints.read()
@@ -240,7 +244,8 @@ class Runner:
         self.metrics.cut(facts["metrics_rows"])
         self.evaluations.cut(facts["evaluation_rows"])
         self.timing.cut(facts["timing_rows"])
-        self.earlier, self.reached = facts["wall_seconds"], facts["total"]
+        self.earlier, self.reached, self.evaluated = facts["wall_seconds"], facts["total"], facts["evaluated"]
+        self.updates, self.seconds = facts["updates"], facts["seconds"]
         return Position(facts["phase"], facts["local"], facts["total"], carry.state, carry)
 
     def _save(self, at: Position) -> None:
@@ -256,9 +261,15 @@ class Runner:
             "metrics_rows": self.metrics.rows,
             "evaluation_rows": self.evaluations.rows,
             "timing_rows": self.timing.rows,
-            "wall_seconds": self.earlier + self.seconds,
+            "evaluated": self.evaluated,
+            "updates": self.updates,
+            "seconds": self.seconds,
+            "wall_seconds": self._wall(),
         }
         self.folder.checkpoints.save(at.total, at.carry, facts)
+
+    def _wall(self) -> float:
+        return self.earlier + time.perf_counter() - self.began
 
     def _programs(self) -> list[Program]:
         cfg = self.cfg
@@ -323,7 +334,7 @@ class Runner:
         replica = self.replicas[i]
         return [step, phase.name, replica.name, replica.seed, *replica.values.values()]
 
-    def _require_finite(self, program: Program, found: Any, base: int) -> None:
+    def _require_finite(self, names: Sequence[str], found: Found, base: int) -> None:
         bad = np.argwhere(found.first_bad >= 0)
         if not len(bad):
             return
@@ -332,7 +343,7 @@ class Runner:
         last = self.folder.checkpoints.latest()
         kept = f"the checkpoint of step {last} is kept" if last is not None else "no checkpoint was written yet"
         raise Diverged(
-            f"{program.metrics[column]} of {self.replicas[row].name} is NaN or infinite at update {update} "
+            f"{names[column]} of {self.replicas[row].name} is NaN or infinite at update {update} "
             f"of {self.settings.algorithm}: training stopped, {kept} in {self.folder.path}; "
             "try a lower learning rate, or look at the data with `holdfast data check`"
         )
@@ -362,9 +373,20 @@ def require_actions(algorithm: Algorithm, dataset: Dataset) -> None:
 
 
 def split_episodes(dataset: Dataset, shares: Any, seed: int) -> dict[str, np.ndarray]:
-    """Whole episodes dealt to views by their shares; none where there are no shares."""
+    """Whole episodes dealt to views by their shares; none where there are no shares.
+
+    Raises:
+        UserError: too few episodes for every view to get one.
+    """
     if not shares:
         return {}
     order = np.random.default_rng(seed).permutation(dataset.n_episodes)
-    bounds = np.round(np.cumsum([0, *shares.values()]) / sum(shares.values()) * len(order)).astype(int)
-    return {view: order[a:b] for view, a, b in zip(shares, bounds[:-1], bounds[1:], strict=True)}
+    bounds = np.round(np.cumsum([0, *shares.values()]) / max(1.0, sum(shares.values())) * len(order)).astype(int)
+    dealt = {view: order[a:b] for view, a, b in zip(shares, bounds[:-1], bounds[1:], strict=True)}
+    empty = [view for view, episodes in dealt.items() if not len(episodes)]
+    if empty:
+        raise UserError(
+            f"{dataset.id}: {len(order)} episodes are too few to split into {', '.join(shares)} (none for "
+            f"{', '.join(empty)}): whole episodes are dealt, bring more"
+        )
+    return dealt

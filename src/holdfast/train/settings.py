@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
+import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -12,6 +14,7 @@ from ..core.contract import Algorithm, Treatment
 from ..core.errors import UserError, unknown
 
 FORMAT = 1
+MOST_SEEDS = 2**32  # keys have 32 bits: beyond, two seeds would be the same
 MOST_REPLICAS = 4096  # far above what a machine holds: a slip of the keyboard, not a plan
 
 
@@ -37,6 +40,7 @@ class Settings:
     save_every: int = 0  # updates between checkpoints; 0: every block
     block: int = 1000  # updates between rows of metrics
     loggers: list[str] = dataclasses.field(default_factory=list)
+    in_memory: bool = False  # whether the data set was given as an object: `data` may be no name to load
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, with the format's number."""
@@ -59,6 +63,8 @@ class Settings:
         missing = [n for n in ("algorithm", "data", "steps", "config", "treatment") if n not in values]
         if missing:
             raise UserError(f"{where} lacks {', '.join(missing)}: name the config.json of a run")
+        _require_types(values, typing.get_type_hints(cls), where)
+        _require_types(values["treatment"], typing.get_type_hints(Treatment), f"treatment in {where}")
         return cls(**values)
 
     def faults(self) -> list[str]:
@@ -69,6 +75,15 @@ class Settings:
             value = getattr(self, name)
             if value < lowest:
                 found.append(f"--{name.replace('_', '-')} is {value}, expected at least {lowest}")
+        if self.seed + self.seeds > MOST_SEEDS:
+            found.append(f"the last seed is {self.seed + self.seeds - 1}, expected less than {MOST_SEEDS}")
+        numbers = [*self.config.items(), *self.treatment.items()]
+        numbers += [(f"--sweep {name}", value) for name, values in self.sweep.items() for value in values]
+        found += [
+            f"{name} is {value}, expected a finite number"
+            for name, value in numbers
+            if isinstance(value, float) and not math.isfinite(value)
+        ]
         return found
 
     @property
@@ -154,6 +169,9 @@ def replicas(
             )
         if not values or len(set(values)) < len(values):
             raise UserError(f"--sweep {name}: expected different numbers, got {list(values)}")
+    count = len(seeds) * math.prod(map(len, sweep.values()))
+    if count > MOST_REPLICAS:
+        raise UserError(f"{count} replicas in one program: expected at most {MOST_REPLICAS}; sweep or seed fewer")
     found = []
     for combination in itertools.product(*sweep.values()):
         chosen = dict(zip(sweep, combination, strict=True))
@@ -163,6 +181,29 @@ def replicas(
             raise UserError(f"--sweep: {'; '.join(faults)}")
         label = "".join(f"{name}-{value:g}-" for name, value in chosen.items())
         found += [Replica(f"{label}seed-{seed}", seed, chosen, one) for seed in seeds]
-    if len(found) > MOST_REPLICAS:
-        raise UserError(f"{len(found)} replicas in one program: expected at most {MOST_REPLICAS}; sweep or seed fewer")
     return found
+
+
+def _require_types(values: Mapping[str, Any], hints: Mapping[str, Any], where: str) -> None:
+    for name, value in values.items():
+        if name not in hints:
+            raise unknown(f"entry of {where}", name, hints)
+        if not _fits(value, hints[name]):
+            wanted = getattr(hints[name], "__name__", hints[name]) if not typing.get_args(hints[name]) else hints[name]
+            raise UserError(f"{name} in {where} is {value!r}, expected {wanted}")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a JSON value is of a field's type."""
+    kind, parts = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return True
+    if kind is list:
+        return isinstance(value, list) and all(_fits(v, parts[0]) for v in value)
+    if kind is dict:
+        return isinstance(value, dict) and all(_fits(v, parts[1]) for v in value.values())
+    if parts:  # one of several
+        return any(_fits(value, part) for part in parts)
+    if isinstance(value, bool):
+        return hint is bool
+    return isinstance(value, (int, float) if hint is float else hint)

@@ -1,0 +1,108 @@
+"""d3rlpy in a process of its own, perhaps of another interpreter: same shapes, same data, its own code throughout.
+
+    python peer.py NAME          requests and answers as in worker.py
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+import warnings
+from typing import Any
+
+import synthetic
+
+NAMES = {"td3_bc": "TD3PlusBC", "iql": "IQL", "bc": "BC", "awac": "AWAC"}
+
+
+class Peer:
+    """One algorithm, built for 256-256 networks on the CPU or the first GPU."""
+
+    def __init__(self, name: str) -> None:
+        warnings.simplefilter("ignore")
+        import d3rlpy
+        import structlog
+        import torch
+
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+        self.d3rlpy, self.torch = d3rlpy, torch
+        data = synthetic.rows()
+        self.dataset = d3rlpy.dataset.MDPDataset(
+            observations=data["obs"],
+            actions=data["action"],
+            rewards=data["reward"],
+            terminals=0 * data["reward"],
+            timeouts=data["truncated"],
+        )
+        config = getattr(d3rlpy.algos, f"{NAMES[name]}Config")
+        nets = d3rlpy.models.encoders.VectorEncoderFactory([256, 256])
+        encoders = {k: nets for k in config.__dataclass_fields__ if k.endswith("encoder_factory")}
+        device = "cuda:0" if torch.cuda.is_available() else "cpu:0"
+        self.algo = config(batch_size=synthetic.BATCH, **encoders).create(device=device)
+        self.algo.build_with_dataset(self.dataset)
+        self.batches = [self.dataset.sample_transition_batch(synthetic.BATCH) for _ in range(64)]
+        self.at = 0
+
+    def versions(self) -> dict[str, Any]:
+        return {
+            "d3rlpy": self.d3rlpy.__version__,
+            "torch": self.torch.__version__,
+            "python": sys.version.split()[0],
+            "threads": self.torch.get_num_threads(),
+        }
+
+    def update(self, seconds: float) -> dict[str, Any]:
+        """`algo.update` on batches drawn beforehand: its arithmetic and its Python, without its sampling."""
+
+        def work(n: int) -> None:
+            for i in range(n):
+                self.algo.update(self.batches[(self.at + i) % len(self.batches)])
+            self.at += n
+
+        return {"updates_per_second": self.timed(work, seconds)}
+
+    def fit(self, seconds: float) -> dict[str, Any]:
+        """`algo.fit`, as its users train: sampling included, no evaluation, nothing logged or saved."""
+
+        def work(n: int) -> None:
+            self.algo.fit(
+                self.dataset,
+                n_steps=n,
+                n_steps_per_epoch=n,
+                show_progress=False,
+                save_interval=10**9,
+                logger_adapter=self.d3rlpy.logging.NoopAdapterFactory(),
+            )
+
+        return {"updates_per_second": self.timed(work, seconds)}
+
+    def timed(self, work: Any, seconds: float) -> float:
+        began = time.perf_counter()
+        work(20)
+        self.wait()
+        n = max(1, round(20 * seconds / (time.perf_counter() - began)))
+        began = time.perf_counter()
+        work(n)
+        self.wait()
+        return n / (time.perf_counter() - began)
+
+    def wait(self) -> None:
+        if self.torch.cuda.is_available():
+            self.torch.cuda.synchronize()
+
+
+def main() -> None:
+    replies = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    worker = Peer(sys.argv[1])
+    for line in sys.stdin:
+        request = json.loads(line)
+        replies.write(json.dumps(getattr(worker, request.pop("do"))(**request)) + "\n")
+        replies.flush()
+
+
+if __name__ == "__main__":
+    main()

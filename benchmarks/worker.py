@@ -1,0 +1,213 @@
+"""What `speed.py` starts in processes of their own: it reads one JSON request a line and answers each with one line.
+
+    python worker.py ours NAME | handwritten NAME | evaluation
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import synthetic
+
+WARM = 20  # updates before the clock runs
+
+
+def timed(work: Callable[[int], Any], size: int, seconds: float) -> float:
+    """Calls of `work(n)` of about `seconds`: units of work a second. `size` is a first guess of n."""
+    began = time.perf_counter()
+    jax.block_until_ready(work(size))
+    n = max(1, round(size * seconds / (time.perf_counter() - began)))
+    began = time.perf_counter()
+    jax.block_until_ready(work(n))
+    return n / (time.perf_counter() - began)
+
+
+def matmul_rate(repeats: int = 12) -> float:
+    """FLOP/s of the best of several square float32 matrix products."""
+    size = 1024 if jax.default_backend() == "cpu" else 8192
+    a = jnp.asarray(np.random.default_rng(0).standard_normal((size, size), np.float32))
+    product = jax.jit(lambda x: x @ x)
+    jax.block_until_ready(product(a))
+    best = float("inf")
+    for _ in range(repeats):
+        began = time.perf_counter()
+        jax.block_until_ready(product(a))
+        best = min(best, time.perf_counter() - began)
+    return 2 * size**3 / best
+
+
+def peak_bytes() -> int:
+    """Most memory that this process has held; on an accelerator, most of its memory."""
+    on_device = (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return int(on_device or own)
+
+
+class Ours:
+    """One algorithm of Holdfast, through `train.loop.Program`, as `holdfast train` runs it."""
+
+    def __init__(self, name: str) -> None:
+        from holdfast.algorithms import registry
+        from holdfast.core.contract import Context
+        from holdfast.core.spec import Spec
+        from holdfast.data.columns import Columns
+
+        self.algorithm = registry.get(name)
+        self.cfg = next(iter(self.algorithm.presets.values())).config
+        data, n = synthetic.rows(), synthetic.STEPS
+        episodes = n // synthetic.EPISODE
+        needed = {c for p in self.algorithm.phases(self.cfg) for c in (p.needs or self.algorithm.needs(self.cfg)).columns}
+        extra = {c: data["action"] if c == "next_action" else data["reward"] for c in sorted(needed)}
+        obs = np.concatenate([data["obs"], data["obs"][:episodes]])
+        row = (np.arange(n) + np.arange(n) // synthetic.EPISODE).astype(np.int32)
+        columns = Columns(obs, row, data["action"], data["reward"], 0 * data["reward"], data["truncated"], None, extra)
+        self.columns = jax.tree.map(jnp.asarray, columns)
+        stats = {"return_max": 100.0, "return_min": -100.0, "reward_max": 4.0, "reward_min": -4.0}
+        stats |= {"n_steps": float(n), "n_episodes": float(episodes)}
+        self.ctx = Context(Spec((synthetic.OBS,), synthetic.ACTION), self.columns, stats)
+        self.programs: dict[int, Any] = {}
+
+    def program(self, seeds: int) -> Any:
+        """The last phase for that many seeds, compiled, with its carry and the next step."""
+        from holdfast.core.config import as_arrays
+        from holdfast.train import loop
+
+        if seeds not in self.programs:
+            state = None
+            for index, phase in enumerate(self.algorithm.phases(self.cfg)):
+                cfgs, keys = loop.replicate([as_arrays(self.cfg)] * seeds), loop.seed_keys(list(range(seeds)))
+                program = loop.Program(self.algorithm, phase, index, cfgs, keys, self.ctx, {"data": self.columns})
+                carry = program.start(state)
+                state = carry.state
+            program.compile(carry)
+            carry, _ = program.run(carry, 0, WARM)
+            self.programs[seeds] = [program, carry, WARM]
+        return self.programs[seeds]
+
+    def compile(self, seeds: int) -> dict[str, Any]:
+        program = self.program(seeds)[0]
+        return {"compile_seconds": program.compile_seconds, "batch_size": program.batch_size}
+
+    def speed(self, seeds: int, seconds: float) -> dict[str, Any]:
+        """Updates a second of all seeds together."""
+        held = self.program(seeds)
+
+        def work(n: int) -> Any:
+            program, carry, at = held
+            held[1], _ = program.run(carry, at, at + n)
+            held[2] = at + n
+            return held[1].state
+
+        return {"updates_per_second": timed(work, 20, seconds) * seeds}
+
+    def flops(self) -> dict[str, Any]:
+        """FLOPs of one update as XLA counts them in the compiled program.
+
+        A branch on the step (a delayed update) is counted as if it were always taken: so one update is compiled for
+        each step of the period, with the step a constant, and the mean is what training really pays.
+        """
+        program, carry, _ = self.program(1)
+        period = int(getattr(self.cfg, "policy_every", 1))
+        one = jax.tree.map(lambda x: x[0], (program.cfgs, program.keys, carry.state))
+        found = []
+        for step in range(period):
+
+            def update(cfg: Any, key: Any, state: Any, sources: Any, step: int = step) -> Any:
+                return program._update(cfg, key, state, sources, step)
+
+            cost = jax.jit(update).lower(*one, program.sources).compile().cost_analysis() or {}
+            found.append(float(cost.get("flops", "nan")))
+        return {"flops": statistics.fmean(found), "in_program": program.flops}
+
+    def matmul(self) -> dict[str, Any]:
+        return {"flops_per_second": matmul_rate()}
+
+    def memory(self) -> dict[str, Any]:
+        return {"bytes": peak_bytes()}
+
+
+class Handwritten:
+    """The same update without the library."""
+
+    def __init__(self, name: str) -> None:
+        import handwritten
+
+        self.name, self.run = name, handwritten.run
+        data = synthetic.rows()
+        n = synthetic.STEPS
+        obs = np.concatenate([data["obs"], data["obs"][: n // synthetic.EPISODE]])
+        row = (np.arange(n) + np.arange(n) // synthetic.EPISODE).astype(np.int32)
+        columns = {"obs": obs, "row": row, "terminated": 0 * data["reward"], **{k: data[k] for k in ("action", "reward")}}
+        self.data = jax.tree.map(jnp.asarray, columns)
+        self.key = jax.random.PRNGKey(0)
+        self.state = handwritten.INITS[name](self.key, synthetic.OBS, synthetic.ACTION)
+        self.state = jax.tree.map(jnp.array, self.state)  # own buffers for each leaf: the scan takes them over
+        self.at = 0
+
+    def speed(self, seconds: float, block: int = 20) -> dict[str, Any]:
+        """Scans of fixed length, dispatched one after the other."""
+
+        def work(n: int) -> Any:
+            for _ in range(n):
+                self.state = self.run(self.name, self.state, self.data, self.key, jnp.int32(self.at), block)
+                self.at += block
+            return self.state
+
+        jax.block_until_ready(work(1))
+        return {"updates_per_second": timed(work, 1, seconds) * block}
+
+
+class Evaluation:
+    """Rollouts of a freshly initialised policy."""
+
+    def __init__(self, name: str) -> None:
+        import gymnasium
+        from holdfast.algorithms import registry
+        from holdfast.core.contract import Context
+        from holdfast.core.noise import Noise
+        from holdfast.core.spec import Spec
+        from holdfast.data.treatment import untreated
+        from holdfast.policy.policy import Policy
+
+        env = gymnasium.make(name)
+        fitted = untreated(env.observation_space, env.action_space)
+        spec = Spec(env.observation_space.shape, env.action_space.shape[0])
+        env.close()
+        algorithm = registry.get("td3_bc")
+        cfg = next(iter(algorithm.presets.values())).config
+        state = algorithm.init(cfg, Context(spec), Noise(jax.random.PRNGKey(0)))
+        self.name, self.policy = name, Policy(algorithm, cfg, state, spec, fitted)
+
+    def play(self, episodes: int) -> dict[str, Any]:
+        """Seconds of one call, with making the environments and whatever is compiled."""
+        from holdfast.evaluation.evaluate import evaluate
+
+        began = time.perf_counter()
+        found = evaluate(self.policy, self.name, episodes)
+        return {"seconds": time.perf_counter() - began, "steps": int(found.lengths.sum())}
+
+
+def main() -> None:
+    replies = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print goes to standard error
+    kind, name = sys.argv[1:3]
+    worker = {"ours": Ours, "handwritten": Handwritten, "evaluation": Evaluation}[kind](name)
+    for line in sys.stdin:
+        request = json.loads(line)
+        reply = getattr(worker, request.pop("do"))(**request)
+        replies.write(json.dumps(reply) + "\n")
+        replies.flush()
+
+
+if __name__ == "__main__":
+    main()

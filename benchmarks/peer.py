@@ -1,6 +1,6 @@
 """d3rlpy in a process of its own, perhaps of another interpreter: same shapes, same data, its own code throughout.
 
-    python peer.py NAME          requests and answers as in worker.py
+`python peer.py NAME`; requests and answers as in worker.py.
 """
 
 from __future__ import annotations

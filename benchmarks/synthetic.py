@@ -1,4 +1,4 @@
-"""The data that every contestant gets: random rows of HalfCheetah's shape. NumPy alone, for interpreters without JAX."""
+"""The data that every contestant gets: random rows of HalfCheetah's shape. NumPy alone: JAX may be missing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ OBS, ACTION, STEPS, EPISODE, BATCH = 17, 6, 100_000, 1000, 256
 
 
 def rows(seed: int = 0) -> dict[str, np.ndarray]:
-    """`obs` [T, 17], `action` [T, 6] in [-1, 1], `reward` [T], all float32, in episodes of EPISODE steps cut by time."""
+    """`obs` [T, 17], `action` [T, 6] in [-1, 1], `reward` [T], all float32, in episodes of EPISODE steps."""
     rng = np.random.default_rng(seed)
     action = np.tanh(rng.standard_normal((STEPS, ACTION), np.float32))
     return {

@@ -1,11 +1,12 @@
 """What `speed.py` starts in processes of their own: it reads one JSON request a line and answers each with one line.
 
-    python worker.py ours NAME | handwritten NAME | evaluation
+`python worker.py ours NAME`, or handwritten NAME, or evaluation ENVIRONMENT.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import resource
 import statistics
@@ -19,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 import synthetic
 
+START = 1_000_000  # first step: past the warm-ups that some algorithms begin with
 WARM = 20  # updates before the clock runs
 
 
@@ -66,7 +68,8 @@ class Ours:
         self.cfg = next(iter(self.algorithm.presets.values())).config
         data, n = synthetic.rows(), synthetic.STEPS
         episodes = n // synthetic.EPISODE
-        needed = {c for p in self.algorithm.phases(self.cfg) for c in (p.needs or self.algorithm.needs(self.cfg)).columns}
+        own = self.algorithm.needs(self.cfg)
+        needed = {c for phase in self.algorithm.phases(self.cfg) for c in (phase.needs or own).columns}
         extra = {c: data["action"] if c == "next_action" else data["reward"] for c in sorted(needed)}
         obs = np.concatenate([data["obs"], data["obs"][:episodes]])
         row = (np.arange(n) + np.arange(n) // synthetic.EPISODE).astype(np.int32)
@@ -90,8 +93,8 @@ class Ours:
                 carry = program.start(state)
                 state = carry.state
             program.compile(carry)
-            carry, _ = program.run(carry, 0, WARM)
-            self.programs[seeds] = [program, carry, WARM]
+            carry, _ = program.run(carry, START, START + WARM)
+            self.programs[seeds] = [program, carry, START + WARM]
         return self.programs[seeds]
 
     def compile(self, seeds: int) -> dict[str, Any]:
@@ -117,17 +120,18 @@ class Ours:
         each step of the period, with the step a constant, and the mean is what training really pays.
         """
         program, carry, _ = self.program(1)
-        period = int(getattr(self.cfg, "policy_every", 1))
-        one = jax.tree.map(lambda x: x[0], (program.cfgs, program.keys, carry.state))
+        every = [v for k, v in vars(self.cfg).items() if k.endswith("_every") and isinstance(v, int) and 1 < v <= 16]
+        period = math.lcm(*every)
+        one = jax.tree.map(lambda x: x[0], (program.cfgs, program.keys, carry))
         found = []
-        for step in range(period):
+        for step in range(START, START + period):
 
-            def update(cfg: Any, key: Any, state: Any, sources: Any, step: int = step) -> Any:
-                return program._update(cfg, key, state, sources, step)
+            def update(cfg: Any, key: Any, carry: Any, sources: Any, step: int = step) -> Any:
+                return program._update(cfg, key, carry, sources, step)
 
             cost = jax.jit(update).lower(*one, program.sources).compile().cost_analysis() or {}
             found.append(float(cost.get("flops", "nan")))
-        return {"flops": statistics.fmean(found), "in_program": program.flops}
+        return {"flops": statistics.fmean(found)}
 
     def matmul(self) -> dict[str, Any]:
         return {"flops_per_second": matmul_rate()}
@@ -147,8 +151,8 @@ class Handwritten:
         n = synthetic.STEPS
         obs = np.concatenate([data["obs"], data["obs"][: n // synthetic.EPISODE]])
         row = (np.arange(n) + np.arange(n) // synthetic.EPISODE).astype(np.int32)
-        columns = {"obs": obs, "row": row, "terminated": 0 * data["reward"], **{k: data[k] for k in ("action", "reward")}}
-        self.data = jax.tree.map(jnp.asarray, columns)
+        del data["truncated"]  # neither update reads it
+        self.data = jax.tree.map(jnp.asarray, {**data, "obs": obs, "row": row, "terminated": 0 * data["reward"]})
         self.key = jax.random.PRNGKey(0)
         self.state = handwritten.INITS[name](self.key, synthetic.OBS, synthetic.ACTION)
         self.state = jax.tree.map(jnp.array, self.state)  # own buffers for each leaf: the scan takes them over
@@ -172,6 +176,7 @@ class Evaluation:
 
     def __init__(self, name: str) -> None:
         import gymnasium
+
         from holdfast.algorithms import registry
         from holdfast.core.contract import Context
         from holdfast.core.noise import Noise

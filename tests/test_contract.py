@@ -34,7 +34,6 @@ CASES = [
     if kind.replace("masked", "discrete") in registry.get(n).actions
 ]
 PRESETS = [(n, preset) for n in NAMES for preset in registry.get(n).presets]
-SMALL = {"hidden": (16, 16), "batch_size": 16}
 SEEDS = [0, 1, 2]
 
 each_name = pytest.mark.parametrize("name", NAMES)
@@ -42,15 +41,26 @@ each_preset = pytest.mark.parametrize(("name", "preset"), PRESETS)
 each_case = pytest.mark.parametrize(("name", "kind"), CASES)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _quick_compilation():
+    """Dozens of programs that run for milliseconds: compiled without most optimisations, which change no meaning."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 def small(cfg):
     """The same settings with small networks and batches."""
-    known = {f.name for f in dataclasses.fields(cfg)}
-    return dataclasses.replace(cfg, **{k: v for k, v in SMALL.items() if k in known})
+    sizes = {f.name: (8,) for f in dataclasses.fields(cfg) if f.name.endswith("hidden")}
+    return dataclasses.replace(cfg, **sizes, batch_size=16)
 
 
 @functools.cache
 def logged(kind: str) -> Dataset:
-    """Ten episodes of 5 to 14 steps, ended and cut in turn; three observations, two actions (or four discrete ones)."""
+    """Ten episodes of 5 to 14 steps, ended and cut in turn; three observations, two actions.
+
+    Discrete: four actions, some of them illegal at each step; "unmasked": the same without saying so.
+    """
     rng = np.random.default_rng(5)
     episodes = []
     for e in range(10):
@@ -69,7 +79,7 @@ def logged(kind: str) -> Dataset:
         }
         if kind != "continuous":
             episode["actions"] = np.where(mask[:-1], rng.random((n, 4)), -1).argmax(1)
-        if kind == "masked":
+        if kind == "discrete":
             episode["action_mask"] = mask
         episodes.append(episode)
     return Dataset.from_episodes(episodes, action_bounds=(-1.0, 1.0) if kind == "continuous" else None)
@@ -96,6 +106,7 @@ class Case:
         )
         self.columns = jax.tree.map(jnp.asarray, self.columns)
         self.ctx = Context(self.spec, self.columns, cols.stats(data, fitted))
+        self.started: dict[int, Carry] = {}
 
     def sources(self, phase) -> dict:
         found = {"data": self.columns}
@@ -113,30 +124,23 @@ class Case:
         ]
 
     def train(self, programs: list[Program], edges=(0, 10)) -> tuple[Carry, list]:
-        """Every phase over blocks between `edges`."""
-        state, found = None, []
+        """Every phase over blocks between `edges`. The first start is kept: it costs more than the blocks."""
+        found, carry = [], None
         for program in programs:
-            carry = program.start(state)
+            if carry is None:
+                if id(program) not in self.started:
+                    self.started[id(program)] = jax.tree.map(np.asarray, program.start(None))
+                carry = jax.tree.map(jnp.array, self.started[id(program)])
+            else:
+                carry = program.start(carry.state)
             for lo, hi in zip(edges[:-1], edges[1:], strict=True):
                 carry, metrics = program.run(carry, lo, hi)
                 found.append((program.metrics, metrics))
-            state = carry.state
-        return carry, found
+        return jax.tree.map(np.asarray, carry), found
 
-    def update(self):
-        """The first phase's update as a jitted function of (cfg, state, batch, noise, step), a state and a batch."""
-        phase = self.phases[0]
-        noise = Noise(jax.random.PRNGKey(0))
-        cfg = as_arrays(self.cfg)
-
-        def start(noise):
-            state = self.algorithm.init(cfg, self.ctx, noise.sub("init"))
-            return phase.enter(cfg, state, self.ctx, noise.sub("enter")) if phase.enter else state
-
-        needs = phase.needs or self.algorithm.needs(self.cfg)
-        size = phase.batch_size or self.cfg.batch_size
-        batch = sampler.sample(self.sources(phase), phase.mix, size, needs, noise.sub("sample"))
-        return jax.jit(phase.update or self.algorithm.update), cfg, jax.jit(start)(noise), batch, noise
+    def first(self, carry: Carry):
+        """The state of the first replica."""
+        return jax.tree.map(lambda x: jnp.asarray(np.asarray(x)[0]), carry.state)
 
 
 @functools.cache
@@ -232,70 +236,46 @@ def test_the_phases_read_static_settings_only(name):
     algorithm.needs(blind)
 
 
-# one update
-
-
-@each_case
-def test_a_state_is_made_of_arrays_and_an_update_keeps_its_form(name, kind):
-    update, cfg, state, batch, noise = case(name, kind).update()
-    raw = case(name, kind).algorithm.init(cfg, case(name, kind).ctx, noise)
-    assert jax.tree.leaves(raw)
-    for key, leaf in named_leaves(raw).items():
-        assert isinstance(leaf, jax.Array), key
-        assert not leaf.weak_type or leaf.ndim == 0, key
-    for step in range(3):
-        after, metrics = update(cfg, state, batch, noise, jnp.asarray(step))
-        assert jax.tree.structure(after) == jax.tree.structure(state)
-        for key, leaf in named_leaves(after).items():
-            before = named_leaves(state)[key]
-            assert (leaf.shape, leaf.dtype) == (before.shape, before.dtype), key
-            assert np.isfinite(leaf).all(), key
-        for key, value in metrics.items():
-            value, weight = value if isinstance(value, tuple) else (value, 1.0)
-            assert jnp.shape(value) == jnp.shape(weight) == (), key
-            assert np.isfinite(value), key
-        state = after
-    assert update._cache_size() == 1
-
-
-@each_case
-def test_the_same_update_twice_gives_the_same_bits_and_moves_the_weights(name, kind):
-    update, cfg, state, batch, noise = case(name, kind).update()
-    step = jnp.asarray(1)
-    first, second = (update(cfg, state, batch, noise, step) for _ in range(2))
-    identical(first, second)
-    moved = [not np.array_equal(a, b) for a, b in zip(jax.tree.leaves(first[0]), jax.tree.leaves(state), strict=True)]
-    assert any(moved)
-
-
-@each_case
-def test_an_update_reads_no_row_but_its_own(name, kind):
-    """Rows in another order give the same update: no row is matched with its neighbour's numbers."""
-    c = case(name, kind)
-    drawn = []
-
-    class Constant(Noise):
-        """The same number for every row, so that order is all that changes."""
-
-        def normal(self, name, shape, dtype=None):
-            drawn.append(name)
-            return jnp.full(shape, 0.3, dtype or jnp.result_type(float))
-
-        def uniform(self, name, shape, dtype=None):
-            return jnp.broadcast_to(0.3 + 0.1 * jnp.arange(shape[-1]), shape).astype(dtype or jnp.result_type(float))
-
-    with jax.enable_x64(True):
-        c = Case(name, kind, dtype=np.float64)
-        update, cfg, state, batch, _ = c.update()
-        noise = Constant(jax.random.PRNGKey(0))
-        axis = batch.reward.ndim - 1
-        turned = jax.tree.map(lambda x: jnp.flip(x, axis), batch)
-        a, b = (update(cfg, state, rows, noise, jnp.asarray(1))[0] for rows in (batch, turned))
-        for key, leaf in named_leaves(a).items():
-            np.testing.assert_allclose(leaf, named_leaves(b)[key], rtol=1e-5, atol=1e-9, err_msg=key)
-
-
 # the loop
+
+
+@each_case
+def test_a_state_is_made_of_arrays(name, kind):
+    c = case(name, kind)
+
+    def init(noise):
+        state = c.algorithm.init(as_arrays(c.cfg), c.ctx, noise)
+        assert jax.tree.leaves(state)
+        for key, leaf in named_leaves(state).items():
+            assert isinstance(leaf, jax.Array), f"{key} is no array"
+        return state
+
+    jax.eval_shape(init, Noise(jax.random.PRNGKey(0)))
+
+
+@each_case
+def test_the_same_updates_twice_give_the_same_bits_and_move_the_weights(name, kind):
+    c = case(name, kind)
+    (first, a), (second, b) = (c.train(programs(name, kind), (0, 3)) for _ in range(2))
+    identical(first, second)
+    for (_, x), (_, y) in zip(a, b, strict=True):
+        np.testing.assert_array_equal(x.mean, y.mean)
+    if len(c.phases) == 1:
+        before = jax.tree.leaves(c.started[id(programs(name, kind)[0])].state)
+        assert any((x != y).any() for x, y in zip(jax.tree.leaves(first.state), before, strict=True))
+
+
+@pytest.mark.parametrize("name", [n for n, kind in CASES if kind == "discrete"])
+def test_discrete_actions_without_masks(name):
+    """Every program can be built where the data does not say what is legal."""
+    c = Case(name, "unmasked")
+    for program in c.programs()[:1]:
+        carry = program.shapes(None)
+        assert jax.tree.leaves(carry.state)
+        assert program.metrics
+    state = jax.tree.map(lambda x: jnp.zeros(x.shape[1:], x.dtype), carry.state)
+    action, _ = c.algorithm.act(as_arrays(c.cfg), state, observed(c), (), Noise(jax.random.PRNGKey(0)), "sample")
+    assert set(np.unique(action)) <= {0, 1, 2, 3}
 
 
 @each_case
@@ -324,15 +304,20 @@ def test_the_boundaries_of_blocks_do_not_matter(name, kind):
 def test_seeds_in_one_program_are_the_seeds_alone(name, kind):
     with jax.enable_x64(True):
         c = Case(name, kind, dtype=np.float64)
-        together, _ = c.train(c.programs())
-        alone = c.programs([SEEDS[0]])
+        both, alone = c.programs(), c.programs([SEEDS[0]])
+        trained(name, kind)
+        start = case(name, kind).started[id(programs(name, kind)[0])]  # the same start, in float64
+        start = jax.tree.map(lambda x: x.astype(np.float64) if x.dtype.kind == "f" else x, start)
+        c.started[id(both[0])] = start
+        together, _ = c.train(both)
         for i, seed in enumerate(SEEDS):
             for program in alone:
                 program.keys = seed_keys([seed])
+            c.started[id(alone[0])] = jax.tree.map(lambda x, i=i: x[i : i + 1], start)
             one, _ = c.train(alone)
             for key, leaf in named_leaves(one.state).items():
                 found = named_leaves(together.state)[key]
-                np.testing.assert_allclose(found[i], leaf[0], rtol=1e-8, atol=1e-10, err_msg=f"seed {seed}: {key}")
+                np.testing.assert_allclose(found[i], leaf[0], rtol=1e-8, atol=1e-8, err_msg=f"seed {seed}: {key}")
 
 
 @each_name
@@ -349,15 +334,14 @@ def test_every_traced_setting_can_be_swept_in_one_program(name):
     together = c.programs([0] * len(cfgs), cfgs)
     carry, found = c.train(together, (0, 6))
     assert all(np.isfinite(m.mean).all() for _, m in found)
-    learned = [i for i, leaf in enumerate(jax.tree.leaves(carry.state)) if leaf.dtype.kind == "f"]
-    weights = np.concatenate([np.asarray(jax.tree.leaves(carry.state)[i]).reshape(len(cfgs), -1) for i in learned], 1)
-    noise, seen = Noise(jax.random.PRNGKey(0)), observed(c)
+    weights = np.concatenate([x.reshape(len(cfgs), -1) for x in jax.tree.leaves(carry.state) if x.dtype.kind == "f"], 1)
+    act = jax.jit(functools.partial(c.algorithm.act, mode="explore"))
+    noise, seen, state = Noise(jax.random.PRNGKey(0)), observed(c), c.first(carry)
     for i, field in enumerate(swept):
-        same = np.array_equal(weights[0], weights[1 + 2 * i]) and np.array_equal(weights[0], weights[2 + 2 * i])
-        if same:  # a setting of acting: then the actions differ; or a cap that was not reached
-            one = jax.tree.map(lambda x: x[0], carry.state)
-            actions = [c.algorithm.act(as_arrays(cfgs[j]), one, seen, (), noise, "explore")[0] for j in (0, 1 + 2 * i)]
-            assert not np.array_equal(*actions) or field.startswith("max_"), f"{field} makes no difference"
+        if (weights[0] == weights[1 + 2 * i]).all() and (weights[0] == weights[2 + 2 * i]).all():
+            # a setting of acting, then actions differ; or a bound that nothing reached
+            one, other = (act(as_arrays(cfgs[j]), state, seen, (), noise)[0] for j in (0, 1 + 2 * i))
+            assert (one != other).any() or field.startswith("max_"), f"{field} makes no difference"
 
 
 # acting
@@ -366,7 +350,7 @@ def test_every_traced_setting_can_be_swept_in_one_program(name):
 def observed(c: Case, n: int = 200) -> Seen:
     rng = np.random.default_rng(1)
     mask = None
-    if c.kind == "masked":
+    if c.kind == "discrete":
         mask = rng.random((n, 4)) < 0.4
         mask[np.arange(n), rng.integers(0, 4, n)] = True
         mask = jnp.asarray(mask)
@@ -375,64 +359,51 @@ def observed(c: Case, n: int = 200) -> Seen:
 
 
 @each_case
-@pytest.mark.parametrize("mode", ["best", "sample", "explore"])
-def test_actions_are_valid(name, kind, mode):
+def test_acting(name, kind):
+    """In every mode actions are valid and legal; the best one is no matter of chance; densities are finite."""
     c = case(name, kind)
-    state = jax.tree.map(lambda x: x[0], trained(name, kind)[0].state)
-    seen = observed(c)
+    state, seen = c.first(trained(name, kind)[0]), observed(c)
     memory = c.algorithm.memory(c.cfg, c.spec, 200)
-    act = jax.jit(functools.partial(c.algorithm.act, mode=mode))
-    noises = [Noise(jax.random.PRNGKey(i)) for i in range(2)]
-    (action, after), (other, _) = (act(as_arrays(c.cfg), state, seen, memory, noise) for noise in noises)
-    assert jax.tree.structure(after) == jax.tree.structure(memory)
-    assert action.shape == (200, *c.spec.action_shape)
-    if kind == "continuous":
-        assert action.dtype == jnp.float32
-        assert np.abs(action).max() <= 1
-    else:
-        assert action.dtype.kind == "i"
-        assert action.min() >= 0
-        assert action.max() < c.spec.action
-    if seen.mask is not None:
-        assert np.asarray(seen.mask)[np.arange(200), np.asarray(action)].all()
-    if mode == "best":
-        np.testing.assert_array_equal(action, other)
-        alone = act(as_arrays(c.cfg), state, jax.tree.map(lambda x: x[:1] if x.ndim else x, seen), memory, noises[1])[0]
-        np.testing.assert_allclose(alone[0], action[0], rtol=1e-4, atol=1e-5)  # one environment or many
+
+    @jax.jit
+    def everything(noise):
+        found = {m: c.algorithm.act(as_arrays(c.cfg), state, seen, memory, noise, m) for m in ("best", "sample", "explore")}
+        law = c.algorithm.dist(as_arrays(c.cfg), state, seen, memory) if c.algorithm.dist else None
+        dense = {}
+        if law is not None and law.draws != "none":
+            dense = {m: law.log_prob(action) for m, (action, _) in found.items() if m != "explore"}
+            if kind == "continuous":
+                dense |= {edge: law.log_prob(jnp.full((200, 2), edge)) for edge in (-1.0, 1.0)}
+        return found, dense, law
+
+    found, dense, law = everything(Noise(jax.random.PRNGKey(0)))
+    other = everything(Noise(jax.random.PRNGKey(1)))[0]
+    np.testing.assert_array_equal(found["best"][0], other["best"][0])
+    for mode, (action, after) in found.items():
+        action = np.asarray(action)
+        assert jax.tree.structure(after) == jax.tree.structure(memory), mode
+        assert action.shape == (200, *c.spec.action_shape), mode
+        if kind == "continuous":
+            assert action.dtype == np.float32, mode
+            assert np.abs(action).max() <= 1, mode
+        else:
+            assert action.dtype.kind == "i", mode
+            assert np.asarray(seen.mask)[np.arange(200), action].all(), mode  # within range, and legal
+    for which, density in dense.items():
+        assert density.shape == (200,), which
+        assert np.isfinite(density).all(), which
+    if law is not None and kind == "discrete":
+        p = np.exp(law.log_probs())
+        np.testing.assert_allclose(p.sum(-1), 1, rtol=1e-5)
+        assert (p[~np.asarray(seen.mask)] == 0).all()
 
 
-@each_case
-def test_densities(name, kind):
-    c = case(name, kind)
-    if c.algorithm.dist is None:
-        pytest.skip("gives no densities")
-    state = jax.tree.map(lambda x: x[0], trained(name, kind)[0].state)
-    seen = observed(c)
-    law = c.algorithm.dist(as_arrays(c.cfg), state, seen, c.algorithm.memory(c.cfg, c.spec, 200))
-    noise = Noise(jax.random.PRNGKey(0))
-    for mode in ("best", "sample"):
-        action, _ = c.algorithm.act(as_arrays(c.cfg), state, seen, (), noise, mode)
-        if mode == "best":
-            np.testing.assert_allclose(law.mode(), action, rtol=1e-5, atol=1e-6)
-        if hasattr(law, "log_prob"):
-            found = law.log_prob(action)
-            assert found.shape == (200,)
-            assert np.isfinite(found).all()
-    if kind == "continuous" and hasattr(law, "log_prob"):
-        assert np.isfinite(law.log_prob(jnp.ones((200, 2)))).all()
-        assert np.isfinite(law.log_prob(-jnp.ones((200, 2)))).all()
-    if kind != "continuous":
-        np.testing.assert_allclose(jnp.exp(law.log_probs()).sum(-1), 1, rtol=1e-5)
-
-
-@pytest.mark.parametrize(("name", "preset"), [(n, p) for n, p in PRESETS if ("continuous" in registry.get(n).actions)])
-def test_every_preset_trains(name, preset):
-    """Static settings choose branches: each preset's own program runs."""
+@each_name
+def test_the_program_of_every_preset_can_be_built(name):
+    """Static settings choose branches: each different one is traced, data and all."""
     algorithm = registry.get(name)
-    cfg = small(algorithm.presets[preset].config)
-    first = small(next(iter(algorithm.presets.values())).config)
-    if jax.tree.structure(cfg) == jax.tree.structure(first):
-        return  # the program of the first preset, tested above
-    c = Case(name, "continuous", cfg)
-    _, found = c.train(c.programs([0]), (0, 5))
-    assert all(np.isfinite(m.mean).all() for _, m in found)
+    kind = next(k for n, k in CASES if n == name)
+    different = {jax.tree.structure(small(p.config)): small(p.config) for p in algorithm.presets.values()}
+    for cfg in list(different.values())[1:]:
+        c = Case(name, kind, cfg)
+        assert c.programs([0])[0].shapes(None).state is not None

@@ -44,6 +44,82 @@ CITATIONS: dict[str, str] = {
   volume={34},
   year={2021}
 }""",
+    "fujimoto2019benchmarking": """@article{fujimoto2019benchmarking,
+  title={Benchmarking Batch Deep Reinforcement Learning Algorithms},
+  author={Fujimoto, Scott and Conti, Edoardo and Ghavamzadeh, Mohammad and Pineau, Joelle},
+  journal={arXiv preprint arXiv:1910.01708},
+  year={2019}
+}""",
+    "kumar2020conservative": """@inproceedings{kumar2020conservative,
+  title={Conservative {Q}-Learning for Offline Reinforcement Learning},
+  author={Kumar, Aviral and Zhou, Aurick and Tucker, George and Levine, Sergey},
+  booktitle={Advances in Neural Information Processing Systems},
+  volume={33},
+  year={2020}
+}""",
+    "vanhasselt2016deep": """@inproceedings{vanhasselt2016deep,
+  title={Deep Reinforcement Learning with Double {Q}-Learning},
+  author={van Hasselt, Hado and Guez, Arthur and Silver, David},
+  booktitle={AAAI Conference on Artificial Intelligence},
+  year={2016}
+}""",
+    "agarwal2020optimistic": """@inproceedings{agarwal2020optimistic,
+  title={An Optimistic Perspective on Offline Reinforcement Learning},
+  author={Agarwal, Rishabh and Schuurmans, Dale and Norouzi, Mohammad},
+  booktitle={International Conference on Machine Learning},
+  year={2020}
+}""",
+    "dabney2018distributional": """@inproceedings{dabney2018distributional,
+  title={Distributional Reinforcement Learning with Quantile Regression},
+  author={Dabney, Will and Rowland, Mark and Bellemare, Marc G. and Munos, R{\\'e}mi},
+  booktitle={AAAI Conference on Artificial Intelligence},
+  year={2018}
+}""",
+    "fujimoto2019offpolicy": """@inproceedings{fujimoto2019offpolicy,
+  title={Off-Policy Deep Reinforcement Learning without Exploration},
+  author={Fujimoto, Scott and Meger, David and Precup, Doina},
+  booktitle={International Conference on Machine Learning},
+  year={2019}
+}""",
+    "lillicrap2015continuous": """@article{lillicrap2015continuous,
+  title={Continuous Control with Deep Reinforcement Learning},
+  author={Lillicrap, Timothy P. and Hunt, Jonathan J. and Pritzel, Alexander and Heess, Nicolas and Erez, Tom
+          and Tassa, Yuval and Silver, David and Wierstra, Daan},
+  journal={arXiv preprint arXiv:1509.02971},
+  year={2015}
+}""",
+    "christodoulou2019soft": """@article{christodoulou2019soft,
+  title={Soft Actor-Critic for Discrete Action Settings},
+  author={Christodoulou, Petros},
+  journal={arXiv preprint arXiv:1910.07207},
+  year={2019}
+}""",
+    "an2021uncertainty": """@inproceedings{an2021uncertainty,
+  title={Uncertainty-Based Offline Reinforcement Learning with Diversified {Q}-Ensemble},
+  author={An, Gaon and Moon, Seungyong and Kim, Jang-Hyun and Song, Hyun Oh},
+  booktitle={Advances in Neural Information Processing Systems},
+  volume={34},
+  year={2021}
+}""",
+    "tarasov2023revisiting": """@inproceedings{tarasov2023revisiting,
+  title={Revisiting the Minimalist Approach to Offline Reinforcement Learning},
+  author={Tarasov, Denis and Kurenkov, Vladislav and Nikulin, Alexander and Kolesnikov, Sergey},
+  booktitle={Advances in Neural Information Processing Systems},
+  volume={36},
+  year={2023}
+}""",
+    "fujimoto2018addressing": """@inproceedings{fujimoto2018addressing,
+  title={Addressing Function Approximation Error in Actor-Critic Methods},
+  author={Fujimoto, Scott and van Hoof, Herke and Meger, David},
+  booktitle={International Conference on Machine Learning},
+  year={2018}
+}""",
+    "garg2023extreme": """@inproceedings{garg2023extreme,
+  title={Extreme {Q}-Learning: {MaxEnt} {RL} without Entropy},
+  author={Garg, Divyansh and Hejna, Joey and Geist, Matthieu and Ermon, Stefano},
+  booktitle={International Conference on Learning Representations},
+  year={2023}
+}""",
 }
 
 

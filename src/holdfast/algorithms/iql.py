@@ -57,7 +57,7 @@ def check(cfg: IQL) -> list[str]:
     return faults(cfg, discount="in [0, 1]", actor_decay_steps="at least 0", actor_dropout="in [0, 1)", **rules)
 
 
-def optimiser(cfg: IQL) -> Any:
+def optimiser(cfg: Any) -> Any:
     return optimisers.adam(optimisers.cosine(cfg.actor_lr, cfg.actor_decay_steps))
 
 

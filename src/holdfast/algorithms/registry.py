@@ -22,10 +22,24 @@ class Row(NamedTuple):
 ROWS: dict[str, Row] = {
     "awac": Row("awac", "Advantage-weighted actor-critic", "nair2020awac"),
     "bc": Row("bc", "Behaviour cloning", "pomerleau1989alvinn"),
+    "ddpg": Row("ddpg", "Deep deterministic policy gradient", "lillicrap2015continuous"),
+    "discrete_bcq": Row("discrete_bcq", "Batch-constrained Q-learning, discrete actions", "fujimoto2019benchmarking"),
+    "discrete_cql": Row("discrete_cql", "Conservative Q-learning, discrete actions", "kumar2020conservative"),
+    "discrete_sac": Row("discrete_sac", "Soft actor-critic for discrete actions", "christodoulou2019soft"),
+    "dqn": Row("dqn", "Deep Q-network, double", "vanhasselt2016deep"),
+    "edac": Row("edac", "SAC-N with diversified critics", "an2021uncertainty"),
+    "ensemble_dqn": Row("ensemble_dqn", "Average of Q-networks' heads", "agarwal2020optimistic"),
     "filtered_bc": Row("filtered_bc", "Cloning of the best trajectories (%BC)", "chen2021decision"),
     "iql": Row("iql", "Implicit Q-learning", "kostrikov2021offline"),
+    "qr_dqn": Row("qr_dqn", "Quantile regression DQN", "dabney2018distributional"),
+    "rebrac": Row("rebrac", "TD3+BC with separate penalties, deeper and normalised", "tarasov2023revisiting"),
+    "rem": Row("rem", "Random ensemble mixture", "agarwal2020optimistic"),
     "sac": Row("sac", "Soft actor-critic", "haarnoja2018soft"),
+    "sac_n": Row("sac_n", "Soft actor-critic with the minimum of N critics", "an2021uncertainty"),
+    "tabular_bcq": Row("tabular_bcq", "Batch-constrained Q-learning, finite", "fujimoto2019offpolicy"),
+    "td3": Row("td3", "Twin delayed DDPG", "fujimoto2018addressing"),
     "td3_bc": Row("td3_bc", "TD3 with a cloning term", "fujimoto2021minimalist"),
+    "xql": Row("xql", "Extreme Q-learning", "garg2023extreme"),
 }
 
 

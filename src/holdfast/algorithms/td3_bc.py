@@ -79,7 +79,7 @@ def actor_loss(actor: nets.Policy, critic: nets.Critic, alpha: Any, batch: Any) 
     return cloning - scale * q.mean(), {"cloning": cloning, "q": q.mean(), "lambda": scale}
 
 
-def target_action(cfg: TD3BC, actor: nets.Policy, batch: Any, noise: Any) -> jax.Array:
+def target_action(cfg: Any, actor: nets.Policy, batch: Any, noise: Any) -> jax.Array:
     """pi'(s') with clipped noise: target policy smoothing, TD3's eq. 14."""
     eps = cfg.policy_noise * noise.normal("target_policy", batch.action.shape)
     return jnp.clip(actor(batch.next_obs).mode() + jnp.clip(eps, -cfg.noise_clip, cfg.noise_clip), -1, 1)

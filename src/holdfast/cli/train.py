@@ -136,11 +136,12 @@ def fresh(name: str | None, argv: list[str], repeated: str | None) -> int:
         default=made(options, cfg, flags),
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
     )
-    return run(algorithm, args, treatment)
+    others = {k: v for k, v in given.get("data_options", {}).items() if k not in DATA_OPTIONS}
+    return run(algorithm, args, treatment, others)
 
 
-def run(algorithm: Any, args: Any, treatment: Any) -> int:
-    """Train by parsed arguments."""
+def run(algorithm: Any, args: Any, treatment: Any, others: dict[str, Any]) -> int:
+    """Train by parsed arguments; `others` are options of the data that have no flag."""
     from ..core import config
     from ..train.hooks import Progress
     from ..train.run import located, start
@@ -169,7 +170,7 @@ def run(algorithm: Any, args: Any, treatment: Any) -> int:
         seeds=options.seeds,
         seed=options.seed,
         sweep=parse_sweep(options.sweep),
-        data_options={name: value for name, value in given.items() if value not in (None, False)},
+        data_options={**others, **{name: value for name, value in given.items() if value not in (None, False)}},
         allow=[*options.allow, *(["action_bounds"] if flags.clip_actions else [])],
         env=options.env,
         evaluate=not options.no_eval,
@@ -210,17 +211,19 @@ def show(folder: Path) -> None:
 
 def of_settings(given: dict[str, Any]) -> Options:
     """The options that a config.json stands for."""
-    data = given["data_options"]
+    same = (
+        "data", "steps", "seeds", "seed", "preset", "env", "eval_episodes", "eval_every", "save_every", "block"
+    )  # fmt: skip
+    values: dict[str, Any] = {name: given[name] for name in same}
+    for name in given["data_options"].keys() & set(DATA_OPTIONS):
+        value = given["data_options"][name]
+        values[name] = tuple(value) if isinstance(value, list) else value
     return Options(
-        **{
-            k: given[k]
-            for k in ("data", "steps", "seeds", "seed", "env", "eval_episodes", "eval_every", "save_every", "block")
-        },
+        **values,
         sweep=tuple(f"{k}={','.join(map(repr, v))}" for k, v in given["sweep"].items()),
         no_eval=not given["evaluate"],
         log=tuple(given["loggers"]),
         allow=tuple(given["allow"]),
-        **{name: tuple(value) if isinstance(value, list) else value for name, value in data.items()},
     )
 
 

@@ -14,7 +14,7 @@ from ..core.errors import UserError
 
 T = TypeVar("T")
 
-FRAME = re.compile(r"[╭╮╰╯│]|─{2,}")
+FRAME = re.compile(r"[╭╮╰╯│]|─{2,}|-{4,}")  # where the terminal knows no boxes: rules of dashes
 
 
 def parse(cls: type[T], prog: str, argv: Sequence[str], default: Any = tyro.MISSING, config: Sequence[Any] = ()) -> T:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import typing
 from typing import Any, TypeVar, dataclass_transform
 
@@ -84,7 +85,8 @@ def faults(cfg: Any, **rules: str) -> list[str]:
 
     Rules: "positive", "at least 0", "in (0, 1)", "in [0, 1]", "in (0, 1]", "in [0, 1)", or "a|b|c".
 
-    Sizes (`hidden`, `batch_size`) and learning rates are held to "positive" without being named.
+    Sizes (`hidden`, `batch_size`) and learning rates are held to "positive" without being named, other floats to
+    "finite".
     """
     holds = {
         "positive": lambda x: x > 0,
@@ -93,14 +95,16 @@ def faults(cfg: Any, **rules: str) -> list[str]:
         "in [0, 1]": lambda x: 0 <= x <= 1,
         "in (0, 1]": lambda x: 0 < x <= 1,
         "in [0, 1)": lambda x: 0 <= x < 1,
+        "finite": math.isfinite,
     }
     found = []
     for name in [f.name for f in dataclasses.fields(cfg)]:
-        usual = "positive" if name.endswith("lr") or name in ("hidden", "batch_size") else None
+        value = getattr(cfg, name)
+        usual = "finite" if isinstance(value, float) else None
+        usual = "positive" if name.endswith("lr") or name in ("hidden", "batch_size") else usual
         rule = rules.get(name, usual)
         if rule is None:
             continue
-        value = getattr(cfg, name)
         if rule in holds:
             fine = all(holds[rule](x) for x in (value if isinstance(value, tuple) else (value,)))
         else:

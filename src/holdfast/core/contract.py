@@ -40,6 +40,20 @@ class Context(PyTree):
     inputs: dict[str, Frozen] = static_field(default_factory=dict)
 
 
+class Collect(NamedTuple):
+    """How a phase gathers data: `every` updates for each `steps` steps of each of `envs` environments.
+
+    A phase with this counts environment steps of a replica; the ratio of updates to data is every / (envs * steps).
+    """
+
+    envs: int = 1
+    steps: int = 1
+    every: int = 1
+    warmup: int = 5_000  # environment steps with random actions and no update
+    to: str = "online"  # the source that the rows join
+    capacity: int = 1_000_000  # newest rows that are kept
+
+
 class Phase(NamedTuple):
     """A stretch of training with one update rule. What is None is the algorithm's own."""
 
@@ -55,6 +69,7 @@ class Phase(NamedTuple):
     # every `every` updates, outside the compiled loop; the columns are drawn with the data's rows
     refresh: Callable | None = None
     every: int = 0
+    collect: Collect | None = None
     until: Callable | None = (
         None  # (cfg, state) -> bool: a replica that has stopped is frozen; all stopped ends the phase
     )

@@ -12,6 +12,7 @@ from ..core.contract import Needs
 from ..core.errors import UserError
 from ..core.spec import Batch
 from ..core.tree import PyTree
+from .buffer import Ring
 from .columns import Columns
 
 
@@ -22,11 +23,13 @@ class View(PyTree):
     index: jax.Array  # [n] transitions
 
 
-Source = Columns | View
+Source = Columns | View | Ring
 
 
-def size(source: Source) -> int:
-    """How many transitions a source holds."""
+def size(source: Source) -> Any:
+    """How many transitions a source holds; traced where it grows."""
+    if isinstance(source, Ring):
+        return source.size
     return (source.index if isinstance(source, View) else source.row).shape[0]
 
 
@@ -93,8 +96,11 @@ def sample(
     for name, count in shares(mix, batch_size).items():
         source = sources[name]
         index = noise.integers(f"rows_{name}", (*lead, count), size(source))
-        index = source.index[index] if isinstance(source, View) else index
-        part = rows(source.columns if isinstance(source, View) else source, index)
+        if isinstance(source, Ring):
+            part = jax.tree.map(lambda x, at=index: x[at], source.rows)
+        else:
+            index = source.index[index] if isinstance(source, View) else index
+            part = rows(source.columns if isinstance(source, View) else source, index)
         more = {name: column[index] for name, column in (written or {}).items()}
         parts.append(Batch(**{**vars(part), "extra": part.extra | more}))
         bounds.append((name, start, start + count))

@@ -35,6 +35,10 @@ class Law(PyTree):
         """The law restricted to legal actions; only discrete ones can be illegal."""
         return self
 
+    def repeat(self, n: int) -> Any:
+        """The law `n` times along a new leading axis, for n draws a row: leaves [n, ...]."""
+        return jax.tree.map(lambda x: jnp.broadcast_to(x, (n, *x.shape)), self)
+
 
 class Deterministic(Law):
     """All mass on one action in [-1, 1]."""
@@ -72,12 +76,14 @@ class Normal(Law):
 class TanhNormal(Law):
     """tanh of a diagonal normal: the squashed Gaussian of SAC.
 
-    `edge` keeps atanh finite: given actions are clipped to +-(1 - edge) first.
+    `edge` keeps atanh finite: given actions are clipped to +-(1 - edge) first. A `floor` above 0 makes the correction
+    log(1 - tanh(u)^2 + floor), as many codes have it (1e-6); 0 is exact.
     """
 
     mean: jax.Array
     log_std: jax.Array
     edge: float = static_field(static=True, default=1e-6)
+    floor: float = static_field(static=True, default=0.0)
     draws = "normal"
 
     def mode(self) -> jax.Array:
@@ -95,7 +101,8 @@ class TanhNormal(Law):
         return self._density(jnp.arctanh(jnp.clip(action, -1 + self.edge, 1 - self.edge)))
 
     def _density(self, u: jax.Array) -> jax.Array:
-        return (normal_log_prob(u, self.mean, self.log_std) - squash_correction(u)).sum(-1)
+        squash = jnp.log(1 - jnp.square(jnp.tanh(u)) + self.floor) if self.floor else squash_correction(u)
+        return (normal_log_prob(u, self.mean, self.log_std) - squash).sum(-1)
 
 
 class Categorical(Law):

@@ -44,3 +44,8 @@ def quantile_huber(quantiles: jax.Array, targets: jax.Array, taus: jax.Array) ->
     difference = targets[:, None, :] - quantiles[:, :, None]
     weight = jnp.abs(taus[None, :, None] - (difference < 0))
     return (weight * huber(difference)).mean(2).sum(1)
+
+
+def squared_weights(net: Any) -> jax.Array:
+    """Sum of the squared weights, not biases, of all layers of an MLP: what weight decay adds to a loss."""
+    return jnp.stack([jnp.square(layer.weight).sum() for layer in net.layers]).sum()

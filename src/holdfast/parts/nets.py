@@ -58,14 +58,18 @@ class MLP(PyTree):
 
     def __call__(self, x: jax.Array, keep: tuple[jax.Array, ...] = ()) -> jax.Array:
         """One example: [in] to [out]. `keep` holds dropout's factors for each hidden layer, see `dropout`."""
+        return self.after_first(self.layers[0](x), keep)
+
+    def after_first(self, x: jax.Array, keep: tuple[jax.Array, ...] = ()) -> jax.Array:
+        """The rest, from the first layer's output on (before its activation)."""
         activation = ACTIVATIONS[self.activation]
-        for i, layer in enumerate(self.layers[:-1]):
-            x = layer(x)
+        for i, layer in enumerate(self.layers[1:]):
             x = self.norms[i](x) if self.norm == "pre" else x
             x = activation(x)
             x = self.norms[i](x) if self.norm == "post" else x
             x = x * keep[i] if keep else x
-        return self.layers[-1](x)
+            x = layer(x)
+        return x
 
 
 def torch_uniform(noise: Noise, n_in: int, n_out: int) -> Linear:
@@ -81,6 +85,15 @@ def uniform_init(weight: float, bias: float) -> Callable:
         w = noise.uniform("weight", (n_in, n_out)) * 2 - 1
         b = noise.uniform("bias", (n_out,)) * 2 - 1
         return Linear(w * weight, b * bias)
+
+    return make
+
+
+def torch_weights(bias: float) -> Callable:
+    """Weights as in `torch_uniform`, every bias equal to `bias`: the hidden layers of EDAC and ReBRAC."""
+
+    def make(noise: Noise, n_in: int, n_out: int) -> Linear:
+        return Linear(torch_uniform(noise, n_in, n_out).weight, jnp.full(n_out, bias, jnp.result_type(float)))
 
     return make
 
@@ -138,6 +151,25 @@ def rows(net: Callable, x: jax.Array, *more: Any) -> Any:
     return net(x, *more)
 
 
+def joint(net: MLP, obs: jax.Array, x: jax.Array, keep: tuple[jax.Array, ...] = ()) -> jax.Array:
+    """`net`, which takes (observation, x) side by side, over obs [*rows, d] and x [..., *rows, k]: [..., *rows, out].
+
+    Where x has more leading axes (several actions a state), what the first layer does with the observation is computed
+    once a state.
+    """
+    if x.ndim == obs.ndim:
+        return rows(net, jnp.concatenate([obs, x], -1), keep)
+    first, d = net.layers[0], obs.shape[-1]
+
+    def one(o: jax.Array, x: jax.Array, keep: tuple[jax.Array, ...]) -> jax.Array:
+        return net.after_first((o @ first.weight[:d] + first.bias) + x @ first.weight[d:], keep)
+
+    call = one
+    for axis in range(x.ndim - 1):
+        call = jax.vmap(call, (0 if axis < obs.ndim - 1 else None, 0, 0))
+    return call(obs, x, keep)
+
+
 def dropout(
     noise: Any, name: str, rate: float, lead: tuple[int, ...], hidden: tuple[int, ...]
 ) -> tuple[jax.Array, ...]:
@@ -162,15 +194,24 @@ class Critic(PyTree):
     nets: MLP  # leaves [E, ...]
     discrete: bool = static_field(static=True, default=False)
 
-    def __call__(self, obs: jax.Array, action: jax.Array) -> jax.Array:
-        """Q(s, a): obs [..., d] and action [..., A] (or [...] integers) to [E, ...]."""
+    def __call__(self, obs: jax.Array, action: jax.Array, keep: tuple[jax.Array, ...] = ()) -> jax.Array:
+        """Q(s, a): obs [..., d] and action [..., A] (or [...] integers) to [E, ...].
+
+        Continuous actions may have more leading axes than the observations, see `joint`; `keep` [E, ..., width] as
+        made by `dropout`.
+        """
         if self.discrete:
             return jax.vmap(take, (0, None))(self.all(obs), action)
-        return members(self.nets, jnp.concatenate([obs, action], -1))[..., 0]
+        return jax.vmap(lambda net, keep: joint(net, obs, action, keep))(self.nets, keep)[..., 0]
 
     def all(self, obs: jax.Array) -> jax.Array:
         """Q(s, .) of a discrete critic: [..., d] to [E, ..., A]."""
         return members(self.nets, obs)
+
+
+def first(nets: Any) -> Any:
+    """The first network of an ensemble, still with its axis [1, ...]."""
+    return jax.tree.map(lambda x: x[:1], nets)
 
 
 def critic(noise: Noise, spec: Spec, hidden: tuple[int, ...], n: int = 2, **how: Any) -> Critic:
@@ -243,24 +284,26 @@ class GaussianHeadsPolicy(Policy):
     high: float = static_field(static=True, default=2.0)
     squash: str = static_field(static=True, default="tanh")
     edge: float = static_field(static=True, default=1e-6)
+    floor: float = static_field(static=True, default=0.0)
 
     def __call__(self, obs: jax.Array, keep: tuple[jax.Array, ...] = ()) -> Distribution:
         mean, log_std = jnp.split(rows(self.net, obs, keep), 2, -1)
-        return _gaussian(mean, jnp.clip(log_std, self.low, self.high), self.squash, self.edge)
+        return _gaussian(mean, jnp.clip(log_std, self.low, self.high), self.squash, self.edge, self.floor)
 
 
-def _gaussian(mean: jax.Array, log_std: jax.Array, squash: str, edge: float = 1e-6) -> Distribution:
+def _gaussian(mean: jax.Array, log_std: jax.Array, squash: str, edge: float = 1e-6, floor: float = 0.0) -> Distribution:
     if squash == "tanh":
-        return TanhNormal(mean, log_std, edge)
+        return TanhNormal(mean, log_std, edge, floor)
     return Normal(jnp.tanh(mean) if squash == "mean" else mean, log_std)
 
 
 def policy(noise: Noise, spec: Spec, hidden: tuple[int, ...], kind: str, **how: Any) -> Policy:
     """A policy for the action space of `spec`; `kind` is what a continuous one is: deterministic, gaussian or heads.
 
-    Discrete action spaces get logits whatever the kind. `low`, `high`, `squash` and `edge` go to the Gaussian kinds.
+    Discrete action spaces get logits whatever the kind. `low`, `high`, `squash`, `edge` and `floor` go to the Gaussian
+    kinds.
     """
-    extra = {k: how.pop(k) for k in ("low", "high", "squash", "edge") if k in how}
+    extra = {k: how.pop(k) for k in ("low", "high", "squash", "edge", "floor") if k in how}
     outputs = spec.action * (2 if kind == "heads" and not spec.discrete else 1)
     net = mlp(noise, (*spec.obs, *hidden, outputs), **how)
     if spec.discrete:

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 
 from ..core.noise import Noise
 from ..core.spec import Spec
-from ..core.trained import Metrics
+from ..core.trained import Metrics, Trained
 from ..core.tree import PyTree
-from . import nets
+from . import nets, optimisers
 
 
 class VAE(PyTree):
@@ -20,6 +20,11 @@ class VAE(PyTree):
     encoder: nets.MLP  # outputs mean and log standard deviation, 2 L
     decoder: nets.MLP
 
+    @property
+    def latent(self) -> int:
+        """How many dimensions a latent has."""
+        return self.encoder.layers[-1].bias.shape[-1] // 2
+
     def encode(self, obs: jax.Array, action: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Mean and log standard deviation (within [-4, 15]) of the latent: [..., L] each."""
         mean, log_std = jnp.split(nets.rows(self.encoder, jnp.concatenate([obs, action], -1)), 2, -1)
@@ -27,10 +32,10 @@ class VAE(PyTree):
 
     def raw(self, obs: jax.Array, latent: jax.Array) -> jax.Array:
         """The decoder's output before tanh: [..., A]."""
-        return nets.rows(self.decoder, jnp.concatenate([obs, latent], -1))
+        return nets.joint(self.decoder, obs, latent)
 
     def decode(self, obs: jax.Array, latent: jax.Array) -> jax.Array:
-        """Actions for latents: obs [..., d] and latents [..., L] (same leading axes) to [..., A]."""
+        """Actions for latents: obs [*rows, d] and latents [..., *rows, L] (several a state, if wished) to [..., A]."""
         return jnp.tanh(self.raw(obs, latent))
 
     def reconstruct(self, obs: jax.Array, action: jax.Array, eps: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -52,3 +57,14 @@ def loss(vae: VAE, obs: jax.Array, action: jax.Array, eps: jax.Array, beta: Any)
     made, kl = vae.reconstruct(obs, action, eps)
     error = jnp.square(made - action).mean()
     return error + beta * kl.mean(), {"reconstruction": error, "kl": kl.mean()}
+
+
+def fit(vae: Trained, lr: Any, batch: Any, noise: Any, beta: Any) -> tuple[Trained, Metrics]:
+    """One step of Adam on `loss` over a batch."""
+    eps = noise.normal("vae_posterior", (*batch.reward.shape, vae.net.latent))
+    return vae.step(optimisers.adam(lr), loss, batch.obs, batch.action, eps, beta, name="vae")
+
+
+def prior(noise: Any, name: str, shape: tuple[int, ...]) -> jax.Array:
+    """Latents to decode: standard normals clipped to +-.5, where the decoder has seen most data (BCQ's code)."""
+    return jnp.clip(noise.normal(name, shape), -0.5, 0.5)

@@ -46,21 +46,22 @@ def draw(record: Record) -> Any:
         raise UserError(f"{record.path} has no evaluation to draw: train with an environment (--env) to get one")
     try:
         from matplotlib.figure import Figure  # not pyplot: no window, no state that others share
+        from matplotlib.layout_engine import ConstrainedLayoutEngine
         from matplotlib.ticker import FuncFormatter, MaxNLocator
     except ImportError:
         raise UserError("pictures need matplotlib: pip install 'holdfast[report]'") from None
 
-    figure = Figure(figsize=(8, 4.8), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)
+    figure = Figure(figsize=(8, 4.8), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
     axes = figure.add_subplot()
     steps, groups = record.eval_steps, record.groups
-    marker = {"marker": "o", "markersize": 5.5, "markeredgecolor": "white"} if len(steps) <= 30 else {}
+    marker = "o" if len(steps) <= 30 else ""
     for group, colour in zip(groups, colours(len(groups)), strict=True):
         mean, low, high = record.over_seeds(group.rows)
         axes.fill_between(steps, low, high, color=colour, alpha=0.16 if len(groups) < 3 else 0.08, linewidth=0)
         if len(group.rows) > 1:
             axes.plot(steps, record.returns[group.rows].mean(2).T, color=colour, alpha=0.45, linewidth=0.9)
-        axes.plot(steps, mean, color=colour, linewidth=2.4, label=group.label or _mean_of(group.rows), **marker)
+        axes.plot(steps, mean, color=colour, linewidth=2.4, label=group.label,
+                  marker=marker, markersize=5.5, markeredgecolor="white")  # fmt: skip
     _levels(axes, record)
     for name, start in record.phases[1:]:
         axes.axvline(start, color=LINE, linewidth=1, linestyle=":")
@@ -126,10 +127,6 @@ def short(x: float) -> str:
     return f"{x:g}"
 
 
-def _mean_of(rows: list[int]) -> str:
-    return f"mean of {len(rows)} seeds" if len(rows) > 1 else "mean return"
-
-
 def _levels(axes: Any, record: Record) -> None:
     from matplotlib.patheffects import withStroke
 
@@ -141,5 +138,6 @@ def _levels(axes: Any, record: Record) -> None:
         colour = INK if name == "logging policy" else FAINT
         axes.axhline(value, color=colour, linewidth=1.1, linestyle=style, zorder=1.5)
         text = f"{name} {value:,.0f}" if abs(value) >= 10 else f"{name} {value:.3g}"
+        halo = withStroke(linewidth=2.5, foreground="white")
         axes.annotate(text, (0, value), (4, 3), xycoords=("axes fraction", "data"), textcoords="offset points",
-                      fontsize=8.5, color=colour, path_effects=[withStroke(linewidth=2.5, foreground="white")])  # fmt: skip
+                      fontsize=8.5, color=colour, path_effects=[halo])  # fmt: skip

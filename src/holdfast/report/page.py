@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import UserError
-from ..data.describe import describe, histogram
 from ..data.dataset import Dataset
+from ..data.describe import describe, histogram
 from ..policy.files import write_atomic
 from .curves import levels
 from .record import Record, logged_returns, read_run
@@ -195,7 +195,8 @@ def _data(dataset: Dataset, record: Record) -> str:
     ]
     actions = _table(["dimension" if not dataset.discrete else "", *columns], cells) if shown else ""
     return (
-        f"<div class=side><div>{_pairs(pairs)}</div><div><h3>Returns of the logged episodes</h3><pre>{_e(text)}</pre></div></div>"
+        f"<div class=side><div>{_pairs(pairs)}</div>"
+        f"<div><h3>Returns of the logged episodes</h3><pre>{_e(text)}</pre></div></div>"
         f"<h3>Action coverage</h3>{actions}"
     )
 
@@ -210,7 +211,8 @@ def _versions(record: Record) -> str:
 def _spread(s: Mapping[str, float]) -> str:
     if not s:
         return "-"
-    return f"{number(s['mean'])} ± {number(s['std'])}, {number(s['min'])} to {number(s['max'])}, median {number(s['median'])}"
+    mean, std, low, high, median = (number(s[key]) for key in ("mean", "std", "min", "max", "median"))
+    return f"{mean} ± {std}, {low} to {high}, median {median}"
 
 
 def _pairs(values: Mapping[str, Any]) -> str:

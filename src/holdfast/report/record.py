@@ -84,7 +84,10 @@ class Record:
     def over_seeds(self, rows: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Mean return and its 95 % bootstrap interval over seeds and episodes at each evaluation: three times [T]."""
         found = [two_stage_interval(self.returns[rows, t]) for t in range(len(self.eval_steps))]
-        return tuple(np.array([v if v is not None else e.value for e in found for v in [e[k]]]) for k in range(3))  # type: ignore[return-value]
+        mean = np.array([e.value for e in found])
+        low = np.array([e.value if e.low is None else e.low for e in found])
+        high = np.array([e.value if e.high is None else e.high for e in found])
+        return mean, low, high
 
     def dataset(self) -> Dataset:
         """The data it learned from, loaded anew.

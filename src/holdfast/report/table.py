@@ -8,10 +8,10 @@ from ..evaluation.statistics import Estimate, mean_interval
 from .record import Group, Record
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Group as Shown
 
 
-def results_table(record: Record, logged: Estimate | None = None) -> Table:
+def results_table(record: Record, logged: Estimate | None = None) -> Shown:
     """Logged return, last return of each replica with its 95 % bootstrap interval, normalised scores, IQM over seeds.
 
     Args:
@@ -19,18 +19,18 @@ def results_table(record: Record, logged: Estimate | None = None) -> Table:
         logged: mean return of the data set with its interval; the mean that the run noted where None.
     """
     from rich import box
+    from rich.console import Group as Shown
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(
-        box=box.SIMPLE_HEAD, title=record.title, caption=speed(record), title_justify="left", caption_justify="left"
-    )
+    table = Table(box=box.SIMPLE_HEAD)
     for column in HEADER:
         table.add_column(column, justify="left" if column == HEADER[0] else "right")
     for section in rows(record, logged):
         for cells in section:
             table.add_row(*cells, style="bold" if cells[0].startswith("IQM") else None)
         table.add_section()
-    return table
+    return Shown(Text(record.title, style="bold"), table, Text(speed(record)))
 
 
 HEADER = ("policy", "return", "95 % interval", "score")

@@ -8,6 +8,7 @@ branch.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -20,7 +21,7 @@ from ..core.contract import Algorithm, Context, Phase
 from ..core.noise import Noise
 from ..core.trained import weighted
 from ..core.tree import where
-from ..data import sampler
+from ..data import buffer, sampler
 
 
 class Carry(NamedTuple):
@@ -29,6 +30,7 @@ class Carry(NamedTuple):
     state: Any
     done: Any  # [R] booleans: replicas that have stopped by their phase's `until`
     columns: Any  # {name: [R, N]}: columns of the data that the phase's `refresh` has written
+    rings: Any  # {name: Ring of leaves [R, capacity, ...]}: rows that were collected
 
 
 class Found(NamedTuple):
@@ -59,6 +61,7 @@ class Program:
     keys: jax.Array  # [R, 2]
     ctx: Context
     sources: Mapping[str, sampler.Source]
+    steps: int = 0  # of the phase, in its own count
     compile_seconds: float = 0.0
     flops: float | None = None  # of one update of all replicas, as XLA counts
     metrics: tuple[str, ...] = ()  # of the update
@@ -81,13 +84,14 @@ class Program:
         began = time.perf_counter()
         state = jax.jit(self._start)(self.cfgs, self.keys, self.ctx, state)
         self.compile_seconds += time.perf_counter() - began
-        carry = Carry(state, jnp.zeros(len(self.keys), bool), {})
+        carry = Carry(state, jnp.zeros(len(self.keys), bool), {}, self._rings())
         return carry if self.phase.refresh is None else self.refresh(carry, 0)[0]
 
     def shapes(self, state: Any | None) -> Carry:
         """What `start` would give, as shapes, from the shapes of the phase before; also finds the metrics' names."""
         state = jax.eval_shape(self._start, self.cfgs, self.keys, self.ctx, state)
-        carry, fresh = Carry(state, jax.ShapeDtypeStruct((len(self.keys),), bool), {}), ()
+        done, rings = jax.ShapeDtypeStruct((len(self.keys),), bool), jax.eval_shape(self._rings)
+        carry, fresh = Carry(state, done, {}, rings), ()
         if self.phase.refresh is not None:
             given = (self.cfgs, self.keys, carry, self.sources, self.ctx, jnp.int32(0))
             carry, fresh = jax.eval_shape(self._refreshed, *given)
@@ -110,10 +114,18 @@ class Program:
         """Updates lo <= step < hi of this phase. The carry given is consumed."""
         if self._block is None:
             self.compile(carry)
-        carry, (total, weight, first_bad) = self._block(carry, self.cfgs, self.keys, self.sources, lo, hi)
-        total, weight = np.asarray(total), np.asarray(weight)
-        mean = np.divide(total, weight, out=np.full_like(total, np.nan), where=weight > 0)
-        return carry, Found(mean, np.asarray(first_bad))
+        carry, found = self._block(carry, self.cfgs, self.keys, self.sources, lo, hi)
+        return carry, self.told(found)
+
+    def nothing(self) -> tuple[Any, Any, Any]:
+        """Sums, weights and first bad updates of no update at all: [R, M] each."""
+        zeros = np.zeros((len(self.keys), len(self.metrics)), np.float32)
+        return zeros, zeros, np.full(zeros.shape, -1, np.int32)
+
+    def told(self, found: Any) -> Found:
+        """Sums and weights as means."""
+        total, weight, first_bad = (np.asarray(x) for x in found)
+        return Found(np.divide(total, weight, out=np.full_like(total, np.nan), where=weight > 0), first_bad)
 
     def refresh(self, carry: Carry, step: int) -> tuple[Carry, Found]:
         """The phase's slow clock, outside the block: state, written columns and the metrics `fresh`, at `step`."""
@@ -151,18 +163,32 @@ class Program:
             if self.phase.until is not None:  # only then can a replica be done
                 state = where(carry.done, carry.state, state)
                 columns = where(carry.done, carry.columns, columns) if carry.columns else columns
-            return Carry(state, carry.done, columns), weighted(metrics)
+            return carry._replace(state=state, columns=columns), weighted(metrics)
 
         return jax.vmap(one)(cfgs, keys, carry)
 
     def _update(self, cfg: Any, key: jax.Array, carry: Carry, sources: Any, step: Any) -> tuple[Any, Any]:
         noise = Noise(jax.random.fold_in(jax.random.fold_in(key, self.index), step))
         draw = noise.sub("sample")
+        sources = {**sources, **carry.rings}
         batch = sampler.sample(sources, self.phase.mix, self.batch_size, self.needs, draw, carry.columns)
         state, metrics = self.update(cfg, carry.state, batch, noise.sub("update"), step)  # type: ignore[misc]
         return state, weighted(metrics)
 
+    def _rings(self) -> dict[str, buffer.Ring]:
+        collect = self.phase.collect
+        if collect is None:
+            return {}
+        row = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(self.keys), *x.shape)), buffer.blank_row(self.ctx.spec))
+        make = functools.partial(buffer.empty, capacity=min(collect.capacity, self.steps + collect.envs))
+        return {collect.to: jax.vmap(make)(row)}
+
     def _run(self, carry: Carry, cfgs: Any, keys: jax.Array, sources: Any, lo: Any, hi: Any) -> Any:
+        return self.updates(carry, self.nothing(), cfgs, keys, sources, lo, hi)
+
+    def updates(self, carry: Carry, found: Any, cfgs: Any, keys: jax.Array, sources: Any, lo: Any, hi: Any) -> Any:
+        """Updates lo <= step < hi, traced: the carry after them, and `found` with their metrics added."""
+
         def one(cfg: Any, key: jax.Array, carry: Carry, step: Any) -> Any:
             new, metrics = self._update(cfg, key, carry, sources, step)
             value, weight = (jnp.stack(x) for x in zip(*(metrics[name] for name in self.metrics), strict=True))
@@ -177,7 +203,5 @@ class Program:
             total = total + jnp.where(weight > 0, value * weight, 0)
             return carry, total, weights + weight, jnp.where(bad, step, first_bad)
 
-        zeros = jnp.zeros((len(keys), len(self.metrics)), jnp.float32)
-        start = (carry, zeros, zeros, jnp.full(zeros.shape, -1, jnp.int32))
-        carry, *found = jax.lax.fori_loop(lo, hi, body, start)
-        return carry, found
+        carry, *found = jax.lax.fori_loop(lo, hi, body, (carry, *found))
+        return carry, tuple(found)

@@ -1,0 +1,181 @@
+"""What each algorithm reaches on each data set at hand: trains, scores and writes the table (`make results`).
+
+Cells that stand in benchmarks/results/scores.csv already, of the same steps, seeds and data, are not trained again; a
+run that was stopped goes on where it was. The runs lie in runs/results/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from holdfast.algorithms import registry
+from holdfast.core.errors import Diverged, UserError
+from holdfast.data.checks import check
+from holdfast.data.dataset import Dataset
+from holdfast.data.sources import bundled_names, load_dataset
+from holdfast.data.sources.minari import local_ids
+from holdfast.evaluation.scores import normalized, reference_of
+from holdfast.policy.files import write_atomic
+from holdfast.train.hooks import Progress
+from holdfast.train.run import Run, resume, train
+
+HERE = Path(__file__).resolve().parent
+COLUMNS = (
+    "data", "algorithm", "preset", "steps", "seeds", "episodes", "fingerprint", "environment",
+    "return", "return_low", "return_high", "score", "score_low", "score_high", "logged_return", "logged_score",
+    "updates_per_second", "holdfast", "jax", "note",
+)  # fmt: skip
+KEY = ("data", "algorithm", "steps", "seeds", "episodes", "fingerprint")
+FAMILIES = ("antmaze", "kitchen", "adroit")  # presets that are called as the environments are
+
+
+def preset_for(algorithm: Any, dataset: Dataset) -> str:
+    """The published settings for this family of data, else the algorithm's first."""
+    name = f"{dataset.id} {dataset.env_id}".lower()
+    found = (family for family in FAMILIES if family in name and family in algorithm.presets)
+    return next(found, next(iter(algorithm.presets)))
+
+
+def fits(algorithm: Any, dataset: Dataset) -> bool:
+    """Whether it can learn from these data without anything else being given."""
+    return ("discrete" if dataset.discrete else "continuous") in algorithm.actions and not algorithm.inputs
+
+
+def cell(name: str, dataset: Dataset, data: str, args: argparse.Namespace) -> dict[str, Any]:
+    """Train, or go on with, one algorithm on one data set: a row of the CSV."""
+    algorithm = registry.get(name)
+    preset = preset_for(algorithm, dataset)
+    out = (
+        args.runs
+        / f"{name}-{data.replace('/', '-')}-{args.steps}x{args.seeds}-{args.episodes}-{dataset.fingerprint[:8]}"
+    )
+    row: dict[str, Any] = {
+        "data": data,
+        "algorithm": name,
+        "preset": preset,
+        "steps": args.steps,
+        "seeds": args.seeds,
+        "episodes": args.episodes,
+        "fingerprint": dataset.fingerprint,
+    }
+    clip = any(fault.level == "fatal" and fault.kind == "action_bounds" for fault in check(dataset))
+    try:
+        if (out / "config.json").exists():
+            run: Run = resume(out, hooks=[Progress()])
+        else:
+            settings = {"eval_episodes": args.episodes, "clip_actions": clip, "hooks": [Progress()]}
+            run = train(name, data, steps=args.steps, seeds=args.seeds, out=out, preset=preset, **settings)
+    except (UserError, Diverged) as error:
+        return {**row, "note": str(error)}
+    result = run.result
+    low, high = result["return_interval"] or (None, None)
+    reference = dataset.reference or reference_of({"dataset": data}, result["environment"])
+
+    def score(value: float | None) -> float | None:
+        return None if value is None or reference is None else float(normalized(value, reference))
+
+    logged = float(dataset.returns().mean())
+    return {
+        **row,
+        "environment": result["environment"],
+        **dict(zip(("return", "return_low", "return_high"), (result["return_mean"], low, high), strict=True)),
+        **dict(zip(("score", "score_low", "score_high"), map(score, (result["return_mean"], low, high)), strict=True)),
+        "logged_return": logged,
+        "logged_score": score(logged),
+        "updates_per_second": result["updates_per_second"],
+        **{k: result["versions"][k] for k in ("holdfast", "jax")},
+        "note": "actions clipped to their bounds" if clip else "",
+    }
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    """The rows that were written before."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [{k: row.get(k) or "" for k in COLUMNS} for row in csv.DictReader(file)]
+
+
+def write(out: Path, rows: Sequence[dict[str, Any]], command: str) -> None:
+    """Both files, each whole or not at all."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows([{k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows])
+    write_atomic(out / "scores.csv", text.getvalue().encode())
+    write_atomic(out / "scores.md", markdown(rows, command).encode())
+
+
+def markdown(rows: Sequence[dict[str, Any]], command: str) -> str:
+    """A table for each number of steps and seeds: data sets down, algorithms across."""
+    out = [
+        f"# Scores\n\nWritten by `{command}`. Normalised score (0 a random policy, 100 an expert), or the return",
+        "where no reference is known (r), of the last policies: mean and 95 % bootstrap interval over seeds and",
+        "episodes. No policy is picked by its score.",
+    ]
+    for budget in sorted({(int(r["steps"]), int(r["seeds"]), int(r["episodes"])) for r in rows}):
+        some = [r for r in rows if (int(r["steps"]), int(r["seeds"]), int(r["episodes"])) == budget]
+        names = sorted({r["algorithm"] for r in some})
+        out += ["", f"{budget[0]:,} updates, {budget[1]} seeds, {budget[2]} episodes a policy:", ""]
+        out += ["| data | logged | " + " | ".join(names) + " |", "|---|---:|" + "---:|" * len(names)]
+        for data in dict.fromkeys(r["data"] for r in some):
+            found = {r["algorithm"]: r for r in some if r["data"] == data}
+            logged = next((r for r in found.values() if _number(r.get("logged_return")) is not None), {})
+            log = _cell({key: logged.get(f"logged_{key}") for key in ("score", "return")})
+            out.append(" | ".join([f"| {data}", log, *(_cell(found.get(name, {})) for name in names)]) + " |")
+    said = [f"- {r['data']}, {r['algorithm']}: {r['note']}" for r in rows if r.get("note")]
+    return "\n".join([*out, *(["", *said] if said else [])]) + "\n"
+
+
+def _number(value: Any) -> float | None:
+    return None if value in (None, "") else float(value)
+
+
+def _cell(row: dict[str, Any]) -> str:
+    kind = "score" if _number(row.get("score")) is not None else "return"
+    value, low, high = (_number(row.get(key)) for key in (kind, f"{kind}_low", f"{kind}_high"))
+    if value is None:
+        return "-"
+    mark = "" if kind == "score" else "r "
+    return f"{mark}{value:.1f}" if low is None or high is None else f"{mark}{value:.1f} [{low:.1f}, {high:.1f}]"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="benchmarks/results.py", description=__doc__.splitlines()[0])
+    data_help = "data sets; the bundled ones and local Minari sets under zoo/ where not given"
+    parser.add_argument("--data", nargs="+", metavar="ID", help=data_help)
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="algorithms, all where not given")
+    parser.add_argument("--steps", type=int, default=20_000, help="updates of each seed")
+    parser.add_argument("--seeds", type=int, default=4, help="seeds of each cell")
+    parser.add_argument("--episodes", type=int, default=20, help="episodes of each policy in an evaluation")
+    parser.add_argument("--runs", type=Path, default=Path("runs/results"), help="where the runs lie")
+    parser.add_argument("--out", type=Path, default=HERE / "results", help="folder of scores.md and scores.csv")
+    args = parser.parse_args(argv)
+    data = args.data or [*bundled_names(), *(id for id in local_ids() if id.startswith("zoo/"))]
+    try:
+        names = [registry.get(name).name for name in args.only or registry.names()]
+        datasets = [(name, load_dataset(name)) for name in data]
+    except UserError as error:
+        parser.error(str(error))
+    rows: list[dict[str, Any]] = list(read(args.out / "scores.csv"))
+    command = "make results" if argv is None and not sys.argv[1:] else "python benchmarks/results.py"
+    for id, dataset in datasets:
+        for name in names:
+            wanted = tuple(map(str, (id, name, args.steps, args.seeds, args.episodes, dataset.fingerprint)))
+            if not fits(registry.get(name), dataset) or any(tuple(str(r[k]) for k in KEY) == wanted for r in rows):
+                continue
+            rows.append(cell(name, dataset, id, args))
+            write(args.out, rows, command)
+    write(args.out, rows, command)
+    sys.stdout.write((args.out / "scores.md").read_text(encoding="utf-8"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,354 @@
+"""How fast is Holdfast on this machine? Prints a table and writes it to benchmarks/results/ (`make bench`).
+
+Everything that is compared is measured in turns (A B A B ...) in the same minutes, each contestant in a process of its
+own, and medians of the turns are shown; so a ratio holds on a busy machine too, where a bare time would not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib.metadata
+import importlib.util
+import json
+import math
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+HANDWRITTEN = ("td3_bc", "iql")  # in handwritten.py
+PEERS = ("td3_bc", "iql", "bc", "awac")  # in peer.py
+TARGETS = {"peer": 3.5, "matmul": 0.55, "handwritten": 0.95, "evaluation": 4.0, "import": 1.0}
+
+
+class Worker:
+    """A contestant in its own process, asked one thing at a time."""
+
+    def __init__(self, *command: str, python: str = sys.executable) -> None:
+        self.name = " ".join(Path(c).name for c in command)
+        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed in close)
+        env = dict(os.environ)
+        if python != sys.executable:  # another interpreter: none of this one's packages
+            env.pop("PYTHONPATH", None)
+        self.process = subprocess.Popen(
+            [python, *command],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True, env=env, cwd=HERE,
+        )  # fmt: skip
+
+    def ask(self, do: str, **request: Any) -> dict[str, Any]:
+        """The answer to one request.
+
+        Raises:
+            RuntimeError: the process has ended; with the last lines it wrote.
+        """
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        try:
+            self.process.stdin.write(json.dumps({"do": do, **request}) + "\n")
+            self.process.stdin.flush()
+            line = self.process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            self.process.wait()
+            self.errors.seek(0)
+            last = [text for text in self.errors.read().splitlines() if text.strip()][-3:]
+            raise RuntimeError(f"{self.name} failed: {' / '.join(last)}")
+        return json.loads(line)
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+        self.errors.close()
+
+
+def measure(name: str, seeds: Sequence[int], rounds: int, seconds: float, peer_python: str | None) -> dict[str, Any]:
+    """Everything about one algorithm. `peer_python` None: without d3rlpy."""
+    ours = Worker("worker.py", "ours", name)
+    hand = Worker("worker.py", "handwritten", name) if name in HANDWRITTEN else None
+    peer = Worker("peer.py", name, python=peer_python) if peer_python and name in PEERS else None
+    found: dict[str, Any] = {"algorithm": name}
+    try:
+        found |= ours.ask("compile", seeds=seeds[0])
+        found["flops_per_update"] = ours.ask("flops")["flops"]
+        turns: dict[str, list[float]] = {}
+
+        def turn(key: str, worker: Worker, do: str, field: str = "updates_per_second", **request: Any) -> None:
+            turns.setdefault(key, []).append(worker.ask(do, **request)[field])
+
+        for _ in range(rounds):
+            turn("matmul", ours, "matmul", "flops_per_second")
+            for count in seeds:
+                turn(f"x{count}", ours, "speed", seeds=count, seconds=seconds)
+                if hand and count == seeds[0]:
+                    turn("handwritten", hand, "speed", seconds=seconds)
+            if peer:
+                turn("peer_update", peer, "update", seconds=seconds)
+                turn("peer_fit", peer, "fit", seconds=seconds)
+        if peer:
+            found["peer"] = peer.ask("versions")
+        found["peak_bytes"] = ours.ask("memory")["bytes"]
+    finally:
+        for worker in (ours, hand, peer):
+            if worker:
+                worker.close()
+    found["turns"] = turns
+    medians = {key: statistics.median(values) for key, values in turns.items()}
+    found["updates_per_second"] = {count: medians[f"x{count}"] for count in seeds}
+    found["matmul_flops_per_second"] = max(turns["matmul"])
+    pairs = {count: zip(turns[f"x{count}"], turns["matmul"], strict=True) for count in seeds}
+    work = found["flops_per_update"]
+    found["share_of_matmul"] = {count: work * statistics.median(a / b for a, b in pairs[count]) for count in seeds}
+    for other in ("handwritten", "peer_update", "peer_fit"):
+        if other in turns:
+            found[other] = medians[other]
+            ratios = (a / b for a, b in zip(turns[f"x{seeds[0]}"], turns[other], strict=True))
+            found[f"ratio_{other}"] = statistics.median(ratios)
+    return found
+
+
+def evaluation(episodes: int) -> dict[str, Any]:
+    """Seconds of an evaluation in HalfCheetah-v5: the first call, which makes and compiles everything, and the next."""
+    worker = Worker("worker.py", "evaluation", "HalfCheetah-v5")
+    try:
+        first, second = worker.ask("play", episodes=episodes), worker.ask("play", episodes=episodes)
+    finally:
+        worker.close()
+    seconds = {"first_seconds": first["seconds"], "next_seconds": second["seconds"]}
+    return {"episodes": episodes, "steps": first["steps"], **seconds}
+
+
+def import_seconds(repeats: int) -> float:
+    """Median seconds of `import holdfast` in a fresh interpreter."""
+    code = "import time; t = time.perf_counter(); import holdfast; print(time.perf_counter() - t)"
+
+    def once() -> float:
+        return float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+
+    return statistics.median(once() for _ in range(repeats))
+
+
+def machine() -> dict[str, Any]:
+    """Hardware and versions; nothing that names a host or a folder."""
+    import jax
+
+    device = jax.devices()[0]
+    cpu = platform.processor() or platform.machine()
+    try:
+        with open("/proc/cpuinfo") as file:
+            cpu = next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    packages = ("holdfast", "jax", "jaxlib", "optax", "equinox", "numpy", "gymnasium", "mujoco")
+    versions = {"python": platform.python_version()}
+    for package in packages:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    accelerator = None if device.platform == "cpu" else device.device_kind
+    found = {"cpu": cpu, "cores": cores, "accelerator": accelerator, "system": platform.system(), "versions": versions}
+    if hasattr(os, "getloadavg"):
+        found["load_before"] = round(os.getloadavg()[0], 2)
+    return found
+
+
+def cells(found: dict[str, Any], seeds: Sequence[int]) -> list[str]:
+    """One row of the table."""
+
+    def ratio(key: str) -> str:
+        return f"{found[f'ratio_{key}']:.2f}" if f"ratio_{key}" in found else "-"
+
+    return [
+        found["algorithm"],
+        f"{found['compile_seconds']:.1f}",
+        *(f"{found['updates_per_second'][n]:,.0f}" for n in seeds),
+        f"{found['flops_per_update'] / 1e6:,.0f}",
+        *(f"{100 * found['share_of_matmul'][n]:.0f} %" for n in dict.fromkeys((seeds[0], seeds[-1]))),
+        f"{found['peak_bytes'] / 2**20:,.0f}",
+        ratio("handwritten"),
+        ratio("peer_fit"),
+        ratio("peer_update"),
+    ]
+
+
+def header(seeds: Sequence[int]) -> list[str]:
+    speeds = [f"updates/s, {n} seed{'s' * (n > 1)}" for n in seeds]
+    shares = [f"of matmul, {n}" for n in dict.fromkeys((seeds[0], seeds[-1]))]
+    ratios = ["x handwritten", "x d3rlpy fit", "x d3rlpy update"]
+    return ["algorithm", "compile s", *speeds, "MFLOP/update", *shares, "peak MB", *ratios]
+
+
+def verdicts(report: dict[str, Any]) -> list[tuple[str, float, bool]]:
+    """What was to be reached: (what, figure, whether it was). One seed, the algorithms that the targets are about."""
+    out = []
+    for found in report["algorithms"]:
+        if found["algorithm"] not in HANDWRITTEN:
+            continue
+        one = min(found["share_of_matmul"])
+        figures = (
+            ("times d3rlpy's fit", found.get("ratio_peer_fit"), TARGETS["peer"]),
+            ("times d3rlpy's bare update", found.get("ratio_peer_update"), TARGETS["peer"]),
+            ("of the matmul rate", found["share_of_matmul"][one], TARGETS["matmul"]),
+            ("times the handwritten scan", found["ratio_handwritten"], TARGETS["handwritten"]),
+        )
+        name = found["algorithm"]
+        out += [(f"{name}: {k}, at least {least}", v, v >= least) for k, v, least in figures if v is not None]
+    if "evaluation" in report:
+        seconds = report["evaluation"]["first_seconds"]
+        episodes = report["evaluation"]["episodes"]
+        what = f"seconds for {episodes} episodes of HalfCheetah-v5, under {TARGETS['evaluation']:g}"
+        out.append((what, seconds, seconds < TARGETS["evaluation"]))
+    if "import_seconds" in report:
+        what = f"seconds for import holdfast, under {TARGETS['import']:g}"
+        out.append((what, report["import_seconds"], report["import_seconds"] < TARGETS["import"]))
+    return out
+
+
+def notes(report: dict[str, Any]) -> list[str]:
+    """How to read the table."""
+    best = max((found["matmul_flops_per_second"] for found in report["algorithms"]), default=0.0)
+    lines = [
+        "Shapes: batch 256, two hidden layers of 256, observations of 17, actions of 6, 100,000 rows. "
+        f"Medians of turns ({report['rounds']}) of about {report['seconds']:g} s.",
+        "updates/s: of all seeds together, which are one program, sampling and metrics included.",
+        "MFLOP/update: XLA's count for one seed, a delayed update by its share.",
+        f"of matmul: that work against the best square float32 product here ({best / 1e9:,.0f} GFLOP/s), same turn.",
+        "peak MB: the process with every seed count in it.",
+        "x handwritten: one seed against handwritten.py, a plain jitted scan of the same update.",
+    ]
+    peers = [found["peer"] for found in report["algorithms"] if "peer" in found]
+    if peers:
+        p = peers[0]
+        which = f"d3rlpy {p['d3rlpy']} on torch {p['torch']} with {p['threads']} threads"
+        how = "its own loop (fit), and algo.update on batches drawn beforehand (update)"
+        lines.append(f"x d3rlpy: one seed of ours against {which}: {how}.")
+    else:
+        lines.append("d3rlpy was not measured: " + report["peer_missing"])
+    return lines
+
+
+def markdown(report: dict[str, Any]) -> str:
+    """The report as a page."""
+    m, seeds = report["machine"], report["seeds"]
+    where = f"{m['accelerator']}, beside " if m["accelerator"] else ""
+    versions = ", ".join(f"{name} {version}" for name, version in m["versions"].items())
+    out = [f"# Speed on {where}{m['cpu']}, {m['cores']} cores", ""]
+    out += [f"Written by `{report['command']}` on {report['date']}; {m['system']}, {versions}.", ""]
+    head = header(seeds)
+    out += ["| " + " | ".join(head) + " |", "|" + "---|" + "---:|" * (len(head) - 1)]
+    out += ["| " + " | ".join(cells(found, seeds)) + " |" for found in report["algorithms"]]
+    out += ["", *(f"- {line}" for line in notes(report)), "", "| target | figure | reached |", "|---|---:|---|"]
+    out += [f"| {what} | {figure:.2f} | {'yes' if good else 'no'} |" for what, figure, good in verdicts(report)]
+    return "\n".join(out) + "\n"
+
+
+def show(report: dict[str, Any]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    m = report["machine"]
+    console = Console(width=None if sys.stdout.isatty() else 150, highlight=False)
+    title = f"{m['accelerator'] or m['cpu']}, {m['cores']} cores"
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
+    for i, column in enumerate(header(report["seeds"])):
+        table.add_column(column, justify="right" if i else "left")
+    for found in report["algorithms"]:
+        table.add_row(*cells(found, report["seeds"]))
+    console.print(table)
+    for line in notes(report):
+        console.print(line, style="dim")
+    console.print()
+    for what, figure, good in verdicts(report):
+        console.print(f"[{'green' if good else 'yellow'}]{'reached' if good else 'missed ':8}[/] {figure:6.2f} {what}")
+
+
+def find_peer(python: str | None) -> tuple[str | None, str]:
+    """The interpreter that has d3rlpy, or None and why."""
+    python = python or (sys.executable if all(importlib.util.find_spec(p) for p in ("torch", "d3rlpy")) else None)
+    if python is None:
+        return None, "torch and d3rlpy are not installed here; name an interpreter that has them with --peer-python"
+    done = subprocess.run([python, "-c", "import d3rlpy"], capture_output=True, text=True)
+    if done.returncode:
+        return None, f"import d3rlpy fails: {(done.stderr.strip().splitlines() or ['no word why'])[-1]}"
+    return python, ""
+
+
+def jsonable(value: Any) -> Any:
+    """NaN and infinity as null, keys as strings."""
+    if isinstance(value, dict):
+        return {str(k): jsonable(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [jsonable(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="benchmarks/speed.py", description=__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="algorithms, all where not given")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 4, 8], help="seeds in one program")
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each contestant")
+    parser.add_argument("--seconds", type=float, default=1.5, help="length of a turn")
+    parts = ("peer", "evaluation", "import")
+    parser.add_argument("--skip", nargs="+", default=[], choices=parts, help="parts to leave out")
+    parser.add_argument("--quick", action="store_true", help="one short turn each: does it run at all?")
+    parser.add_argument("--peer-python", metavar="PATH", help="an interpreter with torch and d3rlpy")
+    parser.add_argument("--out", type=Path, default=HERE / "results", help="folder of the report")
+    args = parser.parse_args(argv)
+    if args.quick:
+        args.seeds, args.rounds, args.seconds = args.seeds[:1], 1, 0.1
+
+    from holdfast.algorithms import registry
+    from holdfast.core.errors import UserError
+
+    try:
+        names = [registry.get(name).name for name in args.only or registry.names()]
+    except UserError as error:
+        parser.error(str(error))
+    names = [name for name in names if "continuous" in registry.get(name).actions]
+    peer, missing = (None, "--skip peer") if "peer" in args.skip else find_peer(args.peer_python)
+    command = "make bench" if argv is None and not sys.argv[1:] else "python benchmarks/speed.py"
+    report: dict[str, Any] = {"machine": machine(), "date": datetime.date.today().isoformat(), "command": command}
+    report |= {"seeds": args.seeds, "rounds": args.rounds, "seconds": args.seconds}
+    report |= {"peer_missing": missing, "algorithms": []}
+    if "import" not in args.skip:
+        report["import_seconds"] = import_seconds(1 if args.quick else 5)
+    if "evaluation" not in args.skip:
+        sys.stderr.write("evaluation in HalfCheetah-v5\n")
+        try:
+            report["evaluation"] = evaluation(1 if args.quick else 10)
+        except RuntimeError as error:
+            sys.stderr.write(f"{error}\n")
+    failed = 0
+    for name in names:
+        sys.stderr.write(f"{name}\n")
+        try:
+            report["algorithms"].append(measure(name, args.seeds, args.rounds, args.seconds, peer))
+        except RuntimeError as error:
+            sys.stderr.write(f"{error}\n")
+            failed += 1
+    show(report)
+    m = report["machine"]
+    words = m["accelerator"] or f"cpu {m['cpu']} {m['cores']} cores"
+    stem = args.out / f"speed-{'-'.join(''.join(c if c.isalnum() else ' ' for c in words.lower()).split())}"
+    args.out.mkdir(parents=True, exist_ok=True)
+    stem.with_name(stem.name + ".json").write_text(json.dumps(jsonable(report), indent=1) + "\n")
+    stem.with_name(stem.name + ".md").write_text(markdown(report), encoding="utf-8")
+    sys.stdout.write(f"written: {args.out.name}/{stem.name}.json and .md\n")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

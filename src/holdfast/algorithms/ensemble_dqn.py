@@ -1,0 +1,98 @@
+"""Ensemble-DQN (Agarwal, Schuurmans, Norouzi 2020, arXiv:1907.04543): the average of K value heads on one trunk.
+
+Each head k learns from its own target r + gamma max_a' Qbar_k(s', a'); the policy is greedy in their mean. All heads see
+all rows: they differ by their initial weights only.
+
+Paper -> here: K heads. Order: critic, then the target (soft or hard, see `dqn`). As in the authors' code the loss is
+Huber's with delta 1, its mean over heads and batch, and the target is not a double one. An MLP stands in place of the
+convolutional trunk.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..core.config import config, faults
+from ..core.contract import Preset, Treatment
+from ..core.trained import Metrics
+from ..parts import losses, targets
+from ..parts.action_values import ActionValues, best, pick, td
+from . import dqn
+from .dqn import State
+
+
+@config
+class EnsembleDQN:
+    heads: int = 200  # K
+    discount: float = 0.99  # gamma
+    polyak: float = 0.005  # rate at which the target follows; 1 with a long `target_every` copies it
+    target_every: int = 1  # updates between moves of the target
+    epsilon: float = 0.1  # share of random actions while exploring online
+    epsilon_steps: int = 0  # updates over which epsilon falls from 1 to that; 0: from the start
+    critic_lr: float = 3e-4  # Adam
+    adam_eps: float = 1e-8  # Adam's constant outside the root; .01 / 32 on Atari
+    hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers of the trunk
+    batch_size: int = 64  # rows an update
+
+
+def check(cfg: EnsembleDQN) -> list[str]:
+    return faults(cfg, heads="positive", **dqn.RULES)
+
+
+def init(cfg: EnsembleDQN, ctx: Any, noise: Any) -> State:
+    return dqn.start(cfg, ctx, noise, cfg.heads)
+
+
+def best_of_each(values: jax.Array, mask: jax.Array | None) -> jax.Array:
+    """Every head's value of its own best legal action: [B, A, K] to [B, K]."""
+    chosen = jax.vmap(best, (-1, None), -1)(values, mask)
+    return jnp.take_along_axis(values, chosen[:, None], 1)[:, 0]
+
+
+def critic_loss(critic: ActionValues, y: jax.Array, batch: Any) -> tuple[jax.Array, Metrics]:
+    values = critic(batch.obs)
+    q = pick(values, batch.action)
+    loss = losses.huber(q - y).mean()
+    return loss, {**dqn.told(values.mean(-1), batch.action, batch.mask, y), "disagreement": q.std(-1).mean()}
+
+
+def update(cfg: EnsembleDQN, state: State, batch: Any, noise: Any, step: Any) -> tuple[State, Metrics]:
+    following = best_of_each(state.target_critic(batch.next_obs), batch.next_mask)
+    y = td(batch, following, cfg.discount)  # [B, K]
+    critic, metrics = state.critic.step(dqn.optimiser(cfg), critic_loss, y, batch, name="critic")
+    target = targets.follow(critic.net, state.target_critic, cfg.polyak, cfg.target_every, step)
+    return State(critic, target), metrics
+
+
+def presets(Config: type) -> dict[str, Preset]:
+    """The settings that Ensemble-DQN and REM share."""
+    atari = Config(
+        polyak=1.0,
+        target_every=2000,
+        epsilon=0.01,
+        epsilon_steps=62_500,
+        critic_lr=5e-5,
+        adam_eps=0.01 / 32,
+        batch_size=32,
+    )
+    source = (
+        "github.com/google-research/batch_rl, fixed_replay/configs (a copy every 8000 agent steps, four an update; "
+        "rewards clipped to their sign in the data)"
+    )
+    return {
+        "control": Preset(Config(), Treatment(), "the paper's 200 heads, the rest as our DQN on control tasks"),
+        "atari": Preset(atari, Treatment(), source),
+    }
+
+
+algorithm = dqn.algorithm._replace(
+    name="ensemble_dqn",
+    Config=EnsembleDQN,
+    init=init,
+    update=update,
+    presets=presets(EnsembleDQN),
+    check=check,
+)

@@ -1,0 +1,130 @@
+"""Batch-constrained Q-learning for finite problems (BCQL: Fujimoto, Meger, Precup 2019, arXiv:1812.02900, section 4.1).
+
+Q-learning whose maximum at s' is over the actions that the batch B shows in s'. It converges to the best policy of the
+MDP that the batch describes among the supported actions, and where transitions are deterministic and B is coherent to
+one at least as good as any behaviour in B. `environments.batch_mdp` solves the same problem exactly.
+
+Paper -> here: B the whole training data, alpha the rate critic_lr / n(s, a)^rate_power of the n-th update of a pair.
+States: the different observations in the data (one-hot, integers, any vectors that come back exactly), at most `states`;
+an observation that is not among them counts as the nearest one, which matters in acting only.
+Support: pairs logged at least `least_count` times, counted over all of the data before learning.
+Where s' has no supported action (the last state of a batch that is not coherent), and for pairs without support, the
+table keeps `initial_value`, as in the paper's batch MDP, where these end at once with their initial value.
+Unlike in the paper an update takes a batch: every pair in it moves once, toward the mean of its targets; `batch_size` 1
+is the paper's. With all pairs supported this is Q-learning: `holdfast studies batch-constrained` shows what that does.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..core.config import config, faults, static
+from ..core.contract import Algorithm, Preset, Treatment
+from ..core.errors import UserError
+from ..core.trained import Metrics
+from ..core.tree import PyTree
+from ..parts import targets
+from ..parts.action_values import best, epsilon_greedy, greedy
+from ..parts.distributions import take
+
+
+@config
+class TabularBCQ:
+    states: int = 256  # most different observations that the data may have
+    least_count: int = 1  # logged so often, a pair is supported; paper 1
+    initial_value: float = static(default=0.0)  # Q before learning, and for ever where nothing is logged
+    discount: float = 0.99  # gamma
+    critic_lr: float = 1.0  # first rate of a pair; 1 forgets the initial value at once
+    rate_power: float = 0.6  # rates fall as 1 / n^this; in (.5, 1] Q converges, 0 keeps the rate
+    epsilon: float = 0.1  # share of random actions while exploring
+    batch_size: int = 32  # rows an update
+
+
+class State(PyTree):
+    codes: jax.Array  # [S, d] the observation of each state; unused rows repeat the first
+    support: jax.Array  # [S, A] booleans: pairs that the data vouch for
+    visits: jax.Array  # [S, A] updates of each pair
+    q: jax.Array  # [S, A]
+
+
+def check(cfg: TabularBCQ) -> list[str]:
+    rules = {"states": "positive", "least_count": "positive", "discount": "in [0, 1]", "epsilon": "in [0, 1]"}
+    return faults(cfg, rate_power="in [0, 1]", **rules)
+
+
+def require_finite(cfg: TabularBCQ, dataset: Any) -> Any:
+    """The data set as it is, if it has few enough states."""
+    found = len(np.unique(np.asarray(dataset.observations), axis=0))
+    if found > cfg.states:
+        raise UserError(
+            f"{dataset.id} has {found} different observations, tabular_bcq takes at most {cfg.states}: raise --states "
+            "where the problem is finite, else train discrete_bcq"
+        )
+    return dataset
+
+
+def state_of(codes: jax.Array, obs: jax.Array) -> jax.Array:
+    """The state whose observation is the nearest: codes [S, d] and obs [B, d] to [B]."""
+    return jnp.square(obs[:, None] - codes[None]).sum(-1).argmin(-1)
+
+
+def usable(support: jax.Array, mask: jax.Array | None) -> jax.Array:
+    """The supported legal actions of each row [B, A]; all legal ones where none is supported."""
+    legal = jnp.ones_like(support) if mask is None else mask
+    both = support & legal
+    return jnp.where(both.any(-1, keepdims=True), both, legal)
+
+
+def init(cfg: TabularBCQ, ctx: Any, noise: Any) -> State:
+    data = ctx.data
+    codes, state = jnp.unique(data.obs, axis=0, size=cfg.states, return_inverse=True)
+    counts = jnp.zeros((cfg.states, ctx.spec.action), int).at[state.reshape(-1)[data.row], data.action].add(1)
+    q = jnp.full(counts.shape, cfg.initial_value, data.obs.dtype)
+    return State(codes, counts >= cfg.least_count, jnp.zeros_like(q), q)
+
+
+def update(cfg: TabularBCQ, state: State, batch: Any, noise: Any, step: Any) -> tuple[State, Metrics]:
+    here, there = state_of(state.codes, batch.obs), state_of(state.codes, batch.next_obs)
+    among = usable(state.support[there], batch.next_mask)
+    y = targets.td(batch, take(state.q[there], best(state.q[there], among)), cfg.discount)
+
+    at = (here, batch.action)
+    hits = jnp.zeros_like(state.q).at[at].add(1)
+    mean = jnp.zeros_like(state.q).at[at].add(y) / jnp.maximum(hits, 1)
+    moved = (hits > 0) & state.support
+    visits = state.visits + moved
+    rate = cfg.critic_lr * jnp.maximum(visits, 1) ** -cfg.rate_power
+    q = jnp.where(moved, state.q + rate * (mean - state.q), state.q)
+
+    own = take(q[here], best(q[here], usable(state.support[here], batch.mask)))
+    told = {"q": q[at].mean(), "policy_q": own.mean(), "error": jnp.abs(y - state.q[at]).mean(), "rate": rate[at].mean()}
+    return State(state.codes, state.support, visits, q), {f"critic/{name}": value for name, value in told.items()}
+
+
+def dist(cfg: TabularBCQ, state: State, seen: Any, memory: Any) -> Any:
+    here = state_of(state.codes, seen.obs)
+    return greedy(state.q[here], usable(state.support[here], seen.mask))
+
+
+def act(cfg: TabularBCQ, state: State, seen: Any, memory: Any, noise: Any, mode: str) -> tuple[jax.Array, Any]:
+    return epsilon_greedy(dist(cfg, state, seen, memory), seen.mask, cfg.epsilon, noise, mode), memory
+
+
+PRESETS = {"finite": Preset(TabularBCQ(), Treatment(), "the paper's section 4.1, which leaves the rates open")}
+
+algorithm = Algorithm(
+    "tabular_bcq",
+    TabularBCQ,
+    init,
+    update,
+    act,
+    PRESETS,
+    dist=dist,
+    filter=require_finite,
+    actions=frozenset({"discrete"}),
+    check=check,
+)

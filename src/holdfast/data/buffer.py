@@ -1,0 +1,54 @@
+"""The replay buffer: a ring of transitions on the device, with a traced size and cursor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..core.spec import Batch, Spec
+from ..core.tree import PyTree
+
+
+class Ring(PyTree):
+    """The newest `capacity` transitions. Rows beyond `size` are zeros and must not be drawn."""
+
+    rows: Batch  # leaves [capacity, ...]
+    size: jax.Array  # int32, rows that hold something
+    cursor: jax.Array  # int32, where the next row goes
+
+    @property
+    def capacity(self) -> int:
+        """How many rows it can hold."""
+        return int(self.rows.reward.shape[0])
+
+
+def empty(row: Batch, capacity: int) -> Ring:
+    """A ring for rows like `row` (leaves of one transition, arrays or shapes)."""
+    rows = jax.tree.map(lambda x: jnp.zeros((capacity, *x.shape), x.dtype), row)
+    return Ring(rows, jnp.int32(0), jnp.int32(0))
+
+
+def add(ring: Ring, new: Batch, keep: Any) -> Ring:
+    """The ring with the rows of `new` [m, ...] for which `keep` [m] holds, in their order; the oldest make room.
+
+    `m` must not exceed the capacity.
+    """
+    keep = jnp.asarray(keep, bool)
+    rank = jnp.cumsum(keep) - 1
+    slot = jnp.where(keep, (ring.cursor + rank) % ring.capacity, ring.capacity)  # out of range: dropped
+    rows = jax.tree.map(lambda old, x: old.at[slot].set(x, mode="drop"), ring.rows, new)
+    count = keep.sum(dtype=jnp.int32)
+    size = jnp.minimum(ring.size + count, ring.capacity)
+    return Ring(rows, size, (ring.cursor + count) % ring.capacity)
+
+
+def blank_row(spec: Spec) -> Batch:
+    """One transition of zeros, in the types that a ring holds."""
+    obs, number = np.zeros(spec.obs, np.float32), np.zeros((), np.float32)
+    action = np.zeros(spec.action_shape, np.int32 if spec.discrete else np.float32)
+    mask = np.zeros(spec.action, bool) if spec.masked else None
+    fields: Any = (obs, action, number, obs, number, number, mask, mask)
+    return Batch(*fields)

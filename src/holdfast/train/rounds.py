@@ -1,0 +1,155 @@
+"""Rounds below the block: step the environments, store the rows, update, act. One compiled call a round.
+
+Collection counts environment steps of a replica; the updates follow from them: after `warmup` steps at random, `every`
+updates for each `steps` vector steps.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..core.contract import Collect
+from ..core.noise import Noise
+from ..core.spec import Batch, Seen, Spec
+from ..data import buffer
+from ..environments.collector import Collector, Steps
+from .loop import Carry, Found, Program
+
+COLLECTED = ("collect/return", "collect/length", "collect/episodes")
+
+
+class Rounds:
+    """The online half of a phase: R x n environments and the ring that they fill."""
+
+    def __init__(self, program: Program, collector: Collector, fitted: Any, spec: Spec) -> None:
+        """
+        Args:
+            program: of a phase with `collect`.
+            collector: its environments.
+            fitted: treatment of observations, rewards and actions.
+            spec: shapes of the problem.
+        """
+        self.program, self.collector, self.fitted, self.spec = program, collector, fitted, spec
+        self.collect: Collect = program.phase.collect
+        self.n = self.collect.envs
+        self.actions: np.ndarray | None = None  # inside units, for the observations at hand
+        self._round: Any = None
+
+    def start(self, carry: Carry) -> None:
+        """Reset the environments and choose the first actions."""
+        self.collector.begin()
+        self.compile(carry)
+
+    def compile(self, carry: Carry) -> None:
+        """Compile the round for carries of this shape; the carry is left as it is."""
+        began = time.perf_counter()
+        found = self.program.nothing()
+        args = (carry, found, self._blank(), np.zeros(self.collector.start.shape, bool), self._seen(0), 0, 0, 0)
+        shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)), args)
+        fixed = (self.program.cfgs, self.program.keys, self.program.sources)
+        self._round = jax.jit(self._one_round, donate_argnums=(3, 4)).lower(*fixed, *shapes).compile()
+        self.program.compile_seconds += time.perf_counter() - began
+
+    def run(self, carry: Carry, lo: int, hi: int) -> tuple[Carry, Found, dict[str, np.ndarray], int]:
+        """Environment steps lo <= step < hi of each replica, with the updates that they bring.
+
+        Returns:
+            The carry, the updates' metrics, what the ended episodes came to [R], and how many updates were made.
+        """
+        found, made = self.program.nothing(), 0
+        if self.actions is None:
+            carry, found = self._call(carry, found, None, lo, 0, 0)
+        for step in range(lo, hi, self.n):
+            rows = self.collector.step(self.fitted.act_outside(self.actions))
+            first, last = self._updates(step), self._updates(step + self.n)
+            carry, found = self._call(carry, found, rows, step + self.n, first, last)
+            made += last - first
+        return carry, self.program.told(found), self._ended(), made
+
+    def log(self) -> dict[str, Any]:
+        """What a checkpoint keeps beside the carry, JSON-ready."""
+        actions = None if self.actions is None else self.actions.tolist()
+        return {"environments": self.collector.log(), "actions": actions}
+
+    def restore(self, log: dict[str, Any], carry: Carry) -> None:
+        """Bring environments and pending actions to where `log` left them."""
+        self.collector.restore(log["environments"])
+        dtype = np.int32 if self.spec.discrete else np.float32
+        self.actions = None if log["actions"] is None else np.asarray(log["actions"], dtype)
+        self.compile(carry)
+
+    def _updates(self, step: int) -> int:
+        """Updates done once `step` environment steps are."""
+        after = max(0, step - self.collect.warmup)
+        return after // (self.collect.steps * self.n) * self.collect.every
+
+    def _call(self, carry: Carry, found: Any, rows: Steps | None, step: int, lo: int, hi: int) -> tuple[Carry, Any]:
+        batch = self._blank() if rows is None else self._treated(rows)
+        keep = np.full(self.collector.start.shape, rows is not None)
+        fixed = (self.program.cfgs, self.program.keys, self.program.sources)
+        given = (batch, keep, self._seen(lo), np.int32(step), np.int32(lo), np.int32(hi))
+        carry, found, actions = self._round(*fixed, carry, found, *given)
+        self.actions = np.asarray(actions)
+        return carry, found
+
+    def _one_round(
+        self, cfgs: Any, keys: Any, sources: Any, carry: Carry, found: Any, batch: Batch, keep: Any, seen: Seen,
+        step: Any, lo: Any, hi: Any,
+    ) -> Any:  # fmt: skip
+        name = self.collect.to
+        ring = jax.vmap(buffer.add)(carry.rings[name], batch, keep)
+        carry = carry._replace(rings={**carry.rings, name: ring})
+        carry, found = self.program.updates(carry, found, cfgs, keys, sources, lo, hi)
+        seen = Seen(seen.obs, seen.reward, seen.mask, jnp.broadcast_to(hi, (len(keys),)))
+        actions = jax.vmap(self._act, (0, 0, 0, 0, None))(cfgs, keys, carry.state, seen, step)
+        return carry, found, actions
+
+    def _act(self, cfg: Any, key: Any, state: Any, seen: Seen, step: Any) -> Any:
+        program, shape = self.program, (self.n, *self.spec.action_shape)
+        noise = Noise(jax.random.fold_in(jax.random.fold_in(key, program.index), step)).sub("collect")
+        chosen, _ = program.algorithm.act(cfg, state, seen, (), noise, "explore")
+        if self.spec.discrete:
+            law = jnp.zeros((self.n, self.spec.action)) if seen.mask is None else jnp.where(seen.mask, 0.0, -jnp.inf)
+            tiny = jnp.finfo(law.dtype).tiny
+            gumbel = -jnp.log(-jnp.log(noise.uniform("random", law.shape) + tiny) + tiny)
+            return jnp.where(step < self.collect.warmup, jnp.argmax(law + gumbel, -1), chosen).astype(jnp.int32)
+        random = noise.uniform("random", shape) * 2 - 1
+        return jnp.where(step < self.collect.warmup, random, chosen)
+
+    def _treated(self, rows: Steps) -> Batch:
+        flags = (rows.terminated.astype(np.float32), rows.truncated.astype(np.float32))
+        fields: Any = (
+            self.fitted.observe(rows.obs),
+            self.actions,
+            self.fitted.rewards(rows.reward).astype(np.float32),
+            self.fitted.observe(rows.next_obs),
+            *flags,
+            rows.mask if self.spec.masked else None,
+            rows.next_mask if self.spec.masked else None,
+        )
+        return Batch(*fields)
+
+    def _blank(self) -> Batch:
+        lead = self.collector.start.shape
+        return jax.tree.map(lambda x: np.zeros((*lead, *x.shape), x.dtype), buffer.blank_row(self.spec))
+
+    def _seen(self, updates: int) -> Seen:
+        c = self.collector
+        reward = np.where(c.start, 0, self.fitted.rewards(c.reward)).astype(np.float32)
+        mask = c.mask if self.spec.masked else None
+        return Seen(self.fitted.observe(c.obs), reward, mask, np.full(len(c.seeds), updates, np.int32))
+
+    def _ended(self) -> dict[str, np.ndarray]:
+        ended = self.collector.take_finished()
+        found = {name: np.full(len(self.collector.seeds), np.nan) for name in COLLECTED}
+        for r in range(len(self.collector.seeds)):
+            mine = [(value, length) for replica, value, length in ended if replica == r]
+            found["collect/episodes"][r] = len(mine)
+            if mine:
+                found["collect/return"][r], found["collect/length"][r] = np.mean(mine, 0)
+        return found

@@ -1,0 +1,134 @@
+"""The benchmarks run and write what they say. No time is asserted here."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+Patch = pytest.MonkeyPatch
+FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
+
+
+def load(name: str, monkeypatch: Patch) -> ModuleType:
+    """A script of the folder as a module."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    spec = importlib.util.spec_from_file_location(f"benchmarks_{name}", FOLDER / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_speed_writes_its_report(tmp_path: Path, monkeypatch: Patch, capfd: pytest.CaptureFixture[str]) -> None:
+    speed = load("speed", monkeypatch)
+    assert (
+        speed.main(["--quick", "--only", "bc", "--skip", "peer", "evaluation", "import", "--out", str(tmp_path)]) == 0
+    )
+    (file,) = tmp_path.glob("speed-*.json")
+    report = json.loads(file.read_text())
+    (found,) = report["algorithms"]
+    assert found["algorithm"] == "bc"
+    assert found["updates_per_second"]["1"] > 0
+    assert found["flops_per_update"] > 1e7
+    assert found["peak_bytes"] > 1e6
+    text = file.with_suffix(".md").read_text()
+    assert "| bc |" in text
+    assert str(Path.home()) not in text + file.read_text()
+    assert "bc" in capfd.readouterr().out
+
+
+def test_speed_names_an_unknown_algorithm(monkeypatch: Patch, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        load("speed", monkeypatch).main(["--only", "iqll"])
+    assert stop.value.code == 2
+    assert "did you mean 'iql'" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["td3_bc", "iql"])
+def test_the_handwritten_update_is_the_librarys(name: str, monkeypatch: Patch, x64: None) -> None:
+    """Same networks, batches and noise in: the same networks out, after two updates, TD3's delayed one among them."""
+    from holdfast.algorithms import registry
+    from holdfast.core.contract import Context
+    from holdfast.core.noise import Noise
+    from holdfast.core.spec import Batch, Spec
+
+    hand = load("handwritten", monkeypatch)
+    hand.HIDDEN = (6, 7)
+    algorithm = registry.get(name)
+    cfg = algorithm.Config(hidden=hand.HIDDEN)
+    ours = jax.jit(lambda key: algorithm.init(cfg, Context(Spec((5,), 2)), Noise(key)))(jax.random.PRNGKey(0))
+    theirs = hand.INITS[name](jax.random.PRNGKey(1), 5, 2)
+
+    def layers(net: object) -> list[dict[str, jax.Array]]:
+        return [{"w": layer.weight, "b": layer.bias} for layer in net.layers]  # type: ignore[attr-defined]
+
+    def critics(critic: object) -> dict[str, list[dict[str, jax.Array]]]:
+        stacked = critic.nets  # type: ignore[attr-defined]
+        return {key: layers(jax.tree.map(lambda x, i=i: x[i], stacked)) for i, key in enumerate(("one", "two"))}
+
+    def networks(state: object) -> dict[str, object]:
+        found = {"critic": critics(state.critic.net), "target_critic": critics(state.target_critic)}  # type: ignore[attr-defined]
+        actor = state.actor.net  # type: ignore[attr-defined]
+        if name == "iql":
+            actor_tree = {"net": layers(actor.net), "log_std": actor.log_std}
+            return {**found, "value": layers(state.value.net.net), "actor": actor_tree}  # type: ignore[attr-defined]
+        return {**found, "actor": layers(actor.net), "target_actor": layers(state.target_actor.net)}  # type: ignore[attr-defined]
+
+    theirs = {**theirs, **networks(ours)}
+    adam = {"actor_opt": hand.cosine if name == "iql" else hand.adam, "critic_opt": hand.adam, "value_opt": hand.adam}
+    theirs |= {k: tx.init(theirs[k.removesuffix("_opt")]) for k, tx in adam.items() if k in theirs}
+
+    class Tape:
+        def __init__(self, key: jax.Array) -> None:
+            self.key = key
+
+        def normal(self, name: str, shape: tuple[int, ...]) -> jax.Array:
+            return jax.random.normal(self.key, shape)
+
+    step_ours = jax.jit(lambda state, batch, key, step: algorithm.update(cfg, state, batch, Tape(key), step)[0])
+    step_theirs = jax.jit(hand.UPDATES[name])
+    rng = np.random.default_rng(0)
+    for step in range(2):
+        draws = {"obs": (16, 5), "action": (16, 2), "reward": (16,), "next_obs": (16, 5)}
+        batch = {key: jnp.asarray(rng.standard_normal(shape)) for key, shape in draws.items()}
+        batch |= {"action": jnp.tanh(batch["action"]), "terminated": jnp.asarray(rng.random(16) < 0.2, float)}
+        key = jax.random.PRNGKey(step)
+        ours = step_ours(ours, Batch(truncated=jnp.zeros(16), **batch), key, step)
+        with jax.numpy_rank_promotion("allow"):
+            theirs = step_theirs(theirs, batch, key, step)
+    for key, net in networks(ours).items():
+        for a, b in zip(jax.tree.leaves(net), jax.tree.leaves(theirs[key]), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12, err_msg=key)
+
+
+def test_results_skips_what_is_done(tmp_path: Path, monkeypatch: Patch, capsys: pytest.CaptureFixture[str]) -> None:
+    results = load("results", monkeypatch)
+    args = ["--data", "bundled/pendulum-mixed", "--only", "bc", "--steps", "2", "--seeds", "1", "--episodes", "1"]
+    args += ["--runs", str(tmp_path / "runs"), "--out", str(tmp_path)]
+    assert results.main(args) == 0
+    first = (tmp_path / "scores.csv").read_text()
+    assert "| bundled/pendulum-mixed | 56.1 | " in capsys.readouterr().out
+    monkeypatch.setattr(results, "train", lambda *a, **k: pytest.fail("trained again"))
+    assert results.main(args) == 0
+    assert (tmp_path / "scores.csv").read_text() == first
+    assert str(tmp_path) not in (tmp_path / "scores.md").read_text()
+
+
+def test_what_the_peer_runs_needs_no_jax() -> None:
+    """Another interpreter runs these two: they may import NumPy and the standard library at once, nothing else."""
+    import ast
+
+    for name in ("peer", "synthetic"):
+        tree = ast.parse((FOLDER / f"{name}.py").read_text())
+        at_once = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
+        names = {n.module if isinstance(n, ast.ImportFrom) else alias.name for n in at_once for alias in n.names}
+        assert {n.split(".")[0] for n in names} <= sys.stdlib_module_names | {"numpy", "synthetic"}

@@ -1,12 +1,16 @@
 """Whole update steps of CQL, BRAC, AWR and CRR equal to the numbers recorded from the authors' code (float64)."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from golden_steps import Golden, common, replay
-from holdfast.algorithms import brac, brac_p, brac_v, cql
+from golden_steps import TOLERANCE, Golden, close, common, replay
+from holdfast.algorithms import awr, brac, brac_p, brac_v, cql, crr
+from holdfast.core.spec import Batch
 from holdfast.core.trained import Trained
+from holdfast.data.columns import Columns
+from holdfast.data.sampler import rows
 from holdfast.parts import nets, optimisers
 from holdfast.parts.behaviour import BoundedPolicy, divergence
 from holdfast.parts.distributions import TanhNormal, normal_log_prob
@@ -178,3 +182,108 @@ def test_brac_mmd(name):
     none = jnp.zeros((6, 3))
     found = divergence(("mmd", 20.0), lambda obs: Samples(), Samples(), none, none, none, (x, y))
     np.testing.assert_allclose(found, g["mmd/laplacian_sigma20"], rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["crr_exp_mean", "crr_binary_max"])
+def test_crr(name):
+    g = Golden(name)
+    hard = g.setting("target_update_type") == "hard"
+    settings = common(g, "n_action_samples", "max_weight", "actor_lr", "critic_lr")
+    cfg = crr.CRR(
+        weight=g.setting("weight_type"),
+        advantage=g.setting("advantage_type"),
+        temperature=g.setting("beta"),
+        target_every=g.setting("target_update_interval") if hard else 1,
+        n_actions=settings.pop("n_action_samples"),
+        **(settings | ({"polyak": 1.0} if hard else {})),
+    )
+
+    def actor(root, suffix=""):
+        return nets.GaussianHeadsPolicy(g.mlp(f"{root}/actor", suffix), low=-20.0, high=2.0, squash="mean")
+
+    state = crr.State(
+        Trained.new(actor("params"), optimisers.adam(cfg.actor_lr)),
+        Trained.new(g.critic("params"), optimisers.adam(cfg.critic_lr)),
+        actor("target"),
+        g.critic("target"),
+    )
+
+    def expected(state, suffix=None):
+        if suffix is None:
+            return state.actor.net, state.critic.net, state.target_actor, state.target_critic
+        return tuple(f(f"expected/{root}", suffix) for root in ("params", "target") for f in (actor, g.critic))
+
+    for step in range(1, g.steps + 1):
+        for ours in ("adv", "weight"):
+            g.arrays[f"expected/mean_{ours}/step{step}"] = g[f"expected/{ours}/step{step}"].mean()
+    losses = {"critic/loss": "critic_loss", "actor/loss": "actor_loss", "actor/weight": "mean_weight"}
+    losses |= {"advantage": "mean_adv"}
+    replay(
+        crr.algorithm,
+        cfg,
+        state,
+        g,
+        expected,
+        losses,
+        tape=lambda d: d | {"actor_actions": d["actor_actions"].swapaxes(0, 1)},
+    )
+
+
+def test_awr():
+    """The authors take critic steps, then returns and weights again, then actor steps; ours takes one of each."""
+    g = Golden("awr")
+    cfg = awr.AWR(
+        max_weight=g.setting("weight_clip"),
+        bound_weight=g.setting("bound_loss_weight"),
+        optimiser="sgd",
+        hidden=(8, 8),
+        **{n: g.setting(n) for n in ("discount", "td_lambda", "temperature", "action_std", "actor_lr", "critic_lr")},
+    )
+    assert g.setting("momentum") == 0.9
+    inside = g["batch/path_end"] == 0
+    last = np.append(g["batch/path_end"][1:], 0)[inside]
+    failed = g["batch/path_failed"][inside] * last
+    data = Columns(
+        obs=jnp.asarray(g["batch/obs"]),
+        row=jnp.asarray(np.flatnonzero(inside)),
+        action=jnp.asarray(g["batch/action"][inside]),
+        reward=jnp.asarray(g["batch/reward"][inside]),
+        terminated=jnp.asarray(failed),
+        truncated=jnp.asarray(last - failed),
+    )
+    log_std = jnp.log(cfg.action_std)
+
+    def actor(root, suffix=""):
+        return awr.FixedNormalPolicy(g.mlp(f"{root}/actor", suffix), log_std)
+
+    def critic(root, suffix=""):
+        return nets.Value(g.mlp(f"{root}/critic", suffix))
+
+    state = awr.State(
+        Trained.new(actor("params"), awr.optimiser(cfg, cfg.actor_lr)),
+        Trained.new(critic("params"), awr.optimiser(cfg, cfg.critic_lr)),
+    )
+
+    @jax.jit
+    def step_of(state, step):
+        _, columns, metrics = awr.refresh(cfg, state, {"data": data}, None, None, step)
+        batch = rows(data, jnp.arange(len(data.row)))
+        batch = Batch(**(vars(batch) | {"extra": columns}))
+        return *awr.update(cfg, state, batch, None, step), columns, metrics
+
+    for step in range(1, g.steps + 1):
+        at = f"/step{step}"
+        moved, metrics, columns, _ = step_of(state, step - 1)
+        close("returns", columns["lambda_return"], g[f"expected/td_lambda_return{at}"][inside], TOLERANCE)
+        assert metrics["critic/loss"] == pytest.approx(g[f"expected/critic_loss{at}"], rel=TOLERANCE)
+        state = awr.State(state.actor, moved.critic)
+        moved, metrics, columns, found = step_of(state, step - 1)
+        close("returns", columns["lambda_return"], g[f"expected/td_lambda_return_after_critic{at}"][inside], TOLERANCE)
+        close("weights", columns["weight"], g[f"expected/weight{at}"][inside], TOLERANCE)
+        assert found["data/advantage"] == pytest.approx(g[f"expected/adv_mean{at}"], rel=TOLERANCE)
+        assert found["data/spread"] == pytest.approx(g[f"expected/adv_std{at}"], rel=TOLERANCE)
+        assert metrics["actor/loss"] == pytest.approx(g[f"expected/actor_loss{at}"], rel=TOLERANCE)
+        assert metrics["actor/outside"] == pytest.approx(g[f"expected/bound_loss{at}"], rel=TOLERANCE)
+        state = awr.State(moved.actor, state.critic)
+        wanted = actor("expected/params", at), critic("expected/params", at)
+        close(f"step {step}", (state.actor.net, state.critic.net), wanted, TOLERANCE)

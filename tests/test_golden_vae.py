@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import pytest
 
 from golden_steps import TOLERANCE, Golden, close, common, replay
-from holdfast.algorithms import bcq, bear, mcq, plas, spot
+from holdfast.algorithms import bcq, bear, mcq, plas, spot, uwac
 from holdfast.core.config import as_arrays
 from holdfast.core.noise import Tape
 from holdfast.core.trained import Trained
-from holdfast.parts import divergences, nets, optimisers
+from holdfast.parts import divergences, nets, optimisers, spectral
 from holdfast.parts import vae as vaes
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -215,6 +215,23 @@ def test_mcq():
     replay(mcq.algorithm, cfg, state, g, expected, losses, tape=samples_first("decode_latent"))
 
 
+def warm_then(algorithm, cfg, losses):
+    """The first recorded step is of the warm start, the others of the run; metrics that both have."""
+    warm, run = (phase.update or algorithm.update for phase in algorithm.phases(cfg))
+
+    def update(cfg, state, batch, noise, step):
+        def of(phase):
+            def call(state):
+                state, metrics = phase(cfg, state, batch, noise, step)
+                return state, {name: metrics[name] for name in losses}
+
+            return call
+
+        return jax.lax.cond(step < 1, of(warm), of(run), state)
+
+    return update
+
+
 @pytest.mark.parametrize("name", ["bear_laplacian", "bear_gaussian"])
 def test_bear(name):
     g = Golden(name)
@@ -253,22 +270,8 @@ def test_bear(name):
         return *nets, actor("expected/target", suffix), g.critic("expected/target", suffix)
 
     losses = {"vae/loss": "vae_loss", "critic/loss": "critic_loss", "actor/loss": "actor_loss"}
-    warm, run = (phase.update or bear.update for phase in bear.algorithm.phases(cfg))
-
-    def update(cfg, state, batch, noise, step):
-        """The first recorded step is of the warm start."""
-
-        def of(phase):
-            def call(state):
-                state, metrics = phase(cfg, state, batch, noise, step)
-                return state, {name: metrics[name] for name in losses}
-
-            return call
-
-        return jax.lax.cond(step < g.setting("warm_start_steps"), of(warm), of(run), state)
-
     tape = samples_first("target_action", "vae_decode_latent", "actor_action")
-    replay(bear.algorithm, cfg, state, g, expected, losses, update=update, tape=tape)
+    replay(bear.algorithm, cfg, state, g, expected, losses, update=warm_then(bear.algorithm, cfg, losses), tape=tape)
 
 
 @pytest.mark.parametrize("kernel", ["laplacian", "gaussian"])
@@ -277,3 +280,80 @@ def test_mmd(kernel, sigma):
     g = Golden("bear_laplacian")
     x, y = (jnp.moveaxis(jnp.asarray(g[f"mmd/samples{i}"]), 1, 0) for i in (1, 2))
     close("mmd", divergences.mmd(x, y, kernel, sigma), g[f"mmd/{kernel}/sigma{sigma}"], TOLERANCE)
+
+
+@pytest.mark.parametrize("name", ["uwac_exp_weight", "uwac_inverse_weight"])
+def test_uwac(name):
+    """With passes as drawn by the authors, a mask for every row, and no spectral normalisation."""
+    g = Golden(name)
+    cfg = uwac.UWAC(
+        passes=g.setting("n_passes"),
+        shared_masks=False,
+        spectral_norm=False,
+        threshold=g.setting("mmd_threshold"),
+        sigma=g.setting("mmd_sigma"),
+        match_samples=g.setting("n_mmd_samples"),
+        candidates=g.setting("n_target_actions"),
+        mix=g.setting("critic_mix_lambda"),
+        actor_lr=g.setting("policy_lr"),
+        critic_lr=g.setting("qf_lr"),
+        multiplier_lr=g.setting("alpha_lr"),
+        **common(g, "beta", "exp_weight", "dropout", "kernel", "vae_lr"),
+    )
+
+    def actor(root, suffix=""):
+        return nets.GaussianHeadsPolicy(g.mlp(f"{root}/actor", suffix), low=-5.0, high=2.0)
+
+    def log_multiplier(root, suffix=""):
+        return jnp.asarray(g[f"{root}/log_alpha{suffix}"]).reshape(())
+
+    state = uwac.State(
+        Trained.new(vae(g, "params"), adam(cfg.vae_lr)),
+        Trained.new(actor("params"), adam(cfg.actor_lr)),
+        Trained.new(g.critic("params"), adam(cfg.critic_lr)),
+        Trained.new(log_multiplier("params"), adam(cfg.multiplier_lr)),
+        g.critic("target"),
+        (),
+    )
+
+    def expected(state, suffix=None):
+        if suffix is None:
+            nets = (state.vae.net, state.actor.net, state.critic.net, state.multiplier.net)
+            return *nets, state.target_critic
+        at = "expected/params"
+        nets = (vae(g, at, suffix), actor(at, suffix), g.critic(at, suffix), log_multiplier(at, suffix))
+        return *nets, g.critic("expected/target", suffix)
+
+    def tape(arrays):
+        arrays = samples_first("target_action", "vae_decode_latent", "actor_action")(arrays)
+        found = {k: v for k, v in arrays.items() if not k.startswith("mask_")}
+        for i in range(2):
+            target = [arrays[f"mask_target_critic{c}_layer{i}"].transpose(2, 1, 0, 3) for c in (1, 2)]
+            policy = [arrays[f"mask_critic{c}_policy_layer{i}"].swapaxes(0, 1) for c in (1, 2)]
+            found[f"target_dropout_{i}"] = jnp.stack(target, 1)
+            found[f"policy_dropout_{i}"] = jnp.stack(policy, 1)
+            found[f"data_dropout_{i}"] = jnp.stack([arrays[f"mask_critic{c}_data_layer{i}"] for c in (1, 2)])
+        return found
+
+    for step in range(1, g.steps + 1):  # reported there apart, or for each row
+        g.arrays[f"expected/critic_loss/step{step}"] = sum(g[f"expected/qf{c}_loss/step{step}"] for c in (1, 2))
+        for name in ("critic_weight", "target_var", "mmd"):
+            g.arrays[f"expected/{name}/step{step}"] = g[f"expected/{name}/step{step}"].mean()
+    losses = {
+        "vae/loss": "vae_loss",
+        "critic/loss": "critic_loss",
+        "actor/loss": "policy_loss",
+        "actor/mmd": "mmd",
+        "variance": "target_var",
+        "weight": "critic_weight",
+    }
+    replay(uwac.algorithm, cfg, state, g, expected, losses, update=warm_then(uwac.algorithm, cfg, losses), tape=tape)
+
+
+def test_spectral_norm():
+    g = Golden("uwac_exp_weight")
+    weight, before = (jnp.asarray(g[f"spectral_norm/{k}"]) for k in ("weight", "u_before"))
+    net, (after,) = spectral.normalise(nets.MLP((nets.Linear(weight, jnp.ones(8)),), ()), (before,))
+    close("direction", after, g["spectral_norm/u_after"], TOLERANCE)
+    close("weight", net.layers[0].weight, g["spectral_norm/weight_normalised"], TOLERANCE)
+    close("bias", net.layers[0].bias, jnp.ones(8), TOLERANCE)

@@ -248,6 +248,8 @@ def test_the_report_command(tmp_path: Path, capsys: Said) -> None:
     assert (run / "curve.png").is_file()
     with pytest.raises(UserError, match="is no run"):
         main([str(tmp_path)])
+    with pytest.raises(UserError, match="--opne"):
+        main([str(run), "--opne"])
 
 
 def test_the_demo_with_few_steps(tmp_path: Path, monkeypatch: Patch, capsys: Said) -> None:

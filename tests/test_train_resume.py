@@ -418,7 +418,7 @@ def test_phases_resume_anywhere(tmp_path, toy):
 
 
 def test_views_are_whole_episodes_and_share_nothing(toy):
-    from holdfast.train.runner import split_episodes
+    from holdfast.train.problem import split_episodes
 
     data = log(100)
     dealt = split_episodes(data, {"train": 0.8, "holdout": 0.2}, seed=1)

@@ -2,7 +2,8 @@
 
 Deterministic: mean squared error of tanh(MLP), over rows and action dimensions. Gaussian: negative log-likelihood of a
 tanh-squashed normal whose mean and log standard deviation the network gives; logged actions are kept 1e-3 from the
-bounds, where the density of a squashed normal is infinite. Discrete: cross-entropy.
+bounds, where the density of a squashed normal is infinite. Discrete: cross-entropy, with a penalty on large logits
+where `logit_penalty` is not 0, which keeps a small log from being learned by heart.
 """
 
 from __future__ import annotations
@@ -10,18 +11,20 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from ..core.config import config, faults
 from ..core.contract import Algorithm, Preset, Treatment
 from ..core.trained import Metrics, Trained
 from ..core.tree import PyTree
 from ..parts import nets, optimisers
-from ..parts.distributions import Deterministic, choose
+from ..parts.distributions import Categorical, Deterministic, choose
 
 
 @config
 class BC:
     kind: str = "deterministic"  # continuous policy: deterministic (mean squared error) or gaussian (likelihood)
+    logit_penalty: float = 0.0  # discrete: weight of the mean squared logit; 0.5 in d3rlpy
     actor_lr: float = 3e-4  # Adam, CORL
     hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers, CORL
     batch_size: int = 256  # rows an update
@@ -32,7 +35,7 @@ class State(PyTree):
 
 
 def check(cfg: BC) -> list[str]:
-    return faults(cfg, kind="deterministic|gaussian")
+    return faults(cfg, kind="deterministic|gaussian", logit_penalty="at least 0")
 
 
 def init(cfg: BC, ctx: Any, noise: Any) -> State:
@@ -45,16 +48,19 @@ def init(cfg: BC, ctx: Any, noise: Any) -> State:
     return State(Trained.new(actor, optimisers.adam(cfg.actor_lr)))
 
 
-def actor_loss(actor: nets.Policy, batch: Any) -> tuple[jax.Array, Metrics]:
+def actor_loss(actor: nets.Policy, batch: Any, logit_penalty: Any) -> tuple[jax.Array, Metrics]:
     law = actor(batch.obs)
     if isinstance(law, Deterministic):
         return ((law.action - batch.action) ** 2).mean(), {}
-    hit = {"accuracy": (law.mode() == batch.action).mean()} if batch.action.ndim == 1 else {}
-    return -law.log_prob(batch.action).mean(), hit
+    nll = -law.log_prob(batch.action).mean()
+    if isinstance(law, Categorical):
+        accuracy = (law.mode() == batch.action).mean()
+        return nll + logit_penalty * jnp.square(law.logits).mean(), {"log_prob": -nll, "accuracy": accuracy}
+    return nll, {}
 
 
 def update(cfg: BC, state: State, batch: Any, noise: Any, step: Any) -> tuple[State, Metrics]:
-    actor, metrics = state.actor.step(optimisers.adam(cfg.actor_lr), actor_loss, batch, name="actor")
+    actor, metrics = state.actor.step(optimisers.adam(cfg.actor_lr), actor_loss, batch, cfg.logit_penalty, name="actor")
     return State(actor), metrics
 
 

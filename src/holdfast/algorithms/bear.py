@@ -127,6 +127,7 @@ def update(cfg: BEAR, state: State, batch: Any, noise: Any, step: Any, warm: boo
     critic, m2 = state.critic.step(optimisers.adam(cfg.critic_lr), critic_loss, y, batch, name="critic")
 
     behaviour, eps = matched(cfg, vae.net, batch, noise)
+    eps = jnp.clip(eps, -0.5, 0.5)
     given = (None if warm else critic.net, jnp.exp(state.multiplier.net), behaviour, eps, batch.obs, cfg)
     actor, m3 = state.actor.step(optimisers.adam(cfg.actor_lr), actor_loss, *given, name="actor")
     multiplier, m4 = dual_step(state.multiplier, cfg.multiplier_lr, m3["actor/mmd"], cfg.threshold)
@@ -136,14 +137,10 @@ def update(cfg: BEAR, state: State, batch: Any, noise: Any, step: Any, warm: boo
 
 
 def matched(cfg: Any, vae: vaes.VAE, batch: Any, noise: Any) -> tuple[jax.Array, jax.Array]:
-    """The two sides of the MMD, [n, B, A] each: decoded actions before tanh, and clipped noise of the policy."""
+    """The two sides of the MMD, [n, B, A] each: decoded actions before tanh, and noise for the policy's."""
     latent = vaes.prior(noise, "vae_decode_latent", (cfg.match_samples, len(batch.reward), vae.latent))
     eps = noise.normal("actor_action", (cfg.match_samples, *batch.action.shape))
-    return vae.raw(batch.obs, latent), jnp.clip(eps, -0.5, 0.5)
-
-
-def warm_update(cfg: BEAR, state: State, batch: Any, noise: Any, step: Any) -> tuple[State, Metrics]:
-    return update(cfg, state, batch, noise, step, warm=True)
+    return vae.raw(batch.obs, latent), eps
 
 
 def act(cfg: Any, state: Any, seen: Any, memory: Any, noise: Any, mode: str) -> tuple[jax.Array, Any]:
@@ -154,8 +151,13 @@ def act(cfg: Any, state: Any, seen: Any, memory: Any, noise: Any, mode: str) -> 
     return candidates.best(nets.first(state.critic.net)(seen.obs, action)[0], action), memory
 
 
-def phases(cfg: BEAR) -> tuple[Phase, ...]:
-    return Phase("warm_start", steps=cfg.warm_start, update=warm_update), Phase()
+def phases_with(update: Any) -> Any:
+    """`phases` of an algorithm whose `update` knows of a warm start."""
+
+    def warm(cfg: Any, state: Any, batch: Any, noise: Any, step: Any) -> tuple[Any, Metrics]:
+        return update(cfg, state, batch, noise, step, warm=True)
+
+    return lambda cfg: (Phase("warm_start", steps=cfg.warm_start, update=warm), Phase())
 
 
 AUTHORS = "authors' code, github.com/aviralkumar2907/BEAR, algos.py, settings of its readme"
@@ -179,4 +181,4 @@ PRESETS = {
     ),
 }
 
-algorithm = Algorithm("bear", BEAR, init, update, act, PRESETS, phases=phases, check=check)
+algorithm = Algorithm("bear", BEAR, init, update, act, PRESETS, phases=phases_with(update), check=check)

@@ -120,6 +120,27 @@ CITATIONS: dict[str, str] = {
   booktitle={International Conference on Learning Representations},
   year={2023}
 }""",
+    "peng2019advantage": """@article{peng2019advantage,
+  title={Advantage-Weighted Regression: Simple and Scalable Off-Policy Reinforcement Learning},
+  author={Peng, Xue Bin and Kumar, Aviral and Zhang, Grace and Levine, Sergey},
+  journal={arXiv preprint arXiv:1910.00177},
+  year={2019}
+}""",
+    "wu2019behavior": """@article{wu2019behavior,
+  title={Behavior Regularized Offline Reinforcement Learning},
+  author={Wu, Yifan and Tucker, George and Nachum, Ofir},
+  journal={arXiv preprint arXiv:1911.11361},
+  year={2019}
+}""",
+    "wang2020critic": """@inproceedings{wang2020critic,
+  title={Critic Regularized Regression},
+  author={Wang, Ziyu and Novikov, Alexander and {\\.Z}o{\\l}na, Konrad and Springenberg, Jost Tobias and Reed, Scott
+          and Shahriari, Bobak and Siegel, Noah and Merel, Josh and Gulcehre, Caglar and Heess, Nicolas
+          and de Freitas, Nando},
+  booktitle={Advances in Neural Information Processing Systems},
+  volume={33},
+  year={2020}
+}""",
 }
 
 

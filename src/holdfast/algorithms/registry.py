@@ -21,7 +21,12 @@ class Row(NamedTuple):
 
 ROWS: dict[str, Row] = {
     "awac": Row("awac", "Advantage-weighted actor-critic", "nair2020awac"),
+    "awr": Row("awr", "Advantage-weighted regression", "peng2019advantage"),
     "bc": Row("bc", "Behaviour cloning", "pomerleau1989alvinn"),
+    "brac_p": Row("brac_p", "Behaviour-regularised actor-critic, policy penalty", "wu2019behavior"),
+    "brac_v": Row("brac_v", "Behaviour-regularised actor-critic, value penalty", "wu2019behavior"),
+    "cql": Row("cql", "Conservative Q-learning", "kumar2020conservative"),
+    "crr": Row("crr", "Critic-regularised regression", "wang2020critic"),
     "ddpg": Row("ddpg", "Deep deterministic policy gradient", "lillicrap2015continuous"),
     "discrete_bcq": Row("discrete_bcq", "Batch-constrained Q-learning, discrete actions", "fujimoto2019benchmarking"),
     "discrete_cql": Row("discrete_cql", "Conservative Q-learning, discrete actions", "kumar2020conservative"),

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.config import config, faults
-from ..core.contract import Algorithm, Preset, Treatment
+from ..core.contract import Algorithm, Collect, Phase, Preset, Treatment
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
 from ..parts import nets, optimisers, targets
@@ -34,6 +34,8 @@ class SAC:
     temperature_lr: float = 3e-4  # Adam
     hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers of every network
     batch_size: int = 256  # rows an update
+    warmup: int = 5_000  # online: environment steps with random actions before the first update
+    update_ratio: int = 1  # online: updates an environment step
 
 
 class State(PyTree):
@@ -44,9 +46,8 @@ class State(PyTree):
 
 
 def check(cfg: SAC) -> list[str]:
-    return faults(
-        cfg, discount="in [0, 1]", polyak="in [0, 1]", initial_temperature="positive", temperature_loss="log|exp"
-    )
+    rules = {"temperature_loss": "log|exp", "warmup": "at least 0", "update_ratio": "positive"}
+    return faults(cfg, discount="in [0, 1]", polyak="in [0, 1]", initial_temperature="positive", **rules)
 
 
 def init(cfg: SAC, ctx: Any, noise: Any) -> State:
@@ -100,6 +101,12 @@ def update(cfg: SAC, state: State, batch: Any, noise: Any, step: Any) -> tuple[S
     return State(actor, critic, target, temperature), merge(m1, m2, m3)
 
 
+def online(cfg: Any) -> tuple[Phase, ...]:
+    """Learning in an environment: one step, then `update_ratio` updates from the replay."""
+    collect = Collect(warmup=cfg.warmup, every=cfg.update_ratio)
+    return (Phase("online", mix={"online": 1.0}, collect=collect),)
+
+
 def dist(cfg: Any, state: Any, seen: Any, memory: Any) -> Any:
     return state.actor.net(seen.obs).among(seen.mask)
 
@@ -110,4 +117,4 @@ def act(cfg: Any, state: Any, seen: Any, memory: Any, noise: Any, mode: str) -> 
 
 PRESETS = {"mujoco": Preset(SAC(), Treatment(), "the paper's table 1, as in Stable-Baselines3 and d3rlpy")}
 
-algorithm = Algorithm("sac", SAC, init, update, act, PRESETS, dist=dist, check=check)
+algorithm = Algorithm("sac", SAC, init, update, act, PRESETS, dist=dist, online=online, check=check)

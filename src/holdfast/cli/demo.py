@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import tyro
+from . import usage
 
 DATA = "bundled/pendulum-mixed"
 
@@ -34,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
     Raises:
         UserError: numbers out of range, or a disk that refuses.
     """
-    args = tyro.cli(Args, prog="holdfast demo", args=list(argv))
+    args = usage.parse(Args, "holdfast demo", argv, default=Args())
     from rich.console import Console
     from rich.markup import escape
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import tyro
 
+from . import usage
+
 
 @dataclasses.dataclass(frozen=True)
 class Args:
@@ -28,7 +30,7 @@ def main(argv: Sequence[str]) -> int:
     Raises:
         UserError: no run there, one that has written nothing yet, or a disk that refuses.
     """
-    args = tyro.cli(Args, prog="holdfast report", args=list(argv), config=(tyro.conf.FlagCreatePairsOff,))
+    args = usage.parse(Args, "holdfast report", argv, tyro.MISSING_NONPROP, config=(tyro.conf.FlagCreatePairsOff,))
     from rich.console import Console
 
     from ..core.errors import UserError

@@ -19,10 +19,10 @@ from . import usage
 class Options:
     """What to train on, for how long, and what to leave behind."""
 
-    data: str
+    data: str | None = None
     """Data set: a Minari id or folder, a D4RL file (.hdf5), an NPZ file, or a bundled/ name."""
     steps: int = 100_000
-    """Updates of each replica."""
+    """Updates of each replica; environment steps where it learns in one."""
     seeds: int = 1
     """How many seeds, trained in one program."""
     seed: int = 0
@@ -36,7 +36,7 @@ class Options:
     sweep: tyro.conf.UseAppendAction[Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=A,B")]] = ()
     """Values of a float setting, all trained in one program with every seed; may be given again."""
     env: str | None = None
-    """Environment to evaluate in; the data set's own where not given."""
+    """Environment to evaluate in, the data set's own where not given; without --data, the one to learn in."""
     no_eval: bool = False
     """Do not evaluate."""
     eval_episodes: int = 10
@@ -118,7 +118,7 @@ def fresh(name: str | None, argv: list[str], repeated: str | None) -> int:
         raise unknown(f"preset of {algorithm.name}", preset, algorithm.presets)
     base = algorithm.presets[preset or next(iter(algorithm.presets))]
     cfg, treatment = base.config, base.treatment
-    options = Options(tyro.MISSING)
+    options = Options()
     if given:
         if preset is None:
             cfg = config.from_dict(algorithm.Config, given["config"])
@@ -162,7 +162,7 @@ def run(algorithm: Any, args: Any, treatment: Any, others: dict[str, Any]) -> in
     given = {name: getattr(options, name) for name in DATA_OPTIONS}
     settings = Settings(
         algorithm=algorithm.name,
-        data=located(options.data),
+        data=None if options.data is None else located(options.data),
         steps=options.steps,
         config=config.to_dict(args.method),
         treatment=treated._asdict(),

@@ -142,6 +142,7 @@ class Algorithm(NamedTuple):
     filter: Callable | None = None
     actions: frozenset[str] = frozenset({"continuous"})
     inputs: tuple[str, ...] = ()
+    online: Callable[[Any], tuple[Phase, ...]] | None = None  # phases of a run that has an environment and no data
     check: Callable[[Any], list[str]] = no_faults
 
 

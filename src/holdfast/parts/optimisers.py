@@ -14,6 +14,11 @@ def adam(lr: Any, eps: float = 1e-8, clip_norm: float | None = None) -> optax.Gr
     return tx if clip_norm is None else optax.chain(optax.clip_by_global_norm(clip_norm), tx)
 
 
+def sgd(lr: Any, momentum: float) -> optax.GradientTransformation:
+    """Gradient descent with momentum, v = momentum v + g."""
+    return optax.sgd(lr, momentum=momentum)
+
+
 def cosine(lr: Any, steps: int) -> Any:
     """`lr` falling to 0 along half a cosine over `steps` updates; constant for `steps` = 0.
 

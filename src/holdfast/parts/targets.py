@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from ..core.spec import Batch
 from ..core.tree import ema
@@ -29,3 +30,28 @@ def follow(new: Any, old: Any, rate: Any, every: int, step: Any) -> Any:
     if every == 1:
         return ema(new, old, rate)
     return jax.lax.cond((step + 1) % every == 0, lambda: ema(new, old, rate), lambda: old)
+
+
+def lambda_returns(
+    reward: jax.Array, next_value: jax.Array, bootstrap: jax.Array, last: jax.Array, trace: Any
+) -> jax.Array:
+    """TD(lambda) returns of whole episodes laid end to end, [N].
+
+    G_t = r_t + b_t ((1 - lambda) V(s_{t+1}) + lambda G_{t+1}) within an episode, r_t + b_t V(s_{t+1}) at its last step:
+    lambda 1 gives Monte-Carlo returns, with V beyond a time limit. The recursion is linear in G_{t+1}, so it is one
+    associative scan from the end.
+
+    Args:
+        reward: [N].
+        next_value: V(s_{t+1}), [N].
+        bootstrap: discount (1 - terminated), [N].
+        last: [N] booleans, the last steps of episodes.
+        trace: lambda.
+    """
+    onward = jnp.where(last, 0, bootstrap * trace)
+    here = reward + (bootstrap - onward) * next_value
+
+    def after(later: Any, earlier: Any) -> Any:
+        return earlier[0] * later[0], earlier[1] + earlier[0] * later[1]
+
+    return jax.lax.associative_scan(after, (onward, here), reverse=True)[1]

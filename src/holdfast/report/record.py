@@ -55,14 +55,17 @@ class Record:
     @property
     def title(self) -> str:
         """Algorithm and data set."""
-        return (
-            f"{self.config['algorithm']} on {Path(self.config['data']).name if self.is_path else self.config['data']}"
-        )
+        return f"{self.config['algorithm']} on {Path(self.subject).name if self.is_path else self.subject}"
+
+    @property
+    def subject(self) -> str:
+        """What was learned from: the data set, or the environment."""
+        return str(self.config["data"] or self.config["env"])
 
     @property
     def is_path(self) -> bool:
         """Whether the data set is named by its place on a disk."""
-        return Path(self.config["data"]).is_absolute()
+        return Path(self.subject).is_absolute()
 
     @property
     def logged(self) -> float | None:
@@ -95,7 +98,7 @@ class Record:
         Raises:
             UserError: the data are no longer there, or were in memory only.
         """
-        return load_dataset(self.config["data"], **self.config.get("data_options", {}))
+        return load_dataset(self.subject, **self.config.get("data_options", {}))
 
 
 def read_run(path: str | Path) -> Record:

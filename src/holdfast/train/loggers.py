@@ -102,7 +102,7 @@ class MLflow(Logger):
         self.mlflow.start_run(run_name=start.folder.path.name)
         if not start.step:
             self.mlflow.log_params(
-                {"algorithm": start.settings.algorithm, "data": start.settings.data, **start.settings.config}
+                {"algorithm": start.settings.algorithm, "data": start.settings.subject, **start.settings.config}
             )
 
     def scalars(self, replica: int, values: dict[str, float], step: int) -> None:

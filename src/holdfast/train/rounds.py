@@ -35,7 +35,7 @@ class Rounds:
             spec: shapes of the problem.
         """
         self.program, self.collector, self.fitted, self.spec = program, collector, fitted, spec
-        self.collect: Collect = program.phase.collect
+        self.collect = program.phase.collect or Collect()
         self.n = self.collect.envs
         self.actions: np.ndarray | None = None  # inside units, for the observations at hand
         self._round: Any = None
@@ -142,7 +142,8 @@ class Rounds:
         c = self.collector
         reward = np.where(c.start, 0, self.fitted.rewards(c.reward)).astype(np.float32)
         mask = c.mask if self.spec.masked else None
-        return Seen(self.fitted.observe(c.obs), reward, mask, np.full(len(c.seeds), updates, np.int32))
+        fields: Any = (self.fitted.observe(c.obs), reward, mask)
+        return Seen(*fields, np.full(len(c.seeds), updates, np.int32))  # type: ignore[call-arg]
 
     def _ended(self) -> dict[str, np.ndarray]:
         ended = self.collector.take_finished()

@@ -37,7 +37,7 @@ class Run:
 
 def train(
     algorithm: str,
-    data: str | Path | Dataset,
+    data: str | Path | Dataset | None = None,
     *,
     steps: int = 100_000,
     seeds: int = 1,
@@ -51,12 +51,12 @@ def train(
     clip_actions: bool = False,
     **settings: Any,
 ) -> Run:
-    """Train an algorithm on logged data.
+    """Train an algorithm on logged data, or in an environment.
 
     Args:
         algorithm: registry name, see `holdfast algorithms`.
-        data: what `load_dataset` takes, or a data set in memory.
-        steps: updates of each replica.
+        data: what `load_dataset` takes, or a data set in memory; None to learn in the environment `env` alone.
+        steps: updates of each replica; environment steps where it learns in one.
         seeds: how many replicas, trained in one program.
         seed: the first seed.
         out: the run's folder; a free one under `runs/` where None.
@@ -90,7 +90,7 @@ def train(
         treated = treated._replace(clip_actions=0.0)
     made = Settings(
         algorithm=algorithm,
-        data=data.id if isinstance(data, Dataset) else located(data),
+        data=data.id if isinstance(data, Dataset) else None if data is None else located(data),
         steps=steps,
         config=config_of.to_dict(cfg),
         treatment=treated._asdict(),
@@ -109,7 +109,7 @@ def start(
 ) -> Run:
     """Start a new run of complete settings."""
     runner = Runner(settings, dataset, hooks)
-    name = Path(settings.data).stem if Path(settings.data).suffix else Path(settings.data).name
+    name = Path(settings.subject).stem if Path(settings.subject).suffix else Path(settings.subject).name
     folder = RunFolder(out) if out is not None else RunFolder(free_folder(Path("runs"), f"{settings.algorithm}-{name}"))
     return Run(folder.path, runner.run(folder))
 
@@ -141,14 +141,14 @@ def resume(
         folder.checkpoints.read()  # a damaged one is told before anything is loaded
     if data is None and settings.in_memory:
         try:
-            data = load_dataset(settings.data)
+            data = load_dataset(settings.subject)
         except UserError as error:
             raise UserError(
                 f"{run} was started on a data set in memory ({settings.data}): resume it from Python, "
                 f"with holdfast.resume(run, data=...)"
             ) from error
     runner = Runner(settings, data, hooks)
-    if runner.fingerprint != facts.get("dataset_fingerprint"):
+    if runner.problem.fingerprint != facts.get("dataset_fingerprint"):
         raise UserError(
             f"{settings.data} has changed since {run} was started (its fingerprint is another): bring the old data "
             "back, or start a new run"

@@ -7,20 +7,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ..algorithms import registry
 from ..core import config
-from ..core.contract import Algorithm, Context, Phase, Treatment
+from ..core.contract import Algorithm, Context, Phase
 from ..core.errors import Diverged, UserError
-from ..data import sampler
-from ..data.checks import require_sound
-from ..data.columns import prepare, stats
 from ..data.dataset import Dataset
-from ..data.sources import load_dataset
-from ..data.treatment import fit
 from ..environments.adapter import require_match
+from ..environments.collector import Collector
 from ..evaluation.evaluate import Evaluation, Evaluator
 from ..policy.acting import Replicas
 from ..policy.files import write_json
@@ -32,6 +27,8 @@ from .folder import RunFolder, Table
 from .hooks import Block, Evaluated, Hook, Start
 from .loggers import logger
 from .loop import Carry, Found, Program, replicate, seed_keys
+from .problem import problem_of
+from .rounds import COLLECTED, Rounds
 from .settings import Settings
 
 
@@ -57,13 +54,8 @@ class Runner:
         seeds = range(settings.seed, settings.seed + settings.seeds)
         self.replicas = settings_of.replicas(self.algorithm, self.cfg, settings.sweep, seeds)
         self.hooks = [*hooks, *(logger(name) for name in settings.loggers)]
-        whole = dataset if dataset is not None else load_dataset(settings.data, **settings.data_options)
-        self.fingerprint = whole.fingerprint
-        self.warnings = require_sound(whole, settings.allow)
-        require_actions(self.algorithm, whole)
-        self.dataset = self.algorithm.filter(self.cfg, whole) if self.algorithm.filter else whole
-        self.fitted = fit(Treatment(**settings.treatment), self.dataset)
-        self.spec = self.dataset.spec
+        self.rounds: Rounds | None = None
+        self.problem = problem_of(settings, self.algorithm, self.cfg, dataset)
         self.evaluator = self._evaluator()
         self.programs = self._programs()
 
@@ -83,7 +75,8 @@ class Runner:
         """
         self.folder, self.began = folder, time.perf_counter()
         shapes = self._shapes()
-        names = list(dict.fromkeys(n for program in self.programs for n in (*program.metrics, *program.fresh)))
+        every = [n for p in self.programs for n in (*p.metrics, *p.fresh, *(COLLECTED if p.phase.collect else ()))]
+        names = list(dict.fromkeys(every))
         labels = ["step", "phase", "replica", "seed", *self.settings.sweep]
         self.names = names
         self.metrics = Table(folder.metrics, [*labels, *names])
@@ -95,8 +88,8 @@ class Runner:
         at = self._resume(shapes) if resume else self._begin()
         total = sum(self._steps(program.phase) for program in self.programs)
         self._tell("start", Start(folder, self.settings, self.replicas, total, at.total))
-        for fault in self.warnings:
-            self._tell("warn", f"{self.dataset.id}: {fault}")
+        for fault in self.problem.warnings:
+            self._tell("warn", f"{self.problem.name}: {fault}")
         if self.evaluator is None and self.settings.evaluate:
             self._tell("warn", "no environment is known for these data: nothing is evaluated (name one with --env)")
         result = None
@@ -105,8 +98,9 @@ class Runner:
             result = self._finish(carry)
         finally:
             self._tell("end", result)
-            if self.evaluator:
-                self.evaluator.close()
+            for held in (self.evaluator, self.rounds and self.rounds.collector):
+                if held:
+                    held.close()
         return result
 
     def _train(self, at: Position) -> Carry:
@@ -114,11 +108,13 @@ class Runner:
             if index < at.phase:
                 continue
             carry = at.carry if index == at.phase and at.carry is not None else program.start(at.state)
+            self.rounds = self._rounds(program, carry, at.log)
             local = at.local if index == at.phase else 0
             base = at.total - local
             steps = self._steps(program.phase)
             if local < steps and not bool(np.asarray(carry.done).all()):
-                program.compile(carry)
+                if self.rounds is None:
+                    program.compile(carry)
                 self._tell("compiled", program.phase.name, program.compile_seconds)
             while local < steps and not bool(np.asarray(carry.done).all()):
                 hi = min(self._next(program.phase, base, local), base + steps) - base
@@ -126,20 +122,26 @@ class Runner:
             at = Position(index, local, base + local, carry.state, carry)
             self._save(at)
             at = Position(index + 1, 0, base + local, carry.state, None)
+            if self.rounds:
+                self.rounds.collector.close()
         return carry
 
     def _block(self, program: Program, carry: Carry, base: int, lo: int, hi: int) -> tuple[Carry, int]:
-        phase, began = program.phase, time.perf_counter()
-        carry, found = program.run(carry, lo, hi)
+        phase, began, made = program.phase, time.perf_counter(), hi - lo
+        ended: dict[str, np.ndarray] = {}
+        if self.rounds is None:
+            carry, found = program.run(carry, lo, hi)
+        else:
+            carry, found, ended, made = self.rounds.run(carry, lo, hi)
         seconds = time.perf_counter() - began
         self._require_finite(program.metrics, found, base)
-        metrics = dict(zip(program.metrics, found.mean.T, strict=True))
+        metrics = dict(zip(program.metrics, found.mean.T, strict=True)) | ended
         if phase.refresh is not None and hi % phase.every == 0:
             carry, found = program.refresh(carry, hi)
             self._require_finite(program.fresh, found, base)
             metrics |= dict(zip(program.fresh, found.mean.T, strict=True))
         carry = program.stopped(carry)
-        step, updates = base + hi, (hi - lo) * len(self.replicas)
+        step, updates = base + hi, made * len(self.replicas)
         self.seconds, self.updates = self.seconds + seconds, self.updates + updates
         rows = [
             [metrics[n][i] if n in metrics else float("nan") for n in self.names] for i in range(len(self.replicas))
@@ -150,14 +152,17 @@ class Runner:
         self.metrics.add(texts)
         self.timing.add([[step, phase.name, updates, seconds, updates / seconds]])
         self._tell("block", Block(phase.name, step, metrics, seconds, updates))
-        if self.evaluator and self._due(step, self.settings.evaluation_interval):
+        before = base + lo
+        if self.evaluator and self._due(before, step, self.settings.evaluation_interval):
             self._evaluate(self.evaluator, phase, carry, step)
-        if self._due(step, self.settings.save_interval):
+        if self._due(before, step, self.settings.save_interval):
             self._save(Position(program.index, hi, step, carry.state, carry))
         return carry, hi
 
     def _evaluate(self, evaluator: Evaluator, phase: Phase, carry: Carry, step: int) -> None:
-        team = Replicas(self.algorithm, self.programs[0].cfgs, carry.state, self.spec, self.fitted, step)
+        team = Replicas(
+            self.algorithm, self.programs[0].cfgs, carry.state, self.problem.spec, self.problem.fitted, step
+        )
         found = evaluator(team, seed=self.settings.seed * 1_000_003 + step)
         rows = []
         for i in range(len(self.replicas)):
@@ -175,17 +180,17 @@ class Runner:
         for i, (replica, path) in enumerate(zip(self.replicas, folders, strict=True)):
             state = jax.tree.map(lambda x, i=i: x[i], carry.state)
             info = {
-                "env_spec": self.settings.env or self.dataset.env_spec,
+                "env_spec": self.problem.env,
                 "dataset": self.settings.data,
-                "dataset_fingerprint": self.fingerprint,
-                "reference": list(self.dataset.reference) if self.dataset.reference else None,
+                "dataset_fingerprint": self.problem.fingerprint,
+                "reference": list(self.problem.reference) if self.problem.reference else None,
                 "seed": replica.seed,
                 "sweep": replica.values,
                 "step": step,
                 "phase": index,
-                "stats": self.stats,
+                "stats": self.problem.stats,
             }
-            Policy(self.algorithm, replica.cfg, state, self.spec, self.fitted, info).save(path)
+            Policy(self.algorithm, replica.cfg, state, self.problem.spec, self.problem.fitted, info).save(path)
 
     def _finish(self, carry: Carry) -> dict[str, Any]:
         phase, step = self.programs[-1].phase, self.reached
@@ -197,7 +202,7 @@ class Runner:
         result = {
             "algorithm": settings.algorithm,
             "dataset": settings.data,
-            "dataset_fingerprint": self.fingerprint,
+            "dataset_fingerprint": self.problem.fingerprint,
             "steps": step,
             "seeds": [r.seed for r in self.replicas],
             "replicas": [r.name for r in self.replicas],
@@ -210,7 +215,7 @@ class Runner:
             "return_iqm": found.iqm._asdict() if found else None,
             "normalized_score": found.score if found else None,
             "normalized_scores": found.scores.tolist() if found and found.scores is not None else None,
-            "logged_return_mean": float(self.dataset.returns().mean()),
+            "logged_return_mean": float(self.problem.dataset.returns().mean()) if self.problem.dataset else None,
             "updates_per_second": self.updates / self.seconds if self.seconds else None,
             "compile_seconds": sum(p.compile_seconds for p in self.programs),
             "wall_seconds": self._wall(),
@@ -225,7 +230,7 @@ class Runner:
     def _begin(self) -> Position:
         self.folder.create()
         self.folder.clear()
-        self.folder.write_config({**self.settings.to_dict(), "dataset_fingerprint": self.fingerprint})
+        self.folder.write_config({**self.settings.to_dict(), "dataset_fingerprint": self.problem.fingerprint})
         return self._from_nothing()
 
     def _from_nothing(self) -> Position:
@@ -246,7 +251,7 @@ class Runner:
         self.timing.cut(facts["timing_rows"])
         self.earlier, self.reached, self.evaluated = facts["wall_seconds"], facts["total"], facts["evaluated"]
         self.updates, self.seconds = facts["updates"], facts["seconds"]
-        return Position(facts["phase"], facts["local"], facts["total"], carry.state, carry)
+        return Position(facts["phase"], facts["local"], facts["total"], carry.state, carry, facts["rounds"])
 
     def _save(self, at: Position) -> None:
         if self.folder.checkpoints.latest() == at.total and at.total == self.reached and at.total:
@@ -265,6 +270,7 @@ class Runner:
             "updates": self.updates,
             "seconds": self.seconds,
             "wall_seconds": self._wall(),
+            "rounds": self.rounds.log() if self.rounds else None,
         }
         self.folder.checkpoints.save(at.total, at.carry, facts)
 
@@ -273,29 +279,26 @@ class Runner:
 
     def _programs(self) -> list[Program]:
         cfg = self.cfg
-        phases = self.algorithm.phases(cfg)
+        of = self.algorithm.phases if self.problem.dataset is not None else self.algorithm.online
+        phases = of(cfg)  # type: ignore[misc]
         needed = {c for phase in phases for c in (phase.needs or self.algorithm.needs(cfg)).columns}
         if needed & {"mc_return"} and "discount" in self.settings.sweep:
             raise UserError(
                 "--sweep discount: Monte-Carlo returns are computed once for all replicas; start one run for each"
             )
-        columns = prepare(self.dataset, self.fitted, sorted(needed), getattr(cfg, "discount", None))
         use_cache()
-        columns = jax.tree.map(jnp.asarray, columns)
-        self.stats = stats(self.dataset, self.fitted)
-        ctx = Context(self.spec, columns, self.stats)
+        columns = self.problem.columns(needed, getattr(cfg, "discount", None))
+        ctx = Context(self.problem.spec, columns, self.problem.stats)
         cfgs = replicate([config.as_arrays(r.cfg) for r in self.replicas])
         keys = seed_keys([r.seed for r in self.replicas])
         programs = []
         for index, phase in enumerate(phases):
-            sources: dict[str, sampler.Source] = {"data": columns}
-            for view, episodes in split_episodes(self.dataset, phase.split, self.settings.seed).items():
-                inside = np.isin(self.dataset.episode_of, episodes)
-                sources[view] = sampler.View(columns, jnp.asarray(np.flatnonzero(inside), jnp.int32))
-            unknown = [name for name in phase.mix if name not in sources]
+            sources = self.problem.sources(columns, phase.split, self.settings.seed)
+            filled = {phase.collect.to} if phase.collect else set()
+            unknown = [name for name in phase.mix if name not in sources.keys() | filled]
             if unknown:
                 raise UserError(f"phase {phase.name} draws from {', '.join(unknown)}, which this run does not have")
-            programs.append(Program(self.algorithm, phase, index, cfgs, keys, ctx, sources))
+            programs.append(Program(self.algorithm, phase, index, cfgs, keys, ctx, sources, self._steps(phase)))
         return programs
 
     def _shapes(self) -> list[Carry]:
@@ -305,15 +308,26 @@ class Runner:
         return found
 
     def _evaluator(self) -> Evaluator | None:
-        env = self.settings.env or self.dataset.env_spec
-        if not self.settings.evaluate or env is None:
+        problem, settings = self.problem, self.settings
+        if not settings.evaluate or problem.env is None:
             return None
-        info = {"dataset": self.dataset.id}
-        evaluator = Evaluator(
-            env, len(self.replicas), self.settings.eval_episodes, reference=self.dataset.reference, info=info
-        )
-        require_match(evaluator.arena.envs[0][0], self.spec, self.fitted)
+        info, count = {"dataset": problem.name}, len(self.replicas)
+        evaluator = Evaluator(problem.env, count, settings.eval_episodes, reference=problem.reference, info=info)
+        require_match(evaluator.arena.envs[0][0], problem.spec, problem.fitted)
         return evaluator
+
+    def _rounds(self, program: Program, carry: Carry, log: Any) -> Rounds | None:
+        collect = program.phase.collect
+        if collect is None:
+            return None
+        seeds = [r.seed for r in self.replicas]
+        collector = Collector(self.problem.make(), seeds, collect.envs, self.problem.spec)
+        rounds = Rounds(program, collector, self.problem.fitted, self.problem.spec)
+        if log is None:
+            rounds.start(carry)
+        else:
+            rounds.restore(log, carry)
+        return rounds
 
     def _steps(self, phase: Phase) -> int:
         return self.settings.steps if phase.steps is None else phase.steps
@@ -325,10 +339,11 @@ class Runner:
         clocks += [self.settings.evaluation_interval] if self.evaluator else []
         ends = [(step // every + 1) * every for every in clocks]
         ends += [base + (local // phase.every + 1) * phase.every] if phase.refresh else []
-        return min(ends)
+        n = phase.collect.envs if phase.collect else 1  # a step of every environment is the least
+        return base + -(-(min(ends) - base) // n) * n
 
-    def _due(self, step: int, every: int) -> bool:
-        return step % every == 0
+    def _due(self, before: int, step: int, every: int) -> bool:
+        return step // every > before // every
 
     def _labels(self, step: int, phase: Phase, i: int) -> list[Any]:
         replica = self.replicas[i]
@@ -356,37 +371,5 @@ class Runner:
 class Position:
     """Where a run stands: the phase, updates in it and in all, and what the next block takes."""
 
-    def __init__(self, phase: int, local: int, total: int, state: Any, carry: Carry | None) -> None:
-        self.phase, self.local, self.total, self.state, self.carry = phase, local, total, state, carry
-
-
-def require_actions(algorithm: Algorithm, dataset: Dataset) -> None:
-    """Refuse discrete data for a continuous method and the reverse, naming methods that fit."""
-    kind = "discrete" if dataset.discrete else "continuous"
-    if kind in algorithm.actions:
-        return
-    fit_ = [name for name in registry.names() if kind in registry.get(name).actions]
-    raise UserError(
-        f"{algorithm.name} needs {' or '.join(sorted(algorithm.actions))} actions, {dataset.id} has {kind} ones; "
-        f"for those: {', '.join(fit_)}"
-    )
-
-
-def split_episodes(dataset: Dataset, shares: Any, seed: int) -> dict[str, np.ndarray]:
-    """Whole episodes dealt to views by their shares; none where there are no shares.
-
-    Raises:
-        UserError: too few episodes for every view to get one.
-    """
-    if not shares:
-        return {}
-    order = np.random.default_rng(seed).permutation(dataset.n_episodes)
-    bounds = np.round(np.cumsum([0, *shares.values()]) / max(1.0, sum(shares.values())) * len(order)).astype(int)
-    dealt = {view: order[a:b] for view, a, b in zip(shares, bounds[:-1], bounds[1:], strict=True)}
-    empty = [view for view, episodes in dealt.items() if not len(episodes)]
-    if empty:
-        raise UserError(
-            f"{dataset.id}: {len(order)} episodes are too few to split into {', '.join(shares)} (none for "
-            f"{', '.join(empty)}): whole episodes are dealt, bring more"
-        )
-    return dealt
+    def __init__(self, phase: int, local: int, total: int, state: Any, carry: Carry | None, log: Any = None) -> None:
+        self.phase, self.local, self.total, self.state, self.carry, self.log = phase, local, total, state, carry, log

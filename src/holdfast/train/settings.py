@@ -23,7 +23,7 @@ class Settings:
     """One run. `config` and `treatment` are complete: nothing of a preset is looked up again."""
 
     algorithm: str
-    data: str  # name or path, as `load_dataset` takes it
+    data: str | None  # name or path, as `load_dataset` takes it; None: the environment alone
     steps: int  # updates of each replica
     config: dict[str, Any]
     treatment: dict[str, Any]
@@ -93,8 +93,13 @@ class Settings:
 
     @property
     def save_interval(self) -> int:
-        """Updates between checkpoints."""
-        return self.save_every or self.block
+        """Updates between checkpoints; a run that collects saves its replay too, so less often."""
+        return self.save_every or (self.block if self.data is not None else max(self.block, self.steps // 20))
+
+    @property
+    def subject(self) -> str:
+        """What is learned from, in a word: the data set, or the environment."""
+        return str(self.data if self.data is not None else self.env)
 
 
 class Replica(NamedTuple):

@@ -1,12 +1,12 @@
 """BEAR, bootstrapping error accumulation reduction (Kumar, Fu, Tucker, Levine 2019, arXiv:1906.00949).
 
-The actor maximises Q while the maximum mean discrepancy between its actions and those of a behaviour model (a VAE) stays
-below a threshold, by a dual variable. Few samples of each make that a match of supports rather than of densities.
+The actor maximises Q while the maximum mean discrepancy (MMD) between its actions and those of a behaviour model (a
+VAE) stays below a threshold, by a dual variable. With few samples that matches supports rather than densities.
 
-Paper -> here: epsilon threshold, alpha multiplier (its logarithm is learned), n match_samples, lambda mix, p candidates.
+Paper -> here: epsilon threshold, alpha multiplier (learned as a logarithm), n match_samples, lambda mix, p candidates.
 Two phases: "warm_start", where the actor only lowers alpha MMD, then the run.
 Order: VAE; critics (mix of the target critics first, then the maximum over actions of the target policy); actor, with
-the new decoder and critics; alpha, by ascent on alpha (MMD - epsilon) with the MMD from before the actor's step; targets.
+the new decoder and critics; alpha, by ascent on alpha (MMD - epsilon), MMD from before the actor's step; targets.
 As in the authors' code: the MMD is of actions before tanh, means include a sample with itself, sigma is not squared, a
 root is taken; noise of the policy is clipped to +-.5 in the actor's loss; log alpha stays in [-5, 10].
 Defaults follow rlkit's BEAR (Q of one sample, log alpha from 0) and the sizes of its D4RL runs; `std_penalty` is off.
@@ -21,7 +21,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core.config import config, faults
+from ..core.config import config, faults, static
 from ..core.contract import Algorithm, Phase, Preset, Treatment
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
@@ -38,7 +38,7 @@ class BEAR:
     match_samples: int = 4  # n: actions a state of policy and VAE in the MMD; 5 in the readme
     q_samples: int = 1  # the first so many of these enter the actor's Q; rlkit 1, the authors all
     aggregate: str = "min"  # over critics in the actor's loss: min (the authors' version 0) or mean (version 2)
-    std_penalty: float = 0.0  # weight of the critics' standard deviation in the actor's loss; off, as the readme advises
+    std_penalty: float = static(default=0.0)  # weight of the critics' deviation in the actor's loss; off in the readme
     warm_start: int = 5_000  # updates in which the actor only matches the data; rlkit 40 000
     candidates: int = 10  # p: actions a next state in the target
     acting_candidates: int = 10  # actions to choose from when acting
@@ -167,15 +167,7 @@ PRESETS = {
     "published": Preset(BEAR(warm_start=40_000), Treatment(), "rlkit's D4RL runs as in d3rlpy's reproduction"),
     "halfcheetah": Preset(BEAR(kernel="gaussian", warm_start=40_000), Treatment(), "the same, halfcheetah"),
     "authors": Preset(
-        BEAR(
-            sigma=10.0,
-            match_samples=5,
-            q_samples=5,
-            warm_start=100_000,
-            hidden=(400, 300),
-            batch_size=100,
-            **RATES,
-        ),
+        BEAR(sigma=10.0, match_samples=5, q_samples=5, warm_start=100_000, hidden=(400, 300), batch_size=100, **RATES),
         Treatment(),
         AUTHORS,
     ),

@@ -141,6 +141,40 @@ CITATIONS: dict[str, str] = {
   volume={33},
   year={2020}
 }""",
+    "kumar2019stabilizing": """@inproceedings{kumar2019stabilizing,
+  title={Stabilizing Off-Policy {Q}-Learning via Bootstrapping Error Reduction},
+  author={Kumar, Aviral and Fu, Justin and Tucker, George and Levine, Sergey},
+  booktitle={Advances in Neural Information Processing Systems},
+  volume={32},
+  year={2019}
+}""",
+    "lyu2022mildly": """@inproceedings{lyu2022mildly,
+  title={Mildly Conservative {Q}-Learning for Offline Reinforcement Learning},
+  author={Lyu, Jiafei and Ma, Xiaoteng and Li, Xiu and Lu, Zongqing},
+  booktitle={Advances in Neural Information Processing Systems},
+  volume={35},
+  year={2022}
+}""",
+    "zhou2020plas": """@inproceedings{zhou2020plas,
+  title={{PLAS}: Latent Action Space for Offline Reinforcement Learning},
+  author={Zhou, Wenxuan and Bajracharya, Sujay and Held, David},
+  booktitle={Conference on Robot Learning},
+  year={2020}
+}""",
+    "wu2022supported": """@inproceedings{wu2022supported,
+  title={Supported Policy Optimization for Offline Reinforcement Learning},
+  author={Wu, Jialong and Wu, Haixu and Qiu, Zihan and Wang, Jianmin and Long, Mingsheng},
+  booktitle={Advances in Neural Information Processing Systems},
+  volume={35},
+  year={2022}
+}""",
+    "wu2021uncertainty": """@inproceedings{wu2021uncertainty,
+  title={Uncertainty Weighted Actor-Critic for Offline Reinforcement Learning},
+  author={Wu, Yue and Zhai, Shuangfei and Srivastava, Nitish and Susskind, Joshua and Zhang, Jian
+          and Salakhutdinov, Ruslan and Goh, Hanlin},
+  booktitle={International Conference on Machine Learning},
+  year={2021}
+}""",
 }
 
 

@@ -31,7 +31,7 @@ from .sac import act, actor_loss, dist, entropy_goal, temperature_loss
 
 @config
 class MCQ:
-    in_weight: float = 0.7  # lambda: weight of data actions in the critics' loss, the rest goes to the policy's; 0.5-0.97
+    in_weight: float = 0.7  # lambda: weight of data actions in the critics' loss, the rest goes to the policy's
     candidates: int = 10  # N: decoded actions a state
     kl_weight: float = 1.0  # weight of the KL term in the VAE's loss (a mean over latents)
     discount: float = 0.99  # gamma
@@ -104,8 +104,9 @@ def update(cfg: MCQ, state: State, batch: Any, noise: Any, step: Any) -> tuple[S
     eps = noise.normal("actor_action", shape)
     tx = optimisers.adam(cfg.actor_lr)
     actor, m3 = state.actor.step(tx, actor_loss, critic.net, alpha, batch.obs, eps, name="actor")
-    tx, log_prob = optimisers.adam(cfg.temperature_lr), -m3["actor/entropy"]  # of the actor before its step
-    temperature, m4 = state.temperature.step(tx, temperature_loss, log_prob, entropy_goal(cfg, batch), name="temperature")
+    tx, goal = optimisers.adam(cfg.temperature_lr), entropy_goal(cfg, batch)
+    log_prob = -m3["actor/entropy"]  # of the actor before its step
+    temperature, m4 = state.temperature.step(tx, temperature_loss, log_prob, goal, name="temperature")
     target = ema(critic.net, state.target_critic, cfg.polyak)
     return State(vae, actor, critic, target, temperature), merge(m1, m2, m3, m4)
 
@@ -114,7 +115,7 @@ KIT = "OfflineRL-Kit, run_example/run_mcq.py"
 PRESETS = {
     "mujoco": Preset(MCQ(), Treatment(), KIT + ", with smaller networks and the authors' lambda"),
     "published": Preset(
-        MCQ(hidden=(400, 400), vae_hidden=(750, 750)), Treatment(), "authors' code, github.com/dmksjfl/MCQ, MCQ_config.py"
+        MCQ(hidden=(400, 400), vae_hidden=(750, 750)), Treatment(), "github.com/dmksjfl/MCQ, MCQ_config.py"
     ),
     "kit": Preset(MCQ(in_weight=0.9, hidden=(400, 400), vae_hidden=(750, 750)), Treatment(), KIT),
 }

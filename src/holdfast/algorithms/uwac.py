@@ -2,15 +2,16 @@
 arXiv:2105.08140): BEAR whose critics have dropout, and whose losses weigh a row less the more Q varies under it.
 
 Paper -> here: T passes, beta beta, w weight; the rest as in bear.py, whose MMD, dual variable and warm start are used.
-The policy's noise is not clipped in the actor's loss. Order: VAE; then critics (targets from the online policy), actor and alpha, all from critics and actor before the step.
+Order: VAE; then critics (targets from the online policy), actor and alpha, all from critics and actor before the step.
 As in the authors' code and not in the paper: the weight is exp(-beta Var) (`exp_weight`; else beta / Var, at most 1),
 the variances of both critics are added, the largest over the candidates counts for a target, and the weight stands
-inside the square (`squared_weight`); every layer of the critics is spectrally normalised.
+inside the square (`squared_weight`); every layer of the critics is spectrally normalised. Unlike BEAR's, the policy's
+noise is not clipped in the actor's loss.
 Ours: with `passes` 0, the default, mean and variance under dropout are computed to first order in its noise instead of
-drawn: variance p / (1 - p) sum over units of (h dQ/dh)^2, mean the pass without dropout. That is what many passes
-tend to where Q is nearly linear in the noise, at the cost of two. With passes, a mask is shared by all rows
-(`shared_masks`): each row still sees T independent ones. Acting takes Q without dropout. One power iteration an
-update, whose directions serve the target critics too. Warm start and acting noise as in bear.py.
+drawn: variance p / (1 - p) sum over units of (h dQ/dh)^2, mean the pass without dropout. Many passes tend to that where
+Q is nearly linear in the noise; it costs two. With passes, a mask is shared by all rows (`shared_masks`): each row
+still sees T independent ones. Acting takes Q without dropout. One power iteration an update, whose directions serve
+the target critics too. Initial weights are PyTorch's. Warm start and acting noise as in bear.py.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Experiments of the papers, each one command: `holdfast studies NAME`."""

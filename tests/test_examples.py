@@ -1,0 +1,28 @@
+"""The examples run, and come to what they say."""
+
+import importlib.util
+import pathlib
+
+import pytest
+
+EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def test_own_data():
+    assert load("own_data").main(steps=1500) < 0.2
+
+
+def test_sweep():
+    assert len(load("sweep").main(steps=20)) == 6

@@ -1,6 +1,6 @@
 """How fast is Holdfast on this machine? Prints a table and writes it to benchmarks/results/ (`make bench`).
 
-Everything that is compared is measured in turns (A B A B ...) in the same minutes, each contestant in a process of its
+Everything that is compared is measured in turns (A B, B A ...) in the same minutes, each contestant in a process of its
 own, and medians of the turns are shown; so a ratio holds on a busy machine too, where a bare time would not.
 """
 
@@ -39,7 +39,7 @@ class Worker:
             env.pop("PYTHONPATH", None)
         self.process = subprocess.Popen(
             [python, *command],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True, env=env, cwd=HERE,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True, env=env,
         )  # fmt: skip
 
     def ask(self, do: str, **request: Any) -> dict[str, Any]:
@@ -74,27 +74,23 @@ class Worker:
 
 def measure(name: str, seeds: Sequence[int], rounds: int, seconds: float, peer_python: str | None) -> dict[str, Any]:
     """Everything about one algorithm. `peer_python` None: without d3rlpy."""
-    ours = Worker("worker.py", "ours", name)
-    hand = Worker("worker.py", "handwritten", name) if name in HANDWRITTEN else None
-    peer = Worker("peer.py", name, python=peer_python) if peer_python and name in PEERS else None
+    ours = Worker(str(HERE / "worker.py"), "ours", name)
+    hand = Worker(str(HERE / "worker.py"), "handwritten", name) if name in HANDWRITTEN else None
+    peer = Worker(str(HERE / "peer.py"), name, python=peer_python) if peer_python and name in PEERS else None
     found: dict[str, Any] = {"algorithm": name}
     try:
         found |= ours.ask("compile", seeds=seeds[0])
         found["flops_per_update"] = ours.ask("flops")["flops"]
         turns: dict[str, list[float]] = {}
-
-        def turn(key: str, worker: Worker, do: str, field: str = "updates_per_second", **request: Any) -> None:
-            turns.setdefault(key, []).append(worker.ask(do, **request)[field])
-
-        for _ in range(rounds):
-            turn("matmul", ours, "matmul", "flops_per_second")
-            for count in seeds:
-                turn(f"x{count}", ours, "speed", seeds=count, seconds=seconds)
-                if hand and count == seeds[0]:
-                    turn("handwritten", hand, "speed", seconds=seconds)
-            if peer:
-                turn("peer_update", peer, "update", seconds=seconds)
-                turn("peer_fit", peer, "fit", seconds=seconds)
+        order = [(f"x{count}", ours, "speed", {"seeds": count, "seconds": seconds}) for count in seeds]
+        if hand:
+            order.insert(1, ("handwritten", hand, "speed", {"seconds": seconds}))
+        if peer:
+            order += [(f"peer_{do}", peer, do, {"seconds": seconds}) for do in ("update", "fit")]
+        for count in range(rounds):
+            turns.setdefault("matmul", []).append(ours.ask("matmul")["flops_per_second"])
+            for key, worker, do, request in order if count % 2 == 0 else order[::-1]:
+                turns.setdefault(key, []).append(worker.ask(do, **request)["updates_per_second"])
         if peer:
             found["peer"] = peer.ask("versions")
         found["peak_bytes"] = ours.ask("memory")["bytes"]
@@ -119,7 +115,7 @@ def measure(name: str, seeds: Sequence[int], rounds: int, seconds: float, peer_p
 
 def evaluation(episodes: int) -> dict[str, Any]:
     """Seconds of an evaluation in HalfCheetah-v5: the first call, which makes and compiles everything, and the next."""
-    worker = Worker("worker.py", "evaluation", "HalfCheetah-v5")
+    worker = Worker(str(HERE / "worker.py"), "evaluation", "HalfCheetah-v5")
     try:
         first, second = worker.ask("play", episodes=episodes), worker.ask("play", episodes=episodes)
     finally:

@@ -1,5 +1,8 @@
+import os
+
 import jax
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -9,3 +12,26 @@ def x64():
     """Float64 for the length of a test."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def programs(tmp_path_factory):
+    """Every program is compiled once a session, here and in child processes."""
+    folder = str(tmp_path_factory.mktemp("programs"))
+    wanted = {
+        "jax_compilation_cache_dir": folder,
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    before = {name: getattr(jax.config, name) for name in wanted}
+    os.environ["HOLDFAST_CACHE"] = folder
+    for name, value in wanted.items():
+        jax.config.update(name, value)
+        os.environ[name.upper()] = str(value)
+    compilation_cache.reset_cache()
+    yield folder
+    for name, value in before.items():
+        jax.config.update(name, value)
+        del os.environ[name.upper()]
+    del os.environ["HOLDFAST_CACHE"]
+    compilation_cache.reset_cache()

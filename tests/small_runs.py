@@ -1,13 +1,8 @@
-"""What the tests of training and of the command line share: tiny runs, their programs kept for the session, their facts."""
+"""What the tests of training and of the command line share: tiny runs, their programs kept a session, their facts."""
 
 import csv
 import json
-import os
 from pathlib import Path
-
-import jax
-import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 from holdfast.policy.storage import Checkpoints, arrays_of
 from holdfast.train.run import train
@@ -17,29 +12,6 @@ TINY = {"hidden": (16,), "batch_size": 16}  # one layer compiles in half the tim
 FLAGS = ["--hidden", "16", "--batch-size", "16"]
 # of a result: what tells of the process that ended the run, not of what was learned
 TIMES = ("compile_seconds", "wall_seconds", "updates_per_second", "flops_per_update")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def programs(tmp_path_factory):
-    """Every program is compiled once a session, here and in child processes."""
-    folder = str(tmp_path_factory.mktemp("programs"))
-    wanted = {
-        "jax_compilation_cache_dir": folder,
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-    }
-    before = {name: getattr(jax.config, name) for name in wanted}
-    os.environ["HOLDFAST_CACHE"] = folder
-    for name, value in wanted.items():
-        jax.config.update(name, value)
-        os.environ[name.upper()] = str(value)
-    compilation_cache.reset_cache()
-    yield folder
-    for name, value in before.items():
-        jax.config.update(name, value)
-        del os.environ[name.upper()]
-    del os.environ["HOLDFAST_CACHE"]
-    compilation_cache.reset_cache()
 
 
 def tiny(out, algorithm="bc", data=DATA, steps=8, block=4, eval_episodes=1, config=None, **settings):

@@ -19,7 +19,7 @@ from holdfast.algorithms.citations import CITATIONS
 from holdfast.cli import COMMANDS, main
 from holdfast.policy.storage import Checkpoints
 from holdfast.train.run import resume
-from small_runs import DATA, FLAGS, bits, checkpoint, programs, require_same, tiny  # noqa: F401
+from small_runs import DATA, FLAGS, bits, checkpoint, require_same, tiny
 
 QUICK = [*FLAGS, "--steps", "8", "--block", "4", "--eval-episodes", "1"]
 
@@ -161,7 +161,7 @@ def test_resume_by_command(tmp_path, capsys):
 
 
 def test_diverged_is_status_3(tmp_path, capsys):
-    argv = ["train", "bc", "--data", DATA, *FLAGS, "--actor-lr", "1e30", "--no-eval"]
+    argv = ["train", "td3_bc", "--data", DATA, *FLAGS, "--critic-lr", "1e30", "--no-eval"]
     assert main([*argv, "--steps", "50", "--out", str(tmp_path / "run")]) == 3
     last = capsys.readouterr().err.splitlines()[-1]
     assert re.match(r"holdfast: \S+ of seed-0 is NaN or infinite at update \d+", last)

@@ -27,12 +27,7 @@ from holdfast.train.loop import Carry, Program, replicate, seed_keys
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = registry.names()
-CASES = [
-    (n, kind)
-    for n in NAMES
-    for kind in ("continuous", "discrete", "masked")
-    if kind.replace("masked", "discrete") in registry.get(n).actions
-]
+CASES = [(n, kind) for n in NAMES for kind in ("continuous", "discrete") if kind in registry.get(n).actions]
 PRESETS = [(n, preset) for n in NAMES for preset in registry.get(n).presets]
 SEEDS = [0, 1, 2]
 

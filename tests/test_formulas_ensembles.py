@@ -128,8 +128,8 @@ def test_td3_target_and_its_delay():
     cfg, state = td3.TD3(discount=0.9, polyak=0.5), actors(td3)
     eps = array([1, -5], [0, 0])  # .2 * 1; -1 is clipped to -.5
     noise = Tape({"target_policy": eps})
-    a = np.tanh([[0.9, 0.3]]) + [[0.2, -0.5]]
-    q = min(3 + a[0] @ [0, 1], 1.5 + a[0] @ [1, 0])  # slow critics: 1 s + a2, .5 s + a1
+    a = np.tanh([0.9, 0.3]) + np.array([0.2, -0.5])
+    q = min(3 + a @ [0, 1], 1.5 + a @ [1, 0])  # slow critics: 1 s + a2, .5 s + a1
     y = np.array([1 + 0.9 * q, 2])  # the second row is a true end
     first, metrics = td3.update(cfg, state, batch(), noise, jnp.asarray(0))
     assert float(metrics["critic/target"]) == pytest.approx(y.mean())
@@ -165,7 +165,7 @@ def test_exploration_noise_only_to_explore(module):
     for mode in ("best", "sample"):
         same(module.act(cfg, state, seen, (), Tape({}), mode)[0], best)
     found = module.act(cfg, state, seen, (), Tape({"act": array([1, 0], [2, -1])}), "explore")[0]
-    same(found, np.clip(best + [[0.5, 0], [1, -0.5]], -1, 1))
+    same(found, np.clip(best + np.array([[0.5, 0], [1, -0.5]]), -1, 1))
 
 
 # SAC-N and EDAC
@@ -251,18 +251,22 @@ def test_loss_of_rebracs_actor(run):
     loss, found = run(rebrac.actor_loss, state.actor.net, state.critic.net, 0.3, b)
     same(loss, 0.3 * cloning - q.mean() / np.abs(q).mean())
     same(found["lambda"], 1 / np.abs(q).mean())
+
     # lambda is not differentiated: the slope of Q's part is that of -lambda Q with lambda held
-    held = jax.grad(lambda net: 0.3 * rebrac.distance(net(b.obs).mode(), b.action).mean()
-                    - (state.critic.net(b.obs, net(b.obs).mode()).min(0) / np.abs(q).mean()).mean())(state.actor.net)  # fmt: skip
+    def held(net):
+        action = net(b.obs).mode()
+        return 0.3 * rebrac.distance(action, b.action).mean() - state.critic.net(b.obs, action).min(0).mean() * scale
+
+    scale = 1 / np.abs(q).mean()
     slope = jax.grad(lambda net: rebrac.actor_loss(net, state.critic.net, 0.3, b)[0])(state.actor.net)
-    jax.tree.map(same, slope, held)
+    jax.tree.map(same, slope, jax.grad(held)(state.actor.net))
 
 
 def test_rebracs_target_and_its_rhythm():
     cfg, state = rebrac.ReBRAC(critic_penalty=0.5, discount=0.9, polyak=0.5), actors(rebrac)
     b = batch(extra={"next_action": array([0.5, -0.5], [1, 1])})
     noise = Tape({"target_policy": array([1, -5], [0, 0])})
-    a = np.tanh([0.9, 0.3]) + [0.2, -0.5]
+    a = np.tanh([0.9, 0.3]) + np.array([0.2, -0.5])
     q = min(3 + a @ [0, 1], 1.5 + a @ [1, 0]) - 0.5 * ((a - [0.5, -0.5]) ** 2).sum()
     first, metrics = rebrac.update(cfg, state, b, noise, jnp.asarray(0))
     assert float(metrics["critic/target"]) == pytest.approx((1 + 0.9 * q + 2) / 2)
@@ -330,7 +334,7 @@ def test_xqls_smoothed_rows():
     obs, action = xql.smoothed(xql.XQL(random_actions=2, action_noise=0.1), b, tape)
     same(obs, [[1], [2]] * 3)
     plain = np.concatenate([[[0.5, 0], [0, -1]], 2 * np.asarray(uniform) - 1])
-    same(action, np.clip(plain + [0.1, -0.5], -1, 1))  # -.9 is clipped to -.5
+    same(action, np.clip(plain + np.array([0.1, -0.5]), -1, 1))  # -.9 is clipped to -.5
     assert not tape.unused()
 
 
@@ -401,7 +405,7 @@ def test_update_of_discrete_sac(masked):
     after, metrics = discrete_sac.update(cfg, state, b, Tape({}), jnp.asarray(0))  # no draw at all
     x = np.where(legal[::-1], state.actor.net(b.next_obs).logits, -np.inf)
     p = special.softmax(x, 1)
-    v = (p * state.target_critic.all(b.next_obs).min(0)).sum(1) + [stats.entropy(row) for row in p]  # alpha is 1
+    v = (p * state.target_critic.all(b.next_obs).min(0)).sum(1) + stats.entropy(p, axis=1)  # alpha is 1
     y = np.array([1 + 0.9 * v[0], 2])
     assert float(metrics["critic/target"]) == pytest.approx(y.mean())
     assert float(metrics["temperature/goal"]) == pytest.approx(0.5 * np.log(legal.sum(1)).mean())

@@ -1,4 +1,4 @@
-"""Whole update steps of SAC-N, EDAC, ReBRAC and XQL equal to the numbers recorded from their authors' (or CORL's) code."""
+"""Whole update steps of SAC-N, EDAC, ReBRAC and XQL equal to the numbers recorded from public code (float64)."""
 
 import jax.numpy as jnp
 import pytest

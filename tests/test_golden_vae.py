@@ -1,4 +1,4 @@
-"""BCQ, PLAS, SPOT, MCQ, BEAR and UWAC: whole update steps equal to numbers recorded from the authors' code (float64)."""
+"""BCQ, PLAS, SPOT, MCQ, BEAR, UWAC: whole update steps equal to numbers recorded from the authors' code (float64)."""
 
 import dataclasses
 

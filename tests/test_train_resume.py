@@ -23,7 +23,7 @@ from holdfast.parts import optimisers
 from holdfast.policy.storage import Checkpoints
 from holdfast.train.hooks import Hook
 from holdfast.train.run import resume, train
-from small_runs import DATA, FLAGS, bits, checkpoint, programs, require_same, rows, tiny  # noqa: F401
+from small_runs import DATA, FLAGS, bits, checkpoint, require_same, rows, tiny
 
 SWEPT = ["--seeds", "2", "--sweep", "actor-lr=1e-3,3e-3"]
 CLOCKS = ["--steps", "600", "--block", "10", "--save-every", "30", "--eval-every", "100", "--eval-episodes", "2"]
@@ -47,7 +47,7 @@ def grown(folder) -> int:
 
 
 def kill_after(child, folder, lines, delay) -> bool:
-    """SIGKILL the child once it has written `lines` lines and `delay` more seconds have gone; False where it ended first."""
+    """SIGKILL the child once it has written `lines` lines, `delay` seconds later; False where it ended first."""
     since = time.monotonic()
     start = None
     while child.poll() is None and time.monotonic() - since < 120:

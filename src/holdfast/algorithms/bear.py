@@ -161,7 +161,7 @@ def phases_with(update: Any) -> Any:
 
 
 AUTHORS = "authors' code, github.com/aviralkumar2907/BEAR, algos.py, settings of its readme"
-RATES = {"actor_lr": 1e-3, "critic_lr": 1e-3, "vae_lr": 1e-3}
+RATES: dict[str, Any] = {"actor_lr": 1e-3, "critic_lr": 1e-3, "vae_lr": 1e-3}
 PRESETS = {
     "mujoco": Preset(BEAR(), Treatment(), "rlkit's D4RL runs as in d3rlpy's reproduction, with a shorter warm start"),
     "published": Preset(BEAR(warm_start=40_000), Treatment(), "rlkit's D4RL runs as in d3rlpy's reproduction"),

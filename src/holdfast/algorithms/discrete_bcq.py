@@ -5,10 +5,11 @@ than `threshold` times that of the likeliest one. The policy is greedy in Q amon
 
 Paper -> here: tau threshold, G_omega imitation, theta critic. Order: both networks from the weights before the update,
 then the target. At threshold 0 it is double DQN among actions of probability above 0, at 1 cloning.
-As in the authors' code: G at s' is the online network, as is the choice of a', whose value the target gives; Huber's loss
-with delta 1; a penalty on the squared logits of G; two separate networks where observations are vectors.
-Not as there: each network has its own Adam, which for separate networks is the same step; the target of G, which nothing
-reads, is left out; the likeliest action passes at threshold 1 too, where the code's strict inequality leaves none.
+As in the authors' code: the online networks give G at s' and choose a', whose value the target gives; Huber's loss with
+delta 1; a penalty on the squared logits of G; two separate networks where observations are vectors.
+Not as there: each network has its own Adam, which for separate networks is the same step; the target of G, which
+nothing reads, is left out; the likeliest action passes at threshold 1 too, where the code's strict inequality leaves
+none. Illegal actions are out of G, of a' and of acting.
 """
 
 from __future__ import annotations

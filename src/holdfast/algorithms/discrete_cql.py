@@ -68,7 +68,11 @@ def critic_loss(critic: ActionValues, y: jax.Array, batch: Any, cfg: DiscreteCQL
     penalty = pushed_down(q, batch.mask, cfg.mu).mean()
     if cfg.data_term:
         penalty = penalty - take(q, batch.action).mean()
-    return error + cfg.alpha * penalty, {**dqn.told(q, batch.action, batch.mask, y), "td_loss": error, "penalty": penalty}
+    return error + cfg.alpha * penalty, {
+        **dqn.told(q, batch.action, batch.mask, y),
+        "td_loss": error,
+        "penalty": penalty,
+    }
 
 
 def update(cfg: DiscreteCQL, state: State, batch: Any, noise: Any, step: Any) -> tuple[State, Metrics]:

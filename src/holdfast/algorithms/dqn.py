@@ -128,6 +128,4 @@ PRESETS = {
     ),
 }
 
-algorithm = Algorithm(
-    "dqn", DQN, init, update, act, PRESETS, dist=dist, actions=frozenset({"discrete"}), check=check
-)
+algorithm = Algorithm("dqn", DQN, init, update, act, PRESETS, dist=dist, actions=frozenset({"discrete"}), check=check)

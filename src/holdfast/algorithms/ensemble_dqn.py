@@ -1,7 +1,7 @@
 """Ensemble-DQN (Agarwal, Schuurmans, Norouzi 2020, arXiv:1907.04543): the average of K value heads on one trunk.
 
-Each head k learns from its own target r + gamma max_a' Qbar_k(s', a'); the policy is greedy in their mean. All heads see
-all rows: they differ by their initial weights only.
+Each head k learns from its own target r + gamma max_a' Qbar_k(s', a'); the policy is greedy in their mean. All heads
+see all rows: they differ by their initial weights only.
 
 Paper -> here: K heads. Order: critic, then the target (soft or hard, see `dqn`). As in the authors' code the loss is
 Huber's with delta 1, its mean over heads and batch, and the target is not a double one. An MLP stands in place of the

@@ -76,6 +76,4 @@ PRESETS = {
     ),
 }
 
-algorithm = dqn.algorithm._replace(
-    name="qr_dqn", Config=QRDQN, init=init, update=update, presets=PRESETS, check=check
-)
+algorithm = dqn.algorithm._replace(name="qr_dqn", Config=QRDQN, init=init, update=update, presets=PRESETS, check=check)

@@ -15,7 +15,6 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from ..core.config import config
 from ..core.trained import Metrics
@@ -46,6 +45,4 @@ def update(cfg: REM, state: State, batch: Any, noise: Any, step: Any) -> tuple[S
     return State(critic, target), metrics
 
 
-algorithm = ensemble_dqn.algorithm._replace(
-    name="rem", Config=REM, update=update, presets=ensemble_dqn.presets(REM)
-)
+algorithm = ensemble_dqn.algorithm._replace(name="rem", Config=REM, update=update, presets=ensemble_dqn.presets(REM))

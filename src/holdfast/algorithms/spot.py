@@ -13,6 +13,7 @@ Ours: the VAE gets 20,000 steps where the authors take 100,000 (preset "publishe
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -97,8 +98,8 @@ def iwae_price(vae: vaes.VAE, obs: jax.Array, action: jax.Array, eps: jax.Array,
     mean, log_std = vae.encode(obs, action)
     z = mean[None] + jnp.exp(log_std)[None] * eps
     likelihood = normal_log_prob(action[None], vae.decode(obs, z), 0.5 * jnp.log(beta / 4)).sum(-1)
-    prior, posterior = normal_log_prob(z, 0.0, 0.0), normal_log_prob(eps, 0.0, 0.0) - log_std[None]
-    weight = likelihood + (prior - posterior).sum(-1)
+    prior_to_posterior = log_std[None] + 0.5 * (jnp.square(eps) - jnp.square(z))
+    weight = likelihood + prior_to_posterior.sum(-1)
     return math.log(len(eps)) - jax.nn.logsumexp(weight, 0)
 
 
@@ -113,7 +114,8 @@ def actor_loss(actor: nets.Policy, critic: nets.Critic, vae: vaes.VAE, obs: Any,
 def update(cfg: SPOT, state: State, batch: Any, noise: Any, step: Any) -> tuple[State, Metrics]:
     shape, rate, vae = batch.reward.shape, cfg.actor_dropout, state.vae.net
     keep = nets.dropout(noise, "target_actor_dropout", rate, shape, cfg.hidden)
-    next_action = target_action(cfg, lambda obs: state.target_actor(obs, keep), batch, noise)
+    slow: Any = functools.partial(state.target_actor, keep=keep)
+    next_action = target_action(cfg, slow, batch, noise)
     y = targets.td(batch, state.target_critic(batch.next_obs, next_action).min(0), cfg.discount)
     critic, m1 = state.critic.step(optimisers.adam(cfg.critic_lr), critic_loss, y, batch, name="critic")
 
@@ -131,7 +133,7 @@ def update(cfg: SPOT, state: State, batch: Any, noise: Any, step: Any) -> tuple[
 
 
 CODE = "authors' code, github.com/thuml/SPOT, SPOT.py, train_vae.py and configs/offline"
-ANTMAZE = {"actor_dropout": 0.0, "actor_lr": 1e-4, "last_init": 1e-3}
+ANTMAZE: dict[str, Any] = {"actor_dropout": 0.0, "actor_lr": 1e-4, "last_init": 1e-3}
 PRESETS = {
     "mujoco": Preset(SPOT(), Treatment(normalize_obs=1e-3), CODE + ", hopper-medium, but for the VAE's steps"),
     "published": Preset(SPOT(vae_steps=100_000), Treatment(normalize_obs=1e-3), CODE + ", hopper-medium"),

@@ -5,8 +5,8 @@ MDP that the batch describes among the supported actions, and where transitions 
 one at least as good as any behaviour in B. `environments.batch_mdp` solves the same problem exactly.
 
 Paper -> here: B the whole training data, alpha the rate critic_lr / n(s, a)^rate_power of the n-th update of a pair.
-States: the different observations in the data (one-hot, integers, any vectors that come back exactly), at most `states`;
-an observation that is not among them counts as the nearest one, which matters in acting only.
+States: the different observations in the data (one-hot, integers, any vectors that come back exactly), at most
+`states`; an observation that is not among them counts as the nearest one, which matters in acting only.
 Support: pairs logged at least `least_count` times, counted over all of the data before learning.
 Where s' has no supported action (the last state of a batch that is not coherent), and for pairs without support, the
 table keeps `initial_value`, as in the paper's batch MDP, where these end at once with their initial value.
@@ -101,7 +101,12 @@ def update(cfg: TabularBCQ, state: State, batch: Any, noise: Any, step: Any) -> 
     q = jnp.where(moved, state.q + rate * (mean - state.q), state.q)
 
     own = take(q[here], best(q[here], usable(state.support[here], batch.mask)))
-    told = {"q": q[at].mean(), "policy_q": own.mean(), "error": jnp.abs(y - state.q[at]).mean(), "rate": rate[at].mean()}
+    told = {
+        "q": q[at].mean(),
+        "policy_q": own.mean(),
+        "error": jnp.abs(y - state.q[at]).mean(),
+        "rate": rate[at].mean(),
+    }
     return State(state.codes, state.support, visits, q), {f"critic/{name}": value for name, value in told.items()}
 
 

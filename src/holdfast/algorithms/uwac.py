@@ -162,8 +162,8 @@ def update(cfg: UWAC, state: State, batch: Any, noise: Any, step: Any, warm: boo
     variance = variance.sum(0).max(0)
     weight = certainty(cfg, variance)
     keep = nets.dropout(noise, "data_dropout", cfg.dropout, (2, n), cfg.hidden)
-    given = (state.directions, y, weight, keep, batch, cfg.squared_weight)
-    new_critic, m2 = state.critic.step(optimisers.adam(cfg.critic_lr), critic_loss, *given, name="critic")
+    row = (state.directions, y, weight, keep, batch, cfg.squared_weight)
+    new_critic, m2 = state.critic.step(optimisers.adam(cfg.critic_lr), critic_loss, *row, name="critic")
 
     behaviour, eps = matched(cfg, vae.net, batch, noise)
     keep = () if warm else masks(cfg, noise, "policy_dropout", (n,))

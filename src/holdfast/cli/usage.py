@@ -17,7 +17,9 @@ T = TypeVar("T")
 FRAME = re.compile(r"[╭╮╰╯│]|─{2,}|-{4,}")  # where the terminal knows no boxes: rules of dashes
 
 
-def parse(cls: type[T], prog: str, argv: Sequence[str], default: Any = tyro.MISSING, config: Sequence[Any] = ()) -> T:
+def parse(
+    cls: type[T], prog: str, argv: Sequence[str], default: Any = tyro.MISSING_NONPROP, config: Sequence[Any] = ()
+) -> T:
     """Arguments of a command.
 
     Raises:

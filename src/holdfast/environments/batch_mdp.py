@@ -1,7 +1,7 @@
 """The finite MDP that a batch of transitions describes, for exact answers beside batch-constrained Q-learning.
 
-Fujimoto, Meger, Precup 2019 (arXiv:1812.02900), section 4.1: p_B(s'|s, a) = N(s, a, s') / N(s, a), and a pair that is not
-in the batch leads to an end with its initial value.
+Fujimoto, Meger, Precup 2019 (arXiv:1812.02900), section 4.1: p_B(s'|s, a) = N(s, a, s') / N(s, a), and a pair that is
+not in the batch leads to an end with its initial value.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 
 def kernel(difference: jax.Array, name: str, sigma: Any) -> jax.Array:
-    """k(x - y), [..., A] to [...]: exp(-|x - y|_1 / (2 sigma)) for "laplacian", exp(-|x - y|^2 / (2 sigma)) for "gaussian".
+    """k(x - y), [..., A] to [...]: exp(-|x - y|_1 / (2 sigma)) "laplacian", exp(-|x - y|^2 / (2 sigma)) "gaussian".
 
     sigma is not squared, as in BEAR's code.
     """

@@ -2,9 +2,9 @@
 
 Fujimoto, Meger, Precup 2019 (arXiv:1812.02900), sections 3 and 4.1. Q-learning on a log bootstraps from the best action
 at the next state, tried or not. What was never tried keeps whatever value it began with: in a table its initial value,
-in a network what generalisation makes of it. So the same log, the same update and two initial values, the lowest and the
-highest return that is possible, show how much of an answer comes from the data. The maximum over logged actions only
-(BCQL) makes the answer that of the MDP that the batch describes, which is solved exactly beside it.
+in a network what generalisation makes of it. So the same log, the same update and two initial values, the lowest and
+the highest return that is possible, show how much of an answer comes from the data. The maximum over logged actions
+only (BCQL) makes the answer that of the MDP that the batch describes, which is solved exactly beside it.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from ..environments import probes, tabular
 from ..environments.batch_mdp import batch_mdp
 from .result import Result
 
-LEARNERS = ("Q-learning, low start", "Q-learning, high start", "BCQL, low start", "BCQL, high start")
-EXACT = ("exact, low start", "exact, high start")
-HEADER = ("problem", "transitions", "method", "estimate", "true value", "error", "from exact")
+LEARNERS = (("Q-learning", "low"), ("Q-learning", "high"), ("BCQL", "low"), ("BCQL", "high"))
+EXACT = (("exact", "low"), ("exact", "high"))
+HEADER = ("problem", "transitions", "method", "start", "estimate", "true value", "error", "from exact")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,8 +99,7 @@ def problem(name: str) -> Problem:
     finite = [n for n in probes.PROBES if probes.get(n).mdp is not None]
     if name not in finite:
         raise unknown("finite problem", name, ["grid", *finite])
-    probe = probes.get(name)
-    assert probe.mdp is not None and probe.support is not None  # noqa: PT018
+    probe: Any = probes.get(name)
     return Problem(probe.mdp, probe.support / probe.support.sum(1, keepdims=True), probe.time_limit)
 
 
@@ -125,68 +124,157 @@ def bounds(mdp: tabular.Tabular, discount: float) -> tuple[float, float]:
     return min(0.0, reward.min()) / (1 - discount), max(0.0, reward.max()) / (1 - discount)
 
 
-def learn(logs: Sequence[Log], shape: tuple[int, int], args: Args) -> np.ndarray:
-    """The tables of every learner on every log, [logs, learners, S, A], all in one program.
+def learn(given: Problem, logs: Sequence[Log], args: Args) -> np.ndarray:
+    """The table of each learner on each log, [logs, LEARNERS, S, A], all in one program.
 
-    The update is `tabular_bcq`'s; Q-learning is the same update with every pair counted as supported.
+    The update is `tabular_bcq`'s. Q-learning is the same update with every pair counted as supported.
     """
-    (states, actions), longest = shape, max(len(log.state) for log in logs)
-    cfg = as_arrays(tabular_bcq.TabularBCQ(states=states, discount=args.discount))
-    codes = jnp.arange(states, dtype=jnp.result_type(float))[:, None]
-
-    def padded(column: np.ndarray) -> np.ndarray:
-        return np.resize(column, longest)  # rows beyond the log's own are never drawn
-
-    columns = Log(*(jnp.stack([padded(c) for c in same]) for same in zip(*logs, strict=True)))
+    shape = given.mdp.reward.shape
+    cfg = as_arrays(tabular_bcq.TabularBCQ(states=shape[0], discount=args.discount))
+    codes = jnp.arange(shape[0], dtype=jnp.result_type(float))[:, None]
+    low, high = (np.full(shape, x) for x in bounds(given.mdp, args.discount))
+    first = jnp.asarray(np.stack([low, high, low, high]), codes.dtype)
+    support = jnp.asarray(np.stack([[np.ones(shape, bool)] * 2 + [supported(log, shape)] * 2 for log in logs]))
+    longest = max(len(log.state) for log in logs)  # shorter logs are padded by rows that are never drawn
+    columns = Log(*(jnp.stack([np.resize(column, longest) for column in same]) for same in zip(*logs, strict=True)))
     sizes = jnp.asarray([len(log.state) for log in logs])
-    begin = [_starts(log, shape, args) for log in logs]
-    support, first = (jnp.stack([jnp.asarray(b[i]) for b in begin]) for i in (0, 1))
 
     def one(log: Log, size: Any, support: Any, first: Any, key: Any) -> Any:
         def step(i: Any, state: tabular_bcq.State) -> tabular_bcq.State:
             noise = Noise(jax.random.fold_in(key, i))
             at = noise.integers("rows", (cfg.batch_size,), size)
-            obs, following = (codes[x[at]] for x in (log.state, log.next_state))
-            ended = log.terminated[at].astype(first.dtype)
-            reward = log.reward[at].astype(first.dtype)
+            reward, ended = (x[at].astype(codes.dtype) for x in (log.reward, log.terminated))
+            obs, following = codes[log.state[at]], codes[log.next_state[at]]
             batch = Batch(obs, log.action[at], reward, following, ended, jnp.zeros_like(ended))
             return tabular_bcq.update(cfg, state, batch, noise, i)[0]
 
         state = tabular_bcq.State(codes, support, jnp.zeros_like(first), first)
         return jax.lax.fori_loop(0, args.updates, step, state).q
 
-    keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.PRNGKey(args.seed), i))(jnp.arange(len(logs)))
-    learners = jax.vmap(one, (None, None, 0, 0, None))
-    return np.asarray(jax.jit(jax.vmap(learners))(columns, sizes, support, first, keys), np.float64)
+    keys = jnp.stack([jax.random.fold_in(jax.random.PRNGKey(args.seed), i) for i in range(len(logs))])
+    every_learner = jax.vmap(one, (None, None, 0, 0, None))
+    every_log = jax.jit(jax.vmap(every_learner, (0, 0, 0, None, 0)))
+    return np.asarray(every_log(columns, sizes, support, first, keys), np.float64)
 
 
-def _starts(log: Log, shape: tuple[int, int], args: Args) -> tuple[np.ndarray, np.ndarray]:
-    """Support and first table of each learner on a log, [learners, S, A] each."""
-    logged = np.zeros(shape, bool)
-    logged[log.state, log.action] = True
-    return np.stack([np.ones_like(logged)] * 2 + [logged] * 2), np.zeros((4, *shape), np.float32)
+def supported(log: Log, shape: tuple[int, ...]) -> np.ndarray:
+    """The pairs in a log, [S, A] booleans."""
+    found = np.zeros(shape, bool)
+    found[log.state, log.action] = True
+    return found
+
+
+def judge(mdp: tabular.Tabular, log: Log, q: np.ndarray, among: np.ndarray, discount: float) -> tuple[float, float]:
+    """What a table says of its greedy policy and what the policy is worth, at the first states of the log's episodes.
+
+    Args:
+        mdp: the true problem.
+        log: where a state is not in it, the policy takes any action.
+        q: [S, A].
+        among: [S, A], what the policy may do; anything where it may do nothing.
+        discount: of the values.
+    """
+    among = np.where(among.any(1, keepdims=True), among, True)
+    best = np.where(among, q, -np.inf)
+    policy = np.eye(mdp.actions)[best.argmax(1)]
+    policy[np.setdiff1d(np.arange(mdp.states), log.state)] = 1 / mdp.actions
+    starts = log.state[log.first]
+    return float(best.max(1)[starts].mean()), float(tabular.value(mdp, policy, discount).v[starts].mean())
+
+
+def one_problem(name: str, args: Args) -> tuple[list[tuple[Any, ...]], dict[str, float]]:
+    """The rows of one problem, and the values of the logging policy and of the best one within its support."""
+    given = problem(name)
+    mdp, shape, discount = given.mdp, given.mdp.reward.shape, args.discount
+    drawn = [(n, i) for n in args.sizes for i in range(args.logs)]
+    logs = [write_log(given, n, np.random.default_rng([args.seed, n, i])) for n, i in drawn]
+    tables = learn(given, logs, args)
+    found: dict[tuple[int, str, str], list[tuple[float, float, float]]] = {}
+    for (n, _), log, learned in zip(drawn, logs, tables, strict=True):
+        batches = [batch_mdp(*log[:5], shape, start) for start in bounds(mdp, discount)]  # type: ignore[arg-type]
+        exact, logged = [b.solve(discount) for b in batches], batches[0].support
+        for (method, start), q in zip((*LEARNERS, *EXACT), [*learned, *(e.q for e in exact)], strict=True):
+            among = np.ones(shape, bool) if method == "Q-learning" else logged
+            off = np.abs(q - exact[start == "high"].q)[logged].max()
+            found.setdefault((n, method, start), []).append((*judge(mdp, log, q, among, discount), float(off)))
+    rows = []
+    for which, each in found.items():
+        estimate, true, off = (float(x) for x in np.mean(each, 0))
+        rows.append((name, *which, estimate, true, estimate - true, off))
+    best = tabular.solve(mdp, discount, given.behaviour > 0)
+    own = tabular.value(mdp, given.behaviour, discount)
+    return rows, {"logging policy": float(mdp.start @ own.v), "best in the log's support": float(mdp.start @ best.v)}
 
 
 def batch_constrained(args: Args | None = None) -> Result:
-    """The whole study.
+    """The whole study: means over logs of each method's estimate, true value, error, and distance from the exact table.
 
     Raises:
         UserError: no problem of that name, or numbers out of range.
     """
     args = Args() if args is None else args
-    faults = [f"{n} is {getattr(args, n)}, expected at least 1" for n in ("logs", "updates") if getattr(args, n) < 1]
-    faults += [f"sizes holds {n}, expected at least 1" for n in args.sizes if n < 1]
+    least = {"logs": args.logs, "updates": args.updates, "sizes": min(args.sizes, default=0)}
+    faults = [f"{name} is {value}, expected at least 1" for name, value in least.items() if value < 1]
     faults += [] if 0 <= args.discount < 1 else [f"discount is {args.discount}, expected in [0, 1)"]
-    faults += [] if args.sizes and args.problems else ["name at least one size and one problem"]
+    faults += [] if args.problems else ["problems is empty, expected at least one"]
     if faults:
         raise UserError("; ".join(faults))
     rows: list[tuple[Any, ...]] = []
     levels: dict[str, dict[str, float]] = {}
     for name in args.problems:
-        found, levels[name] = _one_problem(problem(name), args)
-        rows += [(name, *row) for row in found]
+        found, levels[name] = one_problem(name, args)
+        rows += found
     settings = {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(args).items()}
-    title = "Extrapolation error in finite problems"
-    notes = _notes(rows, args)
-    draw = lambda figure: _draw(figure, rows, levels, args)  # noqa: E731
-    return Result("batch-constrained", title, {**settings, "levels": levels}, HEADER, rows, notes, draw)
+    return Result(
+        "batch-constrained",
+        "Extrapolation error in finite problems",
+        {**settings, "levels": levels},
+        HEADER,
+        rows,
+        notes(rows, args),
+        lambda figure: draw(figure, rows, levels, args),
+    )
+
+
+run = batch_constrained
+
+
+def notes(rows: list[tuple[Any, ...]], args: Args) -> list[str]:
+    """What the rows say, for the largest logs."""
+    said, most = [], max(args.sizes)
+    for name in args.problems:
+        at = {row[2:4]: row[4:] for row in rows if row[:2] == (name, most)}
+        free, bound = at["Q-learning", "high"], at["BCQL", "high"]
+        said.append(
+            f"{name}, {most} transitions: from a high start Q-learning claims {free[0]:.2f} for a policy worth "
+            f"{free[1]:.2f}; BCQL claims {bound[0]:.2f} for one worth {bound[1]:.2f}, its table {bound[3]:.2g} from "
+            "the exact one of the batch."
+        )
+    return said
+
+
+COLOURS = {"Q-learning": "#c8502d", "BCQL": "#1f5fa8", "exact": "#22272e"}
+
+
+def draw(figure: Any, rows: list[tuple[Any, ...]], levels: dict[str, dict[str, float]], args: Args) -> None:
+    """Above what each method believes of its policy, below what the policy is worth, over the size of the log."""
+    figure.set_size_inches(3.6 * len(args.problems) + 1, 6.4)
+    axes = figure.subplots(2, len(args.problems), squeeze=False, sharex=True)
+    sizes = sorted(set(args.sizes))
+    for column, name in enumerate(args.problems):
+        for line, (what, index) in enumerate((("estimate", 4), ("true value", 5))):
+            axis = axes[line, column]
+            for method, start in (*LEARNERS, *EXACT[:1]):
+                y = [next(r[index] for r in rows if r[:4] == (name, n, method, start)) for n in sizes]
+                style = ":" if method == "exact" else "-" if start == "high" else "--"
+                label = "exact on the batch" if method == "exact" else f"{method}, {start} start"
+                axis.plot(sizes, y, style, color=COLOURS[method], marker="o" if start == "high" else ".", label=label)
+            for label, value in levels[name].items():
+                axis.axhline(value, color="#9aa3ad", linewidth=0.8, linestyle="-" if "best" in label else "-.")
+                axis.annotate(label, (sizes[0], value), (0, 2), textcoords="offset points", fontsize=7, color="#6b7480")
+            axis.set_xscale("log")
+            axis.set_ylabel(what if not column else "")
+        axes[0, column].set_title(name, loc="left", fontsize=10)
+        axes[1, column].set_xlabel("transitions in the log")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=8)

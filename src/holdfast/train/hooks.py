@@ -77,7 +77,9 @@ class Progress(Hook):
         self.steps, self.step, self.count = start.steps, start.step, len(start.replicas)
         runs = f"{self.count} runs in one program" if self.count > 1 else "1 run"
         self.console.print(
-            f"{start.settings.algorithm} on {start.settings.subject}: {runs}, into {start.folder.path}", highlight=False
+            f"{start.settings.algorithm} on {start.settings.subject}: {runs}, into {start.folder.path}",
+            highlight=False,
+            soft_wrap=True,
         )
         if not self.console.is_terminal:
             return

@@ -35,6 +35,7 @@ class Problem:
     fitted: Fitted
     dataset: Dataset | None  # what is learned from; None: only what is collected
     fingerprint: str | None  # of the whole data set, before any filter
+    logged: float | None  # its mean episode return
     env: str | None  # id or EnvSpec as JSON
     reference: tuple[float, float] | None
     stats: dict[str, float]
@@ -81,7 +82,18 @@ def problem_of(settings: Settings, algorithm: Algorithm, cfg: Any, dataset: Data
     kept = algorithm.filter(cfg, whole) if algorithm.filter else whole
     fitted = fit(Treatment(**settings.treatment), kept)
     env, reference = settings.env or kept.env_spec, kept.reference
-    return Problem(kept.id, kept.spec, fitted, kept, whole.fingerprint, env, reference, stats(kept, fitted), warnings)
+    return Problem(
+        kept.id,
+        kept.spec,
+        fitted,
+        kept,
+        whole.fingerprint,
+        float(whole.returns().mean()),
+        env,
+        reference,
+        stats(kept, fitted),
+        warnings,
+    )
 
 
 def _from_environment(settings: Settings, algorithm: Algorithm) -> Problem:
@@ -98,7 +110,7 @@ def _from_environment(settings: Settings, algorithm: Algorithm) -> Problem:
     require_actions(algorithm, name, spec.discrete)
     treatment = Treatment(**settings.treatment)
     fitted = dataclasses.replace(fitted, reward_scale=treatment.reward_scale, reward_shift=treatment.reward_shift)
-    return Problem(name, spec, fitted, None, None, settings.env, reference_for(name, name), {}, [])
+    return Problem(name, spec, fitted, None, None, None, settings.env, reference_for(name, name), {}, [])
 
 
 def require_actions(algorithm: Algorithm, name: str, discrete: bool) -> None:

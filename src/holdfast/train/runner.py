@@ -215,7 +215,7 @@ class Runner:
             "return_iqm": found.iqm._asdict() if found else None,
             "normalized_score": found.score if found else None,
             "normalized_scores": found.scores.tolist() if found and found.scores is not None else None,
-            "logged_return_mean": float(self.problem.dataset.returns().mean()) if self.problem.dataset else None,
+            "logged_return_mean": self.problem.logged,
             "updates_per_second": self.updates / self.seconds if self.seconds else None,
             "compile_seconds": sum(p.compile_seconds for p in self.programs),
             "wall_seconds": self._wall(),

@@ -1,0 +1,83 @@
+"""`holdfast studies NAME`: the papers' experiments."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from ..core.errors import unknown
+from . import usage
+
+# name -> (module of `holdfast.studies` with `Args` and `run(args) -> Result`, what it shows)
+STUDIES = {
+    "batch-constrained": ("batch_constrained", "extrapolation error in finite problems, beside the exact solution"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Where:
+    """Where the files of a study go."""
+
+    out: Path = Path("studies")
+    """Folder for NAME.json, NAME.csv and NAME.png."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run a study, print its table and write its files.
+
+    Raises:
+        UserError: no study of that name, a mistake in its flags, or a disk that refuses.
+    """
+    if not argv or argv[0] in ("-h", "--help"):
+        sys.stdout.write(overview())
+        return 0
+    if argv[0] not in STUDIES:
+        raise unknown("study", argv[0], STUDIES)
+    study: Any = importlib.import_module(f"...studies.{STUDIES[argv[0]][0]}", __name__)
+    made = dataclasses.make_dataclass("Args", [("study", study.Args), ("files", Where)])
+    made.__doc__ = study.Args.__doc__
+    prog = f"holdfast studies {argv[0]}"
+    default = made(study.Args(), Where())
+    given: Any = usage.parse(made, prog, argv[1:], default=default, config=(tyro.conf.OmitArgPrefixes,))
+
+    from rich.console import Console
+
+    from ..studies.result import write
+
+    result = study.run(given.study)
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(table(result))
+    for note in result.notes:
+        console.print(note)
+    for path in write(result, given.files.out):
+        sys.stdout.write(f"{path}\n")
+    return 0
+
+
+def table(result: Any) -> Any:
+    """The rows of a result for the terminal; what repeats from row to row in the first columns is told once."""
+    from rich import box
+    from rich.table import Table
+
+    made = Table(*result.header, box=box.SIMPLE_HEAD, title=result.title, title_justify="left")
+    before: tuple[Any, ...] = ()
+    for row in result.rows:
+        same = before[:2] == row[:2]
+        if before and not same:
+            made.add_section()
+        cells = [f"{x:.3f}" if isinstance(x, float) else str(x) for x in row]
+        made.add_row(*(["", "", *cells[2:]] if same else cells))
+        before = row
+    return made
+
+
+def overview() -> str:
+    """What `holdfast studies --help` prints."""
+    lines = [f"  {name:<20} {text}" for name, (_, text) in STUDIES.items()]
+    return "usage: holdfast studies NAME ...   (holdfast studies NAME --help)\n\n" + "\n".join(lines) + "\n"

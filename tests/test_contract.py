@@ -368,7 +368,7 @@ def test_acting(name, kind):
         if law is not None and law.draws != "none":
             dense = {m: law.log_prob(action) for m, (action, _) in found.items() if m != "explore"}
             if kind == "continuous":
-                dense |= {edge: law.log_prob(jnp.full((200, 2), edge)) for edge in (-1.0, 1.0)}
+                dense |= {f"edge {edge}": law.log_prob(jnp.full((200, 2), edge)) for edge in (-1.0, 1.0)}
         return found, dense, law
 
     found, dense, law = everything(Noise(jax.random.PRNGKey(0)))

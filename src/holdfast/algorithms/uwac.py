@@ -11,7 +11,7 @@ Ours: with `passes` 0, the default, mean and variance under dropout are computed
 drawn: variance p / (1 - p) sum over units of (h dQ/dh)^2, mean the pass without dropout. Many passes tend to that where
 Q is nearly linear in the noise; it costs two. With passes, a mask is shared by all rows (`shared_masks`): each row
 still sees T independent ones. Acting takes Q without dropout. One power iteration an update, whose directions serve
-the target critics too. Initial weights are PyTorch's. Warm start and acting noise as in bear.py.
+the target critics too. Initial weights are PyTorch's. Warm start, VAE and acting noise as in bear.py.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class UWAC:
     vae_lr: float = 3e-4  # Adam
     multiplier_lr: float = 1e-3  # Adam, log alpha
     hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers of actor and critics
-    vae_hidden: tuple[int, ...] = (750, 750)  # widths of the hidden layers of encoder and decoder
+    vae_hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers of the VAE; published 750, 750
     batch_size: int = 256  # rows an update
 
 
@@ -184,8 +184,8 @@ def act(cfg: UWAC, state: State, seen: Any, memory: Any, noise: Any, mode: str) 
 
 CODE = "authors' code, github.com/apple/ml-uwac, examples/UWAC_hdf5_d4rl.py"
 PRESETS = {
-    "mujoco": Preset(UWAC(), Treatment(), CODE + ", with a shorter warm start and the variance to first order"),
-    "published": Preset(UWAC(passes=100, warm_start=40_000), Treatment(), CODE),
+    "mujoco": Preset(UWAC(), Treatment(), CODE + ", but for variance to first order, warm start, size of the VAE"),
+    "published": Preset(UWAC(passes=100, warm_start=40_000, vae_hidden=(750, 750)), Treatment(), CODE),
 }
 
 algorithm = Algorithm("uwac", UWAC, init, update, act, PRESETS, phases=phases_with(update), check=check)

@@ -60,12 +60,12 @@ class Problem(NamedTuple):
 class Log(NamedTuple):
     """N transitions, in order; all [N]."""
 
-    state: np.ndarray
-    action: np.ndarray
-    reward: np.ndarray
-    next_state: np.ndarray
-    terminated: np.ndarray
-    first: np.ndarray  # whether an episode begins here
+    state: Any
+    action: Any
+    reward: Any
+    next_state: Any
+    terminated: Any
+    first: Any  # whether an episode begins here
 
 
 def grid() -> Problem:
@@ -191,7 +191,7 @@ def one_problem(name: str, args: Args) -> tuple[list[tuple[Any, ...]], dict[str,
     tables = learn(given, logs, args)
     found: dict[tuple[int, str, str], list[tuple[float, float, float]]] = {}
     for (n, _), log, learned in zip(drawn, logs, tables, strict=True):
-        batches = [batch_mdp(*log[:5], shape, start) for start in bounds(mdp, discount)]  # type: ignore[arg-type]
+        batches = [batch_mdp(*log[:5], shape, start) for start in bounds(mdp, discount)]
         exact, logged = [b.solve(discount) for b in batches], batches[0].support
         for (method, start), q in zip((*LEARNERS, *EXACT), [*learned, *(e.q for e in exact)], strict=True):
             among = np.ones(shape, bool) if method == "Q-learning" else logged

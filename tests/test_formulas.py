@@ -1,4 +1,4 @@
-"""Losses, targets, laws, optimisers, networks, noise and configs against numbers worked by hand, with and without jit."""
+"""Losses, targets, laws, optimisers, networks, noise, configs against numbers worked by hand, with and without jit."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_the_minimiser_of_the_expectile_loss_is_the_expectile(run, tau):
 
 
 def test_exp_weight_is_capped_on_the_weight(run):
-    # e^(3 * .5) = 4.4817;  e^(3 * 2) = 403 > 100;  e^(3 * 1.5) = 90.017 < 100: the exponent itself is not capped at a round number
+    # e^(3 * .5) = 4.4817;  e^(3 * 2) = 403 > 100;  e^(3 * 1.5) = 90.017 < 100: below the cap nothing moves
     same(run(losses.exp_weight, array(0.5, 2, 1.5, -1), 3.0, 100.0), [math.exp(1.5), 100, math.exp(4.5), math.exp(-3)])
     same(run(losses.exp_weight, array(1e6, -1e6), 10.0, 100.0), [100, 0])
 

@@ -160,7 +160,8 @@ def test_cql_candidates(run):
     same(action[2, 0], np.tanh([-1.4, 0.6]))
     same(action[5, 0], np.tanh([0.1 + 0.3 / math.e, 0.5]))
     same(log_density[:2, 0], [-2 * math.log(2)] * 2)
-    same(log_density[2:, 0], [*next_law.log_prob(action[2:4])[:, 0], *law.log_prob(action[4:])[:, 0]], 1e-8)
+    wanted = [next_law.repeat(2).log_prob(action[2:4]), law.repeat(2).log_prob(action[4:])]
+    same(log_density[2:], jnp.concatenate(wanted), 1e-8)
     for mu, n in (("policy", 2), ("uniform", 2), ("max", 6), ("rho", 6)):
         few = {
             k: v

@@ -1,4 +1,4 @@
-"""Learning on the probes, whose answers are known: what is learned is what is true, and what is not in the data is not believed.
+"""Learning on the probes, whose answers are known: what is learned is true, what the data hides is not believed.
 
 Which algorithm faces which probe stands in the lists at the top.
 """
@@ -37,7 +37,6 @@ USUAL = {
     "inverse_temperature": 20.0,
     "temperature": 0.05,
 }
-
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -104,7 +103,9 @@ class Learned:
     def q(self, obs, action) -> np.ndarray:
         """Mean over the critics."""
         critic = self.replica().critic.net
-        return np.asarray(jax.jit(critic.__class__.__call__)(critic, jnp.asarray(obs, jnp.float32), jnp.asarray(action))).mean(0)
+        return np.asarray(
+            jax.jit(critic.__class__.__call__)(critic, jnp.asarray(obs, jnp.float32), jnp.asarray(action))
+        ).mean(0)
 
     def v(self, obs, i: int = 0) -> np.ndarray:
         net = self.replica(i).value.net
@@ -125,7 +126,7 @@ def learned(name: str, probe: str, steps: int, episodes: int) -> Learned:
 
 
 def side_by_side(logs: list[dict]) -> dict:
-    """Several logs as one problem: each sees its own part of the observation, zeros elsewhere, and a 1 that names it."""
+    """Several logs as one problem: each sees its own part of the observation, zeros elsewhere, and a 1 as its name."""
     widths = [log["observations"].shape[1] + 1 for log in logs]
     found = []
     for i, one in enumerate(logs):
@@ -291,7 +292,8 @@ def exact_expectiles(probe, behaviour: np.ndarray, tau: float) -> np.ndarray:
     for _ in range(200):
         q = mdp.reward + DISCOUNT * (mdp.transition * ~mdp.terminal) @ v
         for s in range(mdp.states):
-            def defect(m, s=s):
+
+            def defect(m, q=q, s=s):
                 d = q[s] - m
                 return (behaviour[s] * np.where(d < 0, 1 - tau, tau) * d).sum()
 
@@ -342,7 +344,9 @@ def test_cloning_the_best_trajectories_beats_cloning_all(name, kind):
         action = (aim[:, 0] > 0).astype(int)
         reward = (action == (obs[:, 1] > 0)).astype(float)
     ends = np.ones(600, bool)
-    data = Dataset.from_arrays(obs, action, reward, ends, ~ends, obs, action_bounds=(-1.0, 1.0) if kind == "continuous" else None)
+    data = Dataset.from_arrays(
+        obs, action, reward, ends, ~ends, obs, action_bounds=(-1.0, 1.0) if kind == "continuous" else None
+    )
     test = rng.uniform(-1, 1, (300, 2)).astype(np.float32)
 
     def score(found: Learned) -> float:

@@ -2,8 +2,8 @@
 
 Deterministic: mean squared error of tanh(MLP), over rows and action dimensions. Gaussian: negative log-likelihood of a
 tanh-squashed normal whose mean and log standard deviation the network gives; logged actions are kept 1e-3 from the
-bounds, where the density of a squashed normal is infinite. Discrete: cross-entropy, with a penalty on large logits
-where `logit_penalty` is not 0, which keeps a small log from being learned by heart.
+bounds, where the density of a squashed normal is infinite. Discrete: cross-entropy plus a penalty on large logits,
+which keeps the noise of a small log from being learned by heart.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ..parts.distributions import Categorical, Deterministic, choose
 @config
 class BC:
     kind: str = "deterministic"  # continuous policy: deterministic (mean squared error) or gaussian (likelihood)
-    logit_penalty: float = 0.0  # discrete: weight of the mean squared logit; 0.5 in d3rlpy
+    logit_penalty: float = 0.5  # discrete: weight of the mean squared logit, as in d3rlpy; 0 for none
     actor_lr: float = 3e-4  # Adam, CORL
     hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers, CORL
     batch_size: int = 256  # rows an update
@@ -73,6 +73,7 @@ def act(cfg: BC, state: State, seen: Any, memory: Any, noise: Any, mode: str) ->
 
 
 PRESETS = {
+    "plain": Preset(BC(), Treatment(), "observations as logged, as in d3rlpy; networks and rate of CORL"),
     "mujoco": Preset(BC(), Treatment(normalize_obs=1e-3), "CORL, algorithms/offline/any_percent_bc.py"),
     "gaussian": Preset(BC(kind="gaussian"), Treatment(normalize_obs=1e-3), "the likelihood form, same networks"),
 }

@@ -29,7 +29,6 @@ from ..core.tree import PyTree, ema
 from ..parts import losses, nets, optimisers, targets
 from ..parts.behaviour import BoundedPolicy, cloning_loss, discriminator_loss, divergence, learn_weight
 from . import sac
-from .sac import act, dist, entropy_goal
 
 ALPHA_MAX = 500.0  # authors' code
 
@@ -113,7 +112,7 @@ def clone(cfg: BRAC, state: State, batch: Any, noise: Any, step: Any) -> tuple[S
     given = (batch, weight.net, noise.normal("clone_action", shape))
     policy, m1 = state.reference.step(adam(cfg.behaviour_lr), cloning_loss, *given, name="behaviour")
     _, log_prob = policy.net(batch.obs).sample_and_log_prob(noise.normal("clone_entropy", shape))
-    excess = log_prob + entropy_goal(cfg, batch)
+    excess = log_prob + sac.entropy_goal(cfg, batch)
     weight, m2 = learn_weight(weight, adam(cfg.behaviour_lr), excess, jnp.inf, "behaviour_entropy_weight")
     return State(**(vars(state) | {"reference": policy, "reference_entropy": weight})), merge(m1, m2)
 
@@ -146,9 +145,8 @@ def discriminate(cfg: BRAC, net: Trained, actor: BoundedPolicy, slices: Any, noi
     """One update of the discriminator for each slice [k, B, ...] of the batch."""
     action = actor(slices.obs).sample(noise.normal("c_action", slices.action.shape))
     rows = (slices.obs, action, slices.action, noise.uniform("c_between", slices.reward.shape))
-    given = (adam(cfg.critic_lr), discriminator_loss)
-    fixed = (cfg.gradient_penalty, cfg.divergence)
-    net, metrics = jax.lax.scan(lambda net, rows: net.step(*given, *rows, *fixed, name="discriminator"), net, rows)
+    how, more = (adam(cfg.critic_lr), discriminator_loss), (cfg.gradient_penalty, cfg.divergence)
+    net, metrics = jax.lax.scan(lambda net, rows: net.step(*how, *rows, *more, name="discriminator"), net, rows)
     return net, jax.tree.map(jnp.mean, metrics)
 
 
@@ -183,7 +181,7 @@ def update(cfg: BRAC, state: State, batch: Any, noise: Any, step: Any, *, value_
         metrics = merge(metrics, m)
     if cfg.train_entropy:
         _, log_prob = law.sample_and_log_prob(noise.normal("ae_action", shape))
-        entropy, m = learn_weight(entropy, tx, log_prob + entropy_goal(cfg, batch), jnp.inf, "entropy_weight")
+        entropy, m = learn_weight(entropy, tx, log_prob + sac.entropy_goal(cfg, batch), jnp.inf, "entropy_weight")
         metrics = merge(metrics, m)
     return State(actor, critic, target, reference, state.reference_entropy, alpha, entropy), metrics
 
@@ -199,4 +197,4 @@ def phases(cfg: BRAC) -> tuple[Phase, ...]:
 def make(name: str, value_penalty: bool, presets: dict[str, Preset]) -> Algorithm:
     """BRAC-v (with a value penalty) or BRAC-p (without)."""
     rule = partial(update, value_penalty=value_penalty)
-    return Algorithm(name, BRAC, init, rule, act, presets, dist=dist, needs=needs, phases=phases, check=check)
+    return Algorithm(name, BRAC, init, rule, sac.act, presets, dist=sac.dist, needs=needs, phases=phases, check=check)

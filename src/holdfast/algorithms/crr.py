@@ -21,7 +21,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core.config import config, faults
+from ..core.config import config, faults, static
 from ..core.contract import Algorithm, Preset, Treatment
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree
@@ -37,6 +37,7 @@ class CRR:
     temperature: float = 1.0  # beta of exp
     max_weight: float = 20.0  # cap on exp(A / beta)
     n_actions: int = 4  # m, actions of the policy behind the advantage
+    min_log_std: float = static(default=-2.0)  # least log standard deviation of the policy; d3rlpy -20
     acting: str = "policy"  # policy, or critic for the critic-weighted policy
     acting_actions: int = 10  # draws that the critic-weighted policy chooses from
     discount: float = 0.99  # gamma
@@ -64,7 +65,7 @@ def check(cfg: CRR) -> list[str]:
 
 
 def init(cfg: CRR, ctx: Any, noise: Any) -> State:
-    actor = nets.policy(noise.sub("actor"), ctx.spec, cfg.hidden, "heads", low=-20.0, high=2.0, squash="mean")
+    actor = nets.policy(noise.sub("actor"), ctx.spec, cfg.hidden, "heads", low=cfg.min_log_std, high=2.0, squash="mean")
     critic = nets.critic(noise.sub("critic"), ctx.spec, cfg.hidden, n=cfg.n_critics)
     actor_opt, critic_opt = optimisers.adam(cfg.actor_lr), optimisers.adam(cfg.critic_lr)
     return State(Trained.new(actor, actor_opt), Trained.new(critic, critic_opt), actor, critic)

@@ -59,7 +59,8 @@ class Batch(PyTree):
         for name, start, stop in self.parts:
             if name == source:
                 cut = functools.partial(jax.lax.slice_in_dim, start_index=start, limit_index=stop)
-                return jax.tree.map(functools.partial(cut, axis=self.reward.ndim - 1), self)
+                cut = functools.partial(cut, axis=self.reward.ndim - 1)
+                return Batch(**{**vars(jax.tree.map(cut, self)), "parts": ()})
         raise KeyError(f"no rows of '{source}' in this batch; its parts: {[p[0] for p in self.parts]}")
 
 

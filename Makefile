@@ -29,7 +29,7 @@ demo: $(VENV)/.run ## train, score and ship a policy from the bundled log (sets 
 
 .PHONY: test
 test: $(VENV)/.dev ## run the tests
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 .PHONY: test-slow
 test-slow: $(VENV)/.dev ## run the learning tests, which take minutes

@@ -32,7 +32,19 @@ CASES = [(n, kind) for n in NAMES for kind in ("continuous", "discrete") if kind
 PRESETS = [(n, preset) for n in NAMES for preset in registry.get(n).presets]
 SEEDS = [0, 1, 2]
 
+# These stand for all in the quick run of what takes many compilations each; `make test-slow` runs the others too.
+THOROUGH = ("awac", "bc", "dqn", "iql", "sac", "td3_bc")
+
+
+def costly(cases):
+    """Cases of which all but the thorough ones' are marked slow."""
+    rows = [case if isinstance(case, tuple) else (case,) for case in cases]
+    return [pytest.param(*row, marks=() if row[0] in THOROUGH else pytest.mark.slow) for row in rows]
+
+
 each_name = pytest.mark.parametrize("name", NAMES)
+few_names = pytest.mark.parametrize("name", costly(NAMES))
+few_cases = pytest.mark.parametrize(("name", "kind"), costly(CASES))
 each_preset = pytest.mark.parametrize(("name", "preset"), PRESETS)
 each_case = pytest.mark.parametrize(("name", "kind"), CASES)
 
@@ -261,7 +273,7 @@ def test_the_same_updates_twice_give_the_same_bits_and_move_the_weights(name, ki
         assert any((x != y).any() for x, y in zip(jax.tree.leaves(first.state), before, strict=True))
 
 
-@pytest.mark.parametrize("name", [n for n, kind in CASES if kind == "discrete"])
+@pytest.mark.parametrize("name", costly(n for n, kind in CASES if kind == "discrete"))
 def test_discrete_actions_without_masks(name):
     """Every program can be built where the data does not say what is legal."""
     c = Case(name, "unmasked")
@@ -288,7 +300,7 @@ def test_fifty_updates_stay_finite(name, kind):
     assert any(not np.array_equal(leaf[0], leaf[1]) for leaf in leaves), "the seeds are one seed"
 
 
-@each_case
+@few_cases
 def test_the_boundaries_of_blocks_do_not_matter(name, kind):
     c = case(name, kind)
     whole, _ = c.train(programs(name, kind), (0, 10))
@@ -296,7 +308,7 @@ def test_the_boundaries_of_blocks_do_not_matter(name, kind):
     identical(whole.state, parts.state)
 
 
-@each_case
+@few_cases
 def test_seeds_in_one_program_are_the_seeds_alone(name, kind):
     with jax.enable_x64(True):
         c = Case(name, kind, dtype=np.float64)
@@ -316,7 +328,7 @@ def test_seeds_in_one_program_are_the_seeds_alone(name, kind):
                 np.testing.assert_allclose(found[i], leaf[0], rtol=1e-8, atol=1e-8, err_msg=f"seed {seed}: {key}")
 
 
-@each_name
+@few_names
 def test_every_traced_setting_can_be_swept_in_one_program(name):
     """Each float with two more values, all in one program: it runs, and the value makes a difference."""
     silent = set(traced_fields(registry.get(name).Config))
@@ -406,7 +418,7 @@ def test_acting(name, kind):
         assert (p[~np.asarray(seen.mask)] == 0).all()
 
 
-@each_name
+@few_names
 def test_the_program_of_every_preset_can_be_built(name):
     """Static settings choose branches: each different one is traced, data and all."""
     algorithm = registry.get(name)

@@ -340,6 +340,17 @@ def test_q_learning_on_the_same_log_believes_its_initial_values():
     assert np.asarray(free.q)[logged_pairs].max() > 2 * best
 
 
+def test_a_policy_is_loaded_without_the_data():
+    _, dataset = logged("chain")
+    cfg = tabular_bcq.TabularBCQ(states=6)
+    whole = cols.prepare(dataset, treatment.fit(Treatment(), dataset))
+    made = [jax.eval_shape(tabular_bcq.init, cfg, Context(dataset.spec, data, {}), NOISE) for data in (whole, None)]
+    assert jax.tree.structure(made[0]) == jax.tree.structure(made[1])
+    assert [(x.shape, x.dtype) for x in jax.tree.leaves(made[0])] == [
+        (x.shape, x.dtype) for x in jax.tree.leaves(made[1])
+    ]
+
+
 def test_too_many_states_are_refused():
     _, dataset = logged("chain")
     with pytest.raises(UserError, match=r"has 5 different observations, tabular_bcq takes at most 4: raise --states"):

@@ -149,8 +149,8 @@ def update(cfg: CQL, state: State, batch: Any, noise: Any, step: Any) -> tuple[S
     tx, goal = optimisers.adam(cfg.temperature_lr), entropy_goal(cfg, batch)
     temperature, m1 = state.temperature.step(tx, temperature_loss, log_prob, goal, name="temperature")
     alpha, tx = jnp.exp(temperature.net), optimisers.adam(cfg.actor_lr)
-    given = (state.critic.net, alpha, batch, eps, step < cfg.cloning_steps)
-    actor, m2 = state.actor.step(tx, actor_loss, *given, name="actor")
+    cloning = step < cfg.cloning_steps
+    actor, m2 = state.actor.step(tx, actor_loss, state.critic.net, alpha, batch, eps, cloning, name="actor")
 
     n = cfg.backup_actions
     next_action, next_log_prob = next_law.repeat(n).sample_and_log_prob(noise.normal("target_action", (n, *shape)))
@@ -159,7 +159,7 @@ def update(cfg: CQL, state: State, batch: Any, noise: Any, step: Any) -> tuple[S
     y = targets.td(batch, next_q - alpha * next_log_prob[0] if cfg.entropy_backup else next_q, cfg.discount)
     given = (y, batch, *candidates(cfg, law, next_law, batch, noise), cfg, weight_of(state.dual.net))
     critic, m3 = state.critic.step(optimisers.adam(cfg.critic_lr), critic_loss, *given, name="critic")
-    dual, m4 = state.dual, {}
+    dual, m4 = state.dual, Metrics()
     if cfg.lagrange:
         dual, m4 = dual.step(optimisers.adam(cfg.dual_lr), dual_loss, m3["critic/difference"], cfg, name="dual")
     target = ema(critic.net, state.target_critic, cfg.polyak)

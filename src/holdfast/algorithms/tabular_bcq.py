@@ -80,10 +80,12 @@ def usable(support: jax.Array, mask: jax.Array | None) -> jax.Array:
 
 
 def init(cfg: TabularBCQ, ctx: Any, noise: Any) -> State:
-    data = ctx.data
-    codes, state = jnp.unique(data.obs, axis=0, size=cfg.states, return_inverse=True)
-    counts = jnp.zeros((cfg.states, ctx.spec.action), int).at[state.reshape(-1)[data.row], data.action].add(1)
-    q = jnp.full(counts.shape, cfg.initial_value, data.obs.dtype)
+    counts = jnp.zeros((cfg.states, ctx.spec.action), int)
+    codes = jnp.zeros((cfg.states, *ctx.spec.obs))
+    if ctx.data is not None:  # None where only the shapes are asked for: a shipped policy is being loaded
+        codes, state = jnp.unique(ctx.data.obs, axis=0, size=cfg.states, return_inverse=True)
+        counts = counts.at[state.reshape(-1)[ctx.data.row], ctx.data.action].add(1)
+    q = jnp.full(counts.shape, cfg.initial_value, codes.dtype)
     return State(codes, counts >= cfg.least_count, jnp.zeros_like(q), q)
 
 

@@ -97,6 +97,8 @@ def sample(
         source = sources[name]
         index = noise.integers(f"rows_{name}", (*lead, count), size(source))
         if isinstance(source, Ring):
+            if written:
+                raise UserError(f"columns written in training ({', '.join(written)}) are the data's: '{name}' has none")
             part = jax.tree.map(lambda x, at=index: x[at], source.rows)
         else:
             index = source.index[index] if isinstance(source, View) else index

@@ -270,8 +270,10 @@ def draw(figure: Any, rows: list[tuple[Any, ...]], levels: dict[str, dict[str, f
                 label = "exact on the batch" if method == "exact" else f"{method}, {start} start"
                 axis.plot(sizes, y, style, color=COLOURS[method], marker="o" if start == "high" else ".", label=label)
             for label, value in levels[name].items():
-                axis.axhline(value, color="#9aa3ad", linewidth=0.8, linestyle="-" if "best" in label else "-.")
-                axis.annotate(label, (sizes[0], value), (0, 2), textcoords="offset points", fontsize=7, color="#6b7480")
+                best = label.startswith("best")
+                axis.axhline(value, color="#9aa3ad", linewidth=0.8, linestyle="-" if best else "-.", zorder=1)
+                axis.annotate(label, (1, value), (-3, 2 if best else -8), xycoords=("axes fraction", "data"),
+                              textcoords="offset points", ha="right", fontsize=7, color="#6b7480")  # fmt: skip
             axis.set_xscale("log")
             axis.set_ylabel(what if not column else "")
         axes[0, column].set_title(name, loc="left", fontsize=10)

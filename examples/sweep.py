@@ -1,6 +1,6 @@
 """Three expectiles times two seeds of IQL in one compiled program, on the log that ships with the package.
 
-    python examples/sweep.py
+python examples/sweep.py
 """
 
 import holdfast

@@ -52,7 +52,9 @@ def algorithms() -> list[str]:
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'holdfast' has no attribute '{name}'")
-    return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    found = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = found  # importing the home may have put a room of this name here: `train`, `evaluation`
+    return found
 
 
 def __dir__() -> list[str]:

@@ -4,6 +4,9 @@ Deterministic: mean squared error of tanh(MLP), over rows and action dimensions.
 tanh-squashed normal whose mean and log standard deviation the network gives; logged actions are kept 1e-3 from the
 bounds, where the density of a squashed normal is infinite. Discrete: cross-entropy plus a penalty on large logits,
 which keeps the noise of a small log from being learned by heart.
+
+The learning rate falls along a cosine to 0 at the run's end, as IQL's does; the published codes keep it constant, and
+their last policies differ much from one update to the next.
 """
 
 from __future__ import annotations
@@ -26,8 +29,12 @@ class BC:
     kind: str = "deterministic"  # continuous policy: deterministic (mean squared error) or gaussian (likelihood)
     logit_penalty: float = 0.5  # discrete: weight of the mean squared logit, as in d3rlpy; 0 for none
     actor_lr: float = 3e-4  # Adam, CORL
+    actor_decay_steps: int = 0  # cosine horizon of the learning rate, in updates; 0: the run's steps, -1: constant rate
     hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers, CORL
     batch_size: int = 256  # rows an update
+
+
+RULES = {"kind": "deterministic|gaussian", "logit_penalty": "at least 0", "actor_decay_steps": "at least -1"}
 
 
 class State(PyTree):
@@ -35,7 +42,11 @@ class State(PyTree):
 
 
 def check(cfg: BC) -> list[str]:
-    return faults(cfg, kind="deterministic|gaussian", logit_penalty="at least 0")
+    return faults(cfg, **RULES)
+
+
+def optimiser(cfg: BC) -> Any:
+    return optimisers.adam(optimisers.cosine(cfg.actor_lr, cfg.actor_decay_steps))
 
 
 def init(cfg: BC, ctx: Any, noise: Any) -> State:
@@ -45,7 +56,7 @@ def init(cfg: BC, ctx: Any, noise: Any) -> State:
         )
     else:
         actor = nets.policy(noise.sub("actor"), ctx.spec, cfg.hidden, "deterministic")
-    return State(Trained.new(actor, optimisers.adam(cfg.actor_lr)))
+    return State(Trained.new(actor, optimiser(cfg)))
 
 
 def actor_loss(actor: nets.Policy, batch: Any, logit_penalty: Any) -> tuple[jax.Array, Metrics]:
@@ -60,7 +71,7 @@ def actor_loss(actor: nets.Policy, batch: Any, logit_penalty: Any) -> tuple[jax.
 
 
 def update(cfg: BC, state: State, batch: Any, noise: Any, step: Any) -> tuple[State, Metrics]:
-    actor, metrics = state.actor.step(optimisers.adam(cfg.actor_lr), actor_loss, batch, cfg.logit_penalty, name="actor")
+    actor, metrics = state.actor.step(optimiser(cfg), actor_loss, batch, cfg.logit_penalty, name="actor")
     return State(actor), metrics
 
 

@@ -25,9 +25,7 @@ class FilteredBC(bc.BC):
 
 
 def check(cfg: FilteredBC) -> list[str]:
-    return faults(
-        cfg, logit_penalty="at least 0", kind="deterministic|gaussian", keep="in (0, 1]", rule="trajectories|timesteps"
-    )
+    return faults(cfg, keep="in (0, 1]", rule="trajectories|timesteps", **bc.RULES)
 
 
 def chosen(returns: np.ndarray, lengths: np.ndarray, keep: float, rule: str) -> np.ndarray:

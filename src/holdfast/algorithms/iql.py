@@ -5,8 +5,8 @@ the data with weights exp(beta A). No action outside the data is ever evaluated.
 
 Paper -> here: tau expectile, beta inverse_temperature, alpha (target average) polyak. B rows, E = 2 critics.
 As in the authors' code and not in the paper: the weight is capped at `max_weight`; the actor's mean is tanh(MLP) and
-its log standard deviation a parameter of its own; the actor's learning rate falls along a cosine; order V, policy, Q,
-target.
+its log standard deviation a parameter of its own; the actor's learning rate falls along a cosine to 0 at the run's end;
+order V, policy, Q, target.
 Discrete actions: the same losses with a categorical policy and one critic output an action.
 """
 
@@ -34,7 +34,7 @@ class IQL:
     actor_lr: float = 3e-4  # Adam
     value_lr: float = 3e-4  # Adam
     critic_lr: float = 3e-4  # Adam
-    actor_decay_steps: int = 1_000_000  # cosine horizon of the actor's learning rate, in updates; 0 for none
+    actor_decay_steps: int = 0  # cosine horizon of the actor's rate, in updates; 0: the run's steps, -1: constant rate
     actor_dropout: float = static(default=0.0)  # 0.1 on Kitchen and Adroit
     hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers of every network
     batch_size: int = 256  # rows an update
@@ -54,7 +54,7 @@ def check(cfg: IQL) -> list[str]:
         "max_weight": "positive",
         "polyak": "in [0, 1]",
     }
-    return faults(cfg, discount="in [0, 1]", actor_decay_steps="at least 0", actor_dropout="in [0, 1)", **rules)
+    return faults(cfg, discount="in [0, 1]", actor_decay_steps="at least -1", actor_dropout="in [0, 1)", **rules)
 
 
 def optimiser(cfg: Any) -> Any:

@@ -17,10 +17,10 @@ import jax
 
 from ..core.config import config, faults
 from ..core.contract import Algorithm, Preset, Treatment
-from ..core.trained import Metrics, merge, occasionally
+from ..core.trained import Metrics, Trained, merge, occasionally
 from ..core.tree import ema
 from ..parts import nets, optimisers, targets
-from .td3_bc import State, act, critic_loss, init, target_action
+from .td3_bc import State, act, critic_loss, target_action
 
 
 @config
@@ -40,6 +40,17 @@ class TD3:
 def check(cfg: TD3) -> list[str]:
     noises = dict.fromkeys(("policy_noise", "noise_clip", "exploration_noise"), "at least 0")
     return faults(cfg, discount="in [0, 1]", polyak="in [0, 1]", policy_every="positive", **noises)
+
+
+def init(cfg: TD3, ctx: Any, noise: Any) -> State:
+    actor = nets.policy(noise.sub("actor"), ctx.spec, cfg.hidden, "deterministic")
+    critic = nets.critic(noise.sub("critic"), ctx.spec, cfg.hidden)
+    return State(
+        Trained.new(actor, optimisers.adam(cfg.actor_lr)),
+        Trained.new(critic, optimisers.adam(cfg.critic_lr)),
+        actor,
+        critic,
+    )
 
 
 def actor_loss(actor: nets.Policy, critic: nets.Critic, obs: jax.Array) -> tuple[jax.Array, Metrics]:

@@ -5,7 +5,8 @@ of any reward scale. Observations are normalised over the data set.
 
 Order: critics every update; on every `policy_every`-th update the actor with the new critics, then all targets.
 As in the authors' code: lambda from the batch at hand and not differentiated; the cloning term is a mean over action
-dimensions too; the first update of the actor is update number `policy_every`.
+dimensions too; the first update of the actor is update number `policy_every`. Not as in the paper: the actor's learning
+rate falls along a cosine to 0 at the run's end, since last policies are compared (`actor_decay_steps=-1`: constant).
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class TD3BC:
     policy_every: int = 2  # critic updates an actor update
     exploration_noise: float = 0.1  # standard deviation of the noise on actions taken online
     actor_lr: float = 3e-4  # Adam
+    actor_decay_steps: int = 0  # cosine horizon of the actor's rate, in updates; 0: the run's steps, -1: constant rate
     critic_lr: float = 3e-4  # Adam
     hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers of every network
     batch_size: int = 256  # rows an update
@@ -50,15 +52,21 @@ def check(cfg: TD3BC) -> list[str]:
         "policy_noise": "at least 0",
         "noise_clip": "at least 0",
         "policy_every": "positive",
+        "actor_decay_steps": "at least -1",
     }
     return faults(cfg, discount="in [0, 1]", polyak="in [0, 1]", exploration_noise="at least 0", **rules)
+
+
+def optimiser(cfg: TD3BC) -> Any:
+    horizon = cfg.actor_decay_steps // cfg.policy_every if cfg.actor_decay_steps > 0 else cfg.actor_decay_steps
+    return optimisers.adam(optimisers.cosine(cfg.actor_lr, horizon))
 
 
 def init(cfg: TD3BC, ctx: Any, noise: Any) -> State:
     actor = nets.policy(noise.sub("actor"), ctx.spec, cfg.hidden, "deterministic")
     critic = nets.critic(noise.sub("critic"), ctx.spec, cfg.hidden)
     return State(
-        Trained.new(actor, optimisers.adam(cfg.actor_lr)),
+        Trained.new(actor, optimiser(cfg)),
         Trained.new(critic, optimisers.adam(cfg.critic_lr)),
         actor,
         critic,
@@ -92,7 +100,7 @@ def update(cfg: TD3BC, state: State, batch: Any, noise: Any, step: Any) -> tuple
 
     def delayed(moving: Any) -> tuple[Any, Metrics]:
         actor, target_actor, target_critic = moving
-        actor, m = actor.step(optimisers.adam(cfg.actor_lr), actor_loss, critic.net, cfg.alpha, batch, name="actor")
+        actor, m = actor.step(optimiser(cfg), actor_loss, critic.net, cfg.alpha, batch, name="actor")
         return (actor, ema(actor.net, target_actor, cfg.polyak), ema(critic.net, target_critic, cfg.polyak)), m
 
     moving = (state.actor, state.target_actor, state.target_critic)

@@ -39,7 +39,7 @@ class XQL:
     actor_lr: float = 3e-4  # Adam
     value_lr: float = 3e-4  # Adam
     critic_lr: float = 3e-4  # Adam
-    actor_decay_steps: int = 1_000_000  # cosine horizon of the actor's learning rate, in updates; 0 for none (AntMaze)
+    actor_decay_steps: int = 0  # cosine horizon of the actor's rate, in updates; 0: the run's steps, -1: constant rate
     actor_dropout: float = static(default=0.0)  # 0.1 on Kitchen and Adroit
     value_layer_norm: bool = True  # LayerNorm in the value network
     value_updates: int = 1  # steps of V an update; 4 on antmaze-medium-diverse
@@ -51,8 +51,9 @@ class XQL:
 
 def check(cfg: XQL) -> list[str]:
     above = ("gumbel_temperature", "max_exponent", "max_weight", "huber_delta", "value_updates")
-    least = ("inverse_temperature", "actor_decay_steps", "random_actions", "action_noise")
+    least = ("inverse_temperature", "random_actions", "action_noise")
     rules = dict.fromkeys(above, "positive") | dict.fromkeys(least, "at least 0")
+    rules |= {"actor_decay_steps": "at least -1"}
     return faults(cfg, discount="in [0, 1]", polyak="in [0, 1]", actor_dropout="in [0, 1)", **rules)
 
 
@@ -129,7 +130,7 @@ def gym(script: str, beta: float, maximum: float, batch_size: int = 256, **setti
 
 
 def maze(script: str, beta: float, maximum: float, batch_size: int = 256, **settings: Any) -> Preset:
-    cfg = XQL(beta, maximum, inverse_temperature=10.0, actor_decay_steps=0, batch_size=batch_size, **settings)
+    cfg = XQL(beta, maximum, inverse_temperature=10.0, actor_decay_steps=-1, batch_size=batch_size, **settings)
     return Preset(cfg, MAZE, f"{SCRIPTS}antmaze/{script}.sh")
 
 

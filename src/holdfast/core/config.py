@@ -83,7 +83,7 @@ def _of_type(cls: type, name: str, value: Any, hint: Any) -> Any:
 def faults(cfg: Any, **rules: str) -> list[str]:
     """All settings of `cfg` that break their rule, as text.
 
-    Rules: "positive", "at least 0", "in (0, 1)", "in [0, 1]", "in (0, 1]", "in [0, 1)", or "a|b|c".
+    Rules: "positive", "at least 0", "at least -1", "in (0, 1)", "in [0, 1]", "in (0, 1]", "in [0, 1)", or "a|b|c".
 
     Sizes (`hidden`, `batch_size`) and learning rates are held to "positive" without being named, other floats to
     "finite".
@@ -91,6 +91,7 @@ def faults(cfg: Any, **rules: str) -> list[str]:
     holds = {
         "positive": lambda x: x > 0,
         "at least 0": lambda x: x >= 0,
+        "at least -1": lambda x: x >= -1,
         "in (0, 1)": lambda x: 0 < x < 1,
         "in [0, 1]": lambda x: 0 <= x <= 1,
         "in (0, 1]": lambda x: 0 < x <= 1,

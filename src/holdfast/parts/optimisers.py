@@ -20,10 +20,10 @@ def sgd(lr: Any, momentum: float) -> optax.GradientTransformation:
 
 
 def cosine(lr: Any, steps: int) -> Any:
-    """`lr` falling to 0 along half a cosine over `steps` updates; constant for `steps` = 0.
+    """`lr` falling to 0 along half a cosine over `steps` updates; constant where `steps` is not positive.
 
     Update t (from 0) takes lr (1 + cos(pi t / steps)) / 2. The peak may be traced, the horizon not.
     """
-    if not steps:
+    if steps <= 0:
         return lr
     return lambda count: lr * 0.5 * (1 + jnp.cos(jnp.pi * jnp.minimum(count, steps) / steps))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -51,6 +52,8 @@ class Runner:
         self.settings = settings
         self.algorithm: Algorithm = registry.get(settings.algorithm)
         self.cfg: Any = config.from_dict(self.algorithm.Config, settings.config)
+        horizons = {n: settings.steps for n in decay_settings(self.cfg) if getattr(self.cfg, n) == 0}
+        self.cfg = dataclasses.replace(self.cfg, **horizons)
         seeds = range(settings.seed, settings.seed + settings.seeds)
         self.replicas = settings_of.replicas(self.algorithm, self.cfg, settings.sweep, seeds)
         self.hooks = [*hooks, *(logger(name) for name in settings.loggers)]
@@ -366,6 +369,11 @@ class Runner:
     def _tell(self, event: str, *what: Any) -> None:
         for hook in self.hooks:
             getattr(hook, event)(*what)
+
+
+def decay_settings(cfg: Any) -> list[str]:
+    """Settings that are the horizon of a learning rate, in updates: 0 stands for the steps of the run."""
+    return [f.name for f in dataclasses.fields(cfg) if f.name.endswith("decay_steps")]
 
 
 class Position:

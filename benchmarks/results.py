@@ -22,8 +22,8 @@ from holdfast.data.sources import bundled_names, load_dataset
 from holdfast.data.sources.minari import local_ids
 from holdfast.evaluation.scores import normalized, reference_of
 from holdfast.policy.files import write_atomic
-from holdfast.train.hooks import Progress
-from holdfast.train.run import Run, resume, train
+from holdfast.training.hooks import Progress
+from holdfast.training.run import Run, resume, train
 
 HERE = Path(__file__).resolve().parent
 COLUMNS = (

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from holdfast.policy.storage import Checkpoints, arrays_of
-from holdfast.train.run import train
+from holdfast.training.run import train
 
 DATA = "bundled/pendulum-mixed"
 TINY = {"hidden": (16,), "batch_size": 16}  # one layer compiles in half the time

@@ -24,7 +24,7 @@ from holdfast.core.tree import named_leaves
 from holdfast.data import columns as cols
 from holdfast.data import sampler, treatment
 from holdfast.data.dataset import Dataset
-from holdfast.train.loop import Carry, Program, replicate, seed_keys
+from holdfast.training.loop import Carry, Program, replicate, seed_keys
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = registry.names()

@@ -27,7 +27,7 @@ FLOORS = [
     "report",
     "studies",
     "tuning",
-    "train",
+    "training",
     "evaluation",
     "policy",
     "algorithms",

@@ -15,7 +15,7 @@ from holdfast.core.spec import Spec
 from holdfast.data import buffer, sampler
 from holdfast.data.columns import Columns
 from holdfast.environments.collector import Collector, EnvironmentFailed, episode_seed
-from holdfast.train.run import resume, train
+from holdfast.training.run import resume, train
 
 TINY = {"hidden": (8, 8), "batch_size": 8, "warmup": 20}
 

@@ -24,7 +24,7 @@ from holdfast.data import treatment
 from holdfast.data.dataset import Dataset
 from holdfast.environments import tabular
 from holdfast.environments.probes import collect, get
-from holdfast.train.loop import Program, replicate, seed_keys
+from holdfast.training.loop import Program, replicate, seed_keys
 
 DISCOUNT = 0.8
 # small and fast; restraint so weak that the best action in the data is what is wanted, where that is a setting

@@ -10,10 +10,10 @@ from holdfast import Diverged, Policy, UserError, load_dataset
 from holdfast.algorithms import bc, registry
 from holdfast.core.contract import Phase
 from holdfast.policy.storage import Checkpoints
-from holdfast.train.folder import RunFolder, Table, free_folder
-from holdfast.train.hooks import Hook
-from holdfast.train.run import resume
-from holdfast.train.settings import Settings, parse_sweep
+from holdfast.training.folder import RunFolder, Table, free_folder
+from holdfast.training.hooks import Hook
+from holdfast.training.run import resume
+from holdfast.training.settings import Settings, parse_sweep
 from small_runs import DATA, TINY, checkpoint, require_same, rows, tensors, tiny
 
 ASKED = {
@@ -204,16 +204,16 @@ def poisoned(monkeypatch):
 
 
 def test_infinite_metric_stops_the_run(tmp_path, poisoned):
-    settings = {"steps": 30, "block": 5, "eval_every": 5}
+    settings, constant = {"steps": 30, "block": 5, "eval_every": 5}, {**TINY, "actor_decay_steps": -1}
     with pytest.raises(Diverged, match=r"actor/loss of seed-0 is NaN or infinite at update 13") as told:
-        tiny(tmp_path / "run", poisoned, seeds=2, **settings)
+        tiny(tmp_path / "run", poisoned, seeds=2, config=constant, **settings)
     assert told.value.exit_code == 3
     assert "checkpoint of step 10 is kept" in str(told.value)
     assert not (tmp_path / "run" / "result.json").exists()
     assert {r["step"] for r in rows(tmp_path / "run" / "metrics.csv")} == {"5", "10"}
     kept = Checkpoints(tmp_path / "run" / "checkpoints")
     assert kept.latest() == 10
-    good = tiny(tmp_path / "good", steps=10, block=5, seeds=2, evaluate=False)
+    good = tiny(tmp_path / "good", steps=10, block=5, seeds=2, evaluate=False, config=constant)
     assert checkpoint(tmp_path / "run") == checkpoint(good.path)
     for name in ("seed-0", "seed-1"):
         assert np.isfinite(Policy.load(tmp_path / "run" / "policy" / name, bc.algorithm)(np.zeros(3, np.float32))).all()
@@ -375,7 +375,7 @@ def test_programs_are_kept_where_asked(tmp_path):
     import os
     import subprocess
 
-    code = "import jax.numpy as x; (x.ones(3) + 1).block_until_ready(); from holdfast.train.run import train; "
+    code = "import jax.numpy as x; (x.ones(3) + 1).block_until_ready(); from holdfast.training.run import train; "
     code += f"train('bc', '{DATA}', steps=1, out='run', evaluate=False, config=dict(hidden=(8,)))"
     env = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")} | {"HOLDFAST_CACHE": str(tmp_path / "kept")}
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, check=True)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .data.sources import load_dataset
     from .evaluation.evaluate import evaluate
     from .policy.policy import Policy
-    from .train.run import resume, train
+    from .training.run import resume, train
 
 __version__ = "0.1.0"
 
@@ -32,8 +32,8 @@ _HOMES = {
     "check": "data.checks",
     "evaluate": "evaluation.evaluate",
     "load_dataset": "data.sources",
-    "resume": "train.run",
-    "train": "train.run",
+    "resume": "training.run",
+    "train": "training.run",
 }
 
 __all__ = [
@@ -52,9 +52,7 @@ def algorithms() -> list[str]:
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'holdfast' has no attribute '{name}'")
-    found = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
-    globals()[name] = found  # importing the home may have put a room of this name here: `train`, `evaluation`
-    return found
+    return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
 
 
 def __dir__() -> list[str]:

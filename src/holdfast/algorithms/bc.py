@@ -2,8 +2,8 @@
 
 Deterministic: mean squared error of tanh(MLP), over rows and action dimensions. Gaussian: negative log-likelihood of a
 tanh-squashed normal whose mean and log standard deviation the network gives; logged actions are kept 1e-3 from the
-bounds, where the density of a squashed normal is infinite. Discrete: cross-entropy plus a penalty on large logits,
-which keeps the noise of a small log from being learned by heart.
+bounds, where the density of a squashed normal is infinite. Discrete: cross-entropy plus a penalty on low
+log-probabilities, which keeps the noise of a small log from being learned by heart.
 
 The learning rate falls along a cosine to 0 at the run's end, as IQL's does; the published codes keep it constant, and
 their last policies differ much from one update to the next.
@@ -27,7 +27,7 @@ from ..parts.distributions import Categorical, Deterministic, choose
 @config
 class BC:
     kind: str = "deterministic"  # continuous policy: deterministic (mean squared error) or gaussian (likelihood)
-    logit_penalty: float = 0.5  # discrete: weight of the mean squared logit, as in d3rlpy; 0 for none
+    logit_penalty: float = 0.5  # discrete: weight of the mean squared log-probability, as in d3rlpy; 0 for none
     actor_lr: float = 3e-4  # Adam, CORL
     actor_decay_steps: int = 0  # cosine horizon of the learning rate, in updates; 0: the run's steps, -1: constant rate
     hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers, CORL
@@ -66,7 +66,7 @@ def actor_loss(actor: nets.Policy, batch: Any, logit_penalty: Any) -> tuple[jax.
     nll = -law.log_prob(batch.action).mean()
     if isinstance(law, Categorical):
         accuracy = (law.mode() == batch.action).mean()
-        return nll + logit_penalty * jnp.square(law.logits).mean(), {"log_prob": -nll, "accuracy": accuracy}
+        return nll + logit_penalty * jnp.square(law.log_probs()).mean(), {"log_prob": -nll, "accuracy": accuracy}
     return nll, {}
 
 

@@ -36,7 +36,7 @@ ALPHA_MAX = 500.0  # authors' code
 @config
 class BRAC:
     divergence: str = "kl"  # kl, mmd (primal, with a cloned behaviour policy); kl_dual, wasserstein (discriminator)
-    alpha: float = 1.0  # weight of the divergence, before the first update where it is learned
+    alpha: float = 10.0  # weight of the divergence, before the first update where it is learned; code 0.1 and 10
     train_alpha: bool = False  # learn alpha so that the divergence stays at target_divergence
     target_divergence: float = 0.0  # epsilon of the learned alpha
     divergence_samples: int = 4  # policy actions a state in the primal estimates

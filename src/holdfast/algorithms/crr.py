@@ -8,6 +8,8 @@ policy). Order: critic, actor with the new critic, targets of both.
 As in d3rlpy's and Acme's codes and not in the paper: the critic is scalar, not distributional. As in d3rlpy, it is a
 pair, the smaller in targets, their mean in advantages; targets follow slowly, or are copied every `target_every` steps
 where polyak is 1 (paper, Acme: every 100).
+Ours: the actor's rate falls along a cosine to 0 at the run's end, since last policies are compared; the policy's log
+standard deviation stays above `min_log_std`, since logged actions at the bounds would make densities grow without end.
 `acting` "critic" is the paper's critic-weighted policy: of `acting_actions` draws one is taken with probability
 proportional to exp Q; "best" takes the draw of the highest Q, from constant normals, so that it is a function of the
 state. Densities (`dist`) of a continuous policy are then those before that choice.
@@ -27,7 +29,7 @@ from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree
 from ..parts import candidates, losses, nets, optimisers, targets
 from ..parts.distributions import Categorical, choose, draw
-from .iql import critic_loss, policy_loss
+from .iql import critic_loss, optimiser, policy_loss
 
 
 @config
@@ -44,6 +46,7 @@ class CRR:
     polyak: float = 0.005  # rate at which the targets follow; 1 for copies
     target_every: int = 1  # updates between the targets' steps; 100 with polyak 1 in the paper and in Acme
     actor_lr: float = 3e-4  # Adam
+    actor_decay_steps: int = 0  # cosine horizon of the actor's rate, in updates; 0: the run's steps, -1: constant rate
     critic_lr: float = 3e-4  # Adam
     n_critics: int = 2  # the paper has 1
     hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers of every network
@@ -61,14 +64,13 @@ def check(cfg: CRR) -> list[str]:
     rules = dict.fromkeys(("n_actions", "acting_actions", "target_every", "n_critics"), "positive")
     rules |= {"weight": "exp|binary", "advantage": "mean|max", "acting": "policy|critic"}
     rules |= {"temperature": "positive", "max_weight": "positive"}
-    return faults(cfg, discount="in [0, 1]", polyak="in [0, 1]", **rules)
+    return faults(cfg, discount="in [0, 1]", polyak="in [0, 1]", actor_decay_steps="at least -1", **rules)
 
 
 def init(cfg: CRR, ctx: Any, noise: Any) -> State:
     actor = nets.policy(noise.sub("actor"), ctx.spec, cfg.hidden, "heads", low=cfg.min_log_std, high=2.0, squash="mean")
     critic = nets.critic(noise.sub("critic"), ctx.spec, cfg.hidden, n=cfg.n_critics)
-    actor_opt, critic_opt = optimisers.adam(cfg.actor_lr), optimisers.adam(cfg.critic_lr)
-    return State(Trained.new(actor, actor_opt), Trained.new(critic, critic_opt), actor, critic)
+    return State(Trained.new(actor, optimiser(cfg)), Trained.new(critic, optimisers.adam(cfg.critic_lr)), actor, critic)
 
 
 def next_value(law: Any, critic: nets.Critic, obs: jax.Array, noise: Any) -> jax.Array:
@@ -100,7 +102,7 @@ def update(cfg: CRR, state: State, batch: Any, noise: Any, step: Any) -> tuple[S
         weight = losses.exp_weight(advantage, 1 / cfg.temperature, cfg.max_weight)
     else:
         weight = (advantage > 0).astype(advantage.dtype)
-    actor, m2 = state.actor.step(optimisers.adam(cfg.actor_lr), policy_loss, weight, batch, (), name="actor")
+    actor, m2 = state.actor.step(optimiser(cfg), policy_loss, weight, batch, (), name="actor")
     old, new = (state.target_actor, state.target_critic), (actor.net, critic.net)
     target_actor, target_critic = targets.follow(new, old, cfg.polyak, cfg.target_every, step)
     found = {"advantage": advantage.mean(), "policy_q": value.mean()}
@@ -129,7 +131,11 @@ def act(cfg: CRR, state: State, seen: Any, memory: Any, noise: Any, mode: str) -
 D3RLPY, ACME = "d3rlpy 2.8.1, ", "Acme, agents/jax/crr/config.py"
 PRESETS = {
     "mujoco": Preset(CRR(), Treatment(), D3RLPY + "algos/qlearning/crr.py, soft targets, exp weights"),
-    "d3rlpy": Preset(CRR(weight="binary"), Treatment(), D3RLPY + "reproductions/offline/crr.py"),
+    "d3rlpy": Preset(
+        CRR(weight="binary", min_log_std=-20.0, actor_decay_steps=-1),
+        Treatment(),
+        D3RLPY + "reproductions/offline/crr.py",
+    ),
     "acme": Preset(CRR(n_critics=1, polyak=1.0, target_every=100), Treatment(), ACME),
     "binary_max": Preset(CRR(weight="binary", advantage="max"), Treatment(), "the paper, binary max"),
     "critic_weighted": Preset(CRR(acting="critic"), Treatment(), "the paper's critic-weighted policy"),

@@ -26,7 +26,7 @@ from .dqn import State
 
 @config
 class EnsembleDQN:
-    heads: int = 200  # K
+    heads: int = 200  # how many heads, K
     discount: float = 0.99  # gamma
     polyak: float = 0.005  # rate at which the target follows; 1 with a long `target_every` copies it
     target_every: int = 1  # updates between moves of the target

@@ -24,7 +24,7 @@ def main(argv: Sequence[str]) -> int:
 
     table = Table()
     for column in ("name", "method", "paper", "actions", "phases", "presets"):
-        table.add_column(column)
+        table.add_column(column, no_wrap=column == "name")
     for name in registry.names():
         row, algorithm = registry.ROWS[name], registry.get(name)
         default = next(iter(algorithm.presets.values())).config

@@ -43,9 +43,9 @@ def main(argv: Sequence[str]) -> int:
     from ..report.curves import write_curve
     from ..report.record import logged_returns, read_run
     from ..report.table import results_table
-    from ..train.folder import free_folder
-    from ..train.hooks import Progress
-    from ..train.run import train
+    from ..training.folder import free_folder
+    from ..training.hooks import Progress
+    from ..training.run import train
 
     said = Console(stderr=True, highlight=False, soft_wrap=True)
     out = args.out

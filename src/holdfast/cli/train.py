@@ -143,9 +143,9 @@ def fresh(name: str | None, argv: list[str], repeated: str | None) -> int:
 def run(algorithm: Any, args: Any, treatment: Any, others: dict[str, Any]) -> int:
     """Train by parsed arguments; `others` are options of the data that have no flag."""
     from ..core import config
-    from ..train.hooks import Progress
-    from ..train.run import located, start
-    from ..train.settings import Settings, parse_sweep
+    from ..training.hooks import Progress
+    from ..training.run import located, start
+    from ..training.settings import Settings, parse_sweep
 
     options, flags = args.run, args.data
     faults = algorithm.check(args.method)
@@ -190,8 +190,8 @@ def resume(name: str | None, folder: str, rest: list[str]) -> int:
     left = without(rest, "--resume")
     if left:
         raise UserError(f"--resume takes every setting from the run: leave {' '.join(left)} out, or start a new run")
-    from ..train.hooks import Progress
-    from ..train.run import resume as go_on
+    from ..training.hooks import Progress
+    from ..training.run import resume as go_on
 
     finished = go_on(folder, hooks=[Progress()], algorithm=name)
     show(finished.path)
@@ -233,7 +233,7 @@ def read(path: Path) -> dict[str, Any]:
     Raises:
         UserError: no such file, or not a config.
     """
-    from ..train.settings import Settings
+    from ..training.settings import Settings
 
     try:
         values = json.loads(path.read_text())

@@ -15,7 +15,7 @@ from ..data.sources import load_dataset
 from ..evaluation.scores import Reference, normalized, reference_of
 from ..evaluation.statistics import Estimate, iqm_interval, mean_interval, two_stage_interval
 from ..policy.files import read_json
-from ..train.folder import RunFolder
+from ..training.folder import RunFolder
 
 
 class Group(NamedTuple):

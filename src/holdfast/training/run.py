@@ -64,10 +64,10 @@ def train(
         config: single settings of the algorithm, by name.
         treatment: single treatments of the data, see `core.contract.Treatment`.
         sweep: values of float settings; every combination is trained with every seed in the same program.
-        hooks: watchers, see `train.hooks`.
+        hooks: watchers, see `training.hooks`.
         clip_actions: clip logged actions that lie outside the action space, which is refused otherwise.
         settings: `env`, `evaluate`, `eval_episodes`, `eval_every`, `save_every`, `block`, `loggers`, `allow`,
-            `data_options`; see `train.settings.Settings`.
+            `data_options`; see `training.settings.Settings`.
 
     Returns:
         The finished run.

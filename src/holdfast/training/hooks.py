@@ -11,9 +11,9 @@ import numpy as np
 class Start(NamedTuple):
     """A run is about to train (again, where `step` is not 0)."""
 
-    folder: Any  # train.folder.RunFolder
-    settings: Any  # train.settings.Settings
-    replicas: list[Any]  # train.settings.Replica
+    folder: Any  # training.folder.RunFolder
+    settings: Any  # training.settings.Settings
+    replicas: list[Any]  # training.settings.Replica
     steps: int  # updates of a replica in all phases
     step: int
 

@@ -83,7 +83,7 @@ class Ours:
     def program(self, seeds: int) -> Any:
         """The last phase for that many seeds, compiled, with its carry and the next step."""
         from holdfast.core.config import as_arrays
-        from holdfast.train import loop
+        from holdfast.training import loop
 
         if seeds not in self.programs:
             state = None

@@ -143,6 +143,7 @@ class Algorithm(NamedTuple):
     actions: frozenset[str] = frozenset({"continuous"})
     inputs: tuple[str, ...] = ()
     online: Callable[[Any], tuple[Phase, ...]] | None = None  # phases of a run that has an environment and no data
+    finetune: Callable[[Any], tuple[Phase, ...]] | None = None  # phases that take an offline run's last state online
     check: Callable[[Any], list[str]] = no_faults
 
 

@@ -115,6 +115,11 @@ def act(cfg: IQL, state: State, seen: Any, memory: Any, noise: Any, mode: str) -
 
 CODE = "authors' code, github.com/ikostrikov/implicit_q_learning, configs/"
 PRESETS = {
+    "normalized": Preset(
+        IQL(),
+        Treatment(normalize_obs=1e-3, return_scale=1000.0, clip_actions=1e-5),
+        "the authors' mujoco_config.py, with observations normalised as in CORL, algorithms/offline/iql.py",
+    ),
     "mujoco": Preset(IQL(), Treatment(return_scale=1000.0, clip_actions=1e-5), CODE + "mujoco_config.py"),
     "antmaze": Preset(
         IQL(expectile=0.9, inverse_temperature=10.0),

@@ -310,10 +310,10 @@ def test_the_boundaries_of_blocks_do_not_matter(name, kind):
 
 @few_cases
 def test_seeds_in_one_program_are_the_seeds_alone(name, kind):
+    trained(name, kind)  # in float32, as all other tests have it
     with jax.enable_x64(True):
         c = Case(name, kind, dtype=np.float64)
         both, alone = c.programs(), c.programs([SEEDS[0]])
-        trained(name, kind)
         start = case(name, kind).started[id(programs(name, kind)[0])]  # the same start, in float64
         start = jax.tree.map(lambda x: x.astype(np.float64) if x.dtype.kind == "f" else x, start)
         c.started[id(both[0])] = start
@@ -330,10 +330,12 @@ def test_seeds_in_one_program_are_the_seeds_alone(name, kind):
 
 @few_names
 def test_every_traced_setting_can_be_swept_in_one_program(name):
-    """Each float with two more values, all in one program: it runs, and the value makes a difference."""
-    silent = set(traced_fields(registry.get(name).Config))
-    for kind in (k for n, k in CASES if n == name):
-        silent &= swept_without_effect(case(name, kind), silent)
+    """Each float with two more values, all in one program: it runs, and in some preset the value makes a difference."""
+    algorithm = registry.get(name)
+    silent = set(traced_fields(algorithm.Config))
+    cfgs = [small(preset.config) for preset in algorithm.presets.values()]
+    for cfg, kind in itertools.product(cfgs, [k for n, k in CASES if n == name]):
+        silent &= swept_without_effect(case(name, kind) if cfg == cfgs[0] else Case(name, kind, cfg), silent)
         if not silent:
             return
     # a bound may be one that nothing reached in a few updates

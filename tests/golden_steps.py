@@ -59,9 +59,12 @@ class Golden:
         eps = how.pop("eps", 1e-6)
         return nets.MLP(tuple(layers), tuple(nets.LayerNorm(*jax.tree.leaves(linear(n)), eps) for n in norms), **how)
 
-    def critic(self, root: str, suffix: str = "", members: tuple[str, ...] = ("critic1", "critic2")) -> nets.Critic:
+    def critic(
+        self, root: str, suffix: str = "", members: tuple[str, ...] = ("critic1", "critic2"), **how: Any
+    ) -> nets.Critic:
         """Critics recorded apart, as one ensemble."""
-        return nets.Critic(jax.tree.map(lambda *x: jnp.stack(x), *(self.mlp(f"{root}/{m}", suffix) for m in members)))
+        each = (self.mlp(f"{root}/{m}", suffix, **how) for m in members)
+        return nets.Critic(jax.tree.map(lambda *x: jnp.stack(x), *each))
 
 
 def close(name: str, found: Any, wanted: Any, tolerance: float) -> None:

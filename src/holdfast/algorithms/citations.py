@@ -161,6 +161,15 @@ CITATIONS: dict[str, str] = {
   booktitle={Conference on Robot Learning},
   year={2020}
 }""",
+    "luo2024offline": """@inproceedings{luo2024offline,
+  title={Offline-Boosted Actor-Critic: Adaptively Blending Optimal Historical Behaviors in Deep Off-Policy {RL}},
+  author={Luo, Yu and Ji, Tianying and Sun, Fuchun and Zhang, Jianwei and Xu, Huazhe and Zhan, Xianyuan},
+  booktitle={International Conference on Machine Learning},
+  series={Proceedings of Machine Learning Research},
+  volume={235},
+  pages={33411--33431},
+  year={2024}
+}""",
     "wu2022supported": """@inproceedings{wu2022supported,
   title={Supported Policy Optimization for Offline Reinforcement Learning},
   author={Wu, Jialong and Wu, Haixu and Qiu, Zihan and Wang, Jianmin and Long, Mingsheng},

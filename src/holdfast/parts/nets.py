@@ -49,7 +49,11 @@ class LayerNorm(PyTree):
 
 
 class MLP(PyTree):
-    """Dense layers; each hidden one followed by its activation, with LayerNorm before ("pre") or after it ("post")."""
+    """Dense layers; each hidden one followed by its activation, with LayerNorm before ("pre") or after it ("post").
+
+    "first" has LayerNorm before the activation of the first hidden layer alone. `activation` may name several, parted
+    by spaces, for the hidden layers in their order; the last name stands for all that follow.
+    """
 
     layers: tuple[Linear, ...]
     norms: tuple[LayerNorm, ...]
@@ -62,10 +66,10 @@ class MLP(PyTree):
 
     def after_first(self, x: jax.Array, keep: tuple[jax.Array, ...] = ()) -> jax.Array:
         """The rest, from the first layer's output on (before its activation)."""
-        activation = ACTIVATIONS[self.activation]
+        activations = [ACTIVATIONS[name] for name in self.activation.split()]
         for i, layer in enumerate(self.layers[1:]):
-            x = self.norms[i](x) if self.norm == "pre" else x
-            x = activation(x)
+            x = self.norms[i](x) if self.norm == "pre" or (self.norm == "first" and i == 0) else x
+            x = activations[min(i, len(activations) - 1)](x)
             x = self.norms[i](x) if self.norm == "post" else x
             x = x * keep[i] if keep else x
             x = layer(x)
@@ -109,6 +113,15 @@ def orthogonal(gain: float = 2**0.5) -> Callable:
     return make
 
 
+def xavier(heads: int = 1) -> Callable:
+    """Glorot's uniform weights in +-sqrt(6 / (n_in + n_out)), zero biases; `heads` equal parts of n_out count apart."""
+
+    def make(noise: Noise, n_in: int, n_out: int) -> Linear:
+        return uniform_init((6 / (n_in + n_out // heads)) ** 0.5, 0.0)(noise, n_in, n_out)
+
+    return make
+
+
 def _orthonormal(a: jax.Array) -> jax.Array:
     """Gram-Schmidt, each column projected twice. Not `jnp.linalg.qr`: batched, it can hang XLA's CPU thread pool."""
 
@@ -135,7 +148,8 @@ def mlp(
     pairs = list(itertools.pairwise(sizes))
     makers = [init] * (len(pairs) - 1) + [last or init]
     layers = tuple(make(noise.fold(i), a, b) for i, (make, (a, b)) in enumerate(zip(makers, pairs, strict=True)))
-    norms = () if norm == "none" else tuple(LayerNorm(jnp.ones(n), jnp.zeros(n), eps) for n in sizes[1:-1])
+    normed = {"none": (), "first": sizes[1:-1][:1]}.get(norm, sizes[1:-1])
+    norms = tuple(LayerNorm(jnp.ones(n), jnp.zeros(n), eps) for n in normed)
     return MLP(layers, norms, activation, norm)
 
 

@@ -109,7 +109,7 @@ def critic_loss(critic: nets.Value, target: jax.Array, obs: jax.Array) -> tuple[
 
 
 def actor_loss(actor: nets.Policy, batch: Any, bound_weight: Any) -> tuple[jax.Array, Metrics]:
-    law = actor(batch.obs)
+    law = actor(batch.obs).among(batch.mask)
     log_prob = law.log_prob(batch.action)
     loss = -(batch.weight * log_prob).mean()
     found = {"log_prob": log_prob.mean(), "weight": batch.weight.mean()}
@@ -138,6 +138,11 @@ def act(cfg: AWR, state: State, seen: Any, memory: Any, noise: Any, mode: str) -
     return choose(dist(cfg, state, seen, memory), noise, mode), memory
 
 
+def value(cfg: AWR, state: State, obs: jax.Array, action: jax.Array) -> jax.Array:
+    """V of the policy behind the data, whatever the action."""
+    return state.critic.net(obs) / (1 - cfg.discount)
+
+
 CODE = "authors' code, github.com/xbpeng/awr, "
 PUBLISHED = AWR(temperature=1.0, optimiser="sgd", actor_lr=5e-5, critic_lr=1e-2, hidden=(128, 64))
 PRESETS = {
@@ -159,7 +164,9 @@ algorithm = Algorithm(
     act,
     PRESETS,
     dist=dist,
+    value=value,
     phases=phases,
+    episodes=True,
     actions=frozenset({"continuous", "discrete"}),
     check=check,
 )

@@ -53,5 +53,5 @@ PRESETS = {
 }
 
 algorithm = bc.algorithm._replace(
-    name="filtered_bc", Config=FilteredBC, presets=PRESETS, filter=best_episodes, check=check
+    name="filtered_bc", Config=FilteredBC, presets=PRESETS, filter=best_episodes, episodes=True, check=check
 )

@@ -121,6 +121,10 @@ def act(cfg: TabularBCQ, state: State, seen: Any, memory: Any, noise: Any, mode:
     return epsilon_greedy(dist(cfg, state, seen, memory), seen.mask, cfg.epsilon, noise, mode), memory
 
 
+def value(cfg: TabularBCQ, state: State, obs: jax.Array, action: jax.Array) -> jax.Array:
+    return take(state.q[state_of(state.codes, obs)], action)
+
+
 PRESETS = {"finite": Preset(TabularBCQ(), Treatment(), "the paper's section 4.1, which leaves the rates open")}
 
 algorithm = Algorithm(
@@ -131,6 +135,7 @@ algorithm = Algorithm(
     act,
     PRESETS,
     dist=dist,
+    value=value,
     filter=require_finite,
     actions=frozenset({"discrete"}),
     check=check,

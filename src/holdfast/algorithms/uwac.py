@@ -182,10 +182,15 @@ def act(cfg: UWAC, state: State, seen: Any, memory: Any, noise: Any, mode: str) 
     return candidates.best(nets.first(critic)(seen.obs, action)[0], action), memory
 
 
+def value(cfg: UWAC, state: State, obs: jax.Array, action: jax.Array) -> jax.Array:
+    """Q without dropout, the smaller of the two."""
+    return smooth(state.critic.net, state.directions)[0](obs, action).min(0)
+
+
 CODE = "authors' code, github.com/apple/ml-uwac, examples/UWAC_hdf5_d4rl.py"
 PRESETS = {
     "mujoco": Preset(UWAC(), Treatment(), CODE + ", but for variance to first order, warm start, size of the VAE"),
     "published": Preset(UWAC(passes=100, warm_start=40_000, vae_hidden=(750, 750)), Treatment(), CODE),
 }
 
-algorithm = Algorithm("uwac", UWAC, init, update, act, PRESETS, phases=phases_with(update), check=check)
+algorithm = Algorithm("uwac", UWAC, init, update, act, PRESETS, value=value, phases=phases_with(update), check=check)

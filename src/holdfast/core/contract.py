@@ -126,7 +126,9 @@ class Algorithm(NamedTuple):
     update: (cfg, state, batch, noise, step) -> (state, metrics); None where every phase brings its own
     act:    (cfg, state, seen, memory, noise, mode) -> (action [n, ...], memory); mode is best, sample or explore
     dist:   (cfg, state, seen, memory) -> Distribution, for densities of actions
+    value:  (cfg, state, obs, action) -> [n], what it believes actions are worth, where its critic alone does not say
     filter: (cfg, data set) -> data set, for methods that choose what to learn from
+    episodes: whether it reads whole episodes otherwise than by derived columns: in a filter or a refresh
     """
 
     name: str
@@ -136,10 +138,12 @@ class Algorithm(NamedTuple):
     act: Callable
     presets: Mapping[str, Preset]  # the first is the default
     dist: Callable | None = None
+    value: Callable | None = None
     memory: Callable = no_memory
     needs: Callable[[Any], Needs] = plain_transitions
     phases: Callable[[Any], tuple[Phase, ...]] = one_phase
     filter: Callable | None = None
+    episodes: bool = False
     actions: frozenset[str] = frozenset({"continuous"})
     inputs: tuple[str, ...] = ()
     online: Callable[[Any], tuple[Phase, ...]] | None = None  # phases of a run that has an environment and no data

@@ -209,7 +209,7 @@ def test_the_allowed_actions():
     mask = jnp.array([[False, True, True]])  # relative to the likeliest legal one: 1, .667
     assert discrete_bcq.allowed(law, mask, 0.6)[0].tolist() == [0, 1, 1]
     assert discrete_bcq.allowed(law, mask, 0.0)[0].tolist() == [0, 1, 1]
-    assert discrete_bcq.allowed(law, jnp.zeros((1, 3), bool), 0.3)[0].tolist() == [0, 0, 0]
+    assert discrete_bcq.allowed(law, jnp.zeros((1, 3), bool), 0.5)[0].tolist() == [1, 1, 0]  # after an end: as without
 
 
 def test_the_imitation_loss():

@@ -59,14 +59,21 @@ def init(cfg: BC, ctx: Any, noise: Any) -> State:
     return State(Trained.new(actor, optimiser(cfg)))
 
 
+def squared_log_probs(law: Categorical) -> jax.Array:
+    """Mean over the legal actions of each row of their squared log-probabilities: [...]."""
+    log_prob = law.log_probs()
+    legal = jnp.isfinite(log_prob)
+    return jnp.square(jnp.where(legal, log_prob, 0)).sum(-1) / legal.sum(-1)
+
+
 def actor_loss(actor: nets.Policy, batch: Any, logit_penalty: Any) -> tuple[jax.Array, Metrics]:
-    law = actor(batch.obs)
+    law = actor(batch.obs).among(batch.mask)
     if isinstance(law, Deterministic):
         return ((law.action - batch.action) ** 2).mean(), {}
     nll = -law.log_prob(batch.action).mean()
     if isinstance(law, Categorical):
         accuracy = (law.mode() == batch.action).mean()
-        return nll + logit_penalty * jnp.square(law.log_probs()).mean(), {"log_prob": -nll, "accuracy": accuracy}
+        return nll + logit_penalty * squared_log_probs(law).mean(), {"log_prob": -nll, "accuracy": accuracy}
     return nll, {}
 
 

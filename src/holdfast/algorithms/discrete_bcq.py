@@ -83,7 +83,8 @@ def imitation_loss(imitation: nets.Policy, penalty: Any, batch: Any) -> tuple[ja
     legal = law.among(batch.mask)
     nll = -legal.log_prob(batch.action).mean()
     hit = (legal.mode() == batch.action).mean()
-    return nll + penalty * jnp.square(law.logits).mean(), {"nll": nll, "accuracy": hit}
+    logits = jnp.where(jnp.isfinite(legal.logits), law.logits, 0)
+    return nll + penalty * jnp.square(logits).mean(), {"nll": nll, "accuracy": hit}
 
 
 def update(cfg: DiscreteBCQ, state: State, batch: Any, noise: Any, step: Any) -> tuple[State, Metrics]:

@@ -81,7 +81,7 @@ def value_loss(value: nets.Value, q: jax.Array, obs: jax.Array, tau: Any) -> tup
 
 
 def policy_loss(policy: nets.Policy, weight: jax.Array, batch: Any, keep: Any) -> tuple[jax.Array, Metrics]:
-    log_prob = policy(batch.obs, keep).log_prob(batch.action)
+    log_prob = policy(batch.obs, keep).among(batch.mask).log_prob(batch.action)
     return -(weight * log_prob).mean(), {"log_prob": log_prob.mean(), "weight": weight.mean()}
 
 

@@ -131,8 +131,10 @@ class Categorical(Law):
         return -jnp.where(jnp.isfinite(logp), jnp.exp(logp) * logp, 0).sum(-1)
 
     def among(self, mask: jax.Array | None) -> Categorical:
-        """The same law restricted to legal actions, [..., A] booleans."""
-        return self if mask is None else Categorical(jnp.where(mask, self.logits, -jnp.inf))
+        """The same law restricted to legal actions, [..., A] booleans; as it is where none is legal (after an end)."""
+        if mask is None:
+            return self
+        return Categorical(jnp.where(mask | ~mask.any(-1, keepdims=True), self.logits, -jnp.inf))
 
 
 Distribution = Any  # Deterministic, Normal, TanhNormal or Categorical

@@ -274,6 +274,46 @@ def test_discrete_data_for_a_continuous_method(tmp_path, capsys):
     assert "iql" in line
 
 
+def test_continuous_data_for_a_discrete_method(tmp_path, capsys):
+    line = refused(capsys, tmp_path, "dqn", "--data", flat(tmp_path / "log.hdf5"), *QUICK)
+    assert "dqn needs discrete actions, log has continuous ones; for those: " in line
+    assert "iql" in line
+    assert "discrete_bcq" not in line
+
+
+@pytest.mark.parametrize("name", ["awr", "filtered_bc", "rebrac"])
+def test_single_transitions_for_a_method_that_needs_episodes(name, tmp_path, capsys):
+    """A log whose rows were shuffled: each next observation is stored, none is the row below."""
+    rng = np.random.default_rng(0)
+    shuffled = {"observations": rng.normal(size=(60, 2)), "next_observations": rng.normal(size=(60, 2))}
+    shuffled["timeouts"] = np.ones(60, bool)
+    shuffled["terminals"] = np.arange(60) % 20 == 0
+    shuffled["timeouts"] ^= shuffled["terminals"]
+    data = flat(tmp_path / "log.hdf5", **shuffled)
+    line = refused(capsys, tmp_path, name, "--data", data, *QUICK, "--allow", "one_step")
+    what = "the columns next_action" if name == "rebrac" else "returns"
+    assert f"{name} needs whole episodes for {what}, but 57 of the 60 episodes of log are single" in line
+    assert "iql or td3_bc" in line
+
+
+def test_a_log_of_one_action(tmp_path, capsys):
+    line = refused(capsys, tmp_path, "dqn", "--data", flat(tmp_path / "log.hdf5", actions=np.zeros(60, int)), *QUICK)
+    assert "nothing to compare it with" in line
+    assert "--allow same_action" in line
+
+
+def test_a_mask_that_forbids_what_was_done(tmp_path, capsys):
+    mask = np.ones((60, 3), bool)
+    mask[7, 2] = False
+    actions = np.arange(60) % 3
+    actions[7] = 2
+    with h5py.File(flat(tmp_path / "log.hdf5", actions=actions), "r") as file:
+        np.savez(tmp_path / "log.npz", **{k: file[k][()] for k in file}, action_mask=mask)
+    line = refused(capsys, tmp_path, "iql", "--data", tmp_path / "log.npz", *QUICK)
+    assert "1 logged actions are forbidden by their action_mask" in line
+    assert "row 7" in line
+
+
 @pytest.mark.parametrize("damage", ["truncated", "random", "nothing in it", "no file type"])
 @pytest.mark.parametrize("ending", ["hdf5", "npz"])
 def test_damaged_files(damage, ending, tmp_path, capsys):

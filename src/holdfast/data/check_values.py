@@ -110,8 +110,9 @@ def discrete_actions(dataset: Dataset) -> list[Fault]:
         )
         mend = "give the right action space"
         out.append(Fault("fatal", "action_range", at(dataset, wrong[0], "actions"), len(wrong), text, mend))
-    elif len(np.unique(inside)) == 1 and count > 1:
-        text = f"every action is {dataset.actions[0]}: nothing to compare it with"
+    elif len(np.unique(inside)) == 1:
+        only = "there is one action only" if count == 1 else f"every action is {dataset.actions[0]}"
+        text = f"{only}: nothing to compare it with"
         mend = "log other actions too (--allow same_action trains anyway)"
         out.append(Fault("fatal", "same_action", Where(column="actions"), dataset.n_steps, text, mend))
     mask = dataset.columns.get("action_mask")

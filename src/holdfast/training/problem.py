@@ -17,7 +17,7 @@ from ..core.errors import UserError
 from ..core.spec import Spec
 from ..data import sampler
 from ..data.checks import require_sound
-from ..data.columns import Columns, prepare, stats
+from ..data.columns import DERIVED, Columns, prepare, stats
 from ..data.dataset import Dataset
 from ..data.references import reference_for
 from ..data.sources import load_dataset
@@ -79,6 +79,7 @@ def problem_of(settings: Settings, algorithm: Algorithm, cfg: Any, dataset: Data
     whole = dataset if dataset is not None else load_dataset(str(settings.data), **settings.data_options)
     warnings = require_sound(whole, settings.allow)
     require_actions(algorithm, whole.id, whole.discrete)
+    require_episodes(algorithm, cfg, whole)
     kept = algorithm.filter(cfg, whole) if algorithm.filter else whole
     fitted = fit(Treatment(**settings.treatment), kept)
     env, reference = settings.env or kept.env_spec, kept.reference
@@ -122,6 +123,24 @@ def require_actions(algorithm: Algorithm, name: str, discrete: bool) -> None:
     raise UserError(
         f"{algorithm.name} needs {' or '.join(sorted(algorithm.actions))} actions, {name} has {kind} ones; "
         f"for those: {', '.join(fit_)}"
+    )
+
+
+def require_episodes(algorithm: Algorithm, cfg: Any, dataset: Dataset) -> None:
+    """Refuse single transitions for a method that reads what came after them: returns, next actions, windows."""
+    phases = algorithm.phases(cfg)
+    needed = {c for phase in phases for c in (phase.needs or algorithm.needs(cfg)).columns} & DERIVED.keys()
+    if not (needed or algorithm.episodes):
+        return
+    cut = (dataset.lengths == 1) & dataset.truncations[dataset.offsets[1:] - 1]
+    if cut.mean() <= 0.5:
+        return
+    what = f"the columns {', '.join(sorted(needed))}" if needed else "returns"
+    raise UserError(
+        f"{algorithm.name} needs whole episodes for {what}, but {cut.sum()} of the {dataset.n_episodes} episodes of "
+        f"{dataset.id} are single transitions that were cut off: bring the log in its order with its end flags, or "
+        "train a method that learns from transitions, e.g. "
+        f"{'iql or discrete_cql' if dataset.discrete else 'iql or td3_bc'}"
     )
 
 

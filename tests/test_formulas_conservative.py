@@ -148,6 +148,16 @@ def test_cql_critic_loss(run, lagrange):
     same(slope, -2 * (3 * difference[0] - 0.25))
 
 
+def test_cql_without_the_term_of_the_data(run):
+    """Eq. 1: alpha E_mu Q alone. mu uniform over -1 and 1 at s = 1: E_mu Q is 1 for Q = s + a, 2 for Q = 2 s + a."""
+    critic, batch = linear_critic([1, 1], [2, 1]), rows(array([1]), array([0.5]))
+    given = (array(1), batch, array([[-1]], [[1]]), jnp.zeros((2, 1)))
+    cfg = cql.CQL(alpha=3.0, mu="uniform", data_term=False)
+    loss, found = run(lambda *a: cql.critic_loss(critic, *a, cfg, 1.0), *given)
+    same(loss, (1.5 - 1) ** 2 + (2.5 - 1) ** 2 + 3 * (1 + 2))
+    same(found["difference"], (1 + 2) / 2)
+
+
 def test_cql_candidates(run):
     """Uniform actions of density .5^A, then the policy's at s' and at s with its own densities."""
     cfg, batch = cql.CQL(n_actions=2), rows(jnp.zeros((1, 1)), jnp.zeros((1, 2)))

@@ -36,6 +36,7 @@ from .sac import act, dist, entropy_goal, temperature_loss
 class CQL:
     alpha: float = 5.0  # weight of the penalty; the code's 5 on MuJoCo and AntMaze, 10 in CORL
     mu: str = "softmax"  # which actions are pushed down: softmax, rho, max, policy, uniform; see the top
+    data_term: bool = True  # less Q of the logged actions (eq. 2); False: eq. 1, which bounds every Q(s, a) from below
     penalty_temperature: float = 1.0  # T of T logsumexp(Q / T); softmax and rho only
     n_actions: int = 10  # N, candidates of each kind a row
     lagrange: bool = False  # learn the weight so that the difference of values stays at `gap`
@@ -124,7 +125,7 @@ def critic_loss(
     q = critic(obs.reshape(-1, obs.shape[-1]), action.reshape(-1, action.shape[-1]))
     q = q.reshape(len(q), *action.shape[:2])
     q_data, q = q[:, 0], q[:, 1:]
-    difference = value_of_mu(cfg, q, q_data, log_density) - q_data.mean(1)
+    difference = value_of_mu(cfg, q, q_data, log_density) - (q_data.mean(1) if cfg.data_term else 0)
     td = jnp.square(q_data - y[None]).mean(1)
     penalty = dual * (cfg.alpha * difference - cfg.gap) if cfg.lagrange else cfg.alpha * difference
     found = {"td": td.mean(), "penalty": penalty.mean(), "difference": difference.mean()}

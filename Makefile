@@ -52,7 +52,7 @@ bench: $(VENV)/.dev ## print the speed of every algorithm on this machine
 	@$(BIN)/python benchmarks/speed.py $(ARGS)
 
 .PHONY: results
-results: $(VENV)/.run ## recompute the README's table of results
+results: $(VENV)/.run ## train every algorithm on every set at hand and write docs/results.md (hours; goes on where it stopped)
 	@$(BIN)/python benchmarks/results.py $(ARGS)
 
 .PHONY: docs

@@ -1,7 +1,8 @@
 """What each algorithm reaches on each data set at hand: trains, scores and writes the table (`make results`).
 
-Cells that stand in benchmarks/results/scores.csv already, of the same steps, seeds and data, are not trained again; a
-run that was stopped goes on where it was. The runs lie in runs/results/.
+The numbers stand in benchmarks/results/scores.csv, the page in docs/results.md; both are rewritten after every cell.
+Cells of the same steps, seeds and data are not trained again, and a run that was stopped goes on where it was: a table
+that was killed is called again. The runs lie in runs/results/, with a checkpoint every 5000 updates.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ COLUMNS = (
     "updates_per_second", "holdfast", "jax", "note",
 )  # fmt: skip
 KEY = ("data", "algorithm", "steps", "seeds", "episodes", "fingerprint")
+ONLINE = ("iql_concurrent", "iql_online", "obac", "rlpd")  # made for a replay that grows: no log stands for one
 FAMILIES = ("antmaze", "kitchen", "adroit")  # presets that are called as the environments are
 
 
@@ -44,7 +46,13 @@ def preset_for(algorithm: Any, dataset: Dataset) -> str:
 
 def fits(algorithm: Any, dataset: Dataset) -> bool:
     """Whether it can learn from these data without anything else being given."""
-    return ("discrete" if dataset.discrete else "continuous") in algorithm.actions and not algorithm.inputs
+    kind = "discrete" if dataset.discrete else "continuous"
+    if algorithm.filter is not None:  # tabular methods refuse logs of many states
+        try:
+            algorithm.filter(algorithm.presets[preset_for(algorithm, dataset)].config, dataset)
+        except UserError:
+            return False
+    return kind in algorithm.actions and not algorithm.inputs
 
 
 def cell(name: str, dataset: Dataset, data: str, args: argparse.Namespace) -> dict[str, Any]:
@@ -70,6 +78,7 @@ def cell(name: str, dataset: Dataset, data: str, args: argparse.Namespace) -> di
             run: Run = resume(out, hooks=[Progress()])
         else:
             settings = {"eval_episodes": args.episodes, "clip_actions": clip, "hooks": [Progress()]}
+            settings |= {"eval_every": args.steps, "save_every": 5000}  # only the last policies count
             run = train(name, data, steps=args.steps, seeds=args.seeds, out=out, preset=preset, **settings)
     except (UserError, Diverged) as error:
         return {**row, "note": str(error)}
@@ -102,35 +111,60 @@ def read(path: Path) -> list[dict[str, str]]:
         return [{k: row.get(k) or "" for k in COLUMNS} for row in csv.DictReader(file)]
 
 
-def write(out: Path, rows: Sequence[dict[str, Any]], command: str) -> None:
+def write(table: Path, page: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Both files, each whole or not at all."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows([{k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows])
-    write_atomic(out / "scores.csv", text.getvalue().encode())
-    write_atomic(out / "scores.md", markdown(rows, command).encode())
+    write_atomic(table, text.getvalue().encode())
+    write_atomic(page, markdown(rows).encode())
 
 
-def markdown(rows: Sequence[dict[str, Any]], command: str) -> str:
-    """A table for each number of steps and seeds: data sets down, algorithms across."""
-    out = [
-        f"# Scores\n\nWritten by `{command}`. Normalised score (0 a random policy, 100 an expert), or the return",
-        "where no reference is known (r), of the last policies: mean and 95 % bootstrap interval over seeds and",
-        "episodes. No policy is picked by its score.",
-    ]
-    for budget in sorted({(int(r["steps"]), int(r["seeds"]), int(r["episodes"])) for r in rows}):
+HEAD = """# Results
+
+What each algorithm reaches on each data set, all with the same number of updates and the settings of its first preset
+(or that of the data's family, where it has one), whose source its page tells. Written by `make results`; the numbers,
+with intervals and speeds, stand in `benchmarks/results/scores.csv`.
+
+A number is the normalised score of the last policies, 0 for a random policy and 100 for an expert, or the mean return
+where no reference is known (r): the mean and its 95 % bootstrap interval over seeds and episodes. The row `logged` is
+what the data brought. No policy is picked by its score.
+"""
+FOOT = """
+## Making it
+
+```sh
+make results                        # every algorithm on every set at hand that suits it: many hours
+make results ARGS="--algorithms iql cql --data bundled/pendulum-mixed --steps 20000"
+```
+
+Data sets are the bundled ones and the local Minari sets under `zoo/`. A table that was killed goes on where it was when
+called again; other numbers of updates, seeds or episodes make a table of their own.
+"""
+
+
+def markdown(rows: Sequence[dict[str, Any]]) -> str:
+    """The page: for each budget a table, algorithms down and data sets across."""
+    out = [HEAD]
+    for budget in sorted({(int(r["steps"]), int(r["seeds"]), int(r["episodes"])) for r in rows}, reverse=True):
         some = [r for r in rows if (int(r["steps"]), int(r["seeds"]), int(r["episodes"])) == budget]
-        names = sorted({r["algorithm"] for r in some})
-        out += ["", f"{budget[0]:,} updates, {budget[1]} seeds, {budget[2]} episodes a policy:", ""]
-        out += ["| data | logged | " + " | ".join(names) + " |", "|---|---:|" + "---:|" * len(names)]
-        for data in dict.fromkeys(r["data"] for r in some):
-            found = {r["algorithm"]: r for r in some if r["data"] == data}
-            logged = next((r for r in found.values() if _number(r.get("logged_return")) is not None), {})
-            log = _cell({key: logged.get(f"logged_{key}") for key in ("score", "return")})
-            out.append(" | ".join([f"| {data}", log, *(_cell(found.get(name, {})) for name in names)]) + " |")
-    said = [f"- {r['data']}, {r['algorithm']}: {r['note']}" for r in rows if r.get("note")]
-    return "\n".join([*out, *(["", *said] if said else [])]) + "\n"
+        sets = list(dict.fromkeys(r["data"] for r in some))
+        seeds = f"{budget[1]} seed{'s' if budget[1] > 1 else ''}"
+        out += [f"\n## {budget[0]:,} updates, {seeds}, {budget[2]} episodes a policy\n"]
+        out += ["| algorithm | " + " | ".join(sets) + " |", "|---|" + "---:|" * len(sets)]
+        out.append("| logged | " + " | ".join(_logged(data, some) for data in sets) + " |")
+        for name in sorted({r["algorithm"] for r in some if _number(r.get("return")) is not None}):
+            found = {r["data"]: r for r in some if r["algorithm"] == name}
+            out.append(f"| `{name}` | " + " | ".join(_cell(found.get(data, {})) for data in sets) + " |")
+        said = [f"- {r['data']}, `{r['algorithm']}`: {r['note']}" for r in some if r.get("note")]
+        out += ["", *said] if said else []
+    return "\n".join(out) + "\n" + FOOT
+
+
+def _logged(data: str, rows: Sequence[dict[str, Any]]) -> str:
+    row = next((r for r in rows if r["data"] == data and _number(r.get("logged_return")) is not None), {})
+    return _cell({key: row.get(f"logged_{key}") for key in ("score", "return")})
 
 
 def _number(value: Any) -> float | None:
@@ -150,30 +184,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="benchmarks/results.py", description=__doc__.splitlines()[0])
     data_help = "data sets; the bundled ones and local Minari sets under zoo/ where not given"
     parser.add_argument("--data", nargs="+", metavar="ID", help=data_help)
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="algorithms, all where not given")
-    parser.add_argument("--steps", type=int, default=20_000, help="updates of each seed")
-    parser.add_argument("--seeds", type=int, default=4, help="seeds of each cell")
-    parser.add_argument("--episodes", type=int, default=20, help="episodes of each policy in an evaluation")
+    parser.add_argument("--algorithms", nargs="+", metavar="NAME", help="all where not given")
+    parser.add_argument("--steps", type=int, default=30_000, help="updates of each seed")
+    parser.add_argument("--seeds", type=int, default=3, help="seeds of each cell")
+    parser.add_argument("--episodes", type=int, default=20, help="episodes of each policy in the last evaluation")
     parser.add_argument("--runs", type=Path, default=Path("runs/results"), help="where the runs lie")
-    parser.add_argument("--out", type=Path, default=HERE / "results", help="folder of scores.md and scores.csv")
+    parser.add_argument("--table", type=Path, default=HERE / "results" / "scores.csv", help="the numbers")
+    parser.add_argument("--page", type=Path, default=HERE.parent / "docs" / "results.md", help="the page")
     args = parser.parse_args(argv)
     data = args.data or [*bundled_names(), *(id for id in local_ids() if id.startswith("zoo/"))]
     try:
-        names = [registry.get(name).name for name in args.only or registry.names()]
+        every = [name for name in registry.names() if name not in ONLINE]
+        names = [registry.get(name).name for name in args.algorithms or every]
         datasets = [(name, load_dataset(name)) for name in data]
     except UserError as error:
         parser.error(str(error))
-    rows: list[dict[str, Any]] = list(read(args.out / "scores.csv"))
-    command = "make results" if argv is None and not sys.argv[1:] else "python benchmarks/results.py"
+    rows: list[dict[str, Any]] = list(read(args.table))
     for id, dataset in datasets:
         for name in names:
             wanted = tuple(map(str, (id, name, args.steps, args.seeds, args.episodes, dataset.fingerprint)))
             if not fits(registry.get(name), dataset) or any(tuple(str(r[k]) for k in KEY) == wanted for r in rows):
                 continue
             rows.append(cell(name, dataset, id, args))
-            write(args.out, rows, command)
-    write(args.out, rows, command)
-    sys.stdout.write((args.out / "scores.md").read_text(encoding="utf-8"))
+            write(args.table, args.page, rows)
+    write(args.table, args.page, rows)
+    sys.stdout.write(args.page.read_text(encoding="utf-8"))
     return 0
 
 

@@ -112,15 +112,47 @@ def test_the_handwritten_update_is_the_librarys(name: str, monkeypatch: Patch, x
 
 def test_results_skips_what_is_done(tmp_path: Path, monkeypatch: Patch, capsys: pytest.CaptureFixture[str]) -> None:
     results = load("results", monkeypatch)
-    args = ["--data", "bundled/pendulum-mixed", "--only", "bc", "--steps", "2", "--seeds", "1", "--episodes", "1"]
-    args += ["--runs", str(tmp_path / "runs"), "--out", str(tmp_path)]
+    table, page = tmp_path / "scores.csv", tmp_path / "results.md"
+    args = ["--data", "bundled/pendulum-mixed", "--algorithms", "bc", "dqn", "--steps", "2", "--seeds", "1"]
+    args += ["--episodes", "1", "--runs", str(tmp_path / "runs"), "--table", str(table), "--page", str(page)]
     assert results.main(args) == 0
-    first = (tmp_path / "scores.csv").read_text()
-    assert "| bundled/pendulum-mixed | 56.1 | " in capsys.readouterr().out
+    first = table.read_text()
+    assert "| logged | 56.1 |\n| `bc` | " in capsys.readouterr().out
+    assert "dqn" not in page.read_text().split("## Making it")[0]  # it takes no continuous actions
     monkeypatch.setattr(results, "train", lambda *a, **k: pytest.fail("trained again"))
     assert results.main(args) == 0
-    assert (tmp_path / "scores.csv").read_text() == first
-    assert str(tmp_path) not in (tmp_path / "scores.md").read_text()
+    assert table.read_text() == first
+    assert str(tmp_path) not in page.read_text()
+
+
+def test_results_goes_on_with_a_run_that_was_killed(tmp_path: Path, monkeypatch: Patch) -> None:
+    results = load("results", monkeypatch)
+    table, page = tmp_path / "scores.csv", tmp_path / "results.md"
+    args = ["--data", "bundled/pendulum-mixed", "--algorithms", "bc", "--steps", "8", "--seeds", "1"]
+    args += ["--episodes", "1", "--runs", str(tmp_path / "runs"), "--table", str(table), "--page", str(page)]
+
+    class Killed(BaseException):
+        pass
+
+    class Killer(results.Progress):  # type: ignore[misc, name-defined]
+        def block(self, block: object) -> None:
+            raise Killed
+
+    def small(*names: object, **settings: object) -> object:
+        kept = {k: v for k, v in settings.items() if k not in ("save_every", "hooks")}
+        return trained(*names, **kept, block=4, save_every=4, hooks=[Killer()])
+
+    trained, resumed = results.train, []
+    monkeypatch.setattr(results, "train", small)
+    with pytest.raises(Killed):
+        results.main(args)
+    assert not table.exists()
+    monkeypatch.setattr(results, "train", lambda *a, **k: pytest.fail("started anew"))
+    on = results.resume
+    monkeypatch.setattr(results, "resume", lambda *a, **k: resumed.append(a) or on(*a, **k))
+    assert results.main(args) == 0
+    assert len(resumed) == 1
+    assert len(table.read_text().splitlines()) == 2
 
 
 def test_what_the_peer_runs_needs_no_jax() -> None:

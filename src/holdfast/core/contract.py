@@ -17,6 +17,8 @@ class Needs(NamedTuple):
 
     batches: int = 1  # k: slices of a batch, leaves [k, B, ...]; 1 gives [B, ...]
     columns: tuple[str, ...] = ()  # derived columns by registry name: mc_return, next_action ...
+    kind: str = "transitions"  # or "nstep": rows that span `length` steps, fewer where an episode ends
+    length: int = 1  # n of n-step returns
 
 
 class Frozen(PyTree):
@@ -50,8 +52,13 @@ class Collect(NamedTuple):
     steps: int = 1
     every: int = 1
     warmup: int = 5_000  # environment steps with random actions and no update
-    to: str = "online"  # the source that the rows join
+    delay: int = 0  # environment steps after those in which the policy acts and is not updated yet
+    to: str = "online"  # the source that the rows join; it lives until the run ends
     capacity: int = 1_000_000  # newest rows that are kept
+    whole: bool = False  # rows wait for their episode's end: then they carry the columns that `needs` names
+
+
+PROPORTIONAL = "proportional"
 
 
 class Phase(NamedTuple):
@@ -62,7 +69,8 @@ class Phase(NamedTuple):
     update: Callable | None = None
     needs: Needs | None = None
     batch_size: int | None = None
-    mix: Mapping[str, float] = {"data": 1.0}  # source -> share of each batch, a static split
+    # source -> share of each batch, a static split; or PROPORTIONAL: rows drawn uniformly from the data and every ring
+    mix: Mapping[str, float] | str = {"data": 1.0}
     split: Mapping[str, float] = {}  # views of the data by whole episodes, e.g. {"train": .8, "holdout": .2}
     enter: Callable | None = None  # (cfg, state, ctx, noise) -> state, once; may change the state's type
     # (cfg, state, sources, ctx, noise, step) -> (state, {name: column [N]}, metrics), before the first update and then
@@ -70,6 +78,8 @@ class Phase(NamedTuple):
     refresh: Callable | None = None
     every: int = 0
     collect: Collect | None = None
+    # (cfg, data set) -> [m] transitions of the data, by number, that the ring holds before the phase's first step
+    fill: Callable | None = None
     until: Callable | None = (
         None  # (cfg, state) -> bool: a replica that has stopped is frozen; all stopped ends the phase
     )

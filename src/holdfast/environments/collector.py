@@ -106,8 +106,12 @@ class Collector:
         actions = [[[np.asarray(a).tolist() for a in env] for env in row] for row in self.actions]
         return {"episode": self.episode.tolist(), "actions": actions}
 
-    def restore(self, log: dict[str, Any]) -> None:
+    def restore(self, log: dict[str, Any], watch: Callable[[int, int, int, Steps], None] | None = None) -> None:
         """Bring every environment to where `log` left it, by playing its episode again.
+
+        Args:
+            log: what `log` gave.
+            watch: is shown each step of the open episodes again: replica, environment, its number and one row.
 
         Raises:
             EnvironmentFailed: it fails, or ends sooner than it did: it is not deterministic.
@@ -116,8 +120,9 @@ class Collector:
         dtype = self.envs[0][0].action_space.dtype
         for r, e in np.ndindex(self.episode.shape):
             self._reset(r, e)
-            for action in log["actions"][r][e]:
+            for t, action in enumerate(log["actions"][r][e]):
                 self.start[r, e] = False
+                before, mask = self.obs[r, e].copy(), None if self.mask is None else self.mask[r, e].copy()
                 action = int(action) if self.spec.discrete else np.asarray(action, dtype)
                 obs, reward, terminated, truncated, legal = self._advance(r, e, action)
                 if terminated or truncated:
@@ -130,6 +135,9 @@ class Collector:
                 self.lengths[r, e] += 1
                 if self.mask is not None and legal is not None:
                     self.mask[r, e] = legal
+                if watch is not None:
+                    row = (before, action, reward, obs, False, False, mask, legal)
+                    watch(r, e, t, Steps(*(None if x is None else np.asarray(x) for x in row)))  # type: ignore[arg-type]
 
     def close(self) -> None:
         """Close every environment."""

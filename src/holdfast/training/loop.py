@@ -61,7 +61,8 @@ class Program:
     keys: jax.Array  # [R, 2]
     ctx: Context
     sources: Mapping[str, sampler.Source]
-    steps: int = 0  # of the phase, in its own count
+    rows: int = 0  # that the phases which collect bring to a ring, at most
+    filled: Any = None  # columns of the data that the ring holds from the phase's start on, by number [m]
     compile_seconds: float = 0.0
     flops: float | None = None  # of one update of all replicas, as XLA counts
     metrics: tuple[str, ...] = ()  # of the update
@@ -79,19 +80,20 @@ class Program:
         """The stream of one replica for one purpose at one step."""
         return Noise(jax.random.fold_in(jax.random.fold_in(keys, self.index), step)).sub(purpose)
 
-    def start(self, state: Any | None) -> Carry:
-        """The first carry: `init` where there is no state yet, then the phase's `enter`."""
+    def start(self, state: Any | None, rings: Mapping[str, buffer.Ring] | None = None) -> Carry:
+        """The first carry: `init` where there is no state yet, then the phase's `enter`; earlier rings stay."""
         began = time.perf_counter()
         state = jax.jit(self._start)(self.cfgs, self.keys, self.ctx, state)
+        made = jax.jit(self._rings)(dict(rings or {}), self.sources)
         self.compile_seconds += time.perf_counter() - began
-        carry = Carry(state, jnp.zeros(len(self.keys), bool), {}, self._rings())
+        carry = Carry(state, jnp.zeros(len(self.keys), bool), {}, made)
         return carry if self.phase.refresh is None else self.refresh(carry, 0)[0]
 
-    def shapes(self, state: Any | None) -> Carry:
-        """What `start` would give, as shapes, from the shapes of the phase before; also finds the metrics' names."""
-        state = jax.eval_shape(self._start, self.cfgs, self.keys, self.ctx, state)
-        done, rings = jax.ShapeDtypeStruct((len(self.keys),), bool), jax.eval_shape(self._rings)
-        carry, fresh = Carry(state, done, {}, rings), ()
+    def shapes(self, state: Any | None, rings: Any = None) -> Carry:
+        """What `start` would give, as shapes, from those of the phase before; also finds the metrics' names."""
+        state = self.state_shape(state)
+        done = jax.ShapeDtypeStruct((len(self.keys),), bool)
+        carry, fresh = Carry(state, done, {}, jax.eval_shape(self._rings, dict(rings or {}), self.sources)), ()
         if self.phase.refresh is not None:
             given = (self.cfgs, self.keys, carry, self.sources, self.ctx, jnp.int32(0))
             carry, fresh = jax.eval_shape(self._refreshed, *given)
@@ -99,6 +101,10 @@ class Program:
         found = jax.eval_shape(lambda c, k, s: self._update(c, k, s, self.sources, jnp.int32(0))[1], *one)
         self.metrics, self.fresh = tuple(found), tuple(fresh)
         return carry
+
+    def state_shape(self, state: Any | None) -> Any:
+        """The states after `enter`, as shapes, from those of the phase before."""
+        return jax.eval_shape(self._start, self.cfgs, self.keys, self.ctx, state)
 
     def compile(self, carry: Carry) -> None:
         """Compile the block for carries of this shape (the refresh is compiled on its first use)."""
@@ -171,17 +177,27 @@ class Program:
         noise = Noise(jax.random.fold_in(jax.random.fold_in(key, self.index), step))
         draw = noise.sub("sample")
         sources = {**sources, **carry.rings}
-        batch = sampler.sample(sources, self.phase.mix, self.batch_size, self.needs, draw, carry.columns)
+        discount = getattr(cfg, "discount", None)
+        batch = sampler.sample(sources, self.phase.mix, self.batch_size, self.needs, draw, carry.columns, discount)
         state, metrics = self.update(cfg, carry.state, batch, noise.sub("update"), step)  # type: ignore[misc]
         return state, weighted(metrics)
 
-    def _rings(self) -> dict[str, buffer.Ring]:
+    def _rings(self, rings: dict[str, buffer.Ring], sources: Any) -> dict[str, buffer.Ring]:
+        """The rings of the phases before, and this one's: the same where it collects into one of them."""
         collect = self.phase.collect
         if collect is None:
-            return {}
-        row = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(self.keys), *x.shape)), buffer.blank_row(self.ctx.spec))
-        make = functools.partial(buffer.empty, capacity=min(collect.capacity, self.steps + collect.envs))
-        return {collect.to: jax.vmap(make)(row)}
+            return rings
+        if collect.to in rings:
+            return {**rings, collect.to: jax.vmap(buffer.cut)(rings[collect.to])}
+        blank = buffer.blank_row(self.ctx.spec, self.needs.columns if collect.whole else ())
+        row = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(self.keys), *x.shape)), blank)
+        stride = 1 if collect.whole else collect.envs
+        before = 0 if self.filled is None else len(self.filled)
+        make = functools.partial(buffer.empty, capacity=min(collect.capacity, before + self.rows), stride=stride)
+        ring = jax.vmap(make)(row)
+        if before:
+            ring = jax.vmap(functools.partial(sampler.preload, columns=sources["data"], index=self.filled))(ring)
+        return {**rings, collect.to: ring}
 
     def _run(self, carry: Carry, cfgs: Any, keys: jax.Array, sources: Any, lo: Any, hi: Any) -> Any:
         return self.updates(carry, self.nothing(), cfgs, keys, sources, lo, hi)

@@ -16,11 +16,13 @@ import numpy as np
 from ..core.contract import Collect
 from ..core.noise import Noise
 from ..core.spec import Batch, Seen, Spec
-from ..data import buffer
+from ..data import buffer, sampler
+from ..data.episodes import Episodes
 from ..environments.collector import Collector, Steps
 from .loop import Carry, Found, Program
 
 COLLECTED = ("collect/return", "collect/length", "collect/episodes")
+CHUNK = 256  # rows of whole episodes that join the ring in one call
 
 
 class Rounds:
@@ -38,12 +40,19 @@ class Rounds:
         self.collect = program.phase.collect or Collect()
         self.n = self.collect.envs
         self.actions: np.ndarray | None = None  # inside units, for the observations at hand
+        self.episodes: Episodes | None = None
+        if self.collect.whole:
+            discount = getattr(program.cfgs, "discount", np.ones(len(program.keys)))
+            self.episodes = Episodes(self.n, program.needs.columns, np.asarray(discount, float).tolist())
+        self.held = 0  # rows that every replica has in the ring, at least
         self._round: Any = None
+        self._add: Any = None
 
     def start(self, carry: Carry) -> None:
         """Reset the environments and choose the first actions."""
         self.collector.begin()
         self.compile(carry)
+        self._count(carry)
 
     def compile(self, carry: Carry) -> None:
         """Compile the round for carries of this shape; the carry is left as it is."""
@@ -65,8 +74,13 @@ class Rounds:
         if self.actions is None:
             carry, found = self._call(carry, found, None, lo, 0, 0)
         for step in range(lo, hi, self.n):
-            rows = self.collector.step(self.fitted.act_outside(self.actions))
+            stepped = self.collector.step(self.fitted.act_outside(self.actions))
             first, last = self._updates(step), self._updates(step + self.n)
+            if self.episodes is not None:
+                carry = self._store(carry, self.episodes, stepped)
+            if not self.held:
+                first = last  # nothing to draw yet: these updates are left out
+            rows = stepped if self.episodes is None else None
             carry, found = self._call(carry, found, rows, step + self.n, first, last)
             made += last - first
         return carry, self.program.told(found), self._ended(), made
@@ -74,22 +88,51 @@ class Rounds:
     def log(self) -> dict[str, Any]:
         """What a checkpoint keeps beside the carry, JSON-ready."""
         actions = None if self.actions is None else self.actions.tolist()
-        return {"environments": self.collector.log(), "actions": actions}
+        episodes = None if self.episodes is None else self.episodes.log()
+        return {"environments": self.collector.log(), "actions": actions, "episodes": episodes}
 
     def restore(self, log: dict[str, Any], carry: Carry) -> None:
         """Bring environments and pending actions to where `log` left them."""
-        self.collector.restore(log["environments"])
         dtype = np.int32 if self.spec.discrete else np.float32
+        if self.episodes is None:
+            self.collector.restore(log["environments"])
+        else:
+            inside = [[[np.asarray(a, dtype) for a in env] for env in row] for row in log["episodes"]]
+
+            def watch(r: int, e: int, t: int, steps: Steps) -> None:
+                self.episodes.add(r, e, self._treated(steps, inside[r][e][t]))  # type: ignore[union-attr]
+
+            self.collector.restore(log["environments"], watch)
         self.actions = None if log["actions"] is None else np.asarray(log["actions"], dtype)
         self.compile(carry)
+        self._count(carry)
 
     def _updates(self, step: int) -> int:
         """Updates done once `step` environment steps are."""
-        after = max(0, step - self.collect.warmup)
+        after = max(0, step - self.collect.warmup - self.collect.delay)
         return after // (self.collect.steps * self.n) * self.collect.every
 
+    def _count(self, carry: Carry) -> None:
+        rings = sampler.drawn(self.program.phase.mix, {**self.program.sources, **carry.rings})
+        own = self.collect.to
+        # a ring that each step adds to has rows before its first update, one of whole episodes may not
+        self.held = int(np.asarray(carry.rings[own].size).min()) if self.episodes is not None and own in rings else 1
+
+    def _store(self, carry: Carry, episodes: Episodes, rows: Steps) -> Carry:
+        """Rows join their episodes, and episodes that have ended join the ring, a chunk of rows at a time."""
+        treated = self._treated(rows, self.actions)
+        for r, e in np.ndindex(self.collector.start.shape):
+            episodes.add(r, e, jax.tree.map(lambda x, at=(r, e): x[at], treated))
+        name = self.collect.to
+        for batch, keep in episodes.chunks(min(CHUNK, carry.rings[name].rows.reward.shape[1])):
+            if self._add is None:
+                self._add = jax.jit(jax.vmap(buffer.add), donate_argnums=0)
+            carry = carry._replace(rings={**carry.rings, name: self._add(carry.rings[name], batch, keep)})
+        self.held = min(episodes.stored) if not self.held else self.held
+        return carry
+
     def _call(self, carry: Carry, found: Any, rows: Steps | None, step: int, lo: int, hi: int) -> tuple[Carry, Any]:
-        batch = self._blank() if rows is None else self._treated(rows)
+        batch = self._blank() if rows is None else self._treated(rows, self.actions)
         keep = np.full(self.collector.start.shape, rows is not None)
         fixed = (self.program.cfgs, self.program.keys, self.program.sources)
         given = (batch, keep, self._seen(lo), np.int32(step), np.int32(lo), np.int32(hi))
@@ -121,11 +164,11 @@ class Rounds:
         random = noise.uniform("random", shape) * 2 - 1
         return jnp.where(step < self.collect.warmup, random, chosen)
 
-    def _treated(self, rows: Steps) -> Batch:
-        flags = (rows.terminated.astype(np.float32), rows.truncated.astype(np.float32))
+    def _treated(self, rows: Steps, actions: Any) -> Batch:
+        flags = (np.asarray(rows.terminated, np.float32), np.asarray(rows.truncated, np.float32))
         fields: Any = (
             self.fitted.observe(rows.obs),
-            self.actions,
+            actions,
             self.fitted.rewards(rows.reward).astype(np.float32),
             self.fitted.observe(rows.next_obs),
             *flags,
@@ -136,7 +179,8 @@ class Rounds:
 
     def _blank(self) -> Batch:
         lead = self.collector.start.shape
-        return jax.tree.map(lambda x: np.zeros((*lead, *x.shape), x.dtype), buffer.blank_row(self.spec))
+        blank = buffer.blank_row(self.spec, self.program.needs.columns if self.collect.whole else ())
+        return jax.tree.map(lambda x: np.zeros((*lead, *x.shape), x.dtype), blank)
 
     def _seen(self, updates: int) -> Seen:
         c = self.collector

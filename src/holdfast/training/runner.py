@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,8 +13,9 @@ import numpy as np
 
 from ..algorithms import registry
 from ..core import config
-from ..core.contract import Algorithm, Context, Phase
+from ..core.contract import PROPORTIONAL, Algorithm, Context, Phase
 from ..core.errors import Diverged, UserError
+from ..data import sampler
 from ..data.dataset import Dataset
 from ..environments.adapter import require_match
 from ..environments.collector import Collector
@@ -61,6 +63,10 @@ class Runner:
         self.problem = problem_of(settings, self.algorithm, self.cfg, dataset)
         self.evaluator = self._evaluator()
         self.programs = self._programs()
+        if self.evaluator is None and any(program.phase.collect for program in self.programs):
+            env = self.problem.make()()
+            require_match(env, self.problem.spec, self.problem.fitted)
+            env.close()
 
     def run(self, folder: RunFolder, resume: bool = False) -> dict[str, Any]:
         """Train to the last step and ship the policies.
@@ -110,7 +116,8 @@ class Runner:
         for index, program in enumerate(self.programs):
             if index < at.phase:
                 continue
-            carry = at.carry if index == at.phase and at.carry is not None else program.start(at.state)
+            carry = at.carry if index == at.phase and at.carry is not None else program.start(at.state, at.rings)
+            require_rows(program, carry)
             self.rounds = self._rounds(program, carry, at.log)
             local = at.local if index == at.phase else 0
             base = at.total - local
@@ -124,7 +131,7 @@ class Runner:
                 carry, local = self._block(program, carry, base, local, hi)
             at = Position(index, local, base + local, carry.state, carry)
             self._save(at)
-            at = Position(index + 1, 0, base + local, carry.state, None)
+            at = Position(index + 1, 0, base + local, carry.state, None, rings=carry.rings)
             if self.rounds:
                 self.rounds.collector.close()
         return carry
@@ -158,7 +165,7 @@ class Runner:
         before = base + lo
         if self.evaluator and self._due(before, step, self.settings.evaluation_interval):
             self._evaluate(self.evaluator, phase, carry, step)
-        if self._due(before, step, self.settings.save_interval):
+        if self._due(before, step, self._save_interval):
             self._save(Position(program.index, hi, step, carry.state, carry))
         return carry, hi
 
@@ -294,20 +301,26 @@ class Runner:
         ctx = Context(self.problem.spec, columns, self.problem.stats)
         cfgs = replicate([config.as_arrays(r.cfg) for r in self.replicas])
         keys = seed_keys([r.seed for r in self.replicas])
-        programs = []
+        programs: list[Program] = []
+        rows: Counter[str] = Counter()
+        for phase in phases:
+            if phase.collect:
+                rows[phase.collect.to] += self._steps(phase) + phase.collect.envs
+        filled: set[str] = set()
         for index, phase in enumerate(phases):
             sources = self.problem.sources(columns, phase.split, self.settings.seed)
-            filled = {phase.collect.to} if phase.collect else set()
-            unknown = [name for name in phase.mix if name not in sources.keys() | filled]
-            if unknown:
-                raise UserError(f"phase {phase.name} draws from {', '.join(unknown)}, which this run does not have")
-            programs.append(Program(self.algorithm, phase, index, cfgs, keys, ctx, sources, self._steps(phase)))
+            filled |= {phase.collect.to} if phase.collect else set()
+            require_sources(phase, {*sources, *filled})
+            data = self.problem.dataset
+            loaded = None if phase.fill is None or data is None else np.asarray(phase.fill(cfg, data), np.int32)
+            count = rows[phase.collect.to] if phase.collect else 0
+            programs.append(Program(self.algorithm, phase, index, cfgs, keys, ctx, sources, count, loaded))
         return programs
 
     def _shapes(self) -> list[Carry]:
         found: list[Carry] = []
         for program in self.programs:
-            found.append(program.shapes(found[-1].state if found else None))
+            found.append(program.shapes(found[-1].state, found[-1].rings) if found else program.shapes(None))
         return found
 
     def _evaluator(self) -> Evaluator | None:
@@ -332,13 +345,20 @@ class Runner:
             rounds.restore(log, carry)
         return rounds
 
+    @property
+    def _save_interval(self) -> int:
+        """Steps between checkpoints; a run that collects saves its replay too, so less often."""
+        settings = self.settings
+        collects = any(program.phase.collect for program in self.programs)
+        return settings.save_every or (max(settings.block, settings.steps // 20) if collects else settings.block)
+
     def _steps(self, phase: Phase) -> int:
         return self.settings.steps if phase.steps is None else phase.steps
 
     def _next(self, phase: Phase, base: int, local: int) -> int:
         """The next step of the whole run at which a block has to end."""
         step = base + local
-        clocks = [self.settings.block, self.settings.save_interval]
+        clocks = [self.settings.block, self._save_interval]
         clocks += [self.settings.evaluation_interval] if self.evaluator else []
         ends = [(step // every + 1) * every for every in clocks]
         ends += [base + (local // phase.every + 1) * phase.every] if phase.refresh else []
@@ -371,6 +391,29 @@ class Runner:
             getattr(hook, event)(*what)
 
 
+def require_sources(phase: Phase, known: set[str]) -> None:
+    """Refuse a phase that draws from what the run does not have, or reads what no sampler gives."""
+    if phase.needs is not None and phase.needs.kind not in ("transitions", "nstep"):
+        raise UserError(f"phase {phase.name} needs {phase.needs.kind}, expected transitions or nstep")
+    if isinstance(phase.mix, str):
+        if phase.mix != PROPORTIONAL:
+            raise UserError(
+                f"phase {phase.name}: the mix is '{phase.mix}', expected shares by source or '{PROPORTIONAL}'"
+            )
+        return
+    missing = [name for name in phase.mix if name not in known]
+    if missing:
+        raise UserError(f"phase {phase.name} draws from {', '.join(missing)}, which this run does not have")
+
+
+def require_rows(program: Program, carry: Carry) -> None:
+    """Refuse a phase that draws from a ring which nothing fills: drawn rows would be zeros."""
+    collect = program.phase.collect
+    for name in sampler.drawn(program.phase.mix, {**program.sources, **carry.rings}):
+        if name in carry.rings and (collect is None or collect.to != name) and not carry.rings[name].size.all():
+            raise UserError(f"phase {program.phase.name} draws from '{name}', which no phase has filled")
+
+
 def decay_settings(cfg: Any) -> list[str]:
     """Settings that are the horizon of a learning rate, in updates: 0 stands for the steps of the run."""
     return [f.name for f in dataclasses.fields(cfg) if f.name.endswith("decay_steps")]
@@ -379,5 +422,8 @@ def decay_settings(cfg: Any) -> list[str]:
 class Position:
     """Where a run stands: the phase, updates in it and in all, and what the next block takes."""
 
-    def __init__(self, phase: int, local: int, total: int, state: Any, carry: Carry | None, log: Any = None) -> None:
+    def __init__(
+        self, phase: int, local: int, total: int, state: Any, carry: Carry | None, log: Any = None, rings: Any = None
+    ) -> None:
         self.phase, self.local, self.total, self.state, self.carry, self.log = phase, local, total, state, carry, log
+        self.rings = rings

@@ -92,11 +92,6 @@ class Settings:
         return self.eval_every or max(1, self.steps // 10)
 
     @property
-    def save_interval(self) -> int:
-        """Updates between checkpoints; a run that collects saves its replay too, so less often."""
-        return self.save_every or (self.block if self.data is not None else max(self.block, self.steps // 20))
-
-    @property
     def subject(self) -> str:
         """What is learned from, in a word: the data set, or the environment."""
         return str(self.data if self.data is not None else self.env)

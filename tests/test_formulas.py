@@ -255,7 +255,7 @@ def test_cosine(run):
     schedule = optimisers.cosine(2.0, 100)
     # (1 + cos(pi t / 100)): t = 0 -> 2, a quarter -> 1 + 1/sqrt 2, half -> 1, the end and beyond -> 0
     same(run(schedule, jnp.asarray([0, 25, 50, 100, 1000])), [2, 1 + 0.5**0.5, 1, 0, 0], atol=1e-12)
-    assert optimisers.cosine(2.0, 0) == 2.0
+    assert optimisers.cosine(2.0, 0)(7) == optimisers.cosine(2.0, -1)(7) == 2.0
     swept = jax.vmap(lambda lr: optimisers.cosine(lr, 100)(50))(array(2, 4))
     same(swept, [1, 2])
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .data.sources import load_dataset
     from .evaluation.evaluate import evaluate
     from .policy.policy import Policy
-    from .training.run import resume, train
+    from .training.run import finetune, resume, train
 
 __version__ = "0.1.0"
 
@@ -31,6 +31,7 @@ _HOMES = {
     "UserError": "core.errors",
     "check": "data.checks",
     "evaluate": "evaluation.evaluate",
+    "finetune": "training.run",
     "load_dataset": "data.sources",
     "resume": "training.run",
     "train": "training.run",
@@ -38,7 +39,7 @@ _HOMES = {
 
 __all__ = [
     "Algorithm", "Dataset", "Diverged", "Phase", "Policy", "Preset", "Treatment", "UserError",
-    "algorithms", "check", "evaluate", "load_dataset", "resume", "train",
+    "algorithms", "check", "evaluate", "finetune", "load_dataset", "resume", "train",
 ]  # fmt: skip
 
 

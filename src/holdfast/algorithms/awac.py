@@ -15,7 +15,7 @@ from typing import Any
 import jax
 
 from ..core.config import config, faults
-from ..core.contract import Algorithm, Preset, Treatment
+from ..core.contract import PROPORTIONAL, Algorithm, Collect, Phase, Preset, Treatment
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
 from ..parts import losses, nets, optimisers, targets
@@ -74,6 +74,11 @@ def act(cfg: AWAC, state: State, seen: Any, memory: Any, noise: Any, mode: str) 
     return choose(dist(cfg, state, seen, memory), noise, mode), memory
 
 
+def finetune(cfg: AWAC) -> tuple[Phase, ...]:
+    """Algorithm 1 goes on: one buffer of the data and the new rows, the policy's own draws, an update a step."""
+    return (Phase("online", mix=PROPORTIONAL, collect=Collect(warmup=0)),)
+
+
 PRESETS = {
     "mujoco": Preset(
         AWAC(), Treatment(normalize_obs=1e-3), "CORL, configs/offline/awac (halfcheetah, hopper, walker2d)"
@@ -81,6 +86,5 @@ PRESETS = {
     "antmaze": Preset(AWAC(), Treatment(normalize_obs=1e-3, reward_shift=-1.0), "CORL, configs/offline/awac/antmaze"),
 }
 
-algorithm = Algorithm(
-    "awac", AWAC, init, update, act, PRESETS, dist=dist, actions=frozenset({"continuous", "discrete"}), check=check
-)
+BOTH = frozenset({"continuous", "discrete"})
+algorithm = Algorithm("awac", AWAC, init, update, act, PRESETS, dist=dist, actions=BOTH, finetune=finetune, check=check)

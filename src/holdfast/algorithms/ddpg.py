@@ -6,7 +6,7 @@ paper: nothing keeps its actor near the data.
 Paper -> here: tau polyak. Order: critic, actor with the new critic, both targets, all at every update.
 As in sfujim's BCQ (DDPG.py) and not in the paper: plain normal noise for exploration instead of Ornstein-Uhlenbeck's,
 one learning rate of 1e-3 for both networks, no weight decay, a batch of 100, the action enters at the first layer,
-PyTorch's initial weights. Where online data are collected, the first 25 000 steps there are random actions.
+PyTorch's initial weights. Online it collects with that noise, after random actions.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..core.config import config, faults
-from ..core.contract import Algorithm, Preset, Treatment
+from ..core.contract import Algorithm, Collect, Phase, Preset, Treatment
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import ema
 from ..parts import nets, optimisers, targets
@@ -31,10 +31,11 @@ class DDPG:
     critic_lr: float = 1e-3  # Adam
     hidden: tuple[int, ...] = (400, 300)  # widths of the hidden layers of both networks
     batch_size: int = 100  # rows an update; 64 in the paper
+    warmup: int = 1_000  # online: steps with random actions before the first update; 25 000 in BCQ's code
 
 
 def check(cfg: DDPG) -> list[str]:
-    return faults(cfg, discount="in [0, 1]", polyak="in [0, 1]", exploration_noise="at least 0")
+    return faults(cfg, discount="in [0, 1]", polyak="in [0, 1]", exploration_noise="at least 0", warmup="at least 0")
 
 
 def init(cfg: DDPG, ctx: Any, noise: Any) -> State:
@@ -57,9 +58,16 @@ def update(cfg: DDPG, state: State, batch: Any, noise: Any, step: Any) -> tuple[
     return State(actor, critic, target_actor, ema(critic.net, state.target_critic, cfg.polyak)), merge(m1, m2)
 
 
+def online(cfg: DDPG) -> tuple[Phase, ...]:
+    """Learning in an environment: one step, one update from the replay."""
+    return (Phase("online", mix={"online": 1.0}, collect=Collect(warmup=cfg.warmup)),)
+
+
 PRESETS = {
     "mujoco": Preset(DDPG(), Treatment(), "github.com/sfujim/BCQ, continuous_BCQ/DDPG.py; noise as its help advises"),
-    "bcq": Preset(DDPG(exploration_noise=0.3), Treatment(), "github.com/sfujim/BCQ, continuous_BCQ/main.py"),
+    "bcq": Preset(
+        DDPG(exploration_noise=0.3, warmup=25_000), Treatment(), "github.com/sfujim/BCQ, continuous_BCQ/main.py"
+    ),
 }
 
-algorithm = Algorithm("ddpg", DDPG, init, update, act, PRESETS, check=check)
+algorithm = Algorithm("ddpg", DDPG, init, update, act, PRESETS, online=online, check=check)

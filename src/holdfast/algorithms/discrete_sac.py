@@ -23,7 +23,7 @@ from ..core.trained import Metrics, Trained, merge
 from ..core.tree import ema
 from ..parts import nets, optimisers, targets
 from ..parts.distributions import Categorical
-from .sac import State, act, critic_loss, dist
+from .sac import State, act, critic_loss, dist, finetune, online
 
 
 @config
@@ -37,11 +37,13 @@ class DiscreteSAC:
     temperature_lr: float = 3e-4  # Adam, table 2
     hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers of every network
     batch_size: int = 256  # rows an update; 64 in the paper
+    warmup: int = 5_000  # online: environment steps with random actions before the first update; 20 000 in the paper
+    update_ratio: int = 1  # online: updates an environment step; 1 to 4 steps in the paper
 
 
 def check(cfg: DiscreteSAC) -> list[str]:
     shares = dict.fromkeys(("discount", "polyak", "entropy_share"), "in [0, 1]")
-    return faults(cfg, initial_temperature="positive", **shares)
+    return faults(cfg, initial_temperature="positive", warmup="at least 0", update_ratio="positive", **shares)
 
 
 def init(cfg: DiscreteSAC, ctx: Any, noise: Any) -> State:
@@ -99,5 +101,6 @@ SOURCE = "the paper's table 2, networks and batch of SAC"
 PRESETS = {"control": Preset(DiscreteSAC(), Treatment(), SOURCE)}
 
 algorithm = Algorithm(
-    "discrete_sac", DiscreteSAC, init, update, act, PRESETS, dist=dist, actions=frozenset({"discrete"}), check=check
-)
+    "discrete_sac", DiscreteSAC, init, update, act, PRESETS, dist=dist, actions=frozenset({"discrete"}), online=online,
+    finetune=finetune, check=check,
+)  # fmt: skip

@@ -17,7 +17,7 @@ from typing import Any
 import jax
 
 from ..core.config import config, faults
-from ..core.contract import Algorithm, Preset, Treatment
+from ..core.contract import Algorithm, Collect, Needs, Phase, Preset, Treatment
 from ..core.trained import Metrics, Trained
 from ..core.tree import PyTree
 from ..parts import losses, optimisers, targets
@@ -47,6 +47,9 @@ class DQN:
     adam_eps: float = 1e-8  # Adam's constant outside the root; 1.5e-4 or .01 / 32 on Atari
     hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers
     batch_size: int = 64  # rows an update
+    n_step: int = 1  # steps of the return before it bootstraps; 3 in Rainbow (arXiv:1710.02298)
+    warmup: int = 1_000  # online: environment steps with random actions before the first update
+    update_every: int = 1  # online: environment steps between updates; 4 on Atari
 
 
 class State(PyTree):
@@ -61,6 +64,9 @@ RULES = {
     "epsilon": "in [0, 1]",
     "epsilon_steps": "at least 0",
     "adam_eps": "positive",
+    "n_step": "positive",
+    "warmup": "at least 0",
+    "update_every": "positive",
 }
 
 
@@ -109,6 +115,15 @@ def act(cfg: Any, state: Any, seen: Any, memory: Any, noise: Any, mode: str) -> 
     return epsilon_greedy(dist(cfg, state, seen, memory), seen.mask, epsilon, noise, mode), memory
 
 
+def needs(cfg: DQN) -> Needs:
+    return Needs(kind="nstep", length=cfg.n_step) if cfg.n_step > 1 else Needs()
+
+
+def online(cfg: DQN) -> tuple[Phase, ...]:
+    """Learning in an environment: `update_every` steps, then one update from the replay."""
+    return (Phase("online", mix={"online": 1.0}, collect=Collect(warmup=cfg.warmup, steps=cfg.update_every)),)
+
+
 BCQ_CODE = "github.com/sfujim/BCQ, discrete_BCQ/main.py"
 PRESETS = {
     "control": Preset(DQN(), Treatment(), f"{BCQ_CODE}, regular_parameters (its DQN is not double)"),
@@ -122,10 +137,24 @@ PRESETS = {
             critic_lr=6.25e-5,
             adam_eps=1.5e-4,
             batch_size=32,
+            warmup=20_000,
+            update_every=4,
         ),
         Treatment(),
         f"{BCQ_CODE}, atari_parameters (rewards clipped to their sign in the data)",
     ),
 }
 
-algorithm = Algorithm("dqn", DQN, init, update, act, PRESETS, dist=dist, actions=frozenset({"discrete"}), check=check)
+algorithm = Algorithm(
+    "dqn",
+    DQN,
+    init,
+    update,
+    act,
+    PRESETS,
+    dist=dist,
+    needs=needs,
+    actions=frozenset({"discrete"}),
+    online=online,
+    check=check,
+)

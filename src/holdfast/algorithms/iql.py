@@ -17,7 +17,7 @@ from typing import Any
 import jax
 
 from ..core.config import config, faults, static
-from ..core.contract import Algorithm, Preset, Treatment
+from ..core.contract import PROPORTIONAL, Algorithm, Collect, Phase, Preset, Treatment
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
 from ..parts import losses, nets, optimisers, targets
@@ -113,6 +113,11 @@ def act(cfg: IQL, state: State, seen: Any, memory: Any, noise: Any, mode: str) -
     return choose(dist(cfg, state, seen, memory), noise, mode), memory
 
 
+def finetune(cfg: IQL) -> tuple[Phase, ...]:
+    """As train_finetune.py: one buffer of the data and the new rows, the policy's own draws, an update a step."""
+    return (Phase("online", mix=PROPORTIONAL, collect=Collect(warmup=0)),)
+
+
 CODE = "authors' code, github.com/ikostrikov/implicit_q_learning, configs/"
 PRESETS = {
     "normalized": Preset(
@@ -136,6 +141,5 @@ PRESETS = {
     ),
 }
 
-algorithm = Algorithm(
-    "iql", IQL, init, update, act, PRESETS, dist=dist, actions=frozenset({"continuous", "discrete"}), check=check
-)
+BOTH = frozenset({"continuous", "discrete"})
+algorithm = Algorithm("iql", IQL, init, update, act, PRESETS, dist=dist, actions=BOTH, finetune=finetune, check=check)

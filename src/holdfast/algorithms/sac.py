@@ -107,6 +107,12 @@ def online(cfg: Any) -> tuple[Phase, ...]:
     return (Phase("online", mix={"online": 1.0}, collect=collect),)
 
 
+def finetune(cfg: Any) -> tuple[Phase, ...]:
+    """The same learner goes on with what it collects alone: the baseline that methods made for the switch must beat."""
+    collect = Collect(warmup=0, delay=cfg.batch_size, every=cfg.update_ratio)
+    return (Phase("online", mix={"online": 1.0}, collect=collect),)
+
+
 def dist(cfg: Any, state: Any, seen: Any, memory: Any) -> Any:
     return state.actor.net(seen.obs).among(seen.mask)
 
@@ -117,4 +123,4 @@ def act(cfg: Any, state: Any, seen: Any, memory: Any, noise: Any, mode: str) -> 
 
 PRESETS = {"mujoco": Preset(SAC(), Treatment(), "the paper's table 1, as in Stable-Baselines3 and d3rlpy")}
 
-algorithm = Algorithm("sac", SAC, init, update, act, PRESETS, dist=dist, online=online, check=check)
+algorithm = Algorithm("sac", SAC, init, update, act, PRESETS, dist=dist, online=online, finetune=finetune, check=check)

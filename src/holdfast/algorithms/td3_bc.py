@@ -7,6 +7,7 @@ Order: critics every update; on every `policy_every`-th update the actor with th
 As in the authors' code: lambda from the batch at hand and not differentiated; the cloning term is a mean over action
 dimensions too; the first update of the actor is update number `policy_every`. Not as in the paper: the actor's learning
 rate falls along a cosine to 0 at the run's end, since last policies are compared (`actor_decay_steps=-1`: constant).
+The paper ends offline. In fine-tuning the cloning term falls along a line to a fifth, as SPOT's code lets its own.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.config import config, faults
-from ..core.contract import Algorithm, Preset, Treatment
+from ..core.contract import PROPORTIONAL, Algorithm, Collect, Phase, Preset, Treatment
 from ..core.trained import Metrics, Trained, merge, occasionally
 from ..core.tree import PyTree, ema
 from ..parts import nets, optimisers, targets
@@ -33,6 +34,8 @@ class TD3BC:
     policy_every: int = 2  # critic updates an actor update
     exploration_noise: float = 0.1  # standard deviation of the noise on actions taken online
     actor_lr: float = 3e-4  # Adam
+    online_cloning: float = 0.2  # fine-tuning: share of the cloning term that is left after `online_decay_steps`
+    online_decay_steps: int = 0  # fine-tuning: updates over which that falls along a line from 1; 0: the run's steps
     actor_decay_steps: int = 0  # cosine horizon of the actor's rate, in updates; 0: the run's steps, -1: constant rate
     critic_lr: float = 3e-4  # Adam
     hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers of every network
@@ -53,6 +56,8 @@ def check(cfg: TD3BC) -> list[str]:
         "noise_clip": "at least 0",
         "policy_every": "positive",
         "actor_decay_steps": "at least -1",
+        "online_decay_steps": "at least 0",
+        "online_cloning": "in [0, 1]",
     }
     return faults(cfg, discount="in [0, 1]", polyak="in [0, 1]", exploration_noise="at least 0", **rules)
 
@@ -78,13 +83,14 @@ def critic_loss(critic: nets.Critic, y: jax.Array, batch: Any) -> tuple[jax.Arra
     return ((q - y[None]) ** 2).mean(1).sum(), {"q": q.mean(), "target": y.mean()}
 
 
-def actor_loss(actor: nets.Policy, critic: nets.Critic, alpha: Any, batch: Any) -> tuple[jax.Array, Metrics]:
+def actor_loss(actor: nets.Policy, critic: nets.Critic, alpha: Any, batch: Any, weight: Any = 1.0) -> Any:
+    """Eq. 5 of the first critic, with `weight` on the cloning term: 1, unless fine-tuning lets it fall."""
     action = actor(batch.obs).mode()
     first = jax.tree.map(lambda x: x[:1], critic)
     q = first(batch.obs, action)[0]
     scale = alpha / jnp.abs(jax.lax.stop_gradient(q)).mean()
     cloning = ((action - batch.action) ** 2).mean()
-    return cloning - scale * q.mean(), {"cloning": cloning, "q": q.mean(), "lambda": scale}
+    return weight * cloning - scale * q.mean(), {"cloning": cloning, "q": q.mean(), "lambda": scale}
 
 
 def target_action(cfg: Any, actor: nets.Policy, batch: Any, noise: Any) -> jax.Array:
@@ -93,19 +99,35 @@ def target_action(cfg: Any, actor: nets.Policy, batch: Any, noise: Any) -> jax.A
     return jnp.clip(actor(batch.next_obs).mode() + jnp.clip(eps, -cfg.noise_clip, cfg.noise_clip), -1, 1)
 
 
-def update(cfg: TD3BC, state: State, batch: Any, noise: Any, step: Any) -> tuple[State, Metrics]:
+def update(cfg: TD3BC, state: State, batch: Any, noise: Any, step: Any, weight: Any = 1.0) -> tuple[State, Metrics]:
     next_action = target_action(cfg, state.target_actor, batch, noise)
     y = targets.td(batch, state.target_critic(batch.next_obs, next_action).min(0), cfg.discount)
     critic, m1 = state.critic.step(optimisers.adam(cfg.critic_lr), critic_loss, y, batch, name="critic")
 
     def delayed(moving: Any) -> tuple[Any, Metrics]:
         actor, target_actor, target_critic = moving
-        actor, m = actor.step(optimiser(cfg), actor_loss, critic.net, cfg.alpha, batch, name="actor")
+        actor, m = actor.step(optimiser(cfg), actor_loss, critic.net, cfg.alpha, batch, weight, name="actor")
         return (actor, ema(actor.net, target_actor, cfg.polyak), ema(critic.net, target_critic, cfg.polyak)), m
 
     moving = (state.actor, state.target_actor, state.target_critic)
     (actor, target_actor, target_critic), m2 = occasionally((step + 1) % cfg.policy_every == 0, delayed, moving)
     return State(actor, critic, target_actor, target_critic), merge(m1, m2)
+
+
+def cloning_left(cfg: TD3BC, step: Any) -> Any:
+    """Weight of the cloning term at a step of fine-tuning: a line from 1 down to `online_cloning`, then constant."""
+    return 1 + (cfg.online_cloning - 1) * jnp.minimum(step / max(1, cfg.online_decay_steps), 1.0)
+
+
+def online_update(cfg: TD3BC, state: State, batch: Any, noise: Any, step: Any) -> tuple[State, Metrics]:
+    weight = cloning_left(cfg, step)
+    state, metrics = update(cfg, state, batch, noise, step, weight)
+    return state, metrics | {"cloning_weight": weight}
+
+
+def finetune(cfg: TD3BC) -> tuple[Phase, ...]:
+    """One buffer of the data and the new rows, noise on the actions, a cloning term that falls."""
+    return (Phase("online", update=online_update, mix=PROPORTIONAL, collect=Collect(warmup=0)),)
 
 
 def act(cfg: TD3BC, state: State, seen: Any, memory: Any, noise: Any, mode: str) -> tuple[jax.Array, Any]:
@@ -122,4 +144,4 @@ PRESETS = {
     ),
 }
 
-algorithm = Algorithm("td3_bc", TD3BC, init, update, act, PRESETS, check=check)
+algorithm = Algorithm("td3_bc", TD3BC, init, update, act, PRESETS, finetune=finetune, check=check)

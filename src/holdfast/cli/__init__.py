@@ -10,6 +10,7 @@ from ..core.errors import Diverged, UserError, unknown
 
 COMMANDS = {
     "train": "train an algorithm on logged data, or resume a run",
+    "finetune": "take up an offline run and go on in an environment",
     "evaluate": "score the policies of a run in an environment",
     "data": "look at, check, convert and list data sets",
     "report": "a page with the curves and tables of a run",

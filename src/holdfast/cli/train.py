@@ -47,6 +47,10 @@ class Options:
     """Updates between checkpoints; 0: every block."""
     block: int = 1000
     """Updates between rows of metrics."""
+    workers: int = 0
+    """Processes that step the environments collected in; one that dies or hangs is replaced. 0: none."""
+    worker_timeout: float = 60.0
+    """Seconds that a step may take in one of them."""
     log: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Where else to log: tensorboard, wandb or mlflow; may be given again."""
     allow: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
@@ -111,6 +115,10 @@ def fresh(name: str | None, argv: list[str], repeated: str | None) -> int:
     if name is not None and given and name != given["algorithm"]:
         raise UserError(
             f"{repeated} trains {given['algorithm']}, not {name}: leave the name out, or start from a preset"
+        )
+    if given.get("source"):
+        raise UserError(
+            f"{repeated} is of a fine-tuning run: repeat it with holdfast finetune {given['source']['run']}"
         )
     algorithm = registry.get(name or given["algorithm"])
     preset = option(argv, "--preset")
@@ -178,6 +186,8 @@ def run(algorithm: Any, args: Any, treatment: Any, others: dict[str, Any]) -> in
         eval_every=options.eval_every,
         save_every=options.save_every,
         block=options.block,
+        workers=options.workers,
+        worker_timeout=options.worker_timeout,
         loggers=list(options.log),
     )
     finished = start(settings, options.out, hooks=[Progress()])
@@ -212,7 +222,8 @@ def show(folder: Path) -> None:
 def of_settings(given: dict[str, Any]) -> Options:
     """The options that a config.json stands for."""
     same = (
-        "data", "steps", "seeds", "seed", "preset", "env", "eval_episodes", "eval_every", "save_every", "block"
+        "data", "steps", "seeds", "seed", "preset", "env", "eval_episodes", "eval_every", "save_every", "block",
+        "workers", "worker_timeout",
     )  # fmt: skip
     values: dict[str, Any] = {name: given[name] for name in same}
     for name in given["data_options"].keys() & set(DATA_OPTIONS):

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core.errors import UserError, nearest
-from ..core.spec import Spec
 
 if TYPE_CHECKING:
     import gymnasium
+
+    from ..core.spec import Spec
 
 EXTRAS = {"gymnasium.envs.mujoco": "mujoco", "gymnasium.envs.box2d": "box2d", "ale_py": "atari"}
 ADD_ONS = (
@@ -73,6 +74,8 @@ def spec_of(env: gymnasium.Env, masked: bool = False) -> Spec:
     """
     from gymnasium.spaces import Box, Discrete
 
+    from ..core.spec import Spec  # here, because worker processes do without jax
+
     observation, action, name = env.observation_space, env.action_space, name_of(env)
     if not isinstance(observation, Box):
         raise UserError(
@@ -122,7 +125,7 @@ def require_match(env: gymnasium.Env, spec: Spec, fitted: Any) -> None:
         )
 
 
-def mask_of(info: dict[str, Any], spec: Spec) -> np.ndarray | None:
+def mask_of(info: dict[str, Any], spec: Any) -> np.ndarray | None:
     """The legal actions [A] that an environment's `info` carries, or None.
 
     Raises:

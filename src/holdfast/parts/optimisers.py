@@ -22,8 +22,9 @@ def sgd(lr: Any, momentum: float) -> optax.GradientTransformation:
 def cosine(lr: Any, steps: int) -> Any:
     """`lr` falling to 0 along half a cosine over `steps` updates; constant where `steps` is not positive.
 
-    Update t (from 0) takes lr (1 + cos(pi t / steps)) / 2. The peak may be traced, the horizon not.
+    Update t (from 0) takes lr (1 + cos(pi t / steps)) / 2. The peak may be traced, the horizon not. A constant
+    rate is a schedule too: the optimiser's state is then the same with any horizon, and fine-tuning may end a decay.
     """
     if steps <= 0:
-        return lr
+        return lambda count: lr
     return lambda count: lr * 0.5 * (1 + jnp.cos(jnp.pi * jnp.minimum(count, steps) / steps))

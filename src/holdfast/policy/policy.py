@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..core import config
-from ..core.contract import Algorithm, Context, Frozen
+from ..core.contract import Algorithm, Context, Frozen, Phase
 from ..core.errors import UserError
 from ..core.noise import Noise
 from ..core.spec import Spec
@@ -214,15 +214,27 @@ class Policy:
 
 
 def template_of(algorithm: Algorithm, cfg: Any, spec: Spec, info: Mapping[str, Any]) -> Any:
-    """Shapes of a state of `algorithm`, after the phases that `info["phase"]` says were entered; computes nothing."""
+    """Shapes of a state of `algorithm`, after the phases that `info["phase"]` says were entered; computes nothing.
+
+    The phases are those of `info["stage"]`: offline, online, or finetune, which follow the offline ones.
+    """
     cfg = config.as_arrays(cfg)
     ctx = Context(spec, None, dict(info.get("stats", {})))
     noise = Noise(jax.random.PRNGKey(0))
     state = jax.eval_shape(algorithm.init, cfg, ctx, noise)
-    for phase in algorithm.phases(cfg)[: int(info.get("phase", 0)) + 1]:
+    for phase in stages(algorithm, cfg, str(info.get("stage", "offline")))[: int(info.get("phase", 0)) + 1]:
         if phase.enter is not None:
             state = jax.eval_shape(phase.enter, cfg, state, ctx, noise)
     return state
+
+
+def stages(algorithm: Algorithm, cfg: Any, stage: str) -> tuple[Phase, ...]:
+    """Every phase of a kind of run: offline, online (without data), or finetune (the offline ones, then online)."""
+    if stage == "online" and algorithm.online is not None:
+        return algorithm.online(cfg)
+    if stage == "finetune" and algorithm.finetune is not None:
+        return (*algorithm.phases(cfg), *algorithm.finetune(cfg))
+    return algorithm.phases(cfg)
 
 
 def _under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

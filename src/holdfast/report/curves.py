@@ -53,13 +53,13 @@ def draw(record: Record) -> Any:
 
     figure = Figure(figsize=(8, 4.8), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
     axes = figure.add_subplot()
-    steps, groups = record.eval_steps, record.groups
-    marker = "o" if len(steps) <= 30 else ""
+    groups = record.groups
     for group, colour in zip(groups, colours(len(groups)), strict=True):
-        mean, low, high = record.over_seeds(group.rows)
+        steps, mean, low, high = record.curve(group.rows)
+        marker = "o" if len(steps) <= 30 else ""
         axes.fill_between(steps, low, high, color=colour, alpha=0.16 if len(groups) < 3 else 0.08, linewidth=0)
         if len(group.rows) > 1:
-            axes.plot(steps, record.returns[group.rows].mean(2).T, color=colour, alpha=0.45, linewidth=0.9)
+            axes.plot(steps, record.each(group.rows)[1].T, color=colour, alpha=0.45, linewidth=0.9)
         axes.plot(steps, mean, color=colour, linewidth=2.4, label=group.label,
                   marker=marker, markersize=5.5, markeredgecolor="white")  # fmt: skip
     _levels(axes, record)
@@ -71,7 +71,7 @@ def draw(record: Record) -> Any:
     axes.set_xlim(0, steps[-1] * 1.02)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: short(x)))
-    axes.set_xlabel("updates", color=INK)
+    axes.set_xlabel(axis_of(record), color=INK)
     axes.set_ylabel("return of an episode", color=INK)
     axes.grid(axis="y", color=LINE, linewidth=0.7)
     axes.set_axisbelow(True)
@@ -92,6 +92,13 @@ def draw(record: Record) -> Any:
     axes.annotate(record.title, (0, 1), (0, 28), xycoords="axes fraction", textcoords="offset points",
                   fontsize=13, fontweight="bold", color=INK)  # fmt: skip
     return figure
+
+
+def axis_of(record: Record) -> str:
+    """What the steps of a curve are."""
+    if record.origin:
+        return "updates offline, then environment steps"
+    return "updates" if record.config["data"] is not None else "environment steps"
 
 
 def subtitle(record: Record) -> str:

@@ -14,7 +14,7 @@ from ..core.errors import UserError
 from ..data.dataset import Dataset
 from ..data.describe import describe, histogram
 from ..policy.files import write_atomic
-from .curves import levels
+from .curves import axis_of, levels
 from .record import Record, logged_returns, read_run
 from .svg import Line, chart
 from .table import HEADER, number, rows
@@ -92,7 +92,9 @@ def _facts(record: Record) -> str:
         if record.reference is not None:
             found["normalised score"] = f"{float(record.score(best)):.1f}"
     result = record.result or {}
-    found["updates each"] = f"{int(record.metric_steps[-1]) if len(record.metric_steps) else 0:,}"
+    found[f"{axis_of(record).rpartition('then ')[2]} each"] = (
+        f"{int(record.metric_steps[-1]) if len(record.metric_steps) else 0:,}"
+    )
     if result.get("updates_per_second"):
         found["updates/s, all together"] = f"{result['updates_per_second']:,.0f}"
     for key, name in (("compile_seconds", "compilation"), ("wall_seconds", "in all")):
@@ -119,15 +121,15 @@ def _returns(record: Record) -> str:
         return ""
     lines = []
     for k, group in enumerate(record.groups):
-        mean, low, high = record.over_seeds(group.rows)
+        steps, mean, low, high = record.curve(group.rows)
         if len(group.rows) > 1:
-            for i in group.rows:
-                lines.append(Line("", record.eval_steps, record.returns[i].mean(1), k % COLOURS, bold=False))
-        lines.append(Line(group.label or "mean return", record.eval_steps, mean, k % COLOURS, True, low, high))
+            lines += [Line("", steps, each, k % COLOURS, bold=False) for each in record.each(group.rows)[1]]
+        lines.append(Line(group.label or "mean return", steps, mean, k % COLOURS, True, low, high))
     marks = [(name, value) for name, value, _ in levels(record)]
-    label = f"return of an episode against updates, {record.title}"
+    label = f"return of an episode against {axis_of(record)}, {record.title}"
     caption = "return of an episode: mean over seeds with its 95 % interval over seeds and episodes; thin: each seed"
-    drawn = chart(lines, marks, width=900, height=340, label=label)
+    caption += f"; the axis: {axis_of(record)}" * (record.origin > 0)
+    drawn = chart(lines, marks, width=900, height=340, label=label, begins=record.phases[1:])
     return f"<h2>Learning curve</h2>{_legend(record)}<figure><figcaption>{caption}</figcaption>{drawn}</figure>"
 
 

@@ -16,6 +16,7 @@ from ..evaluation.scores import Reference, normalized, reference_of
 from ..evaluation.statistics import Estimate, iqm_interval, mean_interval, two_stage_interval
 from ..policy.files import read_json
 from ..training.folder import RunFolder
+from ..training.switch import OFFLINE
 
 
 class Group(NamedTuple):
@@ -43,6 +44,15 @@ class Record:
     phases: list[tuple[str, int]]  # name, and updates at its first row
     environment: str | None
     reference: Reference | None  # returns of a random and an expert policy
+    offline: tuple[np.ndarray, np.ndarray] | None = (
+        None  # of a fine-tuning run: steps [S] and returns [R, S, E] before it
+    )
+
+    @property
+    def origin(self) -> int:
+        """Where this run begins on the axis of a curve: updates of the offline run that it takes up, else 0."""
+        source = self.config.get("source")
+        return int(source["step"]) if source else 0
 
     @property
     def groups(self) -> list[Group]:
@@ -92,6 +102,23 @@ class Record:
         high = np.array([e.value if e.high is None else e.high for e in found])
         return mean, low, high
 
+    def curve(self, rows: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """`over_seeds` beside the steps, through the offline run too where this one takes it up: four times [T]."""
+        steps, found = self.eval_steps + self.origin, self.over_seeds(rows)
+        if self.offline is None:
+            return steps, *found
+        earlier = dataclasses.replace(self, eval_steps=self.offline[0], returns=self.offline[1], offline=None)
+        both = zip(earlier.over_seeds(rows), found, strict=True)
+        mean, low, high = (np.concatenate(pair) for pair in both)
+        return np.concatenate([self.offline[0], steps]), mean, low, high
+
+    def each(self, rows: list[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Steps [T] and mean returns [r, T] of some replicas, through the offline run too."""
+        steps, means = self.eval_steps + self.origin, self.returns[rows].mean(2)
+        if self.offline is None:
+            return steps, means
+        return np.concatenate([self.offline[0], steps]), np.concatenate([self.offline[1][rows].mean(2), means], 1)
+
     def dataset(self) -> Dataset:
         """The data it learned from, loaded anew.
 
@@ -125,6 +152,9 @@ def read_run(path: str | Path) -> Record:
         at = {name: i for i, name in enumerate(replicas)}
         metric_steps, metrics = _metrics(metric_rows, at, swept)
         eval_steps, returns, lengths = _evaluations(evaluation_rows, at)
+        earlier = (
+            _evaluations(_rows(folder.path / OFFLINE / folder.evaluations.name), at) if config.get("source") else None
+        )
     except (KeyError, ValueError, TypeError) as error:
         raise UserError(
             f"{folder.path}: metrics.csv or evaluations.csv is damaged ({error!r}); train it again"
@@ -132,6 +162,9 @@ def read_run(path: str | Path) -> Record:
     starts: dict[str, int] = {}
     for row in metric_rows:
         starts.setdefault(row["phase"], int(row["step"]))
+    if config.get("source"):
+        origin = int(config["source"]["step"])
+        starts = {"offline": 0} | {name: origin + start * (i > 0) for i, (name, start) in enumerate(starts.items())}
     info = _policy_info(folder, replicas)
     environment = (result or {}).get("environment") or info.get("env_id") or config.get("env")
     return Record(
@@ -149,6 +182,7 @@ def read_run(path: str | Path) -> Record:
         phases=list(starts.items()),
         environment=environment,
         reference=reference_of({"dataset": config["data"], **info}, environment) if len(eval_steps) else None,
+        offline=earlier[:2] if earlier is not None and len(earlier[0]) else None,
     )
 
 

@@ -35,6 +35,7 @@ def chart(
     width: int = 420,
     height: int = 220,
     label: str = "",
+    begins: Sequence[tuple[str, float]] = (),
 ) -> str:
     """An SVG element.
 
@@ -44,6 +45,7 @@ def chart(
         width: px, of the coordinates; the page may scale it.
         height: px, likewise.
         label: what the chart shows, for those who hear the page.
+        begins: named vertical lines, where a phase begins.
     """
     values = [v for line in lines for v in (line.y, line.low, line.high) if v is not None]
     values.append(np.array([value for _, value in levels]))
@@ -89,6 +91,9 @@ def chart(
         out.append(
             f'<text class="level" x="{LEFT + 4}" y="{py(value) - 4:.1f}">{html.escape(name)} {value:,.4g}</text>'
         )
+    for name, value in begins:
+        out.append(f'<path class="level" d="M{px(value):.1f} {TOP}V{height - BOTTOM}"/>')
+        out.append(f'<text class="level" x="{px(value) + 4:.1f}" y="{TOP + 10}">{html.escape(name)}</text>')
     for line in lines:
         kind = "bold" if line.bold else "thin"
         if np.isfinite(line.y).sum() == 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..evaluation.statistics import Estimate, mean_interval
+from .curves import axis_of
 from .record import Group, Record
 
 if TYPE_CHECKING:
@@ -49,7 +50,16 @@ def rows(record: Record, logged: Estimate | None = None) -> list[list[tuple[str,
         if len(group.rows) > 1:
             section.append(_row(record, f"IQM over {len(group.rows)} seeds{_of(group)}", record.iqm(group.rows)))
         sections.append(section)
-    return sections
+    switched = (record.result or {}).get("finetune")
+    return [*sections, _switched(record, switched)] if switched else sections
+
+
+def _switched(record: Record, found: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+    """What going online did, over all replicas."""
+    lowest = f"lowest after it (step {found['lowest_step']:,})"
+    names = {"before the first online step": "return_before", lowest: "return_lowest", "at the end": "return_end"}
+    rows = [_row(record, label, Estimate(found[name], None, None)) for label, name in names.items()]
+    return [*rows, ("mean shortfall from the best (regret)", number(found["regret"]), "-", "-")]
 
 
 def speed(record: Record) -> str:
@@ -62,7 +72,8 @@ def speed(record: Record) -> str:
     rate = f"{updates:,.0f} updates/s" if updates else "no updates"
     together = f" ({count} runs in one program)" if count > 1 else ""
     times = f"compiled in {result['compile_seconds']:.1f} s, {result['wall_seconds']:.0f} s in all"
-    return f"{result['steps']:,} updates each, {rate}{together}, {times}"
+    unit = axis_of(record).rpartition("then ")[2]
+    return f"{result['steps']:,} {unit} each, {rate}{together}, {times}"
 
 
 def number(value: float | None) -> str:

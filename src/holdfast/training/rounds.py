@@ -7,7 +7,7 @@ updates for each `steps` vector steps.
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,11 +18,22 @@ from ..core.noise import Noise
 from ..core.spec import Batch, Seen, Spec
 from ..data import buffer, sampler
 from ..data.episodes import Episodes
-from ..environments.collector import Collector, Steps
+from ..environments.collector import Collector, EnvironmentFailed, Steps
 from .loop import Carry, Found, Program
 
 COLLECTED = ("collect/return", "collect/length", "collect/episodes")
 CHUNK = 256  # rows of whole episodes that join the ring in one call
+
+
+class Ran(NamedTuple):
+    """What a block of environment steps came to."""
+
+    carry: Carry
+    found: Found  # metrics of the updates
+    ended: dict[str, np.ndarray]  # what the ended episodes came to, [R]
+    made: int  # updates of each replica
+    step: int  # where it ended
+    failure: EnvironmentFailed | None  # why it ended sooner than asked
 
 
 class Rounds:
@@ -64,17 +75,19 @@ class Rounds:
         self._round = jax.jit(self._one_round, donate_argnums=(3, 4)).lower(*fixed, *shapes).compile()
         self.program.compile_seconds += time.perf_counter() - began
 
-    def run(self, carry: Carry, lo: int, hi: int) -> tuple[Carry, Found, dict[str, np.ndarray], int]:
+    def run(self, carry: Carry, lo: int, hi: int) -> Ran:
         """Environment steps lo <= step < hi of each replica, with the updates that they bring.
 
-        Returns:
-            The carry, the updates' metrics, what the ended episodes came to [R], and how many updates were made.
+        Where an environment fails it ends at the last whole step, so that all there is can be saved first.
         """
         found, made = self.program.nothing(), 0
         if self.actions is None:
             carry, found = self._call(carry, found, None, lo, 0, 0)
         for step in range(lo, hi, self.n):
-            stepped = self.collector.step(self.fitted.act_outside(self.actions))
+            try:
+                stepped = self.collector.step(self.fitted.act_outside(self.actions))
+            except EnvironmentFailed as failure:
+                return Ran(carry, self.program.told(found), self._ended(), made, step, failure)
             first, last = self._updates(step), self._updates(step + self.n)
             if self.episodes is not None:
                 carry = self._store(carry, self.episodes, stepped)
@@ -83,7 +96,7 @@ class Rounds:
             rows = stepped if self.episodes is None else None
             carry, found = self._call(carry, found, rows, step + self.n, first, last)
             made += last - first
-        return carry, self.program.told(found), self._ended(), made
+        return Ran(carry, self.program.told(found), self._ended(), made, hi, None)
 
     def log(self) -> dict[str, Any]:
         """What a checkpoint keeps beside the carry, JSON-ready."""
@@ -91,21 +104,39 @@ class Rounds:
         episodes = None if self.episodes is None else self.episodes.log()
         return {"environments": self.collector.log(), "actions": actions, "episodes": episodes}
 
-    def restore(self, log: dict[str, Any], carry: Carry) -> None:
-        """Bring environments and pending actions to where `log` left them."""
+    def restore(self, log: dict[str, Any], carry: Carry) -> Carry:
+        """Bring environments and pending actions to where `log` left them.
+
+        Returns:
+            The carry; where an environment did not repeat itself, no row of its ring goes on into the next.
+        """
         dtype = np.int32 if self.spec.discrete else np.float32
         if self.episodes is None:
-            self.collector.restore(log["environments"])
+            same = self.collector.restore(log["environments"])
         else:
             inside = [[[np.asarray(a, dtype) for a in env] for env in row] for row in log["episodes"]]
 
             def watch(r: int, e: int, t: int, steps: Steps) -> None:
                 self.episodes.add(r, e, self._treated(steps, inside[r][e][t]))  # type: ignore[union-attr]
 
-            self.collector.restore(log["environments"], watch)
+            same = self.collector.restore(log["environments"], watch)
+        if not same:
+            name = self.collect.to
+            ring = jax.jit(jax.vmap(buffer.cut))(carry.rings[name])
+            carry = carry._replace(rings={**carry.rings, name: ring})
         self.actions = None if log["actions"] is None else np.asarray(log["actions"], dtype)
         self.compile(carry)
         self._count(carry)
+        return carry
+
+    def close(self) -> None:
+        """Close the environments."""
+        self.collector.close()
+
+    @property
+    def exact(self) -> bool:
+        """Whether a resumed run can be the same as one never stopped: environments repeat themselves."""
+        return self.collector.exact
 
     def _updates(self, step: int) -> int:
         """Updates done once `step` environment steps are."""
@@ -115,8 +146,10 @@ class Rounds:
     def _count(self, carry: Carry) -> None:
         rings = sampler.drawn(self.program.phase.mix, {**self.program.sources, **carry.rings})
         own = self.collect.to
-        # a ring that each step adds to has rows before its first update, one of whole episodes may not
-        self.held = int(np.asarray(carry.rings[own].size).min()) if self.episodes is not None and own in rings else 1
+        self.held = 1  # a ring that each step adds to has rows before its first update, one of whole episodes may not
+        if self.episodes is not None and own in rings:
+            self.episodes.stored = np.asarray(carry.rings[own].size).tolist()
+            self.held = min(self.episodes.stored)
 
     def _store(self, carry: Carry, episodes: Episodes, rows: Steps) -> Carry:
         """Rows join their episodes, and episodes that have ended join the ring, a chunk of rows at a time."""

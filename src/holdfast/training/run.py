@@ -9,7 +9,7 @@ from typing import Any
 
 from ..algorithms import registry
 from ..core import config as config_of
-from ..core.errors import UserError
+from ..core.errors import UserError, unknown
 from ..data.dataset import Dataset
 from ..data.sources import load_dataset
 from ..policy.policy import Policy
@@ -79,8 +79,6 @@ def train(
     known = {f.name for f in dataclasses.fields(Settings)}
     for name in settings:
         if name not in known:
-            from ..core.errors import unknown
-
             raise unknown("argument of train", name, known)
     if clip_actions:
         settings["allow"] = [*settings.get("allow", []), "action_bounds"]
@@ -104,13 +102,106 @@ def train(
     return start(made, out, data if isinstance(data, Dataset) else None, hooks)
 
 
-def start(
-    settings: Settings, out: str | Path | None, dataset: Dataset | None = None, hooks: Sequence[Hook] = ()
+def finetune(
+    run: str | Path | Run,
+    *,
+    steps: int = 100_000,
+    env: str | None = None,
+    out: str | Path | None = None,
+    config: Mapping[str, Any] | None = None,
+    data: Dataset | None = None,
+    hooks: Sequence[Hook] = (),
+    **settings: Any,
 ) -> Run:
-    """Start a new run of complete settings."""
+    """Take up an offline run where it ended and go on in an environment, every replica with its optimisers' states.
+
+    Args:
+        run: the offline run, or its folder; it is only read, and not needed once this run has begun.
+        steps: environment steps of each replica.
+        env: the environment; None: the one that the run's data came from, or that it was evaluated in.
+        out: the new run's folder; a free one under `runs/` where None.
+        config: single settings of the algorithm to change, by name.
+        data: the data set, where the run was started on one in memory.
+        hooks: watchers, see `training.hooks`.
+        settings: `evaluate`, `eval_episodes`, `eval_every`, `save_every`, `block`, `loggers`.
+
+    Returns:
+        The finished run; `result["finetune"]` says what the switch did to the returns, see `training.switch`.
+
+    Raises:
+        UserError: no run there, one whose algorithm cannot be fine-tuned, or a mistake in the settings.
+        Diverged: a metric became NaN or infinite.
+    """
+    path = run.path if isinstance(run, Run) else Path(run)
+    source = finetunable(path)
+    known = {f.name for f in dataclasses.fields(Settings)} - {"algorithm", "source", "config", "data"}
+    for name in settings:
+        if name not in known:
+            raise unknown("argument of finetune", name, known)
+    found = registry.get(source.algorithm)
+    cfg: Any = config_of.from_dict(found.Config, {**source.config, **(config or {})})
+    faults = found.check(cfg)
+    if faults:
+        raise UserError(f"{found.name}: {'; '.join(faults)}")
+    fresh: dict[str, Any] = {"evaluate": True, "eval_every": 0, "save_every": 0, "block": Settings.block, "loggers": []}
+    made = dataclasses.replace(
+        source,
+        steps=steps,
+        env=env or source.env,
+        config=config_of.to_dict(cfg),
+        source={"run": str(path.resolve()), "step": RunFolder(path).checkpoints.latest()},
+        **{**fresh, **settings},
+    )
+    return start(made, out, data if data is not None else in_memory(made, path), hooks, f"{made.algorithm}-finetune")
+
+
+def finetunable(run: str | Path) -> Settings:
+    """The settings of an offline run that can be fine-tuned.
+
+    Raises:
+        UserError: it cannot, and why.
+    """
+    folder = RunFolder(run)
+    settings = Settings.from_dict(folder.read_config(), str(folder.config))
+    if settings.source is not None:
+        raise UserError(
+            f"{run} is a fine-tuning run already: go on with holdfast train --resume {run}, or fine-tune the offline "
+            f"run that it took up, {settings.source['run']}"
+        )
+    if settings.data is None:
+        raise UserError(f"{run} learned in {settings.env} from the start: fine-tuning takes up a run from logged data")
+    algorithm = registry.get(settings.algorithm)
+    if algorithm.finetune is None:
+        able = [name for name in registry.names() if registry.get(name).finetune is not None]
+        what = f"{settings.algorithm} has no online phase to fine-tune {run} with"
+        raise UserError(f"{what}; algorithms that have one: {', '.join(able)}")
+    if folder.checkpoints.latest() is None:
+        raise UserError(f"{run} has no checkpoint yet: go on with holdfast train --resume {run}")
+    cfg: Any = config_of.from_dict(algorithm.Config, settings.config)
+    last, reached = len(algorithm.phases(cfg)) - 1, folder.checkpoints.read().metadata["phase"]
+    if reached < last:
+        raise UserError(
+            f"{run} stopped in phase {reached + 1} of {last + 1}, before there was a policy to fine-tune: go on with "
+            f"holdfast train --resume {run}"
+        )
+    return settings
+
+
+def start(
+    settings: Settings,
+    out: str | Path | None,
+    dataset: Dataset | None = None,
+    hooks: Sequence[Hook] = (),
+    stem: str | None = None,
+) -> Run:
+    """Start a new run of complete settings; `stem` begins its folder's name where none is given."""
     runner = Runner(settings, dataset, hooks)
     name = Path(settings.subject).stem if Path(settings.subject).suffix else Path(settings.subject).name
-    folder = RunFolder(out) if out is not None else RunFolder(free_folder(Path("runs"), f"{settings.algorithm}-{name}"))
+    folder = (
+        RunFolder(out)
+        if out is not None
+        else RunFolder(free_folder(Path("runs"), f"{stem or settings.algorithm}-{name}"))
+    )
     return Run(folder.path, runner.run(folder))
 
 
@@ -139,14 +230,7 @@ def resume(
         return Run(folder.path, read_json(folder.result))
     if folder.checkpoints.latest() is not None:
         folder.checkpoints.read()  # a damaged one is told before anything is loaded
-    if data is None and settings.in_memory:
-        try:
-            data = load_dataset(settings.subject)
-        except UserError as error:
-            raise UserError(
-                f"{run} was started on a data set in memory ({settings.data}): resume it from Python, "
-                f"with holdfast.resume(run, data=...)"
-            ) from error
+    data = data if data is not None else in_memory(settings, run)
     runner = Runner(settings, data, hooks)
     if runner.problem.fingerprint != facts.get("dataset_fingerprint"):
         raise UserError(
@@ -156,10 +240,27 @@ def resume(
     return Run(folder.path, runner.run(folder, resume=True))
 
 
+def in_memory(settings: Settings, run: str | Path) -> Dataset | None:
+    """The data set of a run that was started on one in memory, where its name can be loaded; else nothing.
+
+    Raises:
+        UserError: it was in memory, and its name is none to load.
+    """
+    if not settings.in_memory:
+        return None
+    try:
+        return load_dataset(settings.subject)
+    except UserError as error:
+        raise UserError(
+            f"{run} was started on a data set in memory ({settings.data}): go on from Python, with data=... "
+            "(holdfast.resume, holdfast.finetune)"
+        ) from error
+
+
 def located(data: str | Path) -> str:
     """A path made absolute, so that a run can be resumed from anywhere; names stay as they are."""
     path = Path(data).expanduser()
     return str(path.resolve()) if path.exists() else str(data)
 
 
-__all__ = ["Run", "parse_sweep", "resume", "start", "train"]
+__all__ = ["Run", "finetunable", "finetune", "parse_sweep", "resume", "start", "train"]

@@ -18,13 +18,16 @@ from ..core.errors import Diverged, UserError
 from ..data import sampler
 from ..data.dataset import Dataset
 from ..environments.adapter import require_match
-from ..environments.collector import Collector
+from ..environments.collector import Collector, EnvironmentFailed
+from ..environments.slots import Shape
+from ..environments.workers import Workers
 from ..evaluation.evaluate import Evaluation, Evaluator
 from ..policy.acting import Replicas
 from ..policy.files import write_json
 from ..policy.folder import versions
-from ..policy.policy import Policy
+from ..policy.policy import Policy, stages
 from . import settings as settings_of
+from . import switch
 from .compilation import use_cache
 from .folder import RunFolder, Table
 from .hooks import Block, Evaluated, Hook, Start
@@ -54,8 +57,7 @@ class Runner:
         self.settings = settings
         self.algorithm: Algorithm = registry.get(settings.algorithm)
         self.cfg: Any = config.from_dict(self.algorithm.Config, settings.config)
-        horizons = {n: settings.steps for n in decay_settings(self.cfg) if getattr(self.cfg, n) == 0}
-        self.cfg = dataclasses.replace(self.cfg, **horizons)
+        self.cfg = dataclasses.replace(self.cfg, **horizons(self.cfg, settings))
         seeds = range(settings.seed, settings.seed + settings.seeds)
         self.replicas = settings_of.replicas(self.algorithm, self.cfg, settings.sweep, seeds)
         self.hooks = [*hooks, *(logger(name) for name in settings.loggers)]
@@ -107,7 +109,7 @@ class Runner:
             result = self._finish(carry)
         finally:
             self._tell("end", result)
-            for held in (self.evaluator, self.rounds and self.rounds.collector):
+            for held in (self.evaluator, self.rounds):
                 if held:
                     held.close()
         return result
@@ -118,7 +120,9 @@ class Runner:
                 continue
             carry = at.carry if index == at.phase and at.carry is not None else program.start(at.state, at.rings)
             require_rows(program, carry)
-            self.rounds = self._rounds(program, carry, at.log)
+            if self.settings.source and not at.total and self.evaluator:
+                self._evaluate(self.evaluator, program.phase, carry, 0)
+            self.rounds, carry = self._rounds(program, carry, at.log)
             local = at.local if index == at.phase else 0
             base = at.total - local
             steps = self._steps(program.phase)
@@ -133,16 +137,20 @@ class Runner:
             self._save(at)
             at = Position(index + 1, 0, base + local, carry.state, None, rings=carry.rings)
             if self.rounds:
-                self.rounds.collector.close()
+                self.rounds.close()
         return carry
 
     def _block(self, program: Program, carry: Carry, base: int, lo: int, hi: int) -> tuple[Carry, int]:
-        phase, began, made = program.phase, time.perf_counter(), hi - lo
+        phase, began, made, failure = program.phase, time.perf_counter(), hi - lo, None
         ended: dict[str, np.ndarray] = {}
         if self.rounds is None:
             carry, found = program.run(carry, lo, hi)
         else:
-            carry, found, ended, made = self.rounds.run(carry, lo, hi)
+            carry, found, ended, made, hi, failure = self.rounds.run(carry, lo, hi)
+            if hi == lo and failure:
+                raise self._saved(
+                    failure, Position(program.index - len(self.before), lo, base + lo, carry.state, carry)
+                )
         seconds = time.perf_counter() - began
         self._require_finite(program.metrics, found, base)
         metrics = dict(zip(program.metrics, found.mean.T, strict=True)) | ended
@@ -162,11 +170,13 @@ class Runner:
         self.metrics.add(texts)
         self.timing.add([[step, phase.name, updates, seconds, updates / seconds]])
         self._tell("block", Block(phase.name, step, metrics, seconds, updates))
+        if failure:
+            raise self._saved(failure, Position(program.index - len(self.before), hi, step, carry.state, carry))
         before = base + lo
         if self.evaluator and self._due(before, step, self.settings.evaluation_interval):
             self._evaluate(self.evaluator, phase, carry, step)
         if self._due(before, step, self._save_interval):
-            self._save(Position(program.index, hi, step, carry.state, carry))
+            self._save(Position(program.index - len(self.before), hi, step, carry.state, carry))
         return carry, hi
 
     def _evaluate(self, evaluator: Evaluator, phase: Phase, carry: Carry, step: int) -> None:
@@ -197,6 +207,7 @@ class Runner:
                 "seed": replica.seed,
                 "sweep": replica.values,
                 "step": step,
+                "stage": self.settings.stage,
                 "phase": index,
                 "stats": self.problem.stats,
             }
@@ -217,6 +228,7 @@ class Runner:
             "seeds": [r.seed for r in self.replicas],
             "replicas": [r.name for r in self.replicas],
             "sweep": [r.values for r in self.replicas],
+            "source": settings.source,
             "environment": found.env_id if found else None,
             "returns": found.returns.tolist() if found else [],
             "episode_seeds": found.seeds.tolist() if found else [],
@@ -226,6 +238,8 @@ class Runner:
             "normalized_score": found.score if found else None,
             "normalized_scores": found.scores.tolist() if found and found.scores is not None else None,
             "logged_return_mean": self.problem.logged,
+            "exact": "exact except the environment" if self.rounds and not self.rounds.exact else "exact",
+            "finetune": switch.summary(self.folder.evaluations) if settings.source and self.evaluator else None,
             "updates_per_second": self.updates / self.seconds if self.seconds else None,
             "compile_seconds": sum(p.compile_seconds for p in self.programs),
             "wall_seconds": self._wall(),
@@ -238,16 +252,29 @@ class Runner:
         return result
 
     def _begin(self) -> Position:
+        source = self.settings.source
+        state = None if source is None else switch.read(source, self._source_state())
         self.folder.create()
         self.folder.clear()
         self.folder.write_config({**self.settings.to_dict(), "dataset_fingerprint": self.problem.fingerprint})
+        if source is not None:
+            switch.keep(self.folder, source, state)
         return self._from_nothing()
 
     def _from_nothing(self) -> Position:
         for table in (self.metrics, self.evaluations, self.timing):
             table.begin()
         self.reached = 0
-        return Position(0, 0, 0, None, None)
+        if self.settings.source is None:
+            return Position(0, 0, 0, None, None)
+        return Position(0, 0, 0, switch.kept(self.folder, self.settings.source, self._source_state()), None)
+
+    def _source_state(self) -> Any:
+        """The states that the fine-tuned run ended with, as shapes."""
+        state = None
+        for program in self.before:
+            state = program.state_shape(state)
+        return state
 
     def _resume(self, shapes: list[Carry]) -> Position:
         self.folder.clear()
@@ -284,13 +311,23 @@ class Runner:
         }
         self.folder.checkpoints.save(at.total, at.carry, facts)
 
+    def _saved(self, failure: EnvironmentFailed, at: Position) -> EnvironmentFailed:
+        """The same failure, after saving what was collected and learned before it."""
+        self._save(at)
+        name = self.problem.env if self.problem.env and not self.problem.env.lstrip().startswith("{") else ""
+        return type(failure)(
+            f"{name and name + ': '}{failure}; everything up to step {at.total} is saved in {self.folder.path}, and "
+            f"holdfast train --resume {self.folder.path} goes on from there"
+        )
+
     def _wall(self) -> float:
         return self.earlier + time.perf_counter() - self.began
 
     def _programs(self) -> list[Program]:
         cfg = self.cfg
-        of = self.algorithm.phases if self.problem.dataset is not None else self.algorithm.online
-        phases = of(cfg)  # type: ignore[misc]
+        phases, earlier = stages(self.algorithm, cfg, self.settings.stage), 0
+        if self.settings.source:
+            earlier = len(self.algorithm.phases(cfg))
         needed = {c for phase in phases for c in (phase.needs or self.algorithm.needs(cfg)).columns}
         if needed & {"mc_return"} and "discount" in self.settings.sweep:
             raise UserError(
@@ -303,7 +340,7 @@ class Runner:
         keys = seed_keys([r.seed for r in self.replicas])
         programs: list[Program] = []
         rows: Counter[str] = Counter()
-        for phase in phases:
+        for phase in phases[earlier:]:
             if phase.collect:
                 rows[phase.collect.to] += self._steps(phase) + phase.collect.envs
         filled: set[str] = set()
@@ -315,12 +352,14 @@ class Runner:
             loaded = None if phase.fill is None or data is None else np.asarray(phase.fill(cfg, data), np.int32)
             count = rows[phase.collect.to] if phase.collect else 0
             programs.append(Program(self.algorithm, phase, index, cfgs, keys, ctx, sources, count, loaded))
-        return programs
+        self.before = programs[:earlier]
+        return programs[earlier:]
 
     def _shapes(self) -> list[Carry]:
         found: list[Carry] = []
         for program in self.programs:
-            found.append(program.shapes(found[-1].state, found[-1].rings) if found else program.shapes(None))
+            earlier = (found[-1].state, found[-1].rings) if found else (self._source_state(), None)
+            found.append(program.shapes(*earlier))
         return found
 
     def _evaluator(self) -> Evaluator | None:
@@ -332,18 +371,27 @@ class Runner:
         require_match(evaluator.arena.envs[0][0], problem.spec, problem.fitted)
         return evaluator
 
-    def _rounds(self, program: Program, carry: Carry, log: Any) -> Rounds | None:
+    def _rounds(self, program: Program, carry: Carry, log: Any) -> tuple[Rounds | None, Carry]:
         collect = program.phase.collect
         if collect is None:
-            return None
-        seeds = [r.seed for r in self.replicas]
-        collector = Collector(self.problem.make(), seeds, collect.envs, self.problem.spec)
-        rounds = Rounds(program, collector, self.problem.fitted, self.problem.spec)
+            return None, carry
+        seeds, spec = [r.seed for r in self.replicas], self.problem.spec
+        count, slots = len(seeds) * collect.envs, None
+        if self.settings.workers:
+            shape, timeout = Shape(spec.discrete, spec.action), self.settings.worker_timeout
+            slots = Workers(str(self.problem.env), count, shape, self.settings.workers, timeout)
+        collector = Collector(self.problem.make(), seeds, collect.envs, spec, slots)
+        self.rounds = rounds = Rounds(
+            program, collector, self.problem.fitted, spec
+        )  # known at once: closed if this fails
         if log is None:
             rounds.start(carry)
         else:
-            rounds.restore(log, carry)
-        return rounds
+            carry = rounds.restore(log, carry)
+        if not rounds.exact:
+            self._tell("warn", f"{self.problem.env}: the same seed and actions do not give the same episode: a resumed "
+                       "run will not be the same as one never stopped")  # fmt: skip
+        return rounds, carry
 
     @property
     def _save_interval(self) -> int:
@@ -414,9 +462,14 @@ def require_rows(program: Program, carry: Carry) -> None:
             raise UserError(f"phase {program.phase.name} draws from '{name}', which no phase has filled")
 
 
-def decay_settings(cfg: Any) -> list[str]:
-    """Settings that are the horizon of a learning rate, in updates: 0 stands for the steps of the run."""
-    return [f.name for f in dataclasses.fields(cfg) if f.name.endswith("decay_steps")]
+def horizons(cfg: Any, settings: Settings) -> dict[str, int]:
+    """Settings named `...decay_steps` that are 0, which stands for the steps of the run, as numbers of updates.
+
+    Those named `online_...` are of fine-tuning; there the others are -1: what fell in the offline run is constant now.
+    """
+    tuned = settings.source is not None
+    names = [f.name for f in dataclasses.fields(cfg) if f.name.endswith("decay_steps") and getattr(cfg, f.name) == 0]
+    return {n: settings.steps if n.startswith("online_") or not tuned else -1 for n in names}
 
 
 class Position:

@@ -39,7 +39,10 @@ class Settings:
     eval_every: int = 0  # updates between evaluations; 0: a tenth of the run
     save_every: int = 0  # updates between checkpoints; 0: every block
     block: int = 1000  # updates between rows of metrics
+    workers: int = 0  # processes that step the environments collected in; 0: this one
+    worker_timeout: float = 60.0  # seconds that a step may take in one of them
     loggers: list[str] = dataclasses.field(default_factory=list)
+    source: dict[str, Any] | None = None  # the run that this one fine-tunes: its folder and the step of its checkpoint
     in_memory: bool = False  # whether the data set was given as an object: `data` may be no name to load
 
     def to_dict(self) -> dict[str, Any]:
@@ -71,10 +74,13 @@ class Settings:
         """What is wrong with the numbers, all at once."""
         found = []
         least = {"steps": 1, "seeds": 1, "seed": 0, "eval_episodes": 1, "block": 1, "eval_every": 0, "save_every": 0}
+        least |= {"workers": 0}
         for name, lowest in least.items():
             value = getattr(self, name)
             if value < lowest:
                 found.append(f"--{name.replace('_', '-')} is {value}, expected at least {lowest}")
+        if not 0 < self.worker_timeout < math.inf:
+            found.append(f"--worker-timeout is {self.worker_timeout}, expected seconds, more than 0")
         if self.seed + self.seeds > MOST_SEEDS:
             found.append(f"the last seed is {self.seed + self.seeds - 1}, expected less than {MOST_SEEDS}")
         numbers = [*self.config.items(), *self.treatment.items()]
@@ -90,6 +96,11 @@ class Settings:
     def evaluation_interval(self) -> int:
         """Updates between evaluations."""
         return self.eval_every or max(1, self.steps // 10)
+
+    @property
+    def stage(self) -> str:
+        """What kind of run it is: offline (from data), online (an environment alone) or finetune."""
+        return "finetune" if self.source else "offline" if self.data is not None else "online"
 
     @property
     def subject(self) -> str:

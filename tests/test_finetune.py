@@ -260,7 +260,7 @@ def test_the_command_line(offline, tmp_path, capsys):
 def test_every_algorithm_that_can_goes_online(name, tmp_path):
     algorithm = registry.get(name)
     fields = {f: (8,) for f in algorithm.Config.__dataclass_fields__ if f.endswith("hidden")}
-    probe = probes.get("delayed" if "continuous" in algorithm.actions else "chain")
+    probe = probes.get("trap" if "continuous" in algorithm.actions else "chain")
     bounds = {} if probe.spec.discrete else {"action_bounds": (-1.0, 1.0)}
     data = Dataset.from_arrays(**probes.collect(probe, 40), **bounds)
     run = tiny(tmp_path / "run", name, data, config={**fields, "batch_size": 8}, evaluate=False, env=probe.env_id)

@@ -262,7 +262,8 @@ def test_a_worker_whose_run_is_killed_ends_too(tmp_path):
     import sys
 
     code = (
-        "import time; from holdfast.environments.workers import Workers; from holdfast.environments.slots import Shape\n"
+        "import time; from holdfast.environments.workers import Workers\n"
+        "from holdfast.environments.slots import Shape\n"
         f"w = Workers({odd()!r}, 2, Shape(False, 1), 2, 20.0); print(*[p.pid for p in w.processes], flush=True)\n"
         "time.sleep(1000)"
     )

@@ -252,8 +252,8 @@ def in_memory(settings: Settings, run: str | Path) -> Dataset | None:
         return load_dataset(settings.subject)
     except UserError as error:
         raise UserError(
-            f"{run} was started on a data set in memory ({settings.data}): go on from Python, with data=... "
-            "(holdfast.resume, holdfast.finetune)"
+            f"{run} was started on a data set in memory ({settings.data}): resume or fine-tune it from Python, "
+            "with data=..."
         ) from error
 
 

@@ -228,7 +228,6 @@ class Runner:
             "seeds": [r.seed for r in self.replicas],
             "replicas": [r.name for r in self.replicas],
             "sweep": [r.values for r in self.replicas],
-            "source": settings.source,
             "environment": found.env_id if found else None,
             "returns": found.returns.tolist() if found else [],
             "episode_seeds": found.seeds.tolist() if found else [],
@@ -238,8 +237,6 @@ class Runner:
             "normalized_score": found.score if found else None,
             "normalized_scores": found.scores.tolist() if found and found.scores is not None else None,
             "logged_return_mean": self.problem.logged,
-            "exact": "exact except the environment" if self.rounds and not self.rounds.exact else "exact",
-            "finetune": switch.summary(self.folder.evaluations) if settings.source and self.evaluator else None,
             "updates_per_second": self.updates / self.seconds if self.seconds else None,
             "compile_seconds": sum(p.compile_seconds for p in self.programs),
             "wall_seconds": self._wall(),
@@ -248,6 +245,11 @@ class Runner:
             "device": jax.devices()[0].device_kind,
             "config": settings.to_dict(),
         }
+        if self.rounds:
+            result["exact"] = "exact" if self.rounds.exact else "exact except the environment"
+        if settings.source:
+            result["source"] = settings.source
+            result["finetune"] = switch.summary(self.folder.evaluations) if self.evaluator else None
         write_json(self.folder.result, result)
         return result
 

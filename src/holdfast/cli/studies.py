@@ -17,6 +17,8 @@ from . import usage
 # name -> (module of `holdfast.studies` with `Args` and `run(args) -> Result`, what it shows)
 STUDIES = {
     "batch-constrained": ("batch_constrained", "extrapolation error in finite problems, beside the exact solution"),
+    "obac": ("obac", "OBAC against SAC and a constraint that always holds, with the course of the gate"),
+    "obac-motivation": ("obac_motivation", "SAC, IQL on SAC's replay, and IQL that collects for itself"),
 }
 
 
@@ -71,7 +73,7 @@ def table(result: Any) -> Any:
         same = before[:2] == row[:2]
         if before and not same:
             made.add_section()
-        cells = [f"{x:.3f}" if isinstance(x, float) else str(x) for x in row]
+        cells = [(f"{x:.3f}" if abs(x) < 100 else f"{x:.1f}") if isinstance(x, float) else str(x) for x in row]
         made.add_row(*(["", "", *cells[2:]] if same else cells))
         before = row
     return made

@@ -252,7 +252,8 @@ def test_each_learner_updates_on_its_own_batch():
 
 
 def test_who_acts():
-    start = jax.jit(lambda: iql_concurrent.init(as_arrays(iql_concurrent.IQLConcurrent()), Context(SPEC), NOISE))()
+    small = iql_concurrent.IQLConcurrent(hidden=(8, 8))
+    start = jax.jit(lambda: iql_concurrent.init(as_arrays(small), Context(SPEC), NOISE))()
     seen = Seen(jnp.linspace(-1, 1, 5)[:, None], jnp.zeros(5))
 
     def acts(module, state, mode, **play):
@@ -266,6 +267,9 @@ def test_who_acts():
         assert np.array_equal(acts(iql_concurrent, start, "explore", play=play), acts(sac, start.sac, "explore"))
         law = iql_concurrent.dist(iql_concurrent.IQLConcurrent(play=play), start, seen, ())
         assert isinstance(law, TanhNormal) == (play == "sac")
+        action = jnp.zeros((5, 2))
+        believed = iql_concurrent.value(iql_concurrent.IQLConcurrent(play=play), start, seen.obs, action)
+        assert np.array_equal(believed, inner.critic.net(seen.obs, action).min(0))
     assert not np.array_equal(acts(iql, start.iql, "best"), acts(sac, start.sac, "best"))
 
 

@@ -95,6 +95,11 @@ def act(cfg: Any, state: State, seen: Any, memory: Any, noise: Any, mode: str) -
     return iql.act(cfg, state.iql, seen, memory, noise, mode)
 
 
+def value(cfg: IQLConcurrent, state: State, obs: jax.Array, action: jax.Array) -> jax.Array:
+    """What the learner that `play` names believes of actions: the smaller critic, [n]."""
+    return getattr(state, cfg.play).critic.net(obs, action).min(0)
+
+
 PRESETS = {
     "mujoco": Preset(
         IQLConcurrent(), Treatment(), "not published; OBAC's networks and rates, the IQL authors' beta and cap"
@@ -109,6 +114,7 @@ algorithm = Algorithm(
     act,
     PRESETS,
     dist=dist,
+    value=value,
     needs=needs,
     online=sac.online,
     check=check,

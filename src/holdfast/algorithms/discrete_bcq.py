@@ -39,6 +39,7 @@ class DiscreteBCQ:
     epsilon: float = 0.1  # share of random actions while exploring online
     epsilon_steps: int = 0  # updates over which epsilon falls from 1 to that; 0: from the start
     critic_lr: float = 3e-4  # Adam
+    critic_decay_steps: int = -1  # cosine horizon of its rate, in updates; 0: the run's steps, -1: constant rate
     imitation_lr: float = 3e-4  # Adam
     adam_eps: float = 1e-8  # Adam's constant outside the root; 1.5e-4 on Atari
     hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers of both networks

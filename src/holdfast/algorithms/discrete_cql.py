@@ -39,6 +39,7 @@ class DiscreteCQL(dqn.DQN):
     data_term: bool = True  # less Q of the data (eq. 2); False: eq. 1, which bounds every Q(s, a) from below
     critic: str = "dqn"  # dqn or qr_dqn
     quantiles: int = 32  # of qr_dqn; d3rlpy 32, Atari 200
+    critic_decay_steps: int = 0  # cosine horizon of the rate, in updates; 0: the run's steps, -1: constant rate
 
 
 def check(cfg: DiscreteCQL) -> list[str]:
@@ -94,6 +95,7 @@ def atari(alpha: float, share: str) -> Preset:
         epsilon=0.01,
         epsilon_steps=62_500,
         critic_lr=5e-5,
+        critic_decay_steps=-1,
         adam_eps=0.01 / 32,
         batch_size=32,
     )

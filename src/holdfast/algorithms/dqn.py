@@ -44,6 +44,7 @@ class DQN:
     epsilon: float = 0.1  # share of random actions while exploring online
     epsilon_steps: int = 0  # updates over which epsilon falls from 1 to that; 0: from the start
     critic_lr: float = 3e-4  # Adam
+    critic_decay_steps: int = -1  # cosine horizon of its rate, in updates; 0: the run's steps, -1: constant rate
     adam_eps: float = 1e-8  # Adam's constant outside the root; 1.5e-4 or .01 / 32 on Atari
     hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers
     batch_size: int = 64  # rows an update
@@ -64,6 +65,7 @@ RULES = {
     "epsilon": "in [0, 1]",
     "epsilon_steps": "at least 0",
     "adam_eps": "positive",
+    "critic_decay_steps": "at least -1",
     "n_step": "positive",
     "warmup": "at least 0",
     "update_every": "positive",
@@ -75,7 +77,7 @@ def check(cfg: DQN) -> list[str]:
 
 
 def optimiser(cfg: Any) -> Any:
-    return optimisers.adam(cfg.critic_lr, cfg.adam_eps)
+    return optimisers.adam(optimisers.cosine(cfg.critic_lr, cfg.critic_decay_steps), cfg.adam_eps)
 
 
 def start(cfg: Any, ctx: Any, noise: Any, count: int) -> State:

@@ -33,6 +33,7 @@ class EnsembleDQN:
     epsilon: float = 0.1  # share of random actions while exploring online
     epsilon_steps: int = 0  # updates over which epsilon falls from 1 to that; 0: from the start
     critic_lr: float = 3e-4  # Adam
+    critic_decay_steps: int = -1  # cosine horizon of its rate, in updates; 0: the run's steps, -1: constant rate
     adam_eps: float = 1e-8  # Adam's constant outside the root; .01 / 32 on Atari
     hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers of the trunk
     batch_size: int = 64  # rows an update

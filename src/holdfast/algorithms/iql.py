@@ -6,7 +6,7 @@ the data with weights exp(beta A). No action outside the data is ever evaluated.
 Paper -> here: tau expectile, beta inverse_temperature, alpha (target average) polyak. B rows, E = 2 critics.
 As in the authors' code and not in the paper: the weight is capped at `max_weight`; the actor's mean is tanh(MLP) and
 its log standard deviation a parameter of its own; the actor's learning rate falls along a cosine to 0 at the run's end;
-order V, policy, Q, target.
+order V, policy, Q, target. Ours: the rates of value and critics fall with it, unless `critic_decay_steps` is -1.
 Discrete actions: the same losses with a categorical policy and one critic output an action.
 """
 
@@ -35,6 +35,7 @@ class IQL:
     value_lr: float = 3e-4  # Adam
     critic_lr: float = 3e-4  # Adam
     actor_decay_steps: int = 0  # cosine horizon of the actor's rate, in updates; 0: the run's steps, -1: constant rate
+    critic_decay_steps: int = 0  # the same for the rates of value and critics; constant in the authors' code
     actor_dropout: float = static(default=0.0)  # 0.1 on Kitchen and Adroit
     hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers of every network
     batch_size: int = 256  # rows an update
@@ -53,12 +54,22 @@ def check(cfg: IQL) -> list[str]:
         "inverse_temperature": "at least 0",
         "max_weight": "positive",
         "polyak": "in [0, 1]",
+        "actor_decay_steps": "at least -1",
+        "critic_decay_steps": "at least -1",
     }
-    return faults(cfg, discount="in [0, 1]", actor_decay_steps="at least -1", actor_dropout="in [0, 1)", **rules)
+    return faults(cfg, discount="in [0, 1]", actor_dropout="in [0, 1)", **rules)
 
 
 def optimiser(cfg: Any) -> Any:
     return optimisers.adam(optimisers.cosine(cfg.actor_lr, cfg.actor_decay_steps))
+
+
+def value_optimiser(cfg: Any) -> Any:
+    return optimisers.adam(optimisers.cosine(cfg.value_lr, cfg.critic_decay_steps))
+
+
+def critic_optimiser(cfg: Any) -> Any:
+    return optimisers.adam(optimisers.cosine(cfg.critic_lr, cfg.critic_decay_steps))
 
 
 def init(cfg: IQL, ctx: Any, noise: Any) -> State:
@@ -69,8 +80,8 @@ def init(cfg: IQL, ctx: Any, noise: Any) -> State:
     critic = nets.critic(noise.sub("critic"), spec, cfg.hidden, init=init)
     return State(
         Trained.new(actor, optimiser(cfg)),
-        Trained.new(value, optimisers.adam(cfg.value_lr)),
-        Trained.new(critic, optimisers.adam(cfg.critic_lr)),
+        Trained.new(value, value_optimiser(cfg)),
+        Trained.new(critic, critic_optimiser(cfg)),
         critic,
     )
 
@@ -92,15 +103,13 @@ def critic_loss(critic: nets.Critic, y: jax.Array, batch: Any) -> tuple[jax.Arra
 
 def update(cfg: IQL, state: State, batch: Any, noise: Any, step: Any) -> tuple[State, Metrics]:
     q = state.target_critic(batch.obs, batch.action).min(0)
-    value, m1 = state.value.step(
-        optimisers.adam(cfg.value_lr), value_loss, q, batch.obs, cfg.expectile, name="value"
-    )  # eq. 5
+    value, m1 = state.value.step(value_optimiser(cfg), value_loss, q, batch.obs, cfg.expectile, name="value")  # eq. 5
     advantage = q - value.net(batch.obs)
     weight = losses.exp_weight(advantage, cfg.inverse_temperature, cfg.max_weight)
     keep = nets.dropout(noise, "actor_dropout", cfg.actor_dropout, batch.reward.shape, cfg.hidden)
     actor, m2 = state.actor.step(optimiser(cfg), policy_loss, weight, batch, keep, name="actor")  # eq. 7
     y = targets.td(batch, value.net(batch.next_obs), cfg.discount)
-    critic, m3 = state.critic.step(optimisers.adam(cfg.critic_lr), critic_loss, y, batch, name="critic")  # eq. 6
+    critic, m3 = state.critic.step(critic_optimiser(cfg), critic_loss, y, batch, name="critic")  # eq. 6
     target = ema(critic.net, state.target_critic, cfg.polyak)
     return State(actor, value, critic, target), merge(m1, m2, m3, {"advantage": advantage.mean()})
 

@@ -44,6 +44,7 @@ class IQLConcurrent:
     value_lr: float = 3e-4  # Adam, IQL
     temperature_lr: float = 3e-4  # Adam, SAC
     actor_decay_steps: int = -1  # cosine horizon of the rate of IQL's policy, in updates; -1: constant
+    critic_decay_steps: int = -1  # the same for the rates of IQL's value and critics
     actor_dropout: float = static(default=0.0)  # of IQL's policy while training
     hidden: tuple[int, ...] = (512, 512)  # widths of the hidden layers of every network
     batch_size: int = 512  # rows an update of each learner

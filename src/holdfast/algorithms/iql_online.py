@@ -34,6 +34,7 @@ class IQLOnline:
     value_lr: float = 3e-4  # Adam
     critic_lr: float = 3e-4  # Adam
     actor_decay_steps: int = -1  # cosine horizon of the actor's rate, in updates; -1: constant, as in fine-tuning
+    critic_decay_steps: int = -1  # the same for the rates of IQL's value and critics
     actor_dropout: float = static(default=0.0)  # of the actor while training
     trunk: str = "relu"  # layers of every network: relu (IQL) or normed (OBAC)
     hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers of every network

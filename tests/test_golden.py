@@ -27,8 +27,8 @@ def test_iql():
 
     state = iql.State(
         Trained.new(actor("params"), iql.optimiser(cfg)),
-        Trained.new(nets.Value(g.mlp("params/value")), optimisers.adam(cfg.value_lr)),
-        Trained.new(g.critic("params"), optimisers.adam(cfg.critic_lr)),
+        Trained.new(nets.Value(g.mlp("params/value")), iql.value_optimiser(cfg)),
+        Trained.new(g.critic("params"), iql.critic_optimiser(cfg)),
         g.critic("target"),
     )
 

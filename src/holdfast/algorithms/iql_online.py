@@ -16,7 +16,7 @@ from typing import Any
 from ..core.config import config, faults, static
 from ..core.contract import Algorithm, Preset, Treatment
 from ..core.trained import Trained
-from ..parts import nets, optimisers
+from ..parts import nets
 from . import iql
 from .iql import State, act, dist, update
 from .obac import TRUNK
@@ -60,8 +60,8 @@ def normed(cfg: Any, ctx: Any, noise: Any) -> State:
     critic = nets.critic(noise.sub("critic"), ctx.spec, cfg.hidden, **TRUNK)
     return State(
         Trained.new(actor, iql.optimiser(cfg)),
-        Trained.new(value, optimisers.adam(cfg.value_lr)),
-        Trained.new(critic, optimisers.adam(cfg.critic_lr)),
+        Trained.new(value, iql.value_optimiser(cfg)),
+        Trained.new(critic, iql.critic_optimiser(cfg)),
         critic,
     )
 

@@ -19,10 +19,10 @@ from holdfast.algorithms.citations import CITATIONS
 from holdfast.core.config import as_arrays, from_dict, to_dict, traced_fields
 from holdfast.core.contract import Algorithm, Context, Treatment
 from holdfast.core.noise import Noise
-from holdfast.core.spec import Seen
+from holdfast.core.spec import Batch, Seen
 from holdfast.core.tree import named_leaves
+from holdfast.data import buffer, sampler, treatment
 from holdfast.data import columns as cols
-from holdfast.data import sampler, treatment
 from holdfast.data.dataset import Dataset
 from holdfast.training.loop import Carry, Program, replicate, seed_keys
 
@@ -108,7 +108,9 @@ class Case:
         fitted = treatment.fit(Treatment(normalize_obs=1e-3, clip_actions=1e-5 if kind == "continuous" else None), data)
         self.spec = data.spec
         self.phases = self.algorithm.phases(self.cfg)
-        wanted = {c for p in self.phases for c in (p.needs or self.algorithm.needs(self.cfg)).columns}
+        tuning = self.algorithm.finetune(self.cfg) if self.algorithm.finetune else ()
+        self.all_phases = (*self.phases, *tuning)
+        wanted = {c for p in self.all_phases for c in (p.needs or self.algorithm.needs(self.cfg)).columns}
         self.columns = cols.prepare(
             data, fitted, sorted(wanted), discount=getattr(self.cfg, "discount", 0.99), dtype=dtype
         )
@@ -123,13 +125,24 @@ class Case:
             found[view] = sampler.View(self.columns, jnp.arange(lo, hi, dtype=jnp.int32))
         return found
 
-    def programs(self, seeds=SEEDS, cfgs=None) -> list[Program]:
-        """One program a phase, for every seed (and config)."""
-        many = replicate(cfgs or [self.cfg] * len(seeds))
+    def programs(self, seeds=SEEDS, cfgs=None, tuning=False) -> list[Program]:
+        """One program a phase, for every seed (and config); with those of fine-tuning after the offline ones."""
+        many, rows = replicate(cfgs or [self.cfg] * len(seeds)), sampler.size(self.columns)
         return [
-            Program(self.algorithm, phase, i, many, seed_keys(seeds), self.ctx, self.sources(phase))
-            for i, phase in enumerate(self.phases)
+            Program(self.algorithm, phase, i, many, seed_keys(seeds), self.ctx, self.sources(phase), rows)
+            for i, phase in enumerate(self.all_phases if tuning else self.phases)
         ]
+
+    def collected(self, carry: Carry) -> Carry:
+        """The carry with the data's rows in its rings, as if they had been collected."""
+        if not carry.rings:
+            return carry
+        rows = sampler.rows(self.columns, jnp.arange(sampler.size(self.columns)))
+        rings = {}
+        for name, ring in carry.rings.items():
+            own = Batch(**{**vars(rows), "extra": {c: rows.extra[c] for c in ring.rows.extra}})
+            rings[name] = jax.vmap(buffer.add, (0, None, None))(ring, own, jnp.ones(len(own.reward), bool))
+        return carry._replace(rings=rings)
 
     def train(self, programs: list[Program], edges=(0, 10)) -> tuple[Carry, list]:
         """Every phase over blocks between `edges`. The first start is kept: it costs more than the blocks."""
@@ -137,10 +150,10 @@ class Case:
         for program in programs:
             if carry is None:
                 if id(program) not in self.started:
-                    self.started[id(program)] = jax.tree.map(np.asarray, program.start(None))
+                    self.started[id(program)] = jax.tree.map(np.asarray, self.collected(program.start(None)))
                 carry = jax.tree.map(jnp.array, self.started[id(program)])
             else:
-                carry = program.start(carry.state)
+                carry = self.collected(program.start(carry.state))
             for lo, hi in itertools.pairwise(edges):
                 carry, metrics = program.run(carry, lo, hi)
                 found.append((program.metrics, metrics))
@@ -300,6 +313,22 @@ def test_fifty_updates_stay_finite(name, kind):
     assert any(not np.array_equal(leaf[0], leaf[1]) for leaf in leaves), "the seeds are one seed"
 
 
+@pytest.mark.parametrize(("name", "kind"), [case for case in CASES if registry.get(case[0]).finetune])
+def test_going_online(name, kind):
+    """The phases of fine-tuning take up the offline state, learn from collected rows, and act."""
+    c = case(name, kind)
+    programs = c.programs(tuning=True)
+    assert any(p.phase.collect for p in programs[len(c.phases) :])
+    carry, found = c.train(programs, (0, 3))
+    for key, leaf in named_leaves(carry.state).items():
+        assert np.isfinite(leaf).all(), key
+    assert all(np.isfinite(metrics.mean).all() for _, metrics in found)
+    action, _ = c.algorithm.act(
+        as_arrays(c.cfg), c.first(carry), observed(c), (), Noise(jax.random.PRNGKey(0)), "explore"
+    )
+    assert np.isfinite(action).all()
+
+
 @few_cases
 def test_the_boundaries_of_blocks_do_not_matter(name, kind):
     c = case(name, kind)
@@ -351,7 +380,7 @@ def swept_without_effect(c: Case, fields: set[str]) -> set[str]:
         where[field] = len(cfgs)
         cfgs += [cfg for cfg in others if not c.algorithm.check(cfg)]
         assert len(cfgs) > where[field], f"the check of {field} lets nothing pass"
-    carry, found = c.train(c.programs([0] * len(cfgs), cfgs), (0, 6))
+    carry, found = c.train(c.programs([0] * len(cfgs), cfgs, tuning=True), (0, 6))
     assert all(np.isfinite(m.mean).all() for _, m in found)
     weights = np.concatenate([x.reshape(len(cfgs), -1) for x in jax.tree.leaves(carry.state) if x.dtype.kind == "f"], 1)
     act = jax.jit(functools.partial(c.algorithm.act, mode="explore"))

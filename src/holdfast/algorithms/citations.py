@@ -177,6 +177,27 @@ CITATIONS: dict[str, str] = {
   volume={35},
   year={2022}
 }""",
+    "yu2023actor": """@inproceedings{yu2023actor,
+  title={Actor-Critic Alignment for Offline-to-Online Reinforcement Learning},
+  author={Yu, Zishun and Zhang, Xinhua},
+  booktitle={International Conference on Machine Learning},
+  pages={40452--40474},
+  year={2023}
+}""",
+    "nakamoto2023calql": """@inproceedings{nakamoto2023calql,
+  title={{Cal-QL}: Calibrated Offline {RL} Pre-Training for Efficient Online Fine-Tuning},
+  author={Nakamoto, Mitsuhiko and Zhai, Yuexiang and Singh, Anikait and Sobol Mark, Max and Ma, Yi and Finn, Chelsea
+          and Kumar, Aviral and Levine, Sergey},
+  booktitle={Advances in Neural Information Processing Systems},
+  volume={36},
+  year={2023}
+}""",
+    "ball2023efficient": """@inproceedings{ball2023efficient,
+  title={Efficient Online Reinforcement Learning with Offline Data},
+  author={Ball, Philip J. and Smith, Laura and Kostrikov, Ilya and Levine, Sergey},
+  booktitle={International Conference on Machine Learning},
+  year={2023}
+}""",
     "wu2021uncertainty": """@inproceedings{wu2021uncertainty,
   title={Uncertainty Weighted Actor-Critic for Offline Reinforcement Learning},
   author={Wu, Yue and Zhai, Shuangfei and Srivastava, Nitish and Susskind, Joshua and Zhang, Jian

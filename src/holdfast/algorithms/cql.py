@@ -12,6 +12,7 @@ candidates are N uniform actions, N of the policy at s and N of the policy at s'
 target; the first `cloning_steps` updates clone the data instead of following Q.
 Not as in the authors' code: the density of a squashed normal is exact (theirs adds 1e-6 to 1 - a^2), and
 `cloning_steps` is 2 000 by default, for runs of some ten thousand updates; preset "published" has their 40 000.
+Online, phase "online" of a fine-tuning run: plain SAC from the actor and the critics as they are, on new rows alone.
 mu: softmax is CQL(H), eq. 4, with importance weights; rho is CQL(rho) with rho the policy, as the code's version 2 (no
 weights, the logged action among the candidates); max is R = 0, the best candidate; policy and uniform hold mu fixed.
 """
@@ -25,10 +26,11 @@ import jax
 import jax.numpy as jnp
 
 from ..core.config import config, faults
-from ..core.contract import Algorithm, Preset, Treatment
+from ..core.contract import Algorithm, Collect, Phase, Preset, Treatment
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
 from ..parts import nets, optimisers, targets
+from . import sac
 from .sac import act, dist, entropy_goal, temperature_loss
 
 
@@ -54,6 +56,7 @@ class CQL:
     temperature_lr: float = 1e-4  # Adam; the code's policy_lr
     hidden: tuple[int, ...] = (256, 256, 256)  # widths of the hidden layers of every network
     batch_size: int = 256  # rows an update
+    update_ratio: int = 1  # online: updates an environment step
 
 
 class State(PyTree):
@@ -67,6 +70,7 @@ class State(PyTree):
 def check(cfg: CQL) -> list[str]:
     rules = {"alpha": "at least 0", "gap": "at least 0", "penalty_temperature": "positive", "n_actions": "positive"}
     rules |= {"mu": "softmax|rho|max|policy|uniform", "backup_actions": "positive", "cloning_steps": "at least 0"}
+    rules |= {"update_ratio": "positive"}
     return faults(cfg, discount="in [0, 1]", polyak="in [0, 1]", initial_temperature="positive", **rules)
 
 
@@ -116,23 +120,32 @@ def value_of_mu(cfg: CQL, q: jax.Array, q_data: jax.Array, log_density: jax.Arra
     return t * jax.nn.logsumexp(q / t, 1).mean(1)
 
 
-def critic_loss(
-    critic: nets.Critic, y: jax.Array, batch: Any, action: jax.Array, log_density: jax.Array, cfg: CQL, dual: Any
-) -> tuple[jax.Array, Metrics]:
-    """Eq. 4. Logged and candidate actions go through the critics in one call on [(1 + K) B] rows."""
+def values(critic: nets.Critic, batch: Any, action: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Q at the logged actions [E, B] and at candidates [K, B, A], all at s, [E, K, B]: one call on [(1 + K) B] rows."""
     action = jnp.concatenate([batch.action[None], action])
     obs = jnp.broadcast_to(batch.obs, (len(action), *batch.obs.shape))
     q = critic(obs.reshape(-1, obs.shape[-1]), action.reshape(-1, action.shape[-1]))
     q = q.reshape(len(q), *action.shape[:2])
-    q_data, q = q[:, 0], q[:, 1:]
+    return q[:, 0], q[:, 1:]
+
+
+def penalty_of(cfg: Any, difference: jax.Array, dual: Any) -> jax.Array:
+    """What each critic pays for its difference of values [E]: weighted by `alpha`, or by the dual variable too."""
+    return dual * (cfg.alpha * difference - cfg.gap) if cfg.lagrange else cfg.alpha * difference
+
+
+def critic_loss(
+    critic: nets.Critic, y: jax.Array, batch: Any, action: jax.Array, log_density: jax.Array, cfg: CQL, dual: Any
+) -> tuple[jax.Array, Metrics]:
+    """Eq. 4."""
+    q_data, q = values(critic, batch, action)
     difference = value_of_mu(cfg, q, q_data, log_density) - (q_data.mean(1) if cfg.data_term else 0)
-    td = jnp.square(q_data - y[None]).mean(1)
-    penalty = dual * (cfg.alpha * difference - cfg.gap) if cfg.lagrange else cfg.alpha * difference
+    td, penalty = jnp.square(q_data - y[None]).mean(1), penalty_of(cfg, difference, dual)
     found = {"td": td.mean(), "penalty": penalty.mean(), "difference": difference.mean()}
     return (td + penalty).sum(), found | {"q": q_data.mean(), "q_mu": q.mean(), "target": y.mean()}
 
 
-def dual_loss(log_dual: jax.Array, difference: jax.Array, cfg: CQL) -> tuple[jax.Array, Metrics]:
+def dual_loss(log_dual: jax.Array, difference: jax.Array, cfg: Any) -> tuple[jax.Array, Metrics]:
     """Ascent on the dual variable, `difference` averaged over critics."""
     dual = weight_of(log_dual)
     return -dual * (cfg.alpha * difference - cfg.gap), {"value": dual}
@@ -167,6 +180,21 @@ def update(cfg: CQL, state: State, batch: Any, noise: Any, step: Any) -> tuple[S
     return State(actor, critic, target, temperature, dual), merge(m1, m2, m3, m4)
 
 
+def enter(cfg: CQL, state: State, ctx: Any, noise: Any) -> sac.State:
+    """What SAC keeps; the penalty's dual variable is left behind."""
+    return sac.State(state.actor, state.critic, state.target_critic, state.temperature)
+
+
+def online_update(cfg: CQL, state: sac.State, batch: Any, noise: Any, step: Any) -> tuple[sac.State, Metrics]:
+    same = ("discount", "polyak", "target_entropy", "actor_lr", "critic_lr", "temperature_lr")
+    return sac.update(sac.SAC(**{name: getattr(cfg, name) for name in same}), state, batch, noise, step)
+
+
+def finetune(cfg: CQL) -> tuple[Phase, ...]:
+    collect = Collect(warmup=0, delay=cfg.batch_size, every=cfg.update_ratio)
+    return (Phase("online", update=online_update, mix={"online": 1.0}, enter=enter, collect=collect),)
+
+
 CODE = "authors' code, github.com/aviralkumar2907/CQL, d4rl/"
 ANTMAZE = CQL(lagrange=True, backup_actions=10, cloning_steps=40_000)
 PRESETS = {
@@ -180,4 +208,4 @@ PRESETS = {
     ),
 }
 
-algorithm = Algorithm("cql", CQL, init, update, act, PRESETS, dist=dist, check=check)
+algorithm = Algorithm("cql", CQL, init, update, act, PRESETS, dist=dist, finetune=finetune, check=check)

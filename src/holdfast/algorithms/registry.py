@@ -20,6 +20,7 @@ class Row(NamedTuple):
 
 
 ROWS: dict[str, Row] = {
+    "aca": Row("aca", "Actor-critic alignment, offline to online", "yu2023actor"),
     "awac": Row("awac", "Advantage-weighted actor-critic", "nair2020awac"),
     "awr": Row("awr", "Advantage-weighted regression", "peng2019advantage"),
     "bc": Row("bc", "Behaviour cloning", "pomerleau1989alvinn"),
@@ -27,6 +28,7 @@ ROWS: dict[str, Row] = {
     "bear": Row("bear", "Bootstrapping error accumulation reduction", "kumar2019stabilizing"),
     "brac_p": Row("brac_p", "Behaviour-regularised actor-critic, policy penalty", "wu2019behavior"),
     "brac_v": Row("brac_v", "Behaviour-regularised actor-critic, value penalty", "wu2019behavior"),
+    "cal_ql": Row("cal_ql", "Calibrated conservative Q-learning", "nakamoto2023calql"),
     "cql": Row("cql", "Conservative Q-learning", "kumar2020conservative"),
     "crr": Row("crr", "Critic-regularised regression", "wang2020critic"),
     "ddpg": Row("ddpg", "Deep deterministic policy gradient", "lillicrap2015continuous"),
@@ -46,6 +48,7 @@ ROWS: dict[str, Row] = {
     "qr_dqn": Row("qr_dqn", "Quantile regression DQN", "dabney2018distributional"),
     "rebrac": Row("rebrac", "TD3+BC with separate penalties, deeper and normalised", "tarasov2023revisiting"),
     "rem": Row("rem", "Random ensemble mixture", "agarwal2020optimistic"),
+    "rlpd": Row("rlpd", "Online learning with prior data", "ball2023efficient"),
     "sac": Row("sac", "Soft actor-critic", "haarnoja2018soft"),
     "sac_n": Row("sac_n", "Soft actor-critic with the minimum of N critics", "an2021uncertainty"),
     "spot": Row("spot", "Supported policy optimisation", "wu2022supported"),

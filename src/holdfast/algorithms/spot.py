@@ -8,11 +8,14 @@ Order: critics every update; on every `policy_every`-th update the actor with th
 As in the authors' code: Q is divided by its mean size over the batch; the price is the VAE's own training loss, means
 over dimensions (an affine map of the negative ELBO with decoder deviation sqrt(beta / 4)), or with `iwae` the
 importance-weighted estimate in nats; dropout works in the actor and the target actor while training, not when acting.
+Online, phase "online" of a fine-tuning run: the same update on the data and the new rows alike, while the price falls
+along a line to `min_support_share` of itself.
 Ours: the VAE gets 20,000 steps where the authors take 100,000 (preset "published").
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from typing import Any
@@ -21,7 +24,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.config import config, faults, static
-from ..core.contract import Algorithm, Preset, Treatment
+from ..core.contract import PROPORTIONAL, Algorithm, Collect, Phase, Preset, Treatment
 from ..core.trained import Metrics, Trained, merge, occasionally
 from ..core.tree import PyTree, ema
 from ..parts import nets, optimisers, targets
@@ -45,6 +48,9 @@ class SPOT:
     noise_clip: float = 0.5  # bound of that noise
     policy_every: int = 2  # critic updates an actor update
     exploration_noise: float = 0.1  # standard deviation of the noise on actions taken online
+    min_support_share: float = 0.2  # online: share of support_weight at which it stops falling
+    online_decay_steps: int = 0  # online: updates over which it would fall to 0; published 1 000 000; 0: the run's
+    update_ratio: int = 1  # online: updates an environment step
     last_init: float = static(default=0.0)  # bound of the initial last layer, actor; thrice that, critics; 0: as others
     actor_lr: float = 3e-4  # Adam; 1e-4 on AntMaze
     critic_lr: float = 3e-4  # Adam
@@ -65,6 +71,7 @@ class State(PyTree):
 def check(cfg: SPOT) -> list[str]:
     rules = dict.fromkeys(("policy_every", "samples", "vae_hidden", "vae_steps"), "positive")
     rules |= dict.fromkeys(("support_weight", "policy_noise", "noise_clip", "exploration_noise"), "at least 0")
+    rules |= {"min_support_share": "in [0, 1]", "online_decay_steps": "at least 0", "update_ratio": "positive"}
     rules |= {"kl_weight": "positive", "last_init": "at least 0", "actor_dropout": "in [0, 1)"}
     return faults(cfg, discount="in [0, 1]", polyak="in [0, 1]", **rules)
 
@@ -132,6 +139,24 @@ def update(cfg: SPOT, state: State, batch: Any, noise: Any, step: Any) -> tuple[
     return State(state.vae, actor, critic, target_actor, target_critic), merge(m1, m2)
 
 
+def support_share(cfg: SPOT, step: Any) -> jax.Array:
+    """What is left of `support_weight` at update `step`, from 0, of the online phase."""
+    fallen = (step + 1) / cfg.online_decay_steps if cfg.online_decay_steps else 0.0
+    return jnp.maximum(1 - fallen, cfg.min_support_share)
+
+
+def online_update(cfg: SPOT, state: State, batch: Any, noise: Any, step: Any) -> tuple[State, Metrics]:
+    weight: Any = cfg.support_weight * support_share(cfg, step)
+    state, metrics = update(dataclasses.replace(cfg, support_weight=weight), state, batch, noise, step)
+    return state, merge(metrics, {"support/weight": weight})
+
+
+def finetune(cfg: SPOT) -> tuple[Phase, ...]:
+    """The replay begins with all the data."""
+    collect = Collect(warmup=0, every=cfg.update_ratio)
+    return (Phase("online", update=online_update, mix=PROPORTIONAL, collect=collect),)
+
+
 CODE = "authors' code, github.com/thuml/SPOT, SPOT.py, train_vae.py and configs/offline"
 ANTMAZE: dict[str, Any] = {"actor_dropout": 0.0, "actor_lr": 1e-4, "last_init": 1e-3}
 PRESETS = {
@@ -142,4 +167,4 @@ PRESETS = {
     ),
 }
 
-algorithm = Algorithm("spot", SPOT, init, update, act, PRESETS, phases=phases, check=check)
+algorithm = Algorithm("spot", SPOT, init, update, act, PRESETS, phases=phases, finetune=finetune, check=check)

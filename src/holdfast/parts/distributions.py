@@ -66,6 +66,15 @@ class Normal(Law):
         """Actions for standard normals `eps`, of the shape of the mean (or with more leading axes)."""
         return jnp.clip(self.mean + jnp.exp(self.log_std) * eps, -1, 1)
 
+    def sample_and_log_prob(self, eps: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Actions and the normal's density at them, as clipped."""
+        action = self.sample(eps)
+        return action, self.log_prob(action)
+
+    def log_prob_at(self, eps: jax.Array) -> jax.Array:
+        """The density `eps` standard deviations from the mean, unclipped: eps [..., A] or a number; [...]."""
+        return self.log_prob(self.mean + jnp.exp(self.log_std) * eps)
+
     def log_prob(self, action: jax.Array) -> jax.Array:
         return normal_log_prob(action, self.mean, self.log_std).sum(-1)
 
@@ -96,6 +105,10 @@ class TanhNormal(Law):
         """Actions and their log-density, computed from the value before tanh (no atanh of a rounded action)."""
         u = self.mean + jnp.exp(self.log_std) * eps
         return jnp.tanh(u), self._density(u)
+
+    def log_prob_at(self, eps: jax.Array) -> jax.Array:
+        """The density of the action `eps` standard deviations from the mean before tanh: eps [..., A] or a number."""
+        return self._density(self.mean + jnp.exp(self.log_std) * eps)
 
     def log_prob(self, action: jax.Array) -> jax.Array:
         return self._density(jnp.arctanh(jnp.clip(action, -1 + self.edge, 1 - self.edge)))

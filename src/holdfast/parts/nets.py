@@ -305,6 +305,16 @@ class GaussianHeadsPolicy(Policy):
         return _gaussian(mean, jnp.clip(log_std, self.low, self.high), self.squash, self.edge, self.floor)
 
 
+class SigmoidGaussianPolicy(Policy):
+    """A normal around tanh(MLP); the log standard deviation, the same for every state, is -5 + 5 sigmoid(parameter)."""
+
+    parameter: jax.Array  # [A]
+
+    def __call__(self, obs: jax.Array, keep: tuple[jax.Array, ...] = ()) -> Normal:
+        mean = jnp.tanh(rows(self.net, obs, keep))
+        return Normal(mean, jnp.broadcast_to(-5 + 5 * jax.nn.sigmoid(self.parameter), mean.shape))
+
+
 def _gaussian(mean: jax.Array, log_std: jax.Array, squash: str, edge: float = 1e-6, floor: float = 0.0) -> Distribution:
     if squash == "tanh":
         return TanhNormal(mean, log_std, edge, floor)

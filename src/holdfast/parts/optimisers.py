@@ -4,14 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import optax
 
 
-def adam(lr: Any, eps: float = 1e-8, clip_norm: float | None = None) -> optax.GradientTransformation:
-    """Adam, betas .9 and .999; `lr` is a (traced) number or a schedule; gradients clipped to `clip_norm` first."""
+def adam(lr: Any, eps: float = 1e-8, clip_norm: Any = None) -> optax.GradientTransformation:
+    """Adam, betas .9 and .999; `lr` is a (traced) number or a schedule.
+
+    Gradients g are first scaled to `clip_norm` / (|g| + 1e-6), as PyTorch does, where that makes them smaller. The
+    optimiser's state is the same with and without, so a phase can begin to clip.
+    """
     tx = optax.adam(lr, eps=eps)
-    return tx if clip_norm is None else optax.chain(optax.clip_by_global_norm(clip_norm), tx)
+    if clip_norm is None:
+        return tx
+
+    def update(gradient: Any, state: Any, params: Any = None) -> Any:
+        factor = jnp.minimum(1, clip_norm / (optax.tree.norm(gradient) + 1e-6))
+        return tx.update(jax.tree.map(lambda g: g * factor, gradient), state, params)
+
+    return optax.GradientTransformation(tx.init, update)
 
 
 def sgd(lr: Any, momentum: float) -> optax.GradientTransformation:

@@ -53,7 +53,8 @@ def main(argv: Sequence[str]) -> int:
     from ..studies.result import write
 
     result = study.run(given.study)
-    console = Console(highlight=False, soft_wrap=True)
+    width = None if sys.stdout.isatty() else 120  # a file has no edge at 80 columns
+    console = Console(highlight=False, soft_wrap=True, width=width)
     console.print(table(result))
     for note in result.notes:
         console.print(note)
@@ -73,10 +74,15 @@ def table(result: Any) -> Any:
         same = before[:2] == row[:2]
         if before and not same:
             made.add_section()
-        cells = [(f"{x:.3f}" if abs(x) < 100 else f"{x:.1f}") if isinstance(x, float) else str(x) for x in row]
+        cells = [number(x) if isinstance(x, float) else str(x) for x in row]
         made.add_row(*(["", "", *cells[2:]] if same else cells))
         before = row
     return made
+
+
+def number(x: float) -> str:
+    """Three digits after the point, one where it is large."""
+    return f"{x:.3f}" if abs(x) < 100 else f"{x:.1f}"
 
 
 def overview() -> str:

@@ -245,10 +245,11 @@ def test_adam_by_hand(run):
 
 
 def test_gradients_are_clipped_to_a_norm_before_adam(run):
-    # |(3, 4)| = 5 -> (.6, .8); with eps = 1 the first move is -lr g / (|g| + 1)
+    # |(3, 4)| = 5 -> (3, 4) / (5 + 1e-6); with eps = 1 the first move is -lr g / (|g| + 1)
     tx = optimisers.adam(1.0, eps=1.0, clip_norm=1.0)
     move, _ = run(tx.update, array(3, 4), tx.init(array(0, 0)), array(0, 0))
-    same(move, [-0.6 / 1.6, -0.8 / 1.8], 1e-9)
+    x, y = 3 / (5 + 1e-6), 4 / (5 + 1e-6)
+    same(move, [-x / (1 + x), -y / (1 + y)], 1e-9)
 
 
 def test_cosine(run):

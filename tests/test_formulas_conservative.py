@@ -377,7 +377,7 @@ def test_crr_weights_are_strict_and_capped():
             weight=weight, advantage=advantage, max_weight=2.5, critic_lr=0.0, polyak=0.0, actor_decay_steps=-1
         )
         tx, critic = optimisers.adam(0.0), discrete_critic([2, 0], [2, 0])
-        state = crr.State(Trained.new(actor, tx), Trained.new(critic, tx), actor, critic)
+        state = crr.State(Trained.new(actor, crr.optimiser(cfg)), Trained.new(critic, tx), actor, critic)
         for row, action in enumerate((0, 1)):  # advantage over the mean: 1 and -1; over the best: 0 and -2
             _, found = crr.update(cfg, state, rows(array([1]), jnp.asarray([action])), Noise(jax.random.PRNGKey(0)), 0)
             same(found["actor/weight"], wanted[row])
@@ -401,7 +401,7 @@ def test_critic_weighted_policy_of_continuous_actions():
     net = nets.MLP((nets.Linear(jnp.zeros((1, 2)), array(0, 0)),), ())
     actor, critic = nets.GaussianHeadsPolicy(net, squash="mean"), linear_critic([0, 4])
     tx = optimisers.adam(1e-3)
-    state = crr.State(Trained.new(actor, tx), Trained.new(critic, tx), actor, critic)
+    state = crr.State(Trained.new(actor, crr.optimiser(cfg)), Trained.new(critic, tx), actor, critic)
     n = 20_000
     seen = Seen(jnp.zeros((n, 1)), jnp.zeros(n))
     eps = jnp.broadcast_to(array(0.1, 0.3)[:, None, None], (2, n, 1))

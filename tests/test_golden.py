@@ -58,7 +58,7 @@ def test_td3_bc():
         return nets.DeterministicPolicy(g.mlp(f"{root}/actor", suffix))
 
     state = td3_bc.State(
-        Trained.new(actor("params"), optimisers.adam(cfg.actor_lr)),
+        Trained.new(actor("params"), td3_bc.optimiser(cfg)),
         Trained.new(g.critic("params"), optimisers.adam(cfg.critic_lr)),
         actor("target"),
         g.critic("target"),

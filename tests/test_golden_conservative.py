@@ -203,7 +203,7 @@ def test_crr(name):
         return nets.GaussianHeadsPolicy(g.mlp(f"{root}/actor", suffix), low=-20.0, high=2.0, squash="mean")
 
     state = crr.State(
-        Trained.new(actor("params"), optimisers.adam(cfg.actor_lr)),
+        Trained.new(actor("params"), crr.optimiser(cfg)),
         Trained.new(g.critic("params"), optimisers.adam(cfg.critic_lr)),
         actor("target"),
         g.critic("target"),

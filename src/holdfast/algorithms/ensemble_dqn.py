@@ -37,6 +37,9 @@ class EnsembleDQN:
     adam_eps: float = 1e-8  # Adam's constant outside the root; .01 / 32 on Atari
     hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers of the trunk
     batch_size: int = 64  # rows an update
+    n_step: int = 1  # steps of the return before it bootstraps
+    warmup: int = 1_000  # online: environment steps with random actions before the first update
+    update_every: int = 1  # online: environment steps between updates; 4 on Atari
 
 
 def check(cfg: EnsembleDQN) -> list[str]:

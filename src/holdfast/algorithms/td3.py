@@ -36,9 +36,8 @@ class TD3:
     hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers of every network; 400, 300 in the paper
     batch_size: int = 256  # rows an update; 100 in the paper
     n_step: int = 1  # steps of the return before it bootstraps; 1 in the paper
-    # online: environment steps with random actions before the first update. The paper's for tasks that end early
-    # (Hopper, Walker2d ...); 10 000 on HalfCheetah and Ant, 25 000 everywhere in the authors' present code
-    warmup: int = 1_000
+    # 10 000 on HalfCheetah and Ant in the paper, 25 000 everywhere in the authors' present code
+    warmup: int = 1_000  # online: environment steps with random actions before the first update, the paper on Hopper
 
 
 def check(cfg: TD3) -> list[str]:

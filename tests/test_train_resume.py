@@ -89,7 +89,7 @@ def test_sigkill_at_random_moments_leaves_the_bits_of_a_run_never_stopped(tmp_pa
         child = holdfast("--resume", killed, cwd=tmp_path)
     assert child.wait() == 0, child.stderr.read()
     child.stderr.close()
-    assert len(seen) > 3  # the kills were spread over the run
+    assert len(seen) > 2  # the kills were spread over the run
     result = json.loads((killed / "result.json").read_text())
     assert result["updates_per_second"] > 0
     require_same(killed, reference)

@@ -58,9 +58,5 @@ def bits(folder) -> dict:
 def require_same(run, reference) -> None:
     """Two finished runs, bit for bit."""
     one, other = bits(run), bits(reference)
-    kept, wanted = one.pop("checkpoints"), other.pop("checkpoints")
-    assert max(kept) == max(wanted)
-    for step in kept.keys() & wanted.keys():  # a kill between writing one and removing an older leaves one more
-        assert kept[step] == wanted[step], step
     for name in one:
         assert one[name] == other[name], name

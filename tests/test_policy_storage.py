@@ -206,6 +206,26 @@ def test_a_kill_between_two_writes_keeps_the_last_checkpoint(
     assert len(list(tmp_path.iterdir())) == 4
 
 
+def test_what_a_kill_kept_from_being_dropped_is_dropped_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die(*_: object, **__: object) -> None:
+        raise Killed
+
+    kept = Checkpoints(tmp_path)
+    kept.save(1, tree(1.0))
+    kept.save(2, tree(2.0))
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", die)
+        with pytest.raises(Killed):
+            kept.save(3, tree(3.0))
+    assert kept.steps() == [1, 2, 3]
+    kept.prune()
+    assert kept.steps() == [2, 3]
+    assert len(list(tmp_path.iterdir())) == 4
+
+
 def test_a_damaged_checkpoint_names_the_one_before(tmp_path: Path) -> None:
     kept = Checkpoints(tmp_path)
     kept.save(5, tree())

@@ -167,11 +167,15 @@ class Checkpoints:
         except UserError:
             self._clear()
             raise
+        self.prune()
+        return self._pointer(step)
+
+    def prune(self) -> None:
+        """Drop the checkpoints beyond `keep`: a process killed right after a save may have left one more."""
         for old in self.steps()[: -self.keep]:
             with contextlib.suppress(OSError):
                 self._pointer(old).unlink()
         self._clear()
-        return self._pointer(step)
 
     def read(self, step: int | None = None) -> Saved:
         """The checkpoint of `step` (None: the newest), verified, its metadata read.

@@ -283,6 +283,7 @@ class Runner:
         if self.folder.checkpoints.latest() is None:  # killed before its first checkpoint
             return self._from_nothing()
         saved = self.folder.checkpoints.read()
+        self.folder.checkpoints.prune()
         facts = saved.metadata
         carry = saved.tree(shapes[facts["phase"]])
         self.metrics.cut(facts["metrics_rows"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..core.errors import UserError, unknown
+from ..policy.files import read_json, write_json
 from .hooks import Block, Evaluated, Hook, Start
 
 
@@ -58,59 +59,89 @@ class TensorBoard(Logger):
             writer.close()
 
 
-class WandB(Logger):
-    """One Weights & Biases run; with several replicas their names stand before the metrics'."""
+class Service(Logger):
+    """A logger whose runs live elsewhere, one for all replicas; with several their names stand before the metrics'.
+
+    The service's id of the run stands in the run's folder: what is resumed goes on there, and another run of the same
+    name is another one there too.
+    """
+
+    extra: str
+
+    def start(self, start: Start) -> None:
+        self.names = [replica.name for replica in start.replicas]
+        self.place = start.folder.path / f"{self.extra}.json"
+        known = read_json(self.place)["id"] if self.place.exists() else None
+        write_json(self.place, {"id": self.begin(start, known)})
+
+    def begin(self, start: Start, known: str | None) -> str:
+        """Start a run of the service, or go on with the one of the id `known`; returns the id."""
+        raise TypeError(f"{type(self).__name__} says nothing of beginnings")
+
+    def named(self, replica: int, values: dict[str, float]) -> dict[str, float]:
+        """The values under the names that the service shows."""
+        prefix = f"{self.names[replica]}/" if len(self.names) > 1 else ""
+        return {prefix + name: value for name, value in values.items()}
+
+
+class WandB(Service):
+    """One Weights & Biases run."""
+
+    extra = "wandb"
 
     def __init__(self) -> None:
         try:
             import wandb
         except ImportError as error:
-            raise missing("wandb") from error
+            raise missing(self.extra) from error
         self.wandb = wandb
 
-    def start(self, start: Start) -> None:
-        self.names = [replica.name for replica in start.replicas]
+    def begin(self, start: Start, known: str | None) -> str:
         name, folder = start.folder.path.name, str(start.folder.path)
         self.run = self.wandb.init(
-            project="holdfast", name=name, id=name, dir=folder, config=start.settings.to_dict(), resume="allow"
+            project="holdfast", name=name, id=known, dir=folder, config=start.settings.to_dict(), resume="allow"
         )
+        # W&B's own step counts calls and refuses to go back; a resumed run does, and every replica calls for itself
+        self.run.define_metric("step")
+        self.run.define_metric("*", step_metric="step")
+        return str(self.run.id)
 
     def scalars(self, replica: int, values: dict[str, float], step: int) -> None:
-        if len(self.names) > 1:
-            values = {f"{self.names[replica]}/{name}": value for name, value in values.items()}
-        self.run.log({**values, "step": step})
+        self.run.log({**self.named(replica, values), "step": step})
 
     def end(self, result: dict[str, Any] | None) -> None:
         if result:
             self.run.summary.update({k: result[k] for k in ("return_mean", "normalized_score", "updates_per_second")})
-        self.run.finish()
+        self.run.finish(exit_code=0 if result else 1)
 
 
-class MLflow(Logger):
+class MLflow(Service):
     """One MLflow run, at the tracking address that MLflow's own environment variables name."""
+
+    extra = "mlflow"
 
     def __init__(self) -> None:
         try:
             import mlflow
         except ImportError as error:
-            raise missing("mlflow") from error
+            raise missing(self.extra) from error
         self.mlflow = mlflow
 
-    def start(self, start: Start) -> None:
-        self.names = [replica.name for replica in start.replicas]
+    def begin(self, start: Start, known: str | None) -> str:
         self.mlflow.set_experiment("holdfast")
-        self.mlflow.start_run(run_name=start.folder.path.name)
-        if not start.step:
-            self.mlflow.log_params(
-                {"algorithm": start.settings.algorithm, "data": start.settings.subject, **start.settings.config}
-            )
+        if known is not None:
+            return str(self.mlflow.start_run(run_id=known).info.run_id)
+        run = self.mlflow.start_run(run_name=start.folder.path.name)
+        self.mlflow.log_params(
+            {"algorithm": start.settings.algorithm, "data": start.settings.subject, **start.settings.config}
+        )
+        return str(run.info.run_id)
 
     def scalars(self, replica: int, values: dict[str, float], step: int) -> None:
-        prefix = f"{self.names[replica]}/" if len(self.names) > 1 else ""
-        self.mlflow.log_metrics({prefix + name: value for name, value in values.items()}, step=step)
+        self.mlflow.log_metrics(self.named(replica, values), step=step)
 
     def end(self, result: dict[str, Any] | None) -> None:
-        self.mlflow.end_run()
+        self.mlflow.end_run("FINISHED" if result else "FAILED")
 
 
 LOGGERS: dict[str, type[Logger]] = {"tensorboard": TensorBoard, "wandb": WandB, "mlflow": MLflow}

@@ -1,5 +1,6 @@
 """Learning in an environment: the replay ring, collection that can be resumed, and runs killed in between."""
 
+import csv
 import json
 
 import gymnasium
@@ -8,12 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from holdfast.algorithms import registry
 from holdfast.core.contract import Needs
 from holdfast.core.errors import UserError
 from holdfast.core.noise import Noise
 from holdfast.core.spec import Spec
 from holdfast.data import buffer, sampler
 from holdfast.data.columns import Columns
+from holdfast.data.dataset import Dataset
+from holdfast.environments import probes
 from holdfast.environments.collector import Collector, EnvironmentFailed, episode_seed
 from holdfast.training.run import resume, train
 
@@ -200,6 +204,42 @@ def test_updates_begin_after_the_warm_up_and_episodes_are_counted(tmp_path):
     timing = (run.path / "timing.csv").read_text().splitlines()
     assert [line.split(",")[2] for line in timing[1:]] == ["200", "220"]  # 20 steps at random bring no update
     assert [row.split(",")[header.index("collect/episodes")] for row in rows[1:]] == ["1.0", "1.0"]
+
+
+@pytest.mark.parametrize("name", [name for name in registry.names() if registry.get(name).online])
+def test_every_algorithm_that_can_learns_in_an_environment_alone(name, tmp_path):
+    algorithm = registry.get(name)
+    probe = probes.get("trap" if "continuous" in algorithm.actions else "chain")
+    fields = {f: (8,) for f in algorithm.Config.__dataclass_fields__ if f.endswith("hidden")}
+    config = {**fields, "batch_size": 8, "warmup": 10}
+    run = train(name, env=probe.env_id, steps=40, config=config, eval_episodes=1, block=20, out=tmp_path / "run")
+    with (run.path / "metrics.csv").open() as file:
+        table = list(csv.DictReader(file))
+    assert any(key.endswith("/loss") and value for key, value in table[-1].items())
+    assert run.policy()(np.ones(probe.spec.obs, np.float32)).shape == probe.spec.action_shape
+
+
+@pytest.mark.parametrize(("name", "probe"), [("dqn", "chain"), ("td3", "trap")])
+def test_returns_of_several_steps_are_learned_from_offline_and_online(name, probe, tmp_path):
+    probe = probes.get(probe)
+    config = {"hidden": (8,), "batch_size": 8, "warmup": 10, "n_step": 3}
+    bounds = {} if probe.spec.discrete else {"action_bounds": (-1.0, 1.0)}
+    data = Dataset.from_arrays(**probes.collect(probe, 20), **bounds)
+    settings = {"steps": 30, "block": 15, "evaluate": False}
+    logged = train(name, data, config=config, out=tmp_path / "offline", **settings)
+    collected = train(name, env=probe.env_id, config=config, out=tmp_path / "online", **settings)
+    plain = train(name, data, config={**config, "n_step": 1}, out=tmp_path / "plain", **settings)
+    assert files(logged)["metrics.csv"] != files(plain)["metrics.csv"]
+    for run in (logged, collected):
+        assert all(np.isfinite(np.asarray(x)).all() for x in files(run)["policies"][0])
+
+
+@pytest.mark.parametrize("name", ["dqn", "discrete_sac"])
+def test_illegal_actions_are_never_taken(name, tmp_path):
+    config = {"hidden": (8,), "batch_size": 8, "warmup": 20}
+    # the environment raises where one is
+    run = train(name, env="odd_envs:Masked-v0", steps=60, seeds=2, config=config, eval_episodes=3, out=tmp_path / "run")
+    assert run.policy(0).spec.masked
 
 
 @pytest.mark.parametrize(

@@ -32,8 +32,9 @@ ADD_ONS = (
 def make_env(env: str, **options: Any) -> gymnasium.Env:
     """An environment from its id or from an EnvSpec as JSON (what Minari stores with a data set).
 
-    An id may name the module that registers it, as in `my_package:MyEnv-v0`. From JSON, only the id, the arguments and
-    the time limit are used: nothing that the file names is imported, except packages known to register environments.
+    An id may name the module that registers it, as in `my_package:MyEnv-v0`; `jax/NAME` is one of `jax_env`'s. From
+    JSON, only the id, the arguments and the time limit are used: nothing that the file names is imported, except
+    packages known to register environments.
 
     Args:
         env: the id or the JSON.
@@ -47,6 +48,10 @@ def make_env(env: str, **options: Any) -> gymnasium.Env:
     from gymnasium import error
 
     name, given = _parse(env)
+    if name.rpartition(":")[2].startswith(("jax/", "gymnax/")):
+        from .jax_gym import register
+
+        name = register(name)
     _register(name, env)
     if "mujoco_py" in _entry_point(name):
         raise UserError(f"environment '{name}' needs mujoco_py, which is no longer maintained: use {_newest(name)}")

@@ -22,6 +22,8 @@ from ..core.noise import Noise
 from ..core.trained import weighted
 from ..core.tree import where
 from ..data import buffer, sampler
+from ..environments import jax_env
+from ..environments.jax_env import JaxEnv
 
 
 class Carry(NamedTuple):
@@ -31,6 +33,7 @@ class Carry(NamedTuple):
     done: Any  # [R] booleans: replicas that have stopped by their phase's `until`
     columns: Any  # {name: [R, N]}: columns of the data that the phase's `refresh` has written
     rings: Any  # {name: Ring of leaves [R, capacity, ...]}: rows that were collected
+    world: Any = ()  # environments in JAX, in the middle of their episodes: leaves [R, n, ...]
 
 
 class Found(NamedTuple):
@@ -62,6 +65,7 @@ class Program:
     ctx: Context
     sources: Mapping[str, sampler.Source]
     rows: int = 0  # that the phases which collect bring to a ring, at most
+    env: JaxEnv | None = None  # what the phase collects in, where that is written in JAX
     filled: Any = None  # columns of the data that the ring holds from the phase's start on, by number [m]
     compile_seconds: float = 0.0
     flops: float | None = None  # of one update of all replicas, as XLA counts
@@ -86,14 +90,15 @@ class Program:
         state = jax.jit(self._start)(self.cfgs, self.keys, self.ctx, state)
         made = jax.jit(self._rings)(dict(rings or {}), self.sources)
         self.compile_seconds += time.perf_counter() - began
-        carry = Carry(state, jnp.zeros(len(self.keys), bool), {}, made)
+        carry = Carry(state, jnp.zeros(len(self.keys), bool), {}, made, jax.jit(self._world)(self.keys))
         return carry if self.phase.refresh is None else self.refresh(carry, 0)[0]
 
     def shapes(self, state: Any | None, rings: Any = None) -> Carry:
         """What `start` would give, as shapes, from those of the phase before; also finds the metrics' names."""
         state = self.state_shape(state)
         done = jax.ShapeDtypeStruct((len(self.keys),), bool)
-        carry, fresh = Carry(state, done, {}, jax.eval_shape(self._rings, dict(rings or {}), self.sources)), ()
+        made = jax.eval_shape(self._rings, dict(rings or {}), self.sources)
+        carry, fresh = Carry(state, done, {}, made, jax.eval_shape(self._world, self.keys)), ()
         if self.phase.refresh is not None:
             given = (self.cfgs, self.keys, carry, self.sources, self.ctx, jnp.int32(0))
             carry, fresh = jax.eval_shape(self._refreshed, *given)
@@ -198,6 +203,12 @@ class Program:
         if before:
             ring = jax.vmap(functools.partial(sampler.preload, columns=sources["data"], index=self.filled))(ring)
         return {**rings, collect.to: ring}
+
+    def _world(self, keys: jax.Array) -> Any:
+        if self.env is None or self.phase.collect is None:
+            return ()
+        env, n = self.env, self.phase.collect.envs
+        return jax.vmap(lambda key: jax_env.begin(env, self.noise(key, "world", 0), n))(keys)
 
     def _run(self, carry: Carry, cfgs: Any, keys: jax.Array, sources: Any, lo: Any, hi: Any) -> Any:
         return self.updates(carry, self.nothing(), cfgs, keys, sources, lo, hi)

@@ -106,6 +106,8 @@ def _from_environment(settings: Settings, algorithm: Algorithm) -> Problem:
     try:
         name, spec = name_of(env), spec_of(env)
         fitted = untreated(env.observation_space, env.action_space, name)
+        if spec.discrete:
+            spec = spec._replace(masked="action_mask" in env.reset(seed=settings.seed)[1])
     finally:
         env.close()
     require_actions(algorithm, name, spec.discrete)

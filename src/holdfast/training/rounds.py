@@ -6,7 +6,9 @@ updates for each `steps` vector steps.
 
 from __future__ import annotations
 
+import functools
 import time
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -19,6 +21,7 @@ from ..core.spec import Batch, Seen, Spec
 from ..data import buffer, sampler
 from ..data.episodes import Episodes
 from ..environments.collector import Collector, EnvironmentFailed, Steps
+from ..parts.distributions import Categorical
 from .loop import Carry, Found, Program
 
 COLLECTED = ("collect/return", "collect/length", "collect/episodes")
@@ -34,6 +37,36 @@ class Ran(NamedTuple):
     made: int  # updates of each replica
     step: int  # where it ended
     failure: EnvironmentFailed | None  # why it ended sooner than asked
+
+
+def ended(finished: Sequence[tuple[int, float, int]], replicas: int) -> dict[str, np.ndarray]:
+    """Mean return and length, and number, of the (replica, return, length) of episodes: [R] each by COLLECTED."""
+    found = {name: np.full(replicas, np.nan) for name in COLLECTED}
+    for r in range(replicas):
+        mine = [(value, length) for replica, value, length in finished if replica == r]
+        found["collect/episodes"][r] = len(mine)
+        if mine:
+            found["collect/return"][r], found["collect/length"][r] = np.mean(mine, 0)
+    return found
+
+
+def updates_by(collect: Collect, step: Any) -> Any:
+    """Updates done once `step` environment steps are, traced or not."""
+    after = step - collect.warmup - collect.delay
+    return after // (collect.steps * collect.envs) * collect.every * (after > 0)
+
+
+def explore(program: Program, spec: Spec, cfg: Any, key: Any, state: Any, seen: Seen, step: Any) -> Any:
+    """The actions [n, ...] of one replica after `step` environment steps: random in the warm-up, then its policy's."""
+    n, collect = len(seen.reward), program.phase.collect or Collect()
+    noise = Noise(jax.random.fold_in(jax.random.fold_in(key, program.index), step)).sub("collect")
+    chosen, _ = program.algorithm.act(cfg, state, seen, (), noise, "explore")
+    if spec.discrete:
+        law = jnp.zeros((n, spec.action)) if seen.mask is None else jnp.where(seen.mask, 0.0, -jnp.inf)
+        random = Categorical(law).sample(noise.uniform("random", law.shape)).astype(jnp.int32)
+        return jnp.where(step < collect.warmup, random, chosen).astype(jnp.int32)
+    random = noise.uniform("random", (n, *spec.action_shape)) * 2 - 1
+    return jnp.where(step < collect.warmup, random, chosen)
 
 
 class Rounds:
@@ -88,7 +121,7 @@ class Rounds:
                 stepped = self.collector.step(self.fitted.act_outside(self.actions))
             except EnvironmentFailed as failure:
                 return Ran(carry, self.program.told(found), self._ended(), made, step, failure)
-            first, last = self._updates(step), self._updates(step + self.n)
+            first, last = updates_by(self.collect, step), updates_by(self.collect, step + self.n)
             if self.episodes is not None:
                 carry = self._store(carry, self.episodes, stepped)
             if not self.held:
@@ -138,11 +171,6 @@ class Rounds:
         """Whether a resumed run can be the same as one never stopped: environments repeat themselves."""
         return self.collector.exact
 
-    def _updates(self, step: int) -> int:
-        """Updates done once `step` environment steps are."""
-        after = max(0, step - self.collect.warmup - self.collect.delay)
-        return after // (self.collect.steps * self.n) * self.collect.every
-
     def _count(self, carry: Carry) -> None:
         rings = sampler.drawn(self.program.phase.mix, {**self.program.sources, **carry.rings})
         own = self.collect.to
@@ -182,20 +210,9 @@ class Rounds:
         carry = carry._replace(rings={**carry.rings, name: ring})
         carry, found = self.program.updates(carry, found, cfgs, keys, sources, lo, hi)
         seen = Seen(seen.obs, seen.reward, seen.mask, jnp.broadcast_to(hi, (len(keys),)))
-        actions = jax.vmap(self._act, (0, 0, 0, 0, None))(cfgs, keys, carry.state, seen, step)
+        act = functools.partial(explore, self.program, self.spec)
+        actions = jax.vmap(act, (0, 0, 0, 0, None))(cfgs, keys, carry.state, seen, step)
         return carry, found, actions
-
-    def _act(self, cfg: Any, key: Any, state: Any, seen: Seen, step: Any) -> Any:
-        program, shape = self.program, (self.n, *self.spec.action_shape)
-        noise = Noise(jax.random.fold_in(jax.random.fold_in(key, program.index), step)).sub("collect")
-        chosen, _ = program.algorithm.act(cfg, state, seen, (), noise, "explore")
-        if self.spec.discrete:
-            law = jnp.zeros((self.n, self.spec.action)) if seen.mask is None else jnp.where(seen.mask, 0.0, -jnp.inf)
-            tiny = jnp.finfo(law.dtype).tiny
-            gumbel = -jnp.log(-jnp.log(noise.uniform("random", law.shape) + tiny) + tiny)
-            return jnp.where(step < self.collect.warmup, jnp.argmax(law + gumbel, -1), chosen).astype(jnp.int32)
-        random = noise.uniform("random", shape) * 2 - 1
-        return jnp.where(step < self.collect.warmup, random, chosen)
 
     def _treated(self, rows: Steps, actions: Any) -> Batch:
         flags = (np.asarray(rows.terminated, np.float32), np.asarray(rows.truncated, np.float32))
@@ -223,11 +240,4 @@ class Rounds:
         return Seen(*fields, np.full(len(c.seeds), updates, np.int32))  # type: ignore[call-arg]
 
     def _ended(self) -> dict[str, np.ndarray]:
-        ended = self.collector.take_finished()
-        found = {name: np.full(len(self.collector.seeds), np.nan) for name in COLLECTED}
-        for r in range(len(self.collector.seeds)):
-            mine = [(value, length) for replica, value, length in ended if replica == r]
-            found["collect/episodes"][r] = len(mine)
-            if mine:
-                found["collect/return"][r], found["collect/length"][r] = np.mean(mine, 0)
-        return found
+        return ended(self.collector.take_finished(), len(self.collector.seeds))

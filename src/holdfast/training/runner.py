@@ -19,6 +19,7 @@ from ..data import sampler
 from ..data.dataset import Dataset
 from ..environments.adapter import require_match
 from ..environments.collector import Collector, EnvironmentFailed
+from ..environments.jax_env import find
 from ..environments.slots import Shape
 from ..environments.workers import Workers
 from ..evaluation.evaluate import Evaluation, Evaluator
@@ -29,6 +30,7 @@ from ..policy.policy import Policy, stages
 from . import settings as settings_of
 from . import switch
 from .compilation import use_cache
+from .compiled import CompiledRounds, fits
 from .folder import RunFolder, Table
 from .hooks import Block, Evaluated, Hook, Start
 from .loggers import logger
@@ -61,7 +63,7 @@ class Runner:
         seeds = range(settings.seed, settings.seed + settings.seeds)
         self.replicas = settings_of.replicas(self.algorithm, self.cfg, settings.sweep, seeds)
         self.hooks = [*hooks, *(logger(name) for name in settings.loggers)]
-        self.rounds: Rounds | None = None
+        self.rounds: Rounds | CompiledRounds | None = None
         self.problem = problem_of(settings, self.algorithm, self.cfg, dataset)
         self.evaluator = self._evaluator()
         self.programs = self._programs()
@@ -353,8 +355,11 @@ class Runner:
             require_sources(phase, {*sources, *filled})
             data = self.problem.dataset
             loaded = None if phase.fill is None or data is None else np.asarray(phase.fill(cfg, data), np.int32)
-            count = rows[phase.collect.to] if phase.collect else 0
-            programs.append(Program(self.algorithm, phase, index, cfgs, keys, ctx, sources, count, loaded))
+            count, env = 0, None
+            if phase.collect:
+                count, env = rows[phase.collect.to], find(self.problem.env)
+                env = env if not self.settings.workers and fits(env, self.problem.spec, phase.collect) else None
+            programs.append(Program(self.algorithm, phase, index, cfgs, keys, ctx, sources, count, env, loaded))
         self.before = programs[:earlier]
         return programs[earlier:]
 
@@ -374,10 +379,14 @@ class Runner:
         require_match(evaluator.arena.envs[0][0], problem.spec, problem.fitted)
         return evaluator
 
-    def _rounds(self, program: Program, carry: Carry, log: Any) -> tuple[Rounds | None, Carry]:
+    def _rounds(self, program: Program, carry: Carry, log: Any) -> tuple[Rounds | CompiledRounds | None, Carry]:
         collect = program.phase.collect
         if collect is None:
             return None, carry
+        if program.env is not None:
+            compiled = CompiledRounds(program, program.env, self.problem.fitted, str(self.problem.env))
+            compiled.start(carry)
+            return compiled, carry
         seeds, spec = [r.seed for r in self.replicas], self.problem.spec
         count, slots = len(seeds) * collect.envs, None
         if self.settings.workers:

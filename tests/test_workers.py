@@ -169,6 +169,15 @@ def test_a_step_that_fails_in_one_environment_happens_in_none():
     assert json.dumps(found.log()) == before
 
 
+def test_an_observation_of_another_shape_is_told():
+    found = local(odd())
+    found.begin()
+    step = found.slots.envs[1].step
+    found.slots.envs[1].step = lambda action: (np.zeros(3, np.float32), *step(action)[1:])
+    with pytest.raises(EnvironmentFailed, match=r"gave an observation of shape \(3,\), expected \(2,\), for the act"):
+        found.step(actions(1)[0])
+
+
 def test_an_environment_that_drifts_is_noticed():
     steady, drifting = local(odd()), local(odd(how="drift"))
     steady.begin()

@@ -95,6 +95,10 @@ class Collector:
             found = self.slots.step(range(len(given)), given, self._following)
         except Broke as fault:
             raise self._failed(fault) from fault
+        for k, outcome in enumerate(found):
+            if np.shape(outcome.obs) != self.spec.obs:
+                what = f"gave an observation of shape {np.shape(outcome.obs)}, expected {self.spec.obs}"
+                raise self._failed(Broke(k, f"{what}, for the action {shown(given[k])}"))
         rows = self.start.shape
         next_obs = (
             np.stack([outcome.obs for outcome in found]).astype(self.obs.dtype, copy=False).reshape(self.obs.shape)

@@ -359,19 +359,24 @@ def test_seeds_in_one_program_are_the_seeds_alone(name, kind):
 
 @few_names
 def test_every_traced_setting_can_be_swept_in_one_program(name):
-    """Each float with two more values, all in one program: it runs, and in some preset the value makes a difference."""
+    """Each float with two more values, all in one program: it runs, and in some preset the value makes a difference.
+
+    Offline first, then with fine-tuning for those that did nothing offline.
+    """
     algorithm = registry.get(name)
     silent = set(traced_fields(algorithm.Config))
     cfgs = [small(preset.config) for preset in algorithm.presets.values()]
-    for cfg, kind in itertools.product(cfgs, [k for n, k in CASES if n == name]):
-        silent &= swept_without_effect(case(name, kind) if cfg == cfgs[0] else Case(name, kind, cfg), silent)
-        if not silent:
-            return
+    for tuning in (False, True) if algorithm.finetune else (False,):
+        for cfg, kind in itertools.product(cfgs, [k for n, k in CASES if n == name]):
+            c = case(name, kind) if cfg == cfgs[0] else Case(name, kind, cfg)
+            silent &= swept_without_effect(c, silent, tuning)
+            if not silent:
+                return
     # a bound may be one that nothing reached in a few updates
     assert {f for f in silent if not f.startswith(("max_", "min_")) and "clip" not in f} == set()
 
 
-def swept_without_effect(c: Case, fields: set[str]) -> set[str]:
+def swept_without_effect(c: Case, fields: set[str], tuning: bool) -> set[str]:
     """The fields whose value changed neither what was learned nor how the policy explores."""
     cfgs, where = [c.cfg], {}
     for field in sorted(fields):
@@ -380,7 +385,7 @@ def swept_without_effect(c: Case, fields: set[str]) -> set[str]:
         where[field] = len(cfgs)
         cfgs += [cfg for cfg in others if not c.algorithm.check(cfg)]
         assert len(cfgs) > where[field], f"the check of {field} lets nothing pass"
-    carry, found = c.train(c.programs([0] * len(cfgs), cfgs, tuning=True), (0, 6))
+    carry, found = c.train(c.programs([0] * len(cfgs), cfgs, tuning), (0, 6))
     assert all(np.isfinite(m.mean).all() for _, m in found)
     weights = np.concatenate([x.reshape(len(cfgs), -1) for x in jax.tree.leaves(carry.state) if x.dtype.kind == "f"], 1)
     act = jax.jit(functools.partial(c.algorithm.act, mode="explore"))

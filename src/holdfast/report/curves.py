@@ -98,7 +98,8 @@ def axis_of(record: Record) -> str:
     """What the steps of a curve are."""
     if record.origin:
         return "updates offline, then environment steps"
-    return "updates" if record.config["data"] is not None else "environment steps"
+    collected = record.config["data"] is None or "collect/episodes" in record.metrics  # some learn from both
+    return "environment steps" if collected else "updates"
 
 
 def subtitle(record: Record) -> str:

@@ -75,7 +75,7 @@ def problem_of(settings: Settings, algorithm: Algorithm, cfg: Any, dataset: Data
         UserError: faulty data, an environment that cannot be made, or actions that the algorithm does not take.
     """
     if dataset is None and settings.data is None:
-        return _from_environment(settings, algorithm)
+        return _from_environment(settings, algorithm, cfg)
     whole = dataset if dataset is not None else load_dataset(str(settings.data), **settings.data_options)
     warnings = require_sound(whole, settings.allow)
     require_actions(algorithm, whole.id, whole.discrete)
@@ -97,11 +97,13 @@ def problem_of(settings: Settings, algorithm: Algorithm, cfg: Any, dataset: Data
     )
 
 
-def _from_environment(settings: Settings, algorithm: Algorithm) -> Problem:
+def _from_environment(settings: Settings, algorithm: Algorithm, cfg: Any) -> Problem:
     if settings.env is None:
         raise UserError("nothing to learn from: name logged data with --data, or an environment with --env")
     if algorithm.online is None:
-        raise UserError(f"{algorithm.name} learns from logged data only: name them with --data")
+        both = any(phase.collect for phase in algorithm.phases(cfg))
+        what = "a log and in an environment at once: name the log" if both else "logged data only: name them"
+        raise UserError(f"{algorithm.name} learns from {what} with --data")
     env = make_env(settings.env)
     try:
         name, spec = name_of(env), spec_of(env)

@@ -296,7 +296,8 @@ def test_a_video_of_one_episode(tmp_path: Path) -> None:
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     from holdfast.algorithms import registry
-    from holdfast.cli.evaluate import main, policies_in
+    from holdfast.cli.evaluate import main
+    from holdfast.policy.folder import policies_in
 
     monkeypatch.setattr(registry, "get", lambda name: FAKE)
     fitted = continuous(low=(-2,), high=(2,))

@@ -12,7 +12,7 @@ COMMANDS = {
     "train": "train an algorithm on logged data, or resume a run",
     "finetune": "take up an offline run and go on in an environment",
     "evaluate": "score the policies of a run in an environment",
-    "data": "look at, check, convert and list data sets",
+    "data": "look at, check, collect, convert and list data sets",
     "report": "a page with the curves and tables of a run",
     "studies": "the papers' experiments, each one command",
     "algorithms": "list what can be trained",

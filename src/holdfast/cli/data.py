@@ -1,4 +1,4 @@
-"""`holdfast data`: what is in a data set, what is wrong with it, copies in other forms, what there is."""
+"""`holdfast data`: what is in a data set, what is wrong with it, copies in other forms, what there is, new ones."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from ..core.errors import UserError, nearest, unknown
+from .collect import Collect
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -170,10 +171,11 @@ class List:
         return 0
 
 
-COMMANDS: dict[str, Any] = {"info": Info, "check": Check, "convert": Convert, "list": List}
+COMMANDS: dict[str, Any] = {"info": Info, "check": Check, "collect": Collect, "convert": Convert, "list": List}
 Command = (
     Annotated[Info, tyro.conf.subcommand("info")]
     | Annotated[Check, tyro.conf.subcommand("check")]
+    | Annotated[Collect, tyro.conf.subcommand("collect")]
     | Annotated[Convert, tyro.conf.subcommand("convert")]
     | Annotated[List, tyro.conf.subcommand("list")]
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,6 +43,7 @@ def main(argv: Sequence[str]) -> int:
     """
     args = tyro.cli(Args, prog="holdfast evaluate", args=argv)
     from ..evaluation.evaluate import environment_of, evaluate
+    from ..policy.folder import policies_in
     from ..policy.policy import Policy
 
     folders = policies_in(args.path)
@@ -61,25 +61,6 @@ def main(argv: Sequence[str]) -> int:
     else:
         show(names, found)
     return 0
-
-
-def policies_in(path: Path) -> list[Path]:
-    """The policies' folders in a run's folder, in a run's `policy/`, or `path` itself; in natural order.
-
-    Raises:
-        UserError: there is none.
-    """
-    from ..core.errors import UserError
-
-    if not path.exists():
-        raise UserError(f"{path} does not exist: name a run's folder or a policy's")
-    for folder in (path, path / "policy"):
-        if (folder / "policy.json").is_file():
-            return [folder]
-        several = [file.parent for file in folder.glob("*/policy.json")]
-        if several:
-            return sorted(several, key=lambda f: [int(x) if x.isdigit() else x for x in re.split(r"(\d+)", f.name)])
-    raise UserError(f"no policy in {path}: expected policy.json in it, in policy/ or in policy/*/")
 
 
 def show(names: Sequence[str], found: Evaluation) -> None:

@@ -45,6 +45,10 @@ class Options:
     """Updates between evaluations; 0: a tenth of the run."""
     save_every: int = 0
     """Updates between checkpoints; 0: every block."""
+    keep_policies: bool = False
+    """Keep the policies of every evaluation, for logs of several levels (holdfast data collect)."""
+    growing: float = 0.0
+    """Rows of the log that arrive with each update, as if it were being written; 0: all are there at once."""
     block: int = 1000
     """Updates between rows of metrics."""
     workers: int = 0
@@ -185,6 +189,8 @@ def run(algorithm: Any, args: Any, treatment: Any, others: dict[str, Any]) -> in
         eval_episodes=options.eval_episodes,
         eval_every=options.eval_every,
         save_every=options.save_every,
+        keep_policies=options.keep_policies,
+        growing=options.growing,
         block=options.block,
         workers=options.workers,
         worker_timeout=options.worker_timeout,
@@ -223,7 +229,7 @@ def of_settings(given: dict[str, Any]) -> Options:
     """The options that a config.json stands for."""
     same = (
         "data", "steps", "seeds", "seed", "preset", "env", "eval_episodes", "eval_every", "save_every", "block",
-        "workers", "worker_timeout",
+        "workers", "worker_timeout", "keep_policies", "growing",
     )  # fmt: skip
     values: dict[str, Any] = {name: given[name] for name in same}
     for name in given["data_options"].keys() & set(DATA_OPTIONS):

@@ -55,6 +55,24 @@ def convert(dataset: Dataset, target: str | Path, id: str | None = None) -> Path
     return _whole(path, lambda aside: _minari(dataset, aside, _minari_id(id)))
 
 
+def free(target: str | Path, id: str | None = None) -> None:
+    """Refuse, before a data set is made, a target that `convert` would refuse afterwards.
+
+    Raises:
+        UserError: it exists, or is no Minari id.
+    """
+    text = str(target)
+    path = Path(text).expanduser()
+    if path.suffix not in (".hdf5", ".h5", ".npz"):
+        _minari_id(id or (path.name if text.startswith(("/", "./", "../", "~")) else text))
+    if not text.startswith(("/", "./", "../", "~")) and path.suffix not in (".hdf5", ".h5", ".npz"):
+        from .sources.minari import root
+
+        path = root() / text
+    if path.exists():
+        raise UserError(f"{path} exists already and is not written over; choose another name or remove it")
+
+
 def metadata(dataset: Dataset, id: str) -> dict[str, Any]:
     """What is known beside the columns, JSON-ready: id, spaces, environment, references, provenance."""
     passing = ("faults", "left_out", "path", "source")  # these are about one reading of one file

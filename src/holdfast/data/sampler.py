@@ -24,13 +24,29 @@ class View(PyTree):
     index: jax.Array  # [n] transitions
 
 
-Source = Columns | View | Ring
+class Begun(PyTree):
+    """The first transitions of columns: a log that is still being written."""
+
+    columns: Columns
+    count: jax.Array  # int32, transitions that are there
+
+
+Source = Columns | View | Ring | Begun
+
+
+def begun(columns: Columns, updates: Any, rate: float) -> Begun:
+    """The columns as they stood `updates` updates before the last, `rate` transitions having arrived with each."""
+    n = columns.row.shape[0]
+    missing = jnp.floor(jnp.asarray(updates, jnp.float32) * rate).astype(jnp.int32)
+    return Begun(columns, jnp.clip(n - missing, 1, n))
 
 
 def size(source: Source) -> Any:
     """How many transitions a source holds; traced where it grows."""
     if isinstance(source, Ring):
         return source.size
+    if isinstance(source, Begun):
+        return source.count
     return (source.index if isinstance(source, View) else source.row).shape[0]
 
 
@@ -56,7 +72,7 @@ def at(source: Source, index: jax.Array) -> Batch:
         return jax.tree.map(lambda x: x[index], source.rows)
     if isinstance(source, View):
         return rows(source.columns, source.index[index])
-    return rows(source, index)
+    return rows(source.columns if isinstance(source, Begun) else source, index)
 
 
 def spans(source: Source, index: jax.Array, length: int, discount: Any) -> Batch:
@@ -99,7 +115,8 @@ def _onward(source: Source, index: jax.Array, length: int) -> tuple[jax.Array, j
         where = (index + ahead * source.stride) % source.capacity
         return where, (source.cursor - 1 - index) % source.capacity >= ahead * source.stride
     where = jnp.minimum(index + ahead, size(source) - 1)
-    row = source.columns.row[source.index[where]] if isinstance(source, View) else source.row[where]
+    columns = source if isinstance(source, Columns) else source.columns
+    row = columns.row[source.index[where] if isinstance(source, View) else where]
     # between two episodes stands the first one's last observation, so that numbers of rows jump by two
     return where, jnp.concatenate([jnp.ones_like(row[:1], bool), row[1:] == row[:-1] + 1])
 

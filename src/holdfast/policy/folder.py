@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import platform
+import re
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,23 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray], str]:
     if metadata_of(data, str(path)) != facts:
         raise UserError(f"{folder / JSON} is damaged: it has changed since it was written; restore it from a copy")
     return facts, arrays_of(data, str(path)), str(path)
+
+
+def policies_in(path: Path) -> list[Path]:
+    """The policies' folders in a run's folder, in a run's `policy/`, or `path` itself; in natural order.
+
+    Raises:
+        UserError: there is none.
+    """
+    if not path.exists():
+        raise UserError(f"{path} does not exist: name a run's folder or a policy's")
+    for folder in (path, path / "policy"):
+        if (folder / "policy.json").is_file():
+            return [folder]
+        several = [file.parent for file in folder.glob("*/policy.json")]
+        if several:
+            return sorted(several, key=lambda f: [int(x) if x.isdigit() else x for x in re.split(r"(\d+)", f.name)])
+    raise UserError(f"no policy in {path}: expected policy.json in it, in policy/ or in policy/*/")
 
 
 def versions() -> dict[str, str]:

@@ -112,9 +112,13 @@ class RunFolder:
         """Write the settings."""
         write_json(self.config, dict(values))
 
-    def policy_folders(self, names: Sequence[str]) -> list[Path]:
-        """Where each replica's policy stands: `policy/`, or `policy/NAME/` where there are several."""
-        return [self.policy] if len(names) == 1 else [self.policy / name for name in names]
+    def policy_folders(self, names: Sequence[str], step: int | None = None) -> list[Path]:
+        """Where each replica's policy stands: `policy/`, or `policy/NAME/` where there are several.
+
+        With a step, that evaluation's: `policies/step-N` in place of `policy`, where `keep_policies` was set.
+        """
+        base = self.policy if step is None else self.path / "policies" / f"step-{step}"
+        return [base] if len(names) == 1 else [base / name for name in names]
 
 
 def _aside(path: Path) -> bool:

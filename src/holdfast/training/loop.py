@@ -67,6 +67,7 @@ class Program:
     rows: int = 0  # that the phases which collect bring to a ring, at most
     env: JaxEnv | None = None  # what the phase collects in, where that is written in JAX
     filled: Any = None  # columns of the data that the ring holds from the phase's start on, by number [m]
+    growth: tuple[float, int] | None = None  # rows of the data that arrive an update, and updates until all are there
     compile_seconds: float = 0.0
     flops: float | None = None  # of one update of all replicas, as XLA counts
     metrics: tuple[str, ...] = ()  # of the update
@@ -181,6 +182,8 @@ class Program:
     def _update(self, cfg: Any, key: jax.Array, carry: Carry, sources: Any, step: Any) -> tuple[Any, Any]:
         noise = Noise(jax.random.fold_in(jax.random.fold_in(key, self.index), step))
         draw = noise.sub("sample")
+        if self.growth is not None:
+            sources = {**sources, "data": sampler.begun(sources["data"], self.growth[1] - 1 - step, self.growth[0])}
         sources = {**sources, **carry.rings}
         discount = getattr(cfg, "discount", None)
         batch = sampler.sample(sources, self.phase.mix, self.batch_size, self.needs, draw, carry.columns, discount)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,7 @@ def train(
         hooks: watchers, see `training.hooks`.
         clip_actions: clip logged actions that lie outside the action space, which is refused otherwise.
         settings: `env`, `evaluate`, `eval_episodes`, `eval_every`, `save_every`, `block`, `loggers`, `allow`,
-            `data_options`; see `training.settings.Settings`.
+            `keep_policies`, `growing`, `data_options`; see `training.settings.Settings`.
 
     Returns:
         The finished run.
@@ -123,7 +123,7 @@ def finetune(
         config: single settings of the algorithm to change, by name.
         data: the data set, where the run was started on one in memory.
         hooks: watchers, see `training.hooks`.
-        settings: `evaluate`, `eval_episodes`, `eval_every`, `save_every`, `block`, `loggers`.
+        settings: `evaluate`, `eval_episodes`, `eval_every`, `save_every`, `block`, `keep_policies`, `loggers`.
 
     Returns:
         The finished run; `result["finetune"]` says what the switch did to the returns, see `training.switch`.
@@ -144,6 +144,7 @@ def finetune(
     if faults:
         raise UserError(f"{found.name}: {'; '.join(faults)}")
     fresh: dict[str, Any] = {"evaluate": True, "eval_every": 0, "save_every": 0, "block": Settings.block, "loggers": []}
+    fresh |= {"keep_policies": False, "growing": 0.0}
     made = dataclasses.replace(
         source,
         steps=steps,
@@ -240,6 +241,36 @@ def resume(
     return Run(folder.path, runner.run(folder, resume=True))
 
 
+def stand(
+    folder: str | Path, wanted: Mapping[str, Any], begin: Callable[[], Any], flag: str, hooks: Sequence[Hook] = ()
+) -> None:
+    """See to it that a run stands finished in `folder`: begun where there is none, gone on with where it was stopped.
+
+    Args:
+        folder: of the run.
+        wanted: entries of its `config.json`, of which `config` are the algorithm's settings.
+        begin: makes the run.
+        flag: what names another folder, for the error.
+        hooks: watchers of a run that goes on.
+
+    Raises:
+        UserError: a run of other settings stands there.
+    """
+    if not RunFolder(folder).config.exists():
+        begin()
+        return
+    there = RunFolder(folder).read_config()
+    flat = [(k, there.get(k), v) for k, v in wanted.items() if k != "config"]
+    flat += [(k, there.get("config", {}).get(k), v) for k, v in wanted.get("config", {}).items()]
+    other = [f"{name} {was} instead of {asked}" for name, was, asked in flat if was != asked]
+    if other:
+        raise UserError(
+            f"{folder} holds a run of other settings ({', '.join(other)}): name another folder with {flag}, "
+            "or remove it"
+        )
+    resume(folder, hooks=hooks)
+
+
 def in_memory(settings: Settings, run: str | Path) -> Dataset | None:
     """The data set of a run that was started on one in memory, where its name can be loaded; else nothing.
 
@@ -263,4 +294,4 @@ def located(data: str | Path) -> str:
     return str(path.resolve()) if path.exists() else str(data)
 
 
-__all__ = ["Run", "finetunable", "finetune", "parse_sweep", "resume", "start", "train"]
+__all__ = ["Run", "finetunable", "finetune", "parse_sweep", "resume", "stand", "start", "train"]

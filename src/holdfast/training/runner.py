@@ -16,6 +16,7 @@ from ..core import config
 from ..core.contract import PROPORTIONAL, Algorithm, Context, Phase
 from ..core.errors import Diverged, UserError
 from ..data import sampler
+from ..data.columns import DERIVED
 from ..data.dataset import Dataset
 from ..environments.adapter import require_match
 from ..environments.collector import Collector, EnvironmentFailed
@@ -194,11 +195,13 @@ class Runner:
             self.evaluations.add(rows)
         self.last, self.evaluated = found, [phase.name, step]
         self._ship(phase, carry, step)
+        if self.settings.keep_policies:
+            self._ship(phase, carry, step, kept=True)
         self._tell("evaluated", Evaluated(step, found))
 
-    def _ship(self, phase: Phase, carry: Carry, step: int) -> None:
+    def _ship(self, phase: Phase, carry: Carry, step: int, kept: bool = False) -> None:
         index = next(p.index for p in self.programs if p.phase is phase)
-        folders = self.folder.policy_folders([r.name for r in self.replicas])
+        folders = self.folder.policy_folders([r.name for r in self.replicas], step if kept else None)
         for i, (replica, path) in enumerate(zip(self.replicas, folders, strict=True)):
             state = jax.tree.map(lambda x, i=i: x[i], carry.state)
             info = {
@@ -349,6 +352,7 @@ class Runner:
             if phase.collect:
                 rows[phase.collect.to] += self._steps(phase) + phase.collect.envs
         filled: set[str] = set()
+        growth = growth_of(self.settings, self.algorithm, cfg, self.problem.dataset)
         for index, phase in enumerate(phases):
             sources = self.problem.sources(columns, phase.split, self.settings.seed)
             filled |= {phase.collect.to} if phase.collect else set()
@@ -359,7 +363,7 @@ class Runner:
             if phase.collect:
                 count, env = rows[phase.collect.to], find(self.problem.env)
                 env = env if not self.settings.workers and fits(env, self.problem.spec, phase.collect) else None
-            programs.append(Program(self.algorithm, phase, index, cfgs, keys, ctx, sources, count, env, loaded))
+            programs.append(Program(self.algorithm, phase, index, cfgs, keys, ctx, sources, count, env, loaded, growth))
         self.before = programs[:earlier]
         return programs[earlier:]
 
@@ -464,6 +468,30 @@ def require_sources(phase: Phase, known: set[str]) -> None:
     missing = [name for name in phase.mix if name not in known]
     if missing:
         raise UserError(f"phase {phase.name} draws from {', '.join(missing)}, which this run does not have")
+
+
+def growth_of(settings: Settings, algorithm: Algorithm, cfg: Any, data: Dataset | None) -> tuple[float, int] | None:
+    """How the log grows while it is learned from: rows an update, and updates until all of it is there.
+
+    Raises:
+        UserError: a method that looks at the whole log beforehand, or a log that the updates outrun.
+    """
+    if not settings.growing or data is None:
+        return None
+    phase, *more = algorithm.phases(cfg)
+    derived = DERIVED.keys() & set((phase.needs or algorithm.needs(cfg)).columns)
+    if more or phase.refresh or phase.split or derived or algorithm.filter or phase.mix != {"data": 1.0}:
+        raise UserError(
+            f"--growing: {settings.algorithm} looks at the log as a whole; bc, td3_bc, bcq, iql and the like learn "
+            "from its rows alone"
+        )
+    if data.n_steps - (settings.steps - 1) * settings.growing < 1:
+        most = int((data.n_steps - 1) / settings.growing) + 1
+        raise UserError(
+            f"--growing {settings.growing:g} with {settings.steps} updates: {data.id} has {data.n_steps} rows, so that "
+            f"none would be there at first; expected at most {most} updates, or fewer rows an update"
+        )
+    return settings.growing, settings.steps
 
 
 def require_rows(program: Program, carry: Carry) -> None:

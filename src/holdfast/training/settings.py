@@ -43,6 +43,8 @@ class Settings:
     worker_timeout: float = 60.0  # seconds that a step may take in one of them
     loggers: list[str] = dataclasses.field(default_factory=list)
     source: dict[str, Any] | None = None  # the run that this one fine-tunes: its folder and the step of its checkpoint
+    keep_policies: bool = False  # keep the policies of every evaluation, in policies/step-N
+    growing: float = 0.0  # rows of the log that arrive with each update, as if it were being written; 0: all are there
     in_memory: bool = False  # whether the data set was given as an object: `data` may be no name to load
 
     def to_dict(self) -> dict[str, Any]:
@@ -81,6 +83,10 @@ class Settings:
                 found.append(f"--{name.replace('_', '-')} is {value}, expected at least {lowest}")
         if not 0 < self.worker_timeout < math.inf:
             found.append(f"--worker-timeout is {self.worker_timeout}, expected seconds, more than 0")
+        if not 0 <= self.growing < math.inf or (self.growing and self.data is None):
+            found.append(f"--growing is {self.growing}, expected rows of logged data an update, at least 0")
+        if self.keep_policies and not self.evaluate:
+            found.append("--keep-policies keeps those of the evaluations, and --no-eval asks for none: drop one")
         if self.seed + self.seeds > MOST_SEEDS:
             found.append(f"the last seed is {self.seed + self.seeds - 1}, expected less than {MOST_SEEDS}")
         numbers = [*self.config.items(), *self.treatment.items()]

@@ -7,6 +7,7 @@ numbers.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,7 +58,7 @@ class Fitted:
         """Actions from the environment's units: `[..., A]` in [-1, 1], or `[...]` int32 from 0 where discrete."""
         if self.discrete:
             return (np.asarray(actions) - self.action_start).astype(np.int32)
-        centre, half = self._centre_half()
+        centre, half = self._centre_half
         inside = (np.asarray(actions, np.float64) - centre) / half
         if self.clip_actions is not None:
             inside = np.clip(inside, self.clip_actions - 1.0, 1.0 - self.clip_actions)
@@ -67,7 +68,7 @@ class Fitted:
         """Actions to the environment's units and type, within its bounds: the way back from `act_inside`."""
         if self.action_low is None or self.action_high is None:
             return np.asarray(inside).astype(np.int64) + self.action_start
-        centre, half = self._centre_half()
+        centre, half = self._centre_half
         outside = (centre + half * np.asarray(inside, np.float64)).astype(self.action_low.dtype)
         return np.clip(outside, self.action_low, self.action_high)
 
@@ -87,6 +88,7 @@ class Fitted:
         fields: dict[str, Any] = {**values, **{k: np.asarray(v) for k, v in arrays.items()}}
         return cls(**fields)
 
+    @functools.cached_property
     def _centre_half(self) -> tuple[np.ndarray, np.ndarray]:
         low, high = np.asarray(self.action_low, np.float64), np.asarray(self.action_high, np.float64)
         return (high + low) / 2, (high - low) / 2

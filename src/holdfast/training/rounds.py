@@ -6,6 +6,7 @@ updates for each `steps` vector steps.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import time
 from collections.abc import Sequence
@@ -89,6 +90,9 @@ class Rounds:
             discount = getattr(program.cfgs, "discount", np.ones(len(program.keys)))
             self.episodes = Episodes(self.n, program.needs.columns, np.asarray(discount, float).tolist())
         self.held = 0  # rows that every replica has in the ring, at least
+        self._fixed, self._fixed_tree = jax.tree.flatten((program.cfgs, program.keys, program.sources))
+        self._tree: Any = None  # of the carry
+        self._blank: tuple[Any, ...] = ()  # what a round without rows is given
         self._round: Any = None
         self._add: Any = None
 
@@ -101,11 +105,11 @@ class Rounds:
     def compile(self, carry: Carry) -> None:
         """Compile the round for carries of this shape; the carry is left as it is."""
         began = time.perf_counter()
-        found = self.program.nothing()
-        args = (carry, found, self._blank(), np.zeros(self.collector.start.shape, bool), self._seen(0), 0, 0, 0)
+        leaves, self._tree = jax.tree.flatten(carry)
+        self._blank = self._empty()
+        args = (leaves, self.program.nothing(), self._blank, self._seen(), np.zeros(4, np.int32))
         shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)), args)
-        fixed = (self.program.cfgs, self.program.keys, self.program.sources)
-        self._round = jax.jit(self._one_round, donate_argnums=(3, 4)).lower(*fixed, *shapes).compile()
+        self._round = jax.jit(self._one_round, donate_argnums=(1, 2)).lower(self._fixed, *shapes).compile()
         self.program.compile_seconds += time.perf_counter() - began
 
     def run(self, carry: Carry, lo: int, hi: int) -> Ran:
@@ -113,23 +117,25 @@ class Rounds:
 
         Where an environment fails it ends at the last whole step, so that all there is can be saved first.
         """
-        found, made = self.program.nothing(), 0
+        found, made, failure = self.program.nothing(), 0, None
+        leaves = jax.tree.leaves(carry)  # once: in every round, walking the trees of networks costs more than a step
         if self.actions is None:
-            carry, found = self._call(carry, found, None, lo, 0, 0)
+            leaves, found = self._call(leaves, found, None, lo, 0, 0)
         for step in range(lo, hi, self.n):
             try:
                 stepped = self.collector.step(self.fitted.act_outside(self.actions))
-            except EnvironmentFailed as failure:
-                return Ran(carry, self.program.told(found), self._ended(), made, step, failure)
+            except EnvironmentFailed as fault:
+                hi, failure = step, fault
+                break
             first, last = updates_by(self.collect, step), updates_by(self.collect, step + self.n)
             if self.episodes is not None:
-                carry = self._store(carry, self.episodes, stepped)
+                leaves = jax.tree.leaves(self._store(self._tree.unflatten(leaves), self.episodes, stepped))
             if not self.held:
                 first = last  # nothing to draw yet: these updates are left out
             rows = stepped if self.episodes is None else None
-            carry, found = self._call(carry, found, rows, step + self.n, first, last)
+            leaves, found = self._call(leaves, found, rows, step + self.n, first, last)
             made += last - first
-        return Ran(carry, self.program.told(found), self._ended(), made, hi, None)
+        return Ran(self._tree.unflatten(leaves), self.program.told(found), self._ended(), made, hi, failure)
 
     def log(self) -> dict[str, Any]:
         """What a checkpoint keeps beside the carry, JSON-ready."""
@@ -150,7 +156,7 @@ class Rounds:
             inside = [[[np.asarray(a, dtype) for a in env] for env in row] for row in log["episodes"]]
 
             def watch(r: int, e: int, t: int, steps: Steps) -> None:
-                self.episodes.add(r, e, self._treated(steps, inside[r][e][t]))  # type: ignore[union-attr]
+                self.episodes.add(r, e, Batch(*self._fields(steps, inside[r][e][t])))  # type: ignore[union-attr]
 
             same = self.collector.restore(log["environments"], watch)
         if not same:
@@ -181,7 +187,7 @@ class Rounds:
 
     def _store(self, carry: Carry, episodes: Episodes, rows: Steps) -> Carry:
         """Rows join their episodes, and episodes that have ended join the ring, a chunk of rows at a time."""
-        treated = self._treated(rows, self.actions)
+        treated = Batch(*self._fields(rows, self.actions))
         for r, e in np.ndindex(self.collector.start.shape):
             episodes.add(r, e, jax.tree.map(lambda x, at=(r, e): x[at], treated))
         name = self.collect.to
@@ -192,52 +198,51 @@ class Rounds:
         self.held = min(episodes.stored) if not self.held else self.held
         return carry
 
-    def _call(self, carry: Carry, found: Any, rows: Steps | None, step: int, lo: int, hi: int) -> tuple[Carry, Any]:
-        batch = self._blank() if rows is None else self._treated(rows, self.actions)
-        keep = np.full(self.collector.start.shape, rows is not None)
-        fixed = (self.program.cfgs, self.program.keys, self.program.sources)
-        given = (batch, keep, self._seen(lo), np.int32(step), np.int32(lo), np.int32(hi))
-        carry, found, actions = self._round(*fixed, carry, found, *given)
+    def _call(self, leaves: Any, found: Any, rows: Steps | None, step: int, lo: int, hi: int) -> tuple[Any, Any]:
+        row = self._blank if rows is None else self._fields(rows, self.actions)
+        numbers = np.array([step, lo, hi, rows is not None], np.int32)
+        leaves, found, actions = self._round(self._fixed, leaves, found, row, self._seen(), numbers)
         self.actions = np.asarray(actions)
-        return carry, found
+        return leaves, found
 
-    def _one_round(
-        self, cfgs: Any, keys: Any, sources: Any, carry: Carry, found: Any, batch: Batch, keep: Any, seen: Seen,
-        step: Any, lo: Any, hi: Any,
-    ) -> Any:  # fmt: skip
-        name = self.collect.to
-        ring = jax.vmap(buffer.add)(carry.rings[name], batch, keep)
+    def _one_round(self, fixed: Any, leaves: Any, found: Any, row: Any, seen: Any, numbers: Any) -> Any:
+        """Store a row of every environment (where the last of `numbers` says so), update, and act on what is seen."""
+        (cfgs, keys, sources), carry = jax.tree.unflatten(self._fixed_tree, fixed), self._tree.unflatten(leaves)
+        (step, lo, hi, stored), name, (obs, reward, mask) = numbers, self.collect.to, seen
+        keep = jnp.full(row[2].shape, stored > 0)
+        ring = jax.vmap(buffer.add)(carry.rings[name], Batch(*row), keep)
         carry = carry._replace(rings={**carry.rings, name: ring})
         carry, found = self.program.updates(carry, found, cfgs, keys, sources, lo, hi)
-        seen = Seen(seen.obs, seen.reward, seen.mask, jnp.broadcast_to(hi, (len(keys),)))
+        shown = Seen(obs, reward, mask, jnp.full(len(keys), hi))
         act = functools.partial(explore, self.program, self.spec)
-        actions = jax.vmap(act, (0, 0, 0, 0, None))(cfgs, keys, carry.state, seen, step)
-        return carry, found, actions
+        actions = jax.vmap(act, (0, 0, 0, 0, None))(cfgs, keys, carry.state, shown, step)
+        return jax.tree.leaves(carry), found, actions
 
-    def _treated(self, rows: Steps, actions: Any) -> Batch:
-        flags = (np.asarray(rows.terminated, np.float32), np.asarray(rows.truncated, np.float32))
-        fields: Any = (
+    def _fields(self, rows: Steps, actions: Any) -> tuple[Any, ...]:
+        """Those of a `Batch`, treated; plain, for making a module costs more than all else that is done to a row."""
+        return (
             self.fitted.observe(rows.obs),
             actions,
             self.fitted.rewards(rows.reward).astype(np.float32),
             self.fitted.observe(rows.next_obs),
-            *flags,
+            rows.terminated.astype(np.float32),
+            rows.truncated.astype(np.float32),
             rows.mask if self.spec.masked else None,
             rows.next_mask if self.spec.masked else None,
+            {},
         )
-        return Batch(*fields)
 
-    def _blank(self) -> Batch:
+    def _empty(self) -> tuple[Any, ...]:
         lead = self.collector.start.shape
         blank = buffer.blank_row(self.spec, self.program.needs.columns if self.collect.whole else ())
-        return jax.tree.map(lambda x: np.zeros((*lead, *x.shape), x.dtype), blank)
+        wide = jax.tree.map(lambda x: np.zeros((*lead, *x.shape), x.dtype), blank)
+        return tuple(getattr(wide, f.name) for f in dataclasses.fields(wide) if f.name != "parts")
 
-    def _seen(self, updates: int) -> Seen:
+    def _seen(self) -> tuple[Any, ...]:
+        """Fields of a `Seen` but for the step."""
         c = self.collector
         reward = np.where(c.start, 0, self.fitted.rewards(c.reward)).astype(np.float32)
-        mask = c.mask if self.spec.masked else None
-        fields: Any = (self.fitted.observe(c.obs), reward, mask)
-        return Seen(*fields, np.full(len(c.seeds), updates, np.int32))  # type: ignore[call-arg]
+        return self.fitted.observe(c.obs), reward, c.mask if self.spec.masked else None
 
     def _ended(self) -> dict[str, np.ndarray]:
         return ended(self.collector.take_finished(), len(self.collector.seeds))

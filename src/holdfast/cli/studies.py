@@ -16,6 +16,7 @@ from . import usage
 
 # name -> (module of `holdfast.studies` with `Args` and `run(args) -> Result`, what it shows)
 STUDIES = {
+    "aca": ("aca", "ACA offline, aligned and online, against SAC and CQL that go online as they are; Q against log pi"),
     "batch-constrained": ("batch_constrained", "extrapolation error in finite problems, beside the exact solution"),
     "obac": ("obac", "OBAC against SAC and a constraint that always holds, with the course of the gate"),
     "obac-motivation": ("obac_motivation", "SAC, IQL on SAC's replay, and IQL that collects for itself"),

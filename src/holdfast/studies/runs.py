@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,9 +15,9 @@ from ..core.errors import UserError
 from ..evaluation.statistics import Estimate, mean_interval
 from ..report.curves import FAINT, LINE, short
 from ..report.record import Record, read_run
-from ..training.folder import RunFolder
 from ..training.hooks import Progress
-from ..training.run import resume, train
+from ..training.run import located, train
+from ..training.run import stand as settle
 from ..training.settings import resolve
 
 MILESTONES = 5  # rows of a table for each learner
@@ -68,14 +68,48 @@ def learn(arm: Arm, env: str, size: Size, folder: Path) -> Record:
     every = max(1, size.steps // size.evaluations)
     settings = {"env": env, "steps": size.steps, "seeds": size.seeds, "seed": size.seed}
     settings |= {"eval_episodes": EPISODES, "eval_every": every}
-    algorithm, own = registry.get(arm.algorithm), {**size.config, **arm.config}
-    if not RunFolder(folder).config.exists():
+    own = {**size.config, **arm.config}
+    cfg, _ = resolve(registry.get(arm.algorithm), None, own, None)
+
+    def begin() -> None:
         block = min(1000, every)
         train(arm.algorithm, out=folder, config=own, block=block, hooks=[Progress()], **settings)  # type: ignore[arg-type]
-        return read_run(folder)
-    cfg, _ = resolve(algorithm, None, own, None)
-    _require_same(folder, {**settings, "algorithm": arm.algorithm, "config": config_of.to_dict(cfg)})
-    resume(folder, hooks=[Progress()])
+
+    return stand(folder, {**settings, "algorithm": arm.algorithm, "config": config_of.to_dict(cfg)}, begin)
+
+
+def learn_offline(
+    arm: Arm, data: str, folder: Path, *, steps: int, seeds: int, seed: int, evaluations: int, **settings: Any
+) -> Record:
+    """The run of one learner on a log, in `folder`: trained, resumed, or read where it is finished.
+
+    Args:
+        arm: the learner.
+        data: the log's name or path.
+        folder: of the run.
+        steps: updates of each seed.
+        seeds: how many.
+        seed: the first.
+        evaluations: in the course of the run.
+        settings: others of `train`.
+
+    Raises:
+        UserError: another run stands there, or anything that `train` refuses.
+    """
+    cfg, _ = resolve(registry.get(arm.algorithm), None, arm.config, None)
+    given = {"steps": steps, "seeds": seeds, "seed": seed, "eval_every": max(1, steps // evaluations), **settings}
+    made = config_of.to_dict(cfg)
+
+    def begin() -> None:
+        train(arm.algorithm, data, config=made, out=folder, hooks=[Progress()], **given)
+
+    wanted = {**given, "algorithm": arm.algorithm, "data": located(data), "config": made}
+    return stand(folder, wanted, begin)
+
+
+def stand(folder: Path, wanted: Mapping[str, Any], begin: Callable[[], Any]) -> Record:
+    """The run in `folder`: begun, resumed, or read where it is finished; see `training.run.stand`."""
+    settle(folder, wanted, begin, "--runs", [Progress()])
     return read_run(folder)
 
 
@@ -87,18 +121,6 @@ def learn_all(arms: Sequence[Arm], size: Size, folder: Path) -> dict[str, dict[s
         base = folder / env.replace("/", "-")
         found[env] = {arm.label: learn(arm, env, size, base / arm.label.replace(" ", "-")) for arm in arms}
     return found
-
-
-def _require_same(folder: Path, wanted: Mapping[str, Any]) -> None:
-    there = RunFolder(folder).read_config()
-    flat = [(k, there.get(k), v) for k, v in wanted.items() if k != "config"]
-    flat += [(k, there.get("config", {}).get(k), v) for k, v in wanted["config"].items()]
-    other = [f"{name} {was} instead of {asked}" for name, was, asked in flat if was != asked]
-    if other:
-        raise UserError(
-            f"{folder} holds a run of other settings ({', '.join(other)}): name another folder with --runs, "
-            "or remove it"
-        )
 
 
 def milestones(run: Record) -> list[int]:

@@ -22,10 +22,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import online
+
 HERE = Path(__file__).resolve().parent
 HANDWRITTEN = ("td3_bc", "iql")  # in handwritten.py
 PEERS = ("td3_bc", "iql", "bc", "awac")  # in peer.py
-TARGETS = {"peer": 3.5, "matmul": 0.55, "handwritten": 0.95, "evaluation": 4.0, "import": 1.0}
+TARGETS = {"peer": 3.5, "matmul": 0.55, "handwritten": 0.95, "online": online.TARGET, "evaluation": 4.0, "import": 1.0}
 
 
 class Worker:
@@ -124,6 +126,18 @@ def evaluation(episodes: int) -> dict[str, Any]:
     return {"episodes": episodes, "steps": first["steps"], **seconds}
 
 
+def collecting(env: str, seeds: Sequence[int], rounds: int, seconds: float, peer_python: str | None) -> dict[str, Any]:
+    """Everything about learning in an environment. `peer_python` None: without Stable-Baselines3."""
+    ours = Worker(str(HERE / "worker.py"), "online", env)
+    peer = Worker(str(HERE / "peer_online.py"), env, python=peer_python) if peer_python else None
+    try:
+        return online.measure(ours, peer, seeds, rounds, seconds)
+    finally:
+        for worker in (ours, peer):
+            if worker:
+                worker.close()
+
+
 def import_seconds(repeats: int) -> float:
     """Median seconds of `import holdfast` in a fresh interpreter."""
     code = "import time; t = time.perf_counter(); import holdfast; print(time.perf_counter() - t)"
@@ -201,6 +215,10 @@ def verdicts(report: dict[str, Any]) -> list[tuple[str, float, bool]]:
         )
         name = found["algorithm"]
         out += [(f"{name}: {k}, at least {least}", v, v >= least) for k, v, least in figures if v is not None]
+    if "ratio_peer" in report.get("online", {}):
+        figure, least = report["online"]["ratio_peer"], TARGETS["online"]
+        what = f"sac in {report['online']['env']}: times Stable-Baselines3's, at least {least}"
+        out.append((what, figure, figure >= least))
     if "evaluation" in report:
         seconds = report["evaluation"]["first_seconds"]
         episodes = report["evaluation"]["episodes"]
@@ -213,8 +231,11 @@ def verdicts(report: dict[str, Any]) -> list[tuple[str, float, bool]]:
 
 
 def notes(report: dict[str, Any]) -> list[str]:
-    """How to read the table."""
-    best = max((found["matmul_flops_per_second"] for found in report["algorithms"]), default=0.0)
+    """How to read the table, and what stands in none."""
+    learning = online.told(report["online"]) if "online" in report else []
+    if not report["algorithms"]:
+        return learning
+    best = max(found["matmul_flops_per_second"] for found in report["algorithms"])
     lines = [
         "Shapes: batch 256, two hidden layers of 256, observations of 17, actions of 6, 100,000 rows. "
         f"Medians of turns ({report['rounds']}) of about {report['seconds']:g} s.",
@@ -232,7 +253,7 @@ def notes(report: dict[str, Any]) -> list[str]:
         lines.append(f"x d3rlpy: one seed of ours against {which}: {how}.")
     else:
         lines.append("d3rlpy was not measured: " + report["peer_missing"])
-    return lines
+    return lines + learning
 
 
 def markdown(report: dict[str, Any]) -> str:
@@ -242,9 +263,10 @@ def markdown(report: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in m["versions"].items())
     out = [f"# Speed on {where}{m['cpu']}, {m['cores']} cores", ""]
     out += [f"Written by `{report['command']}` on {report['date']}; {m['system']}, {versions}.", ""]
-    head = header(seeds)
-    out += ["| " + " | ".join(head) + " |", "|" + "---|" + "---:|" * (len(head) - 1)]
-    out += ["| " + " | ".join(cells(found, seeds)) + " |" for found in report["algorithms"]]
+    head, rows = header(seeds), [cells(found, seeds) for found in report["algorithms"]]
+    if rows:
+        out += ["| " + " | ".join(head) + " |", "|" + "---|" + "---:|" * (len(head) - 1)]
+    out += ["| " + " | ".join(row) + " |" for row in rows]
     out += ["", *(f"- {line}" for line in notes(report)), "", "| target | figure | reached |", "|---|---:|---|"]
     out += [f"| {what} | {figure:.2f} | {'yes' if good else 'no'} |" for what, figure, good in verdicts(report)]
     return "\n".join(out) + "\n"
@@ -263,7 +285,8 @@ def show(report: dict[str, Any]) -> None:
         table.add_column(column, justify="right" if i else "left")
     for found in report["algorithms"]:
         table.add_row(*cells(found, report["seeds"]))
-    console.print(table)
+    if report["algorithms"]:
+        console.print(table)
     for line in notes(report):
         console.print(line, style="dim")
     console.print()
@@ -271,14 +294,14 @@ def show(report: dict[str, Any]) -> None:
         console.print(f"[{'green' if good else 'yellow'}]{'reached' if good else 'missed ':8}[/] {figure:6.2f} {what}")
 
 
-def find_peer(python: str | None) -> tuple[str | None, str]:
-    """The interpreter that has d3rlpy, or None and why."""
-    python = python or (sys.executable if all(importlib.util.find_spec(p) for p in ("torch", "d3rlpy")) else None)
+def find_peer(python: str | None, package: str) -> tuple[str | None, str]:
+    """The interpreter that has the peer's package, or None and why."""
+    python = python or (sys.executable if all(importlib.util.find_spec(p) for p in ("torch", package)) else None)
     if python is None:
-        return None, "torch and d3rlpy are not installed here; name an interpreter that has them with --peer-python"
-    done = subprocess.run([python, "-c", "import d3rlpy"], capture_output=True, text=True)
+        return None, f"torch and {package} are not installed here; name an interpreter that has them with --peer-python"
+    done = subprocess.run([python, "-c", f"import {package}"], capture_output=True, text=True)
     if done.returncode:
-        return None, f"import d3rlpy fails: {(done.stderr.strip().splitlines() or ['no word why'])[-1]}"
+        return None, f"import {package} fails: {(done.stderr.strip().splitlines() or ['no word why'])[-1]}"
     return python, ""
 
 
@@ -297,10 +320,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 4, 8], help="seeds in one program")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each contestant")
     parser.add_argument("--seconds", type=float, default=1.5, help="length of a turn")
-    parts = ("peer", "evaluation", "import")
+    parts = ("algorithms", "online", "peer", "evaluation", "import")
     parser.add_argument("--skip", nargs="+", default=[], choices=parts, help="parts to leave out")
     parser.add_argument("--quick", action="store_true", help="one short turn each: does it run at all?")
-    parser.add_argument("--peer-python", metavar="PATH", help="an interpreter with torch and d3rlpy")
+    parser.add_argument(
+        "--peer-python", metavar="PATH", help="an interpreter with torch and d3rlpy, stable_baselines3 or both"
+    )
     parser.add_argument("--out", type=Path, default=HERE / "results", help="folder of the report")
     args = parser.parse_args(argv)
     if args.quick:
@@ -314,7 +339,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         parser.error(str(error))
     names = [name for name in names if "continuous" in registry.get(name).actions]
-    peer, missing = (None, "--skip peer") if "peer" in args.skip else find_peer(args.peer_python)
+    names = [] if "algorithms" in args.skip else names
+    left_out = (None, "--skip peer")
+    peer, missing = left_out if "peer" in args.skip else find_peer(args.peer_python, "d3rlpy")
     command = "make bench" if argv is None and not sys.argv[1:] else "python benchmarks/speed.py"
     report: dict[str, Any] = {"machine": machine(), "date": datetime.date.today().isoformat(), "command": command}
     report |= {"seeds": args.seeds, "rounds": args.rounds, "seconds": args.seconds}
@@ -328,6 +355,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         except RuntimeError as error:
             sys.stderr.write(f"{error}\n")
     failed = 0
+    if "online" not in args.skip:
+        sys.stderr.write(f"learning in {online.ENV}\n")
+        python, why = left_out if "peer" in args.skip else find_peer(args.peer_python, "stable_baselines3")
+        try:
+            found = collecting(online.ENV, args.seeds[:2], args.rounds, 2 * args.seconds, python)
+            report["online"] = {**found, "peer_missing": why}
+        except RuntimeError as error:
+            sys.stderr.write(f"{error}\n")
+            failed += 1
     for name in names:
         sys.stderr.write(f"{name}\n")
         try:

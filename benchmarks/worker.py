@@ -1,6 +1,6 @@
 """What `speed.py` starts in processes of their own: it reads one JSON request a line and answers each with one line.
 
-`python worker.py ours NAME`, or handwritten NAME, or evaluation ENVIRONMENT.
+`python worker.py ours NAME`, or handwritten NAME, or evaluation ENVIRONMENT, or online ENVIRONMENT.
 """
 
 from __future__ import annotations
@@ -202,11 +202,115 @@ class Evaluation:
         return {"seconds": time.perf_counter() - began, "steps": int(found.lengths.sum())}
 
 
+class Online:
+    """SAC of Holdfast in an environment, round by round as `holdfast train sac --env` runs it."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.held = name, {}
+
+    def env(self) -> dict[str, Any]:
+        return {"env": self.name}
+
+    def learn(self, seeds: int, seconds: float) -> dict[str, Any]:
+        """Environment steps a second of all seeds together, with an update each."""
+        return {"per_second": self._steps(seeds, 256, seconds) * seeds}
+
+    def collect(self, seconds: float) -> dict[str, Any]:
+        """Steps a second of one seed that never learns: acting, stepping, storing and the Python between."""
+        return {"per_second": self._steps(1, 10**8, seconds)}
+
+    def play(self, seconds: float) -> dict[str, Any]:
+        """Steps a second of the environment alone, with random actions."""
+        from holdfast.environments.adapter import make_env
+
+        env = make_env(self.name)
+        env.reset(seed=0)
+        env.action_space.seed(0)
+        actions = [env.action_space.sample() for _ in range(64)]
+
+        def work(n: int) -> None:
+            for i in range(n):
+                _, _, terminated, truncated, _ = env.step(actions[i % 64])
+                if terminated or truncated:
+                    env.reset()
+
+        return {"per_second": timed(work, 100, seconds)}
+
+    def store(self, seconds: float) -> dict[str, Any]:
+        """Rows a second that join the replay buffer, within one program."""
+        return {"per_second": self._ring("store", seconds)}
+
+    def draw(self, seconds: float) -> dict[str, Any]:
+        """Batches a second that are drawn from it, likewise."""
+        return {"per_second": self._ring("draw", seconds)}
+
+    def _steps(self, seeds: int, warmup: int, seconds: float) -> float:
+        key = (seeds, warmup)
+        if key not in self.held:
+            rounds, carry = self._begin(seeds, warmup)
+            self.held[key] = [rounds, rounds.run(carry, 0, 300).carry, 300]
+        held = self.held[key]
+
+        def work(n: int) -> Any:
+            rounds, carry, at = held
+            held[1:] = rounds.run(carry, at, at + n).carry, at + n
+            return held[1].state
+
+        return timed(work, 20, seconds)
+
+    def _begin(self, seeds: int, warmup: int) -> Any:
+        from holdfast.algorithms import registry
+        from holdfast.core.config import to_dict
+        from holdfast.training.runner import Runner
+        from holdfast.training.settings import Settings, resolve
+
+        cfg, treatment = resolve(registry.get("sac"), None, {"warmup": warmup}, None)
+        given = {"seeds": seeds, "env": self.name, "evaluate": False}
+        runner = Runner(Settings("sac", None, 1_000_000, to_dict(cfg), treatment._asdict(), **given))
+        program = runner.programs[0]
+        program.shapes(None)
+        return runner._rounds(program, program.start(None), None)
+
+    def _ring(self, what: str, seconds: float) -> float:
+        from holdfast.core.contract import Needs
+        from holdfast.core.noise import Noise
+        from holdfast.data import buffer, sampler
+        from holdfast.environments.adapter import make_env, spec_of
+
+        if what not in self.held:
+            row = buffer.blank_row(spec_of(make_env(self.name)))
+            one = jax.tree.map(lambda x: jnp.zeros((1, *x.shape), x.dtype), row)
+            ring = jax.jit(lambda: buffer.add(buffer.empty(row, 1_000_000), one, np.ones(1, bool)))()
+
+            def store(ring: Any, n: Any) -> tuple[Any, Any]:
+                def body(i: Any, ring: Any) -> Any:
+                    return buffer.add(ring, jax.tree.map(lambda x: x + i.astype(x.dtype), one), jnp.ones(1, bool))
+
+                return jax.lax.fori_loop(0, n, body, ring), ()
+
+            def draw(ring: Any, n: Any) -> tuple[Any, Any]:
+                def body(i: Any, total: Any) -> Any:
+                    noise = Noise(jax.random.fold_in(jax.random.PRNGKey(0), i))
+                    batch = sampler.sample({"online": ring}, {"online": 1.0}, 256, Needs(), noise)
+                    return total + sum(x.sum() for x in jax.tree.leaves(batch))  # so that no field is left out
+
+                return ring, jax.lax.fori_loop(0, n, body, jnp.float32(0))
+
+            self.held[what] = [jax.jit({"store": store, "draw": draw}[what], donate_argnums=0), ring]
+        held = self.held[what]
+
+        def work(n: int) -> Any:
+            held[1], total = held[0](held[1], n)
+            return held[1].size, total
+
+        return timed(work, 100, seconds)
+
+
 def main() -> None:
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print goes to standard error
     kind, name = sys.argv[1:3]
-    worker = {"ours": Ours, "handwritten": Handwritten, "evaluation": Evaluation}[kind](name)
+    worker = {"ours": Ours, "handwritten": Handwritten, "evaluation": Evaluation, "online": Online}[kind](name)
     for line in sys.stdin:
         request = json.loads(line)
         reply = getattr(worker, request.pop("do"))(**request)

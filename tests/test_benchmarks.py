@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 Patch = pytest.MonkeyPatch
+SKIPPED = ["online", "peer", "evaluation", "import"]
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 
 
@@ -30,9 +31,7 @@ def load(name: str, monkeypatch: Patch) -> ModuleType:
 
 def test_speed_writes_its_report(tmp_path: Path, monkeypatch: Patch, capfd: pytest.CaptureFixture[str]) -> None:
     speed = load("speed", monkeypatch)
-    assert (
-        speed.main(["--quick", "--only", "bc", "--skip", "peer", "evaluation", "import", "--out", str(tmp_path)]) == 0
-    )
+    assert speed.main(["--quick", "--only", "bc", "--skip", *SKIPPED, "--out", str(tmp_path)]) == 0
     (file,) = tmp_path.glob("speed-*.json")
     report = json.loads(file.read_text())
     (found,) = report["algorithms"]
@@ -44,6 +43,40 @@ def test_speed_writes_its_report(tmp_path: Path, monkeypatch: Patch, capfd: pyte
     assert "| bc |" in text
     assert str(Path.home()) not in text + file.read_text()
     assert "bc" in capfd.readouterr().out
+
+
+def test_speed_tells_of_learning_while_collecting(tmp_path: Path, monkeypatch: Patch) -> None:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    speed = load("speed", monkeypatch)
+    monkeypatch.setattr(speed.online, "ENV", "Pendulum-v1")
+    skipped = ["algorithms", "peer", "evaluation", "import"]
+    assert speed.main(["--quick", "--skip", *skipped, "--out", str(tmp_path)]) == 0
+    (file,) = tmp_path.glob("speed-*.json")
+    found = json.loads(file.read_text())["online"]
+    assert found["steps_per_second"]["1"] > 0
+    assert found["microseconds"]["collect"] > found["microseconds"]["play"] > 0
+    assert all(found["microseconds"][what] > 0 for what in ("store", "draw"))
+    text = file.with_suffix(".md").read_text()
+    assert "Stable-Baselines3 was not measured: --skip peer" in text
+    assert "| algorithm |" not in text
+
+
+def test_the_ratio_to_a_peer_is_that_of_the_turns(monkeypatch: Patch) -> None:
+    class Worker:
+        def __init__(self, *speeds: float) -> None:
+            self.speeds = iter(speeds)
+
+        def ask(self, do: str, **request: float) -> dict[str, object]:
+            return {
+                "per_second": next(self.speeds) if do == "learn" else 1000.0,
+                "env": "E-v0",
+                "stable_baselines3": "2",
+            }
+
+    online = load("online", monkeypatch)
+    found = online.measure(Worker(30.0, 60.0, 40.0), Worker(10.0, 15.0, 20.0), [1], 3, 0.1)
+    assert found["ratio_peer"] == 3.0
+    assert found["peer_steps_per_second"] == 15.0
 
 
 def test_speed_names_an_unknown_algorithm(monkeypatch: Patch, capfd: pytest.CaptureFixture[str]) -> None:
@@ -159,7 +192,7 @@ def test_what_the_peer_runs_needs_no_jax() -> None:
     """Another interpreter runs these two: they may import NumPy and the standard library at once, nothing else."""
     import ast
 
-    for name in ("peer", "synthetic"):
+    for name in ("peer", "peer_online", "synthetic"):
         tree = ast.parse((FOLDER / f"{name}.py").read_text())
         at_once = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
         names = {n.module if isinstance(n, ast.ImportFrom) else alias.name for n in at_once for alias in n.names}

@@ -1,0 +1,62 @@
+"""Stable-Baselines3's SAC in a process of its own, perhaps of another interpreter.
+
+`python peer_online.py ENVIRONMENT`; requests and answers as in worker.py.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import warnings
+from typing import Any
+
+WARM = 300  # steps before the clock runs, so that updates are under way
+
+
+class Peer:
+    """Its defaults, with 256-256 networks, on the CPU or the first GPU."""
+
+    def __init__(self, env: str) -> None:
+        warnings.simplefilter("ignore")
+        import stable_baselines3
+        import torch
+
+        self.library, self.torch = stable_baselines3, torch
+        nets = {"net_arch": [256, 256]}
+        self.model = stable_baselines3.SAC("MlpPolicy", env, learning_starts=256, batch_size=256, policy_kwargs=nets)
+        self.model.learn(WARM)
+
+    def versions(self) -> dict[str, Any]:
+        return {
+            "stable_baselines3": self.library.__version__,
+            "torch": self.torch.__version__,
+            "python": sys.version.split()[0],
+            "threads": self.torch.get_num_threads(),
+        }
+
+    def learn(self, seconds: float) -> dict[str, Any]:
+        """Environment steps a second of `learn`, with one update each."""
+
+        def work(steps: int) -> float:
+            began = time.perf_counter()
+            self.model.learn(steps, reset_num_timesteps=False)
+            return time.perf_counter() - began
+
+        n = max(1, round(20 * seconds / work(20)))
+        return {"per_second": n / work(n)}
+
+
+def main() -> None:
+    replies = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    worker = Peer(sys.argv[1])
+    for line in sys.stdin:
+        request = json.loads(line)
+        replies.write(json.dumps(getattr(worker, request.pop("do"))(**request)) + "\n")
+        replies.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -14,6 +14,22 @@ def x64():
         yield
 
 
+@pytest.fixture(params=["plain", "jit"])
+def run(request):
+    """`run(f, *args)`: f as it is, or compiled."""
+    if request.param == "jit":
+        return lambda f, *args: jax.jit(lambda *a: f(*a))(*args)
+    return lambda f, *args: f(*args)
+
+
+@pytest.fixture(scope="module")
+def quick_compilation():
+    """Programs that run for seconds at most: compiled without most optimisations, which change no meaning."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def programs(tmp_path_factory):
     """Every program is compiled once a session, here and in child processes."""

@@ -49,12 +49,7 @@ each_preset = pytest.mark.parametrize(("name", "preset"), PRESETS)
 each_case = pytest.mark.parametrize(("name", "kind"), CASES)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _quick_compilation():
-    """Dozens of programs that run for milliseconds: compiled without most optimisations, which change no meaning."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def small(cfg):

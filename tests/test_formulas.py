@@ -13,6 +13,7 @@ import optax
 import pytest
 from scipy import integrate, optimize, stats
 
+from formulas import NOISE, array, mlp, same
 from holdfast.algorithms import filtered_bc
 from holdfast.core import config as configs
 from holdfast.core.config import config, faults, from_dict, static, to_dict, traced_fields
@@ -25,24 +26,6 @@ from holdfast.parts import losses, nets, optimisers, targets
 from holdfast.parts.distributions import Categorical, Deterministic, Normal, TanhNormal, choose, draw, squash_correction
 
 pytestmark = pytest.mark.usefixtures("x64")
-NOISE = Noise(np.array([0, 7], np.uint32))
-
-
-@pytest.fixture(params=["plain", "jit"])
-def run(request):
-    """`run(f, *args)`: f as it is, or compiled."""
-    if request.param == "jit":
-        return lambda f, *args: jax.jit(lambda *a: f(*a))(*args)
-    return lambda f, *args: f(*args)
-
-
-def array(*values):
-    return jnp.asarray(values, float)
-
-
-def same(found, wanted, rtol=1e-12, atol=1e-14):
-    assert np.shape(found) == np.shape(wanted)
-    np.testing.assert_allclose(found, wanted, rtol=rtol, atol=atol)
 
 
 # losses
@@ -264,19 +247,15 @@ def test_cosine(run):
 # networks
 
 
-def mlp_of(weights, **how):
-    return nets.MLP(tuple(nets.Linear(jnp.asarray(w, float), jnp.asarray(b, float)) for w, b in weights), (), **how)
-
-
 HAND = [([[1, -1], [2, 0]], [0, 1]), ([[1], [3]], [0.5])]
 
 
 def test_mlp(run):
     # x = (1, 2): (1 + 4, -1 + 1) = (5, 0) -> 5 + 0 + .5;  x = (-1, 0): (-1, 2) -> relu (0, 2) -> 6.5
-    net = mlp_of(HAND)
+    net = mlp(*HAND)
     same(run(net, array(1, 2)), [5.5])
     same(run(net, array(-1, 0)), [6.5])
-    same(run(mlp_of(HAND, activation="tanh"), array(1, 2)), [math.tanh(5) + 0.5])
+    same(run(mlp(*HAND, activation="tanh"), array(1, 2)), [math.tanh(5) + 0.5])
     same(run(lambda x: nets.rows(net, x), array([[1, 2], [-1, 0]], [[1, 2], [1, 2]])), [[[5.5], [6.5]], [[5.5], [5.5]]])
 
 
@@ -307,7 +286,7 @@ def test_dropout(run):
     assert abs((np.asarray(keep[0]) > 0).mean() - 0.75) < 4 * math.sqrt(0.25 * 0.75 / 6000)
     assert nets.dropout(NOISE, "drop", 0.0, (5,), (3,)) == ()
     # x = (1, 2): hidden (5, 0), the first doubled: 10 + .5;  dropped: .5
-    net = mlp_of(HAND)
+    net = mlp(*HAND)
     same(run(net, array(1, 2), (array(2, 2),)), [10.5])
     same(run(net, array(1, 2), (array(0, 2),)), [0.5])
     tape = Tape({"d_0": np.array([[True, False]])})
@@ -379,26 +358,26 @@ def test_a_discrete_critic_takes_the_entry_of_the_action(run):
 
 
 def test_value_has_no_last_axis():
-    value = nets.Value(mlp_of(HAND))
+    value = nets.Value(mlp(*HAND))
     same(value(array([1, 2], [-1, 0])), [5.5, 6.5])
 
 
 def test_policies_by_hand(run):
     obs = array([1, 2])
     # the network gives 5.5
-    same(run(lambda x: nets.DeterministicPolicy(mlp_of(HAND))(x).action, obs), [[math.tanh(5.5)]])
+    same(run(lambda x: nets.DeterministicPolicy(mlp(*HAND))(x).action, obs), [[math.tanh(5.5)]])
     for squash, kind, mean in (("mean", Normal, math.tanh(5.5)), ("none", Normal, 5.5), ("tanh", TanhNormal, 5.5)):
-        policy = nets.GaussianPolicy(mlp_of(HAND), array(3.0), low=-5.0, high=2.0, squash=squash)
+        policy = nets.GaussianPolicy(mlp(*HAND), array(3.0), low=-5.0, high=2.0, squash=squash)
         law = run(policy, obs)
         assert isinstance(law, kind)
         same(law.mean, [[mean]])
         same(law.log_std, [[2]])  # clipped
-    heads = nets.GaussianHeadsPolicy(mlp_of([HAND[0], ([[1, 0], [3, -1]], [0.5, -9])]), low=-5.0, edge=1e-3)
+    heads = nets.GaussianHeadsPolicy(mlp(HAND[0], ([[1, 0], [3, -1]], [0.5, -9])), low=-5.0, edge=1e-3)
     law = run(heads, obs)  # hidden (5, 0): mean 5.5, log std 0 - 9, clipped to -5
     same(law.mean, [[5.5]])
     same(law.log_std, [[-5]])
     assert law.edge == 1e-3
-    same(run(lambda x: nets.CategoricalPolicy(mlp_of(HAND))(x).logits, obs), [[5.5]])
+    same(run(lambda x: nets.CategoricalPolicy(mlp(*HAND))(x).logits, obs), [[5.5]])
 
 
 def test_the_policy_builder_follows_the_spec():
@@ -571,7 +550,7 @@ def test_averages_and_choices_of_trees(run):
 
 
 def test_leaves_have_dotted_names():
-    tree = {"net": Trained(mlp_of(HAND), {"count": 0})}
+    tree = {"net": Trained(mlp(*HAND), {"count": 0})}
     assert list(named_leaves(tree)) == [
         "net.net.layers.0.weight",
         "net.net.layers.0.bias",

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from formulas import array, critics, same
 from holdfast.algorithms import awr, brac, cql, crr
 from holdfast.core.contract import Context
 from holdfast.core.noise import Noise, Tape
@@ -19,28 +20,6 @@ from holdfast.parts import behaviour, losses, nets, optimisers, targets
 from holdfast.parts.distributions import Categorical, Normal, TanhNormal
 
 pytestmark = pytest.mark.usefixtures("x64")
-
-
-@pytest.fixture(params=["plain", "jit"])
-def run(request):
-    """`run(f, *args)`: f as it is, or compiled."""
-    if request.param == "jit":
-        return lambda f, *args: jax.jit(lambda *a: f(*a))(*args)
-    return lambda f, *args: f(*args)
-
-
-def array(*values):
-    return jnp.asarray(values, float)
-
-
-def same(found, wanted, rtol=1e-12, atol=1e-13):
-    assert np.shape(found) == np.shape(wanted)
-    np.testing.assert_allclose(found, wanted, rtol=rtol, atol=atol)
-
-
-def linear_critic(*weights):
-    """Critics Q_i = w_i . (s, a), one dense layer each."""
-    return nets.Critic(nets.MLP((nets.Linear(array(*weights)[..., None], jnp.zeros((len(weights), 1))),), ()))
 
 
 def rows(obs, action, reward=None, terminated=None, **more):
@@ -131,7 +110,7 @@ def test_cql_penalty_temperature(run):
 @pytest.mark.parametrize("lagrange", [False, True])
 def test_cql_critic_loss(run, lagrange):
     """Two critics Q = s + a and 2 s + a on one row s = 1, a = .5, y = 1, candidates -1 and 1 of density 1/2."""
-    critic, batch = linear_critic([1, 1], [2, 1]), rows(array([1]), array([0.5]))
+    critic, batch = critics([1, 1], [2, 1]), rows(array([1]), array([0.5]))
     cfg = cql.CQL(alpha=3.0, lagrange=lagrange, gap=0.25)
     action, log_density = array([[-1]], [[1]]), jnp.full((2, 1), -math.log(2))
     loss, found = run(lambda *a: cql.critic_loss(critic, array(1), batch, *a, cfg, 2.0), action, log_density)
@@ -150,7 +129,7 @@ def test_cql_critic_loss(run, lagrange):
 
 def test_cql_without_the_term_of_the_data(run):
     """Eq. 1: alpha E_mu Q alone. mu uniform over -1 and 1 at s = 1: E_mu Q is 1 for Q = s + a, 2 for Q = 2 s + a."""
-    critic, batch = linear_critic([1, 1], [2, 1]), rows(array([1]), array([0.5]))
+    critic, batch = critics([1, 1], [2, 1]), rows(array([1]), array([0.5]))
     given = (array(1), batch, array([[-1]], [[1]]), jnp.zeros((2, 1)))
     cfg = cql.CQL(alpha=3.0, mu="uniform", data_term=False)
     loss, found = run(lambda *a: cql.critic_loss(critic, *a, cfg, 1.0), *given)
@@ -188,7 +167,7 @@ def test_cql_clones_first(run):
     """While cloning, the logged action's density stands in place of Q."""
     net = nets.MLP((nets.Linear(jnp.zeros((1, 2)), array(0.5, -1.0)),), ())
     actor, batch = nets.GaussianHeadsPolicy(net, low=-5.0), rows(array([1]), array([0.3]))
-    critic = linear_critic([1, 2], [0, 3])
+    critic = critics([1, 2], [0, 3])
     law = TanhNormal(array(0.5), array(-1))
     action, log_prob = law.sample_and_log_prob(array(0.7))
     for cloning, wanted in ((True, law.log_prob(array(0.3))), (False, min(1 + 2 * action[0], 3 * action[0]))):
@@ -229,7 +208,7 @@ def test_the_dual_kl_is_a_bound_that_its_best_discriminator_reaches():
 
 def test_discriminator_loss(run):
     """c = 3 a1 + 4 a2: slope 5, so the penalty is 2 * (5 - 1)^2; the estimate is c(policy) - c(data)."""
-    net = linear_critic([0, 3, 4])
+    net = critics([0, 3, 4])
     action, logged = array([0.5, 0], [0, 0.5]), array([0, 0], [0.1, 0])
     given = (jnp.zeros((2, 1)), action, logged, array(0.2, 0.9), 2.0)
     loss, found = run(lambda *a: behaviour.discriminator_loss(net, *a, "wasserstein"), *given)
@@ -399,7 +378,7 @@ def test_critic_weighted_policy_of_continuous_actions():
     """Of draws, one with probability proportional to exp Q; the best is the draw of the highest Q and no chance."""
     cfg = crr.CRR(acting="critic", acting_actions=2)
     net = nets.MLP((nets.Linear(jnp.zeros((1, 2)), array(0, 0)),), ())
-    actor, critic = nets.GaussianHeadsPolicy(net, squash="mean"), linear_critic([0, 4])
+    actor, critic = nets.GaussianHeadsPolicy(net, squash="mean"), critics([0, 4])
     tx = optimisers.adam(1e-3)
     state = crr.State(Trained.new(actor, crr.optimiser(cfg)), Trained.new(critic, tx), actor, critic)
     n = 20_000

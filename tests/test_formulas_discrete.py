@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from formulas import array
 from holdfast import UserError
 from holdfast.algorithms import discrete_bcq, discrete_cql, ensemble_dqn, qr_dqn, tabular_bcq
 from holdfast.core.config import as_arrays
@@ -30,11 +31,8 @@ NOISE = Noise(jax.random.PRNGKey(0))
 SPEC = Spec((3,), 4, discrete=True)
 
 
-def array(*values):
-    return jnp.asarray(values, jnp.float32)
-
-
 def same(found, wanted, **how):
+    """To float32's rounding; `wanted` may be one number for all."""
     np.testing.assert_allclose(found, wanted, **{"rtol": 1e-5, "atol": 1e-6, **how})
 
 

@@ -10,59 +10,17 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
+from formulas import NOISE, array, batch, critics, linear, same
 from holdfast.algorithms import ddpg, discrete_sac, edac, rebrac, sac_n, td3, td3_bc, xql
 from holdfast.core.contract import Context
-from holdfast.core.noise import Noise, Tape
-from holdfast.core.spec import Batch, Seen, Spec
+from holdfast.core.noise import Tape
+from holdfast.core.spec import Seen, Spec
 from holdfast.core.trained import Trained
 from holdfast.core.tree import named_leaves
 from holdfast.parts import nets, optimisers
 from holdfast.parts.distributions import Categorical, TanhNormal
 
 pytestmark = pytest.mark.usefixtures("x64")
-NOISE = Noise(np.array([0, 7], np.uint32))
-
-
-@pytest.fixture(params=["plain", "jit"])
-def run(request):
-    """`run(f, *args)`: f as it is, or compiled."""
-    if request.param == "jit":
-        return lambda f, *args: jax.jit(lambda *a: f(*a))(*args)
-    return lambda f, *args: f(*args)
-
-
-def array(*values):
-    return jnp.asarray(values, float)
-
-
-def same(found, wanted, rtol=1e-12, atol=1e-14):
-    assert np.shape(found) == np.shape(wanted)
-    np.testing.assert_allclose(found, wanted, rtol=rtol, atol=atol)
-
-
-def linear(*rows):
-    """One layer, output row . x: weights [in, out], no bias."""
-    weight = array(*rows).T
-    return nets.MLP((nets.Linear(weight, jnp.zeros(weight.shape[1])),), ())
-
-
-def critics(*rows):
-    """Critics Q_i(s, a) = row . (s, a)."""
-    each = [linear(row) for row in rows]
-    return nets.Critic(jax.tree.map(lambda *x: jnp.stack(x), *each))
-
-
-def batch(**columns):
-    """Rows with one observation and two actions, unless given otherwise."""
-    usual = {
-        "obs": array([1], [2]),
-        "action": array([0.5, 0], [0, -1]),
-        "reward": array(1, 2),
-        "next_obs": array([3], [4]),
-        "terminated": array(0, 1),
-        "truncated": array(0, 0),
-    }
-    return Batch(**usual | columns)
 
 
 # parts

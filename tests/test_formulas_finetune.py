@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from formulas import array, critics, same
 from holdfast.algorithms import aca, aca_online, cal_ql, cql, rlpd, sac, spot
 from holdfast.core.config import as_arrays
 from holdfast.core.contract import Context
@@ -23,28 +24,6 @@ from holdfast.parts import nets, optimisers
 from holdfast.parts.distributions import Normal, TanhNormal
 
 pytestmark = pytest.mark.usefixtures("x64")
-
-
-@pytest.fixture(params=["plain", "jit"])
-def run(request):
-    """`run(f, *args)`: f as it is, or compiled."""
-    if request.param == "jit":
-        return lambda f, *args: jax.jit(lambda *a: f(*a))(*args)
-    return lambda f, *args: f(*args)
-
-
-def array(*values):
-    return jnp.asarray(values, float)
-
-
-def same(found, wanted, rtol=1e-12, atol=1e-13):
-    assert np.shape(found) == np.shape(wanted)
-    np.testing.assert_allclose(found, wanted, rtol=rtol, atol=atol)
-
-
-def linear(*weights):
-    """Networks w_i . x, one dense layer each, as one ensemble."""
-    return nets.MLP((nets.Linear(array(*weights)[..., None], jnp.zeros((len(weights), 1))),), ())
 
 
 def row(obs=1.0, action=0.5, reward=2.0, terminated=0.0, **extra):
@@ -108,7 +87,7 @@ def test_clipping_leaves_the_optimisers_state_as_it_is(run):
 def test_aca_actor_loss(run, normalize_by, size):
     """One row s = 1, a = .5; critics 2 a and s a, of which the smaller counts; a drawn action of .35 (eps .7)."""
     cfg = as_arrays(aca.ACA(omega=3.0, normalize_by=normalize_by))
-    critic = nets.Critic(linear([0, 2], [0, 3]))
+    critic = critics([0, 2], [0, 3])
     loss, told = run(lambda eps: aca.actor_loss(Flat(None), critic, 0.2, row(), eps, cfg), array([0.7]))
     q, log_prob = 2 * 0.35, density(0.35, 0, 0.5)
     size = q if normalize_by == "policy" else 2 * 0.5
@@ -120,7 +99,7 @@ def test_aca_actor_loss(run, normalize_by, size):
 def test_aca_weight_is_not_differentiated():
     """The gradient is lambda times that of the SAC objective less the likelihood's, with lambda held."""
     cfg = as_arrays(aca.ACA(omega=3.0))
-    critic, batch, eps = nets.Critic(linear([0, 2], [0, 3])), row(), array([0.7])
+    critic, batch, eps = critics([0, 2], [0, 3]), row(), array([0.7])
     actor = nets.SigmoidGaussianPolicy(nets.MLP((nets.Linear(array([0.3]), array(0.1)),), ()), array(0.4))
     found = jax.grad(lambda a: aca.actor_loss(a, critic, 0.2, batch, eps, cfg)[0])(actor)
     weight = aca.actor_loss(actor, critic, 0.2, batch, eps, cfg)[1]["weight"]
@@ -148,7 +127,7 @@ def test_aca_unsquashed_policy(run):
 def test_aca_fits_z(run, backup, alpha, terminated):
     """Z_1 = s, Z_2 = 2 s - 1 s: at s' = 3 the smaller is 3 w; the loss is of log pi0 + Z_i."""
     cfg = as_arrays(aca.ACA(z_backup=backup, discount=0.5, z_lr=0.1))
-    z = Trained.new(linear([1], [2]), optimisers.adam(cfg.z_lr))
+    z = Trained.new(critics([1], [2]).nets, optimisers.adam(cfg.z_lr))
     batch = row(terminated=terminated)
     _, told = run(lambda: aca.fit_z(cfg, z, Flat(None), alpha, batch, Tape({"z_target_action": array([0.7])})))
     share = 1.0 if backup == "plain" else 1 - alpha
@@ -299,7 +278,7 @@ def test_cal_ql_bounds_each_rows_difference(run):
 def test_cal_ql_critic_loss(run, lagrange):
     """A critic s + a on s = 1, a = .5, y = 1; uniform -1, policy 0 and 1, all of density 1; the floor is 1.8."""
     cfg = as_arrays(cal_ql.CalQL(n_actions=1, alpha=3.0, lagrange=lagrange, gap=0.25))
-    critic, batch = nets.Critic(linear([1, 1])), row(mc_return=1.8)
+    critic, batch = critics([1, 1]), row(mc_return=1.8)
     action = array([[-1]], [[0]], [[1]])
     loss, told = run(lambda a: cal_ql.critic_loss(critic, array(1), batch, a, jnp.zeros((3, 1)), cfg, 2.0), action)
     difference = math.log(math.exp(0) + math.exp(1.8) + math.exp(2)) - 1.5
@@ -322,7 +301,7 @@ def test_cal_ql_online_keeps_the_bound():
 
 def test_rlpd_losses(run):
     """Critics s + a, 2 s + a, 3 s + a on s = 1: the mean over members and rows; the actor follows their mean."""
-    critic = nets.Critic(linear([1, 1], [2, 1], [3, 1]))
+    critic = critics([1, 1], [2, 1], [3, 1])
     loss, told = run(lambda y: rlpd.critic_loss(critic, y, row()), array(2.0))
     same(loss, (0.5**2 + 0.5**2 + 1.5**2) / 3)
     same(told["spread"], math.sqrt(2 / 3))

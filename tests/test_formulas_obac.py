@@ -12,48 +12,24 @@ import numpy as np
 import pytest
 from scipy import stats
 
+import formulas
+from formulas import NOISE, array, critics, linear, same
 from holdfast.algorithms import iql, iql_concurrent, iql_online, obac, sac
 from holdfast.core.config import as_arrays
 from holdfast.core.contract import Context
-from holdfast.core.noise import Noise, Tape
-from holdfast.core.spec import Batch, Seen, Spec
+from holdfast.core.noise import Tape
+from holdfast.core.spec import Seen, Spec
 from holdfast.core.trained import Trained
 from holdfast.core.tree import named_leaves
 from holdfast.parts import nets, optimisers
 from holdfast.parts.distributions import TanhNormal
 from holdfast.training.run import train
 
-NOISE = Noise(np.array([0, 7], np.uint32))
 SPEC = Spec((1,), 2)
 x64 = pytest.mark.usefixtures("x64")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _quick_compilation():
-    """Programs that run for milliseconds: compiled without most optimisations, which change no meaning."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
-def array(*values):
-    return jnp.asarray(values, float)
-
-
-def same(found, wanted, rtol=1e-12, atol=1e-14):
-    assert np.shape(found) == np.shape(wanted)
-    np.testing.assert_allclose(found, wanted, rtol=rtol, atol=atol)
-
-
-def linear(*rows):
-    """One layer, output row . x: weights [in, out], no bias."""
-    weight = array(*rows).T
-    return nets.MLP((nets.Linear(weight, jnp.zeros(weight.shape[1])),), ())
-
-
-def critics(*rows):
-    """Critics Q_i(s, a) = row . (s, a)."""
-    return nets.Critic(jax.tree.map(lambda *x: jnp.stack(x), *(linear(row) for row in rows)))
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def trained(net):
@@ -61,16 +37,7 @@ def trained(net):
 
 
 def batch(**columns):
-    """Two rows with one observation and two actions, unless given otherwise."""
-    usual = {
-        "obs": array([1], [2]),
-        "action": array([0.5, 0], [0, -0.5]),
-        "reward": array(1, 2),
-        "next_obs": array([3], [4]),
-        "terminated": array(0, 1),
-        "truncated": array(0, 0),
-    }
-    return Batch(**usual | columns)
+    return formulas.batch(**{"action": array([0.5, 0], [0, -0.5])} | columns)
 
 
 def state(**parts):

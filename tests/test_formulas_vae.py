@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from formulas import mlp, stack
 from holdfast.algorithms import bcq, bear, mcq, plas, registry, spot, uwac
 from holdfast.core.contract import Context
 from holdfast.core.noise import Noise, Tape
@@ -21,20 +22,14 @@ NOISE = Noise(jax.random.PRNGKey(0))
 SPEC = Spec((2,), 1)
 
 
-def linear(*layers):
-    """An MLP of given (weight, bias) pairs."""
-    return nets.MLP(tuple(nets.Linear(jnp.asarray(w, float), jnp.asarray(b, float)) for w, b in layers), ())
-
-
 def flat_critic(*offsets):
     """Critics Q_j(s, a) = a + offset_j, of one layer, for two observations and one action."""
-    layers = [linear(([[0.0], [0.0], [1.0]], [b])) for b in offsets]
-    return nets.Critic(jax.tree.map(lambda *x: jnp.stack(x), *layers))
+    return nets.Critic(stack(*(mlp(([[0.0], [0.0], [1.0]], [b])) for b in offsets)))
 
 
 def flat_vae(bias=0.0):
     """Encoder to the standard normal, decoder to tanh(bias); the latent has two dimensions."""
-    return vaes.VAE(linear((np.zeros((3, 4)), np.zeros(4))), linear((np.zeros((4, 1)), [bias])))
+    return vaes.VAE(mlp((np.zeros((3, 4)), np.zeros(4))), mlp((np.zeros((4, 1)), [bias])))
 
 
 def both(fn, *args):
@@ -60,7 +55,7 @@ def test_several_actions_a_state_are_judged_as_if_the_state_was_repeated(lead):
 
 
 def test_dropout_of_critics_drops():
-    critic = nets.Critic(jax.tree.map(lambda x: x[None], linear((np.ones((3, 2)), [0, 0]), ([[1.0], [10.0]], [0.5]))))
+    critic = nets.Critic(jax.tree.map(lambda x: x[None], mlp((np.ones((3, 2)), [0, 0]), ([[1.0], [10.0]], [0.5]))))
     keep = (jnp.asarray([[[0.0, 2.0]]]),)  # hidden units are both 3
     np.testing.assert_allclose(critic(jnp.ones((1, 2)), jnp.ones((1, 1)), keep), [[2 * 30 + 0.5]])
 
@@ -106,7 +101,7 @@ def test_spectral_norm_finds_the_largest_singular_value():
 
 
 def test_a_spectrally_normalised_layer_does_not_feel_the_scale_of_its_weight():
-    layer, (u,) = linear(([[3.0, 0.0], [0.0, 1.0]], [0.0, 0.0])), (jnp.asarray([1.0, 0.0]),)
+    layer, (u,) = mlp(([[3.0, 0.0], [0.0, 1.0]], [0.0, 0.0])), (jnp.asarray([1.0, 0.0]),)
     slope = jax.grad(lambda n: spectral.normalise(n, (u,))[0].layers[0].weight.sum())(layer).layers[0].weight
     np.testing.assert_allclose(slope, [[-1 / 9, 1 / 3], [1 / 3, 1 / 3]])  # sum of W / W_00: the last term from sigma
     assert float((slope * layer.layers[0].weight).sum()) == pytest.approx(0)
@@ -122,13 +117,13 @@ def test_the_prior_is_clipped():
 
 
 def test_bcq_perturbation_is_bounded():
-    xi = bcq.Perturbation(linear((np.zeros((3, 1)), [100.0])))
+    xi = bcq.Perturbation(mlp((np.zeros((3, 1)), [100.0])))
     action = jnp.asarray([[0.2], [0.99]])
     np.testing.assert_allclose(xi(jnp.zeros((2, 2)), action, 0.05), [[0.25], [1.0]])
 
 
 def test_bcq_perturbation_loss():
-    xi = bcq.Perturbation(linear((np.zeros((3, 1)), [100.0])))
+    xi = bcq.Perturbation(mlp((np.zeros((3, 1)), [100.0])))
     critic = flat_critic(1.0, -7.0)  # the first alone counts
     loss, metrics = bcq.perturbation_loss(xi, critic, jnp.zeros((2, 2)), jnp.asarray([[0.2], [0.4]]), 0.1)
     assert loss == pytest.approx(-(0.3 + 0.5) / 2 - 1)
@@ -139,7 +134,7 @@ def test_bcq_target():
     """Mixed for each candidate, then the best of them: 0.75 min + 0.25 max of tanh(bias) + offset."""
     cfg = bcq.BCQ(vae_hidden=(), hidden=(), candidates=3, mix=0.75, discount=0.5, phi=0.0)
     one = Batch(*(jnp.ones((1, 2)), jnp.ones((1, 1)), jnp.asarray([2.0]), jnp.ones((1, 2))), jnp.zeros(1), jnp.zeros(1))
-    xi = bcq.Perturbation(linear((np.zeros((3, 1)), [0.0])))
+    xi = bcq.Perturbation(mlp((np.zeros((3, 1)), [0.0])))
     critic = flat_critic(1.0, 3.0)
     adam = optimisers.adam(0.0)
     state = bcq.State(Trained.new(flat_vae(0.3), adam), Trained.new(critic, adam), Trained.new(xi, adam), critic, xi)
@@ -148,8 +143,8 @@ def test_bcq_target():
 
 
 def test_plas_acts_through_the_decoder():
-    vae = vaes.VAE(flat_vae().encoder, linear(([[0.0], [0.0], [1.0], [1.0]], [0.0])))
-    actor = plas.Actor(linear((np.zeros((2, 2)), [0.5, -100.0])), None)
+    vae = vaes.VAE(flat_vae().encoder, mlp(([[0.0], [0.0], [1.0], [1.0]], [0.0])))
+    actor = plas.Actor(mlp((np.zeros((2, 2)), [0.5, -100.0])), None)
     action, latent = actor(vae, jnp.ones((1, 2)), 2.0, 0.0)
     np.testing.assert_allclose(latent, [[2 * math.tanh(0.5), -2]])
     np.testing.assert_allclose(action, [[math.tanh(2 * math.tanh(0.5) - 2)]])
@@ -193,7 +188,7 @@ def test_spot_prices_where_the_latent_says_nothing():
 
 def test_spot_price_of_a_posterior_off_the_prior():
     """Mean 1, deviation e: KL = -.5 (1 + 2 - 1 - e^2) a dimension; one latent of eps 0 weighs log p(z) - log q(z)."""
-    encoder = linear((np.zeros((3, 4)), [1.0, 1.0, 1.0, 1.0]))
+    encoder = mlp((np.zeros((3, 4)), [1.0, 1.0, 1.0, 1.0]))
     vae = vaes.VAE(encoder, flat_vae().decoder)
     obs, action, eps = jnp.zeros((1, 2)), jnp.zeros((1, 1)), jnp.zeros((1, 1, 2))
     kl = -0.5 * (1 + 2 - 1 - math.e**2)
@@ -206,7 +201,7 @@ def test_spot_price_of_a_posterior_off_the_prior():
 
 def test_spot_divides_q_by_its_size():
     cfg = spot.SPOT(support_weight=0.0)
-    actor = nets.DeterministicPolicy(linear((np.zeros((2, 1)), [0.0])))
+    actor = nets.DeterministicPolicy(mlp((np.zeros((2, 1)), [0.0])))
     eps = jnp.zeros((1, 3, 2))
     for scale in (1.0, 100.0):
         critic = nets.Critic(jax.tree.map(lambda x, s=scale: s * x, flat_critic(2.0, 0.0).nets))
@@ -232,7 +227,7 @@ def test_mcq_critic_loss():
 
 
 def constant_policy(mean, log_std):
-    return nets.GaussianHeadsPolicy(linear((np.zeros((2, 2)), [mean, log_std])))
+    return nets.GaussianHeadsPolicy(mlp((np.zeros((2, 2)), [mean, log_std])))
 
 
 def test_bear_actor_loss():
@@ -264,7 +259,7 @@ def test_the_multiplier_climbs_above_the_threshold_and_stays_in_bounds():
 
 def test_uwac_variance_is_exact_for_one_hidden_layer():
     """Hidden units 1 and 2 with weights 3 and 4 out: p / (1 - p) ((1 * 3)^2 + (2 * 4)^2); mean the plain Q."""
-    net = linear(([[1.0, 2.0], [0.0, 0.0], [0.0, 0.0]], [0.0, 0.0]), ([[3.0], [4.0]], [0.5]))
+    net = mlp(([[1.0, 2.0], [0.0, 0.0], [0.0, 0.0]], [0.0, 0.0]), ([[3.0], [4.0]], [0.5]))
     critic = nets.Critic(jax.tree.map(lambda x: jnp.stack([x, x]), net))
     obs, action = jnp.asarray([[1.0, 0.0]]), jnp.zeros((1, 1))
     cfg = uwac.UWAC(dropout=0.2, hidden=(2,), passes=4)

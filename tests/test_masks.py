@@ -29,11 +29,7 @@ each = pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK e
 HEADS = (nets.Critic, nets.CategoricalPolicy, ActionValues)
 
 
-@pytest.fixture(autouse=True)
-def _quick_compilation():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def heads(state) -> list:

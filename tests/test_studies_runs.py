@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 
-import jax
 import numpy as np
 import pytest
 
@@ -14,13 +13,7 @@ from holdfast.evaluation.statistics import Estimate
 from holdfast.report.record import Record
 from holdfast.studies import obac, obac_motivation, result, runs
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _quick_compilation():
-    """Programs that run for milliseconds: compiled without most optimisations, which change no meaning."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def record(returns, steps=(100, 200, 300, 400, 500), metrics=None):

@@ -30,12 +30,7 @@ ENV = "Pendulum-v1"
 CHAIN = "holdfast/chain-v0"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _quick_compilation():
-    """Programs that run for milliseconds: compiled without most optimisations, which change no meaning."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 @pytest.fixture(scope="module")

@@ -71,6 +71,11 @@ def test_probes_are_the_same_in_both_forms(name):
     action = action.astype(np.int32 if probe.spec.discrete else np.float32)
     state, following, reward, ended = jax.vmap(env.step)(jax.random.split(jax.random.PRNGKey(1), 4000), state, action)
     theirs, theirs_reward, theirs_ended = probe.step(rng, np.asarray(obs), action)
+    if name == "runaway":  # its steps are drawn: their shares by eighths of the actions
+        for part in np.array_split(np.argsort(action[:, 0]), 8):
+            assert np.mean(ended[part]) == pytest.approx(np.mean(theirs_ended[part]), abs=0.1)
+            assert np.mean(reward[part]) == pytest.approx(np.mean(theirs_reward[part]), abs=0.1)
+        return
     if probe.mdp is None:
         np.testing.assert_allclose(following, theirs, rtol=1e-6)
         np.testing.assert_array_equal(ended, theirs_ended)

@@ -5,51 +5,21 @@ Which algorithm faces which probe stands in the lists at the top.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import optimize
 
 from holdfast.algorithms import registry
-from holdfast.core.config import as_arrays
-from holdfast.core.contract import Context, Treatment
-from holdfast.core.noise import Noise
 from holdfast.core.spec import Seen
-from holdfast.data import columns as cols
-from holdfast.data import treatment
 from holdfast.data.dataset import Dataset
 from holdfast.environments import tabular
-from holdfast.environments.probes import collect, get
-from holdfast.training.loop import Program, replicate, seed_keys
+from holdfast.environments.probes import MARGIN, collect, get
+from learned import DISCOUNT, Learned, settings
 
-DISCOUNT = 0.8
-# small and fast; restraint so weak that the best action in the data is what is wanted, where that is a setting
-USUAL = {
-    "hidden": (64,),
-    "batch_size": 64,
-    "discount": DISCOUNT,
-    "polyak": 0.05,
-    "actor_decay_steps": 0,
-    "inverse_temperature": 20.0,
-    "temperature": 0.05,
-}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quick_compilation():
-    """Two dozen programs that run for a second each: compiled without most optimisations, which change no meaning."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
-def settings(name: str) -> dict:
-    """Fields of an algorithm's config by name."""
-    return {f.name: f for f in dataclasses.fields(registry.get(name).Config)}
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 # Learners from data alone, by what they have. Online methods without restraint have no place here: they fail the traps.
@@ -63,53 +33,6 @@ FILTERED = [n for n in NAMES if registry.get(n).filter is not None]
 
 def takes(kind: str, names: list[str]) -> list[str]:
     return [n for n in names if kind in registry.get(n).actions]
-
-
-class Learned:
-    """What R replicas of an algorithm have learned from a data set."""
-
-    def __init__(self, name: str, data: Dataset, steps: int, sweep: dict | None = None, **overrides) -> None:
-        self.algorithm = registry.get(name)
-        known = settings(name)
-        rates = {n: 3e-3 for n in known if n.endswith("lr")}
-        values = {k: v for k, v in {**USUAL, **rates, **overrides}.items() if k in known}
-        cfg = dataclasses.replace(next(iter(self.algorithm.presets.values())).config, **values)
-        assert not self.algorithm.check(cfg)
-        if self.algorithm.filter is not None:
-            data = self.algorithm.filter(cfg, data)
-        ((field, swept),) = (sweep or {"batch_size": [cfg.batch_size]}).items()
-        cfgs = [dataclasses.replace(cfg, **{field: v}) for v in swept]
-        fitted = treatment.fit(Treatment(), data)
-        columns = jax.tree.map(jnp.asarray, cols.prepare(data, fitted, self.algorithm.needs(cfg).columns, DISCOUNT))
-        ctx = Context(data.spec, columns, cols.stats(data, fitted))
-        self.cfg, self.state = as_arrays(cfg), None
-        for i, phase in enumerate(self.algorithm.phases(cfg)):
-            keys = seed_keys([0] * len(cfgs))
-            program = Program(self.algorithm, phase, i, replicate(cfgs), keys, ctx, {"data": columns})
-            carry, found = program.run(program.start(self.state), 0, steps)
-            assert (found.first_bad < 0).all()
-            self.state = carry.state
-
-    def replica(self, i: int = 0):
-        return jax.tree.map(lambda x: jnp.asarray(np.asarray(x)[i]), self.state)
-
-    def act(self, obs, mode: str = "best") -> np.ndarray:
-        """Of the last replica."""
-        obs = jnp.asarray(obs, jnp.float32)
-        seen = Seen(obs, jnp.zeros(len(obs)))
-        run = jax.jit(functools.partial(self.algorithm.act, mode=mode))
-        return np.asarray(run(self.cfg, self.replica(-1), seen, (), Noise(jax.random.PRNGKey(0)))[0])
-
-    def q(self, obs, action) -> np.ndarray:
-        """Mean over the critics."""
-        critic = self.replica().critic.net
-        return np.asarray(
-            jax.jit(critic.__class__.__call__)(critic, jnp.asarray(obs, jnp.float32), jnp.asarray(action))
-        ).mean(0)
-
-    def v(self, obs, i: int = 0) -> np.ndarray:
-        net = self.replica(i).value.net
-        return np.asarray(jax.jit(net.__class__.__call__)(net, jnp.asarray(obs, jnp.float32)))
 
 
 def log(name: str, episodes: int) -> dict:
@@ -241,8 +164,8 @@ def test_chain(name):
 
 
 def true_value(action: float) -> float:
-    """Of always doing `action` in the trap: 1 + a without end, or -5 above 0."""
-    return (1 + action if action <= 0 else -5.0) / (1 - DISCOUNT)
+    """Of always doing `action` in the trap: 1 + a without end, or -5 beyond the margin above 0."""
+    return (1 + min(action, 0) if action <= MARGIN else -5.0) / (1 - DISCOUNT)
 
 
 @pytest.mark.parametrize("name", takes("continuous", CRITICS))

@@ -45,7 +45,7 @@ def test_the_value_is_what_the_best_policy_gets(name: str) -> None:
 def test_the_logging_policy_is_worse_or_every_action_is_as_good(name: str) -> None:
     start, logged = rollout_value(name, 150, 2000, best=False)
     best = get(name).value(start, DISCOUNT).mean()
-    if name in ("constant", "delayed", "limit"):
+    if name in ("constant", "delayed", "limit", "blind"):
         np.testing.assert_allclose(logged.mean(), best, rtol=1e-5)
     else:
         assert logged.mean() < best - 0.05
@@ -109,8 +109,8 @@ def test_closed_forms() -> None:
 def test_the_traps_hide_what_lies_beyond_the_data() -> None:
     assert collect(get("trap"), 50)["actions"].max() <= 0
     probe, rng = get("trap"), np.random.default_rng(0)
-    reward = probe.step(rng, np.ones((3, 1)), np.array([[0.0], [0.01], [1.0]]))[1]
-    assert reward.tolist() == [1, -5, -5]
+    reward = probe.step(rng, np.ones((4, 1)), np.array([[-0.5], [0.0], [0.25], [0.26]]))[1]
+    assert reward.tolist() == [0.5, 1, 1, -5]
     probe = get("trap_discrete")
     assert probe.support is not None
     assert probe.mdp is not None

@@ -20,6 +20,7 @@ STUDIES = {
     "batch-constrained": ("batch_constrained", "extrapolation error in finite problems, beside the exact solution"),
     "obac": ("obac", "OBAC against SAC and a constraint that always holds, with the course of the gate"),
     "obac-motivation": ("obac_motivation", "SAC, IQL on SAC's replay, and IQL that collects for itself"),
+    "overestimation": ("overestimation", "what learners believe of their policies, and what these bring"),
 }
 
 

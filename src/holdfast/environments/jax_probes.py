@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .jax_env import JaxEnv, register
-from .probes import PROBES, Probe, get
+from .probes import MARGIN, PROBES, Probe, get
 from .tabular import Tabular
 
 BEST = np.array([0.5, -0.25], np.float32)  # of the bandit
@@ -32,38 +32,50 @@ def _sign(key: jax.Array) -> jax.Array:
     return jnp.where(jax.random.bernoulli(key, shape=(1,)), 1.0, -1.0)
 
 
-def _bandit(obs: jax.Array, action: jax.Array) -> Any:
+def _bandit(key: jax.Array, obs: jax.Array, action: jax.Array) -> Any:
     return obs, -jnp.square(action - BEST).sum(), True
 
 
-def _aim(obs: jax.Array, action: jax.Array) -> Any:
+def _aim(key: jax.Array, obs: jax.Array, action: jax.Array) -> Any:
     return obs, -jnp.square(action - 0.8 * obs[::-1]).sum(), True
 
 
-def _constant(obs: jax.Array, action: jax.Array) -> Any:
+def _constant(key: jax.Array, obs: jax.Array, action: jax.Array) -> Any:
     return obs, 1.0, False
 
 
-def _delayed(obs: jax.Array, action: jax.Array) -> Any:
+def _delayed(key: jax.Array, obs: jax.Array, action: jax.Array) -> Any:
     last = obs[1] > 0
     return obs[::-1], last.astype(jnp.float32), last
 
 
-def _limit(obs: jax.Array, action: jax.Array) -> Any:
+def _limit(key: jax.Array, obs: jax.Array, action: jax.Array) -> Any:
     return obs, 1.0, obs[0] > 0
 
 
-def _trap(obs: jax.Array, action: jax.Array) -> Any:
-    return obs, jnp.where(action[0] <= 0, 1 + action[0], -5.0), False
+def _trap(key: jax.Array, obs: jax.Array, action: jax.Array) -> Any:
+    return obs, jnp.where(action[0] <= MARGIN, 1 + jnp.minimum(action[0], 0), -5.0), False
 
 
-RULES: dict[str, tuple[Any, Any]] = {  # first observation of a key; observation and action -> next, reward, end
+def _runaway(key: jax.Array, obs: jax.Array, action: jax.Array) -> Any:
+    beyond = action[0] > MARGIN
+    ended = (jax.random.uniform(key) > 1 + action[0]) | beyond
+    return obs, jnp.where(beyond, -5.0, 1.0 - ended), ended
+
+
+def _blind(key: jax.Array, obs: jax.Array, action: jax.Array) -> Any:
+    return obs, jnp.where(jnp.abs(action).max() <= 0.3, 1.0, -5.0), False
+
+
+RULES: dict[str, tuple[Any, Any]] = {  # first observation of a key; key, observation, action -> next, reward, end
     "bandit": (_ones, _bandit),
     "aim": (_uniform, _aim),
     "constant": (_ones, _constant),
     "delayed": (_first_of_two, _delayed),
     "limit": (_sign, _limit),
     "trap": (_ones, _trap),
+    "runaway": (_ones, _runaway),
+    "blind": (_ones, _blind),
 }
 
 
@@ -81,7 +93,7 @@ def _seen(probe: Probe, start: Any, rule: Any) -> JaxEnv:
         return obs, obs
 
     def step(key: jax.Array, state: Any, action: jax.Array) -> Any:
-        obs, reward, ended = rule(state, action)
+        obs, reward, ended = rule(key, state, action)
         return obs, obs, jnp.asarray(reward, jnp.float32), jnp.asarray(ended)
 
     bound = np.ones(probe.spec.action, np.float32)

@@ -95,8 +95,11 @@ def limit() -> Probe:
     return _any_action("limit", limit, 1, 1, start, step, lambda obs, d: np.where(obs[:, 0] > 0, 1.0, 1 / (1 - d)))
 
 
+MARGIN = 0.25  # how far beyond the data the continuous traps spring: no learner is that exact at the data's edge
+
+
 def trap() -> Probe:
-    """One state without end, reward 1 + a up to a = 0 and -5 above; the data shows [-1, 0] only.
+    """One state without end, reward 1 + a up to a = 0, 1 up to 0.25 and -5 above; the data shows [-1, 0] only.
 
     Best in the data: a = 0, V = 1 / (1 - discount). The reward rises toward what was never tried: does the learner
     bootstrap from actions that the data cannot vouch for?
@@ -104,10 +107,47 @@ def trap() -> Probe:
 
     def step(rng: Draw, obs: Array, action: Array) -> tuple[Array, Array, Array]:
         a = action[:, 0].astype(float)
-        return obs, np.where(a <= 0, 1 + a, -5.0), np.zeros(len(obs), bool)
+        return obs, np.where(a <= MARGIN, 1 + np.minimum(a, 0), -5.0), np.zeros(len(obs), bool)
 
     made = _any_action("trap", trap, 1, 20, _constant, step, lambda obs, d: np.full(len(obs), 1 / (1 - d)))
     return made._replace(behave=lambda rng, obs: rng.uniform(-1, 0, (len(obs), 1)).astype(np.float32))
+
+
+def runaway() -> Probe:
+    """As `trap`, but a step pays 1 and goes on with probability 1 + a, else it ends for nothing, beyond 0.25 with -5.
+
+    Q = (1 + a) (1 + discount V): continued to a = 1 and taken as the next V, it is multiplied by 2 discount at every
+    backup. A learner that bootstraps from what was never tried has no fixed point above discount 1/2: its values grow
+    without bound. Best in the data: a = 0, V = 1 / (1 - discount).
+    """
+
+    def step(rng: Draw, obs: Array, action: Array) -> tuple[Array, Array, Array]:
+        a = action[:, 0].astype(float)
+        ended = (rng.random(len(obs)) > 1 + a) | (a > MARGIN)
+        return obs, np.where(a > MARGIN, -5.0, ~ended), ended
+
+    made = _any_action("runaway", runaway, 1, 20, _constant, step, lambda obs, d: np.full(len(obs), 1 / (1 - d)))
+    return made._replace(behave=trap().behave)
+
+
+def blind() -> Probe:
+    """One state without end, reward 1 where every action dimension is within 0.3 of 0, -5 elsewhere; four dimensions.
+
+    The data shows actions within 0.1 of 0, all worth 1 / (1 - discount): they do not say which way is up. What one
+    critic believes beyond is where its weights began, and a policy finds its luckiest guess: do several critics doubt
+    it?
+    """
+
+    def step(rng: Draw, obs: Array, action: Array) -> tuple[Array, Array, Array]:
+        inside = np.abs(action).max(1) <= 0.3
+        return obs, np.where(inside, 1.0, -5.0), np.zeros(len(obs), bool)
+
+    made = _any_action("blind", blind, 1, 20, _constant, step, lambda obs, d: np.full(len(obs), 1 / (1 - d)))
+    return made._replace(
+        spec=made.spec._replace(action=4),
+        behave=lambda rng, obs: rng.uniform(-0.1, 0.1, (len(obs), 4)).astype(np.float32),
+        best=lambda obs: np.zeros((len(obs), 4), np.float32),
+    )
 
 
 def arms() -> Probe:
@@ -150,8 +190,28 @@ def trap_discrete() -> Probe:
     return _tabular("trap_discrete", trap_discrete, mdp, behaviour, 20, x)
 
 
+def runaway_discrete() -> Probe:
+    """Nine states: x in [-1, 1] as in `trap_discrete`, and an end. The discrete form of `runaway`.
+
+    Action 0 ends for nothing. Action 1, which the data shows where x < 0 only, pays p = 1 + 0.9 x there and leads to
+    x = 1 with probability p, else to the end; elsewhere it pays -5 and ends. Continued to x = 1, its value is
+    multiplied by 1.9 discount at every backup.
+    """
+    x = np.linspace(-1, 1, 8)
+    p = np.where(x < 0, 1 + 0.9 * x, 0)
+    transition, reward = np.zeros((9, 2, 9)), np.zeros((9, 2))
+    transition[:, 0, 8] = 1
+    transition[:8, 1, 7], transition[:, 1, 8] = p, np.append(1 - p, 1)
+    reward[:8, 1] = np.where(x < 0, p, -5)
+    behaviour = np.where(np.append(x, 0)[:, None] < 0, 0.5, np.eye(2)[0])
+    mdp = Tabular(transition, reward, np.arange(9) == 8, np.append(np.full(8, 1 / 8), 0))
+    features = np.stack([np.append(x, 0), np.eye(9)[8]], 1)
+    return _tabular("runaway_discrete", runaway_discrete, mdp, behaviour, 20, features)
+
+
 PROBES: dict[str, Callable[[], Probe]] = {
-    f.__name__: f for f in (bandit, aim, constant, delayed, limit, trap, arms, chain, trap_discrete)
+    f.__name__: f
+    for f in (bandit, aim, constant, delayed, limit, trap, runaway, blind, arms, chain, trap_discrete, runaway_discrete)
 }
 
 

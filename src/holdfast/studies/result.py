@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,9 +25,13 @@ class Result(NamedTuple):
     draw: Callable[[Any], None]  # puts the picture on an empty matplotlib figure
 
     def record(self) -> dict[str, Any]:
-        """Everything but the picture, JSON-ready."""
-        rows = [dict(zip(self.header, row, strict=True)) for row in self.rows]
+        """Everything but the picture, JSON-ready: numbers that are not finite are null."""
+        rows = [dict(zip(self.header, map(_json, row), strict=True)) for row in self.rows]
         return {"study": self.name, "title": self.title, "settings": self.settings, "rows": rows, "notes": self.notes}
+
+
+def _json(cell: Any) -> Any:
+    return None if isinstance(cell, float) and not math.isfinite(cell) else cell
 
 
 def write(result: Result, folder: str | Path) -> list[Path]:

@@ -7,7 +7,7 @@ Paper -> here: tau expectile, beta inverse_temperature, alpha (target average) p
 As in the authors' code and not in the paper: the weight is capped at `max_weight`; the actor's mean is tanh(MLP) and
 its log standard deviation a parameter of its own; the actor's learning rate falls along a cosine to 0 at the run's end;
 order V, policy, Q, target. Ours: the rates of value and critics fall with it, unless `critic_decay_steps` is -1.
-Discrete actions: the same losses with a categorical policy and one critic output an action.
+Discrete actions: the same losses with a categorical policy, one critic output an action and a beta of their own.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from ..parts.distributions import choose
 class IQL:
     expectile: float = 0.7  # tau of eq. 5; 0.9 on AntMaze
     inverse_temperature: float = 3.0  # beta of eq. 7; 10 on AntMaze, 0.5 on Kitchen and Adroit
+    discrete_inverse_temperature: float = 0.1  # beta where actions are discrete; ours: there advantages are larger
     max_weight: float = 100.0  # cap on exp(beta A), authors' code
     discount: float = 0.99  # gamma
     polyak: float = 0.005  # rate at which the target critics follow
@@ -52,6 +53,7 @@ def check(cfg: IQL) -> list[str]:
     rules = {
         "expectile": "in (0, 1)",
         "inverse_temperature": "at least 0",
+        "discrete_inverse_temperature": "at least 0",
         "max_weight": "positive",
         "polyak": "in [0, 1]",
         "actor_decay_steps": "at least -1",
@@ -105,7 +107,8 @@ def update(cfg: IQL, state: State, batch: Any, noise: Any, step: Any) -> tuple[S
     q = state.target_critic(batch.obs, batch.action).min(0)
     value, m1 = state.value.step(value_optimiser(cfg), value_loss, q, batch.obs, cfg.expectile, name="value")  # eq. 5
     advantage = q - value.net(batch.obs)
-    weight = losses.exp_weight(advantage, cfg.inverse_temperature, cfg.max_weight)
+    beta = cfg.discrete_inverse_temperature if state.critic.net.discrete else cfg.inverse_temperature
+    weight = losses.exp_weight(advantage, beta, cfg.max_weight)
     keep = nets.dropout(noise, "actor_dropout", cfg.actor_dropout, batch.reward.shape, cfg.hidden)
     actor, m2 = state.actor.step(optimiser(cfg), policy_loss, weight, batch, keep, name="actor")  # eq. 7
     y = targets.td(batch, value.net(batch.next_obs), cfg.discount)

@@ -27,6 +27,7 @@ from .sac import online
 class IQLOnline:
     expectile: float = 0.7  # tau; 0.9 on AntMaze
     inverse_temperature: float = 3.0  # beta; 10 on AntMaze
+    discrete_inverse_temperature: float = 0.1  # beta where actions are discrete, as in iql.py
     max_weight: float = 100.0  # cap on exp(beta A), authors' code
     discount: float = 0.99  # gamma
     polyak: float = 0.005  # rate at which the target critics follow

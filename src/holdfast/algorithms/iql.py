@@ -133,7 +133,7 @@ def finetune(cfg: IQL) -> tuple[Phase, ...]:
 CODE = "authors' code, github.com/ikostrikov/implicit_q_learning, configs/"
 PRESETS = {
     "small": Preset(
-        IQL(expectile=0.6, inverse_temperature=10.0, max_weight=20.0),
+        IQL(expectile=0.6, inverse_temperature=10.0, max_weight=20.0, actor_dropout=0.1),
         Treatment(normalize_obs=1e-3, return_scale=1000.0, clip_actions=1e-5),
         "ours, chosen on mixed logs of 100,000 steps: docs/algorithms/iql.md",
     ),

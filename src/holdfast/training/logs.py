@@ -213,7 +213,7 @@ def learned(asked: Asked, continuous: str, config: dict[str, Any], hooks: Sequen
     folder = asked.agent or Path("runs") / f"{'levels' if asked.preset in LEVELS else asked.preset}-{stem}"
     cfg, _ = resolve(found, None, config, None)
     settings: dict[str, Any] = {"env": asked.env, "steps": steps, "seed": asked.seed, "eval_episodes": EPISODES}
-    settings |= {"eval_every": max(1, steps // EVALUATIONS), "keep_policies": asked.preset in LEVELS}
+    settings |= {"eval_every": max(1, steps // EVALUATIONS), "keep_policies": True}
     given = config_of.to_dict(cfg)
 
     def begin() -> None:

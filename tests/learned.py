@@ -32,6 +32,7 @@ USUAL = {
     "polyak": 0.05,
     "actor_decay_steps": 0,
     "inverse_temperature": 20.0,
+    "discrete_inverse_temperature": 20.0,
     "temperature": 0.05,
 }
 

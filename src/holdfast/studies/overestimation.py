@@ -324,7 +324,7 @@ def draw(figure: Any, found: dict[tuple[str, str], list[Point]], levels: dict[st
             axis.set_yscale("symlog", linthresh=2 * scale)
             axis.set_ylim(low, high)
             axis.set_yticks([0.0, *(t for t in ticks if low < t < high)])
-            axis.yaxis.set_major_formatter(lambda value, _: f"{value:.3g}")
+            axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
             axis.set_title(name, fontsize=8, color=colour)
             axis.tick_params(labelsize=6)
             axis.minorticks_off()

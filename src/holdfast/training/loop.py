@@ -25,6 +25,9 @@ from ..data import buffer, sampler
 from ..environments import jax_env
 from ..environments.jax_env import JaxEnv
 
+# A first state is computed once, in a fraction of a second; compiled well, its program would cost as much as the block.
+ONCE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+
 
 class Carry(NamedTuple):
     """What a block takes and gives; all leaves lead with the replicas [R]."""
@@ -88,7 +91,7 @@ class Program:
     def start(self, state: Any | None, rings: Mapping[str, buffer.Ring] | None = None) -> Carry:
         """The first carry: `init` where there is no state yet, then the phase's `enter`; earlier rings stay."""
         began = time.perf_counter()
-        state = jax.jit(self._start)(self.cfgs, self.keys, self.ctx, state)
+        state = jax.jit(self._start, compiler_options=ONCE)(self.cfgs, self.keys, self.ctx, state)
         made = jax.jit(self._rings)(dict(rings or {}), self.sources)
         self.compile_seconds += time.perf_counter() - began
         carry = Carry(state, jnp.zeros(len(self.keys), bool), {}, made, jax.jit(self._world)(self.keys))

@@ -13,8 +13,8 @@ import optax
 import pytest
 from scipy import integrate, optimize, stats
 
-from formulas import NOISE, array, mlp, same
-from holdfast.algorithms import filtered_bc
+from formulas import NOISE, array, batch, critics, linear, mlp, same
+from holdfast.algorithms import awac, filtered_bc
 from holdfast.core import config as configs
 from holdfast.core.config import config, faults, from_dict, static, to_dict, traced_fields
 from holdfast.core.errors import UserError
@@ -705,3 +705,17 @@ LENGTHS = np.array([10, 40, 10, 20, 20])
 )
 def test_filtered_cloning_keeps(keep, rule, kept):
     assert filtered_bc.chosen(RETURNS, LENGTHS, keep, rule).tolist() == kept
+
+
+def test_awac_subtracts_the_value_of_the_mode():
+    # Q1 = s + a1 + 2 a2, Q2 = 2 s + a1 + 2 a2; critics stand still: lr 1e-12
+    cfg = awac.AWAC(value_action="mode", critic_lr=1e-12)
+    actor = nets.GaussianPolicy(linear([0.1], [0.2]), array(2, 2), low=-20.0, high=2.0, squash="none")
+    critic = critics([1, 1, 2], [2, 1, 2])
+    state = awac.State(
+        Trained.new(actor, optimisers.adam(cfg.actor_lr)), Trained.new(critic, optimisers.adam(cfg.critic_lr)), critic
+    )
+    _, told = awac.update(cfg, state, batch(), NOISE, 0)
+    # row 1: s 1, a (.5, 0), mode (.1, .2): .5 - .5 = 0;  row 2: s 2, a (0, -1), mode (.2, .4): -2 - 1 = -3
+    same(told["advantage"], -1.5, rtol=1e-6)
+    same(told["actor/weight"], (1 + math.exp(-9)) / 2, rtol=1e-6)

@@ -4,7 +4,8 @@ An ordinary off-policy critic for the policy at hand, and a policy cloned from t
 
 Paper -> here: lambda temperature. As in CORL's code, which the presets follow: the policy is a normal around an
 unbounded mean with a log standard deviation of its own, samples clipped to [-1, 1]; V is the smaller critic at one
-sample of the policy; the weight is capped instead of normalised over the batch; order critics, policy, targets.
+sample of the policy, or, with `value_action` mode, as in the authors' code, at its mode, which leaves no noise in the
+weights; the weight is capped instead of normalised over the batch; order critics, policy, targets.
 Discrete actions: the same losses with a categorical policy and one critic output an action.
 """
 
@@ -27,6 +28,7 @@ from .iql import critic_loss, policy_loss
 class AWAC:
     temperature: float = 1 / 3  # lambda of eq. 13: small clones only the best, large clones all
     max_weight: float = 100.0  # cap on exp(A / lambda), CORL
+    value_action: str = "sample"  # V(s) is Q at a sample of the policy (CORL) or at its mode (authors' code)
     discount: float = 0.99  # gamma
     polyak: float = 0.005  # rate at which the target critics follow
     actor_lr: float = 3e-4  # Adam
@@ -42,7 +44,8 @@ class State(PyTree):
 
 
 def check(cfg: AWAC) -> list[str]:
-    return faults(cfg, temperature="positive", max_weight="positive", discount="in [0, 1]", polyak="in [0, 1]")
+    rules = {"temperature": "positive", "max_weight": "positive", "value_action": "sample|mode"}
+    return faults(cfg, discount="in [0, 1]", polyak="in [0, 1]", **rules)
 
 
 def init(cfg: AWAC, ctx: Any, noise: Any) -> State:
@@ -58,7 +61,8 @@ def update(cfg: AWAC, state: State, batch: Any, noise: Any, step: Any) -> tuple[
     y = targets.td(batch, state.target_critic(batch.next_obs, next_action).min(0), cfg.discount)
     critic, m1 = state.critic.step(optimisers.adam(cfg.critic_lr), critic_loss, y, batch, name="critic")  # eq. 10
 
-    action = draw(state.actor.net(batch.obs).among(batch.mask), noise, "actor_action")
+    law = state.actor.net(batch.obs).among(batch.mask)
+    action = law.mode() if cfg.value_action == "mode" else draw(law, noise, "actor_action")
     advantage = critic.net(batch.obs, batch.action).min(0) - critic.net(batch.obs, action).min(0)
     weight = losses.exp_weight(advantage, 1 / cfg.temperature, cfg.max_weight)
     actor, m2 = state.actor.step(optimisers.adam(cfg.actor_lr), policy_loss, weight, batch, (), name="actor")  # eq. 13

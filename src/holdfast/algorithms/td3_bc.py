@@ -5,8 +5,7 @@ of any reward scale. Observations are normalised over the data set.
 
 Order: critics every update; on every `policy_every`-th update the actor with the new critics, then all targets.
 As in the authors' code: lambda from the batch at hand and not differentiated; the cloning term is a mean over action
-dimensions too; the first update of the actor is update number `policy_every`. Not as in the paper: the actor's learning
-rate falls along a cosine to 0 at the run's end, since last policies are compared (`actor_decay_steps=-1`: constant).
+dimensions too; the first update of the actor is update number `policy_every`.
 The paper ends offline. In fine-tuning the cloning term falls along a line to a fifth, as SPOT's code lets its own.
 """
 
@@ -36,7 +35,7 @@ class TD3BC:
     actor_lr: float = 3e-4  # Adam
     online_cloning: float = 0.2  # fine-tuning: share of the cloning term that is left after `online_decay_steps`
     online_decay_steps: int = 0  # fine-tuning: updates over which that falls along a line from 1; 0: the run's steps
-    actor_decay_steps: int = 0  # cosine horizon of the actor's rate, in updates; 0: the run's steps, -1: constant rate
+    actor_decay_steps: int = -1  # cosine horizon of the actor's rate, in updates; 0: the run's steps, -1: constant rate
     critic_lr: float = 3e-4  # Adam
     hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers of every network
     batch_size: int = 256  # rows an update

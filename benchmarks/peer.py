@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import sys
 import time
 import warnings
 from typing import Any
 
+import serving
 import synthetic
 
 NAMES = {"td3_bc": "TD3PlusBC", "iql": "IQL", "bc": "BC", "awac": "AWAC"}
@@ -47,12 +46,7 @@ class Peer:
         self.at = 0
 
     def versions(self) -> dict[str, Any]:
-        return {
-            "d3rlpy": self.d3rlpy.__version__,
-            "torch": self.torch.__version__,
-            "python": sys.version.split()[0],
-            "threads": self.torch.get_num_threads(),
-        }
+        return serving.versions(self.d3rlpy, self.torch)
 
     def update(self, seconds: float) -> dict[str, Any]:
         """`algo.update` on batches drawn beforehand: its arithmetic and its Python, without its sampling."""
@@ -94,15 +88,5 @@ class Peer:
             self.torch.cuda.synchronize()
 
 
-def main() -> None:
-    replies = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    worker = Peer(sys.argv[1])
-    for line in sys.stdin:
-        request = json.loads(line)
-        replies.write(json.dumps(getattr(worker, request.pop("do"))(**request)) + "\n")
-        replies.flush()
-
-
 if __name__ == "__main__":
-    main()
+    serving.serve(lambda: Peer(sys.argv[1]))

@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 import time
 import warnings
 from typing import Any
+
+import serving
 
 WARM = 300  # steps before the clock runs, so that updates are under way
 
@@ -29,12 +29,7 @@ class Peer:
         self.model.learn(WARM)
 
     def versions(self) -> dict[str, Any]:
-        return {
-            "stable_baselines3": self.library.__version__,
-            "torch": self.torch.__version__,
-            "python": sys.version.split()[0],
-            "threads": self.torch.get_num_threads(),
-        }
+        return serving.versions(self.library, self.torch)
 
     def learn(self, seconds: float) -> dict[str, Any]:
         """Environment steps a second of `learn`, with one update each."""
@@ -48,15 +43,5 @@ class Peer:
         return {"per_second": n / work(n)}
 
 
-def main() -> None:
-    replies = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    worker = Peer(sys.argv[1])
-    for line in sys.stdin:
-        request = json.loads(line)
-        replies.write(json.dumps(getattr(worker, request.pop("do"))(**request)) + "\n")
-        replies.flush()
-
-
 if __name__ == "__main__":
-    main()
+    serving.serve(lambda: Peer(sys.argv[1]))

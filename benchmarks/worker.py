@@ -5,9 +5,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import resource
 import statistics
 import sys
@@ -18,6 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import serving
 import synthetic
 
 START = 1_000_000  # first step: past the warm-ups that some algorithms begin with
@@ -310,17 +309,7 @@ class Online:
         return timed(work, 100, seconds)
 
 
-def main() -> None:
-    replies = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print goes to standard error
-    kind, name = sys.argv[1:3]
-    worker = {"ours": Ours, "handwritten": Handwritten, "evaluation": Evaluation, "online": Online}[kind](name)
-    for line in sys.stdin:
-        request = json.loads(line)
-        reply = getattr(worker, request.pop("do"))(**request)
-        replies.write(json.dumps(reply) + "\n")
-        replies.flush()
-
+KINDS = {"ours": Ours, "handwritten": Handwritten, "evaluation": Evaluation, "online": Online}
 
 if __name__ == "__main__":
-    main()
+    serving.serve(lambda: KINDS[sys.argv[1]](sys.argv[2]))

@@ -1,0 +1,26 @@
+"""A contestant's side: one request a line on standard input, one answer a line on standard output."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+
+def serve(make: Callable[[], Any]) -> None:
+    """Answer `{"do": METHOD, ...}` by that method of what `make` gives; what libraries print goes to standard error."""
+    replies = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    worker = make()
+    for line in sys.stdin:
+        request = json.loads(line)
+        replies.write(json.dumps(getattr(worker, request.pop("do"))(**request)) + "\n")
+        replies.flush()
+
+
+def versions(library: Any, torch: Any) -> dict[str, Any]:
+    """What a peer that stands on PyTorch runs with."""
+    python, threads = sys.version.split()[0], torch.get_num_threads()
+    return {library.__name__: library.__version__, "torch": torch.__version__, "python": python, "threads": threads}

@@ -221,7 +221,7 @@ def test_a_run_in_an_environment_alone_is_not_an_offline_one(tmp_path):
 
 
 def test_horizons_end_with_the_offline_run():
-    cfg = registry.get("td3_bc").Config()
+    cfg = registry.get("td3_bc").Config(actor_decay_steps=0)
     run = Settings("td3_bc", "d", 70, {}, {})
     tuning = Settings("td3_bc", "d", 70, {}, {}, source={"run": "r", "step": 9})
     assert horizons(cfg, run) == {"actor_decay_steps": 70, "online_decay_steps": 70}

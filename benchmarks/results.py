@@ -1,21 +1,25 @@
 """What each algorithm reaches on each data set at hand: trains, scores and writes the table (`make results`).
 
 The numbers stand in benchmarks/results/scores.csv, the page in docs/results.md; both are rewritten after every cell.
-Cells of the same steps, seeds and data are not trained again, and a run that was stopped goes on where it was: a table
-that was killed is called again. The runs lie in runs/results/, with a checkpoint every 5000 updates.
+Cells of the same steps, seeds, data and settings are not trained again (a default that has changed since makes its cell
+anew), and a run that was stopped goes on where it was: a table that was killed is called again. The runs lie in
+runs/results/, with a checkpoint every 5000 updates.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import io
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from holdfast.algorithms import registry
+from holdfast.core.config import to_dict
 from holdfast.core.errors import Diverged, UserError
 from holdfast.data.checks import check
 from holdfast.data.dataset import Dataset
@@ -28,11 +32,12 @@ from holdfast.training.run import Run, resume, train
 
 HERE = Path(__file__).resolve().parent
 COLUMNS = (
-    "data", "algorithm", "preset", "steps", "seeds", "episodes", "fingerprint", "environment",
+    "data", "algorithm", "preset", "settings", "steps", "seeds", "episodes", "fingerprint", "environment",
     "return", "return_low", "return_high", "score", "score_low", "score_high", "logged_return", "logged_score",
     "updates_per_second", "holdfast", "jax", "note",
 )  # fmt: skip
 KEY = ("data", "algorithm", "steps", "seeds", "episodes", "fingerprint")
+SETTINGS = ("preset", "settings")  # a row of the same key and other settings is of old defaults: trained anew
 ONLINE = ("iql_concurrent", "iql_online", "obac", "rlpd")  # made for a replay that grows: no log stands for one
 FAMILIES = ("antmaze", "kitchen", "adroit")  # presets that are called as the environments are
 
@@ -42,6 +47,14 @@ def preset_for(algorithm: Any, dataset: Dataset) -> str:
     name = f"{dataset.id} {dataset.env_id}".lower()
     found = (family for family in FAMILIES if family in name and family in algorithm.presets)
     return next(found, next(iter(algorithm.presets)))
+
+
+def settings_of(algorithm: Any, dataset: Dataset) -> tuple[str, str]:
+    """Name of the preset for these data, and a hash of its settings."""
+    name = preset_for(algorithm, dataset)
+    preset = algorithm.presets[name]
+    text = json.dumps([to_dict(preset.config), preset.treatment._asdict()], sort_keys=True)
+    return name, hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def fits(algorithm: Any, dataset: Dataset) -> bool:
@@ -58,15 +71,14 @@ def fits(algorithm: Any, dataset: Dataset) -> bool:
 def cell(name: str, dataset: Dataset, data: str, args: argparse.Namespace) -> dict[str, Any]:
     """Train, or go on with, one algorithm on one data set: a row of the CSV."""
     algorithm = registry.get(name)
-    preset = preset_for(algorithm, dataset)
-    out = (
-        args.runs
-        / f"{name}-{data.replace('/', '-')}-{args.steps}x{args.seeds}-{args.episodes}-{dataset.fingerprint[:8]}"
-    )
+    preset, settings = settings_of(algorithm, dataset)
+    budget = f"{args.steps}x{args.seeds}-{args.episodes}"
+    out = args.runs / f"{name}-{settings}-{data.replace('/', '-')}-{budget}-{dataset.fingerprint[:8]}"
     row: dict[str, Any] = {
         "data": data,
         "algorithm": name,
         "preset": preset,
+        "settings": settings,
         "steps": args.steps,
         "seeds": args.seeds,
         "episodes": args.episodes,
@@ -77,9 +89,9 @@ def cell(name: str, dataset: Dataset, data: str, args: argparse.Namespace) -> di
         if (out / "config.json").exists():
             run: Run = resume(out, hooks=[Progress()])
         else:
-            settings = {"eval_episodes": args.episodes, "clip_actions": clip, "hooks": [Progress()]}
-            settings |= {"eval_every": args.steps, "save_every": 5000}  # only the last policies count
-            run = train(name, data, steps=args.steps, seeds=args.seeds, out=out, preset=preset, **settings)
+            how = {"eval_episodes": args.episodes, "clip_actions": clip, "hooks": [Progress()]}
+            how |= {"eval_every": args.steps, "save_every": 5000}  # only the last policies count
+            run = train(name, data, steps=args.steps, seeds=args.seeds, out=out, preset=preset, **how)
     except (UserError, Diverged) as error:
         return {**row, "note": str(error)}
     result = run.result
@@ -202,10 +214,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows: list[dict[str, Any]] = list(read(args.table))
     for id, dataset in datasets:
         for name in names:
+            algorithm = registry.get(name)
             wanted = tuple(map(str, (id, name, args.steps, args.seeds, args.episodes, dataset.fingerprint)))
-            if not fits(registry.get(name), dataset) or any(tuple(str(r[k]) for k in KEY) == wanted for r in rows):
+            done = [r for r in rows if tuple(str(r[k]) for k in KEY) == wanted]
+            current = settings_of(algorithm, dataset)
+            if not fits(algorithm, dataset) or any(tuple(r[k] for k in SETTINGS) == current for r in done):
                 continue
-            rows.append(cell(name, dataset, id, args))
+            row = cell(name, dataset, id, args)
+            rows = [r for r in rows if r not in done] + [row]
             write(args.table, args.page, rows)
     write(args.table, args.page, rows)
     sys.stdout.write(args.page.read_text(encoding="utf-8"))

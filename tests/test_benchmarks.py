@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import importlib.util
 import json
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -152,10 +154,22 @@ def test_results_skips_what_is_done(tmp_path: Path, monkeypatch: Patch, capsys: 
     first = table.read_text()
     assert "| logged | 56.1 |\n| `bc` | " in capsys.readouterr().out
     assert "dqn" not in page.read_text().split("## Making it")[0]  # it takes no continuous actions
+    trained = results.train
     monkeypatch.setattr(results, "train", lambda *a, **k: pytest.fail("trained again"))
     assert results.main(args) == 0
     assert table.read_text() == first
     assert str(tmp_path) not in page.read_text()
+
+    shutil.rmtree(tmp_path / "runs")
+    stale = [{**row, "settings": "of-old"} for row in results.read(table)]
+    results.write(table, page, stale)
+    again = []
+    monkeypatch.setattr(results, "train", lambda *a, **k: again.append(a) or trained(*a, **k))
+    assert results.main(args) == 0
+    assert len(again) == 1
+    assert [row["settings"] for row in results.read(table)] == [
+        row["settings"] for row in csv.DictReader(first.splitlines())
+    ]
 
 
 def test_results_goes_on_with_a_run_that_was_killed(tmp_path: Path, monkeypatch: Patch) -> None:

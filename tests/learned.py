@@ -34,6 +34,7 @@ USUAL = {
     "inverse_temperature": 20.0,
     "discrete_inverse_temperature": 20.0,
     "temperature": 0.05,
+    "discrete_temperature": 0.05,
 }
 
 

@@ -88,8 +88,8 @@ def test_awac():
         return nets.GaussianPolicy(g.mlp(f"{root}/actor", suffix), log_std, low=-20.0, high=2.0, squash="none")
 
     state = awac.State(
-        Trained.new(actor("params"), optimisers.adam(cfg.actor_lr)),
-        Trained.new(g.critic("params"), optimisers.adam(cfg.critic_lr)),
+        Trained.new(actor("params"), awac.optimiser(cfg)),
+        Trained.new(g.critic("params"), awac.critic_optimiser(cfg)),
         g.critic("target"),
     )
 

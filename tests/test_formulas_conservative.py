@@ -353,10 +353,18 @@ def test_crr_weights_are_strict_and_capped():
         ("exp", "mean", [2.5, math.exp(-1)]),
     ):
         cfg = crr.CRR(
-            weight=weight, advantage=advantage, max_weight=2.5, critic_lr=0.0, polyak=0.0, actor_decay_steps=-1
+            weight=weight,
+            advantage=advantage,
+            discrete_temperature=1.0,
+            max_weight=2.5,
+            critic_lr=0.0,
+            polyak=0.0,
+            actor_decay_steps=-1,
         )
-        tx, critic = optimisers.adam(0.0), discrete_critic([2, 0], [2, 0])
-        state = crr.State(Trained.new(actor, crr.optimiser(cfg)), Trained.new(critic, tx), actor, critic)
+        critic = discrete_critic([2, 0], [2, 0])
+        state = crr.State(
+            Trained.new(actor, crr.optimiser(cfg)), Trained.new(critic, crr.critic_optimiser(cfg)), actor, critic
+        )
         for row, action in enumerate((0, 1)):  # advantage over the mean: 1 and -1; over the best: 0 and -2
             _, found = crr.update(cfg, state, rows(array([1]), jnp.asarray([action])), Noise(jax.random.PRNGKey(0)), 0)
             same(found["actor/weight"], wanted[row])

@@ -204,7 +204,7 @@ def test_crr(name):
 
     state = crr.State(
         Trained.new(actor("params"), crr.optimiser(cfg)),
-        Trained.new(g.critic("params"), optimisers.adam(cfg.critic_lr)),
+        Trained.new(g.critic("params"), crr.critic_optimiser(cfg)),
         actor("target"),
         g.critic("target"),
     )

@@ -53,9 +53,9 @@ RUNAWAY = TRAP | {
     "td3_bc": {"alpha": 1.0},  # at 2.5 it settles at nearly twice the best value
 }
 DISCRETE = {
-    "awac": {"temperature": 0.3},
+    "awac": {"discrete_temperature": 0.3},
     "awr": {"temperature": 0.2, "max_weight": 1e3, "refresh_every": 300, "td_lambda": 0.0},
-    "crr": {"temperature": 1.0},
+    "crr": {"discrete_temperature": 1.0},
     "discrete_bcq": {"threshold": 0.3},
     "discrete_cql": {"alpha": 0.3},
     "iql": {},

@@ -28,7 +28,7 @@ from .iql import critic_loss, critic_optimiser, optimiser, policy_loss
 @config
 class AWAC:
     temperature: float = 1 / 3  # lambda of eq. 13: small clones only the best, large clones all
-    discrete_temperature: float = 10.0  # lambda where actions are discrete; ours: there advantages are larger
+    discrete_temperature: float = 15.0  # lambda where actions are discrete; ours: there advantages are larger
     max_weight: float = 100.0  # cap on exp(A / lambda), CORL
     mean: str = "unbounded"  # of the normal: unbounded (CORL) or tanh, as IQL's
     value_action: str = "sample"  # V(s) is Q at a sample of the policy (CORL) or at its mode (authors' code)

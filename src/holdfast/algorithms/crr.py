@@ -9,7 +9,8 @@ As in d3rlpy's and Acme's codes and not in the paper: the critic is scalar, not 
 pair, the smaller in targets, their mean in advantages; targets follow slowly, or are copied every `target_every` steps
 where polyak is 1 (paper, Acme: every 100).
 Ours: the actor's rate falls along a cosine to 0 at the run's end, since last policies are compared; the policy's log
-standard deviation stays above `min_log_std`, since logged actions at the bounds would make densities grow without end.
+standard deviation stays above `min_log_std`, since logged actions at the bounds would make densities grow without end;
+in the preset `small` the critics' rate falls too, and the actor has dropout.
 `acting` "critic" is the paper's critic-weighted policy: of `acting_actions` draws one is taken with probability
 proportional to exp Q; "best" takes the draw of the highest Q, from constant normals, so that it is a function of the
 state. Densities (`dist`) of a continuous policy are then those before that choice.
@@ -27,9 +28,9 @@ from ..core.config import config, faults, static
 from ..core.contract import Algorithm, Preset, Treatment
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree
-from ..parts import candidates, losses, nets, optimisers, targets
+from ..parts import candidates, losses, nets, targets
 from ..parts.distributions import Categorical, choose, draw
-from .iql import critic_loss, optimiser, policy_loss
+from .iql import critic_loss, critic_optimiser, optimiser, policy_loss
 
 
 @config
@@ -37,6 +38,7 @@ class CRR:
     weight: str = "exp"  # f: exp (eq. 4) or binary (eq. 3)
     advantage: str = "mean"  # of the policy's actions: mean or max
     temperature: float = 1.0  # beta of exp
+    discrete_temperature: float = 15.0  # beta where actions are discrete; ours: there advantages are larger
     max_weight: float = 20.0  # cap on exp(A / beta)
     n_actions: int = 4  # m, actions of the policy behind the advantage
     min_log_std: float = static(default=-2.0)  # least log standard deviation of the policy; d3rlpy -20
@@ -48,6 +50,8 @@ class CRR:
     actor_lr: float = 3e-4  # Adam
     actor_decay_steps: int = 0  # cosine horizon of the actor's rate, in updates; 0: the run's steps, -1: constant rate
     critic_lr: float = 3e-4  # Adam
+    critic_decay_steps: int = -1  # the same for the critics
+    actor_dropout: float = static(default=0.0)  # share of the actor's hidden units that an update leaves out
     n_critics: int = 2  # the paper has 1
     hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers of every network
     batch_size: int = 256  # rows an update
@@ -63,14 +67,16 @@ class State(PyTree):
 def check(cfg: CRR) -> list[str]:
     rules = dict.fromkeys(("n_actions", "acting_actions", "target_every", "n_critics"), "positive")
     rules |= {"weight": "exp|binary", "advantage": "mean|max", "acting": "policy|critic"}
-    rules |= {"temperature": "positive", "max_weight": "positive"}
-    return faults(cfg, discount="in [0, 1]", polyak="in [0, 1]", actor_decay_steps="at least -1", **rules)
+    rules |= dict.fromkeys(("temperature", "discrete_temperature", "max_weight"), "positive")
+    rules |= {"actor_dropout": "in [0, 1)"}
+    rules |= dict.fromkeys(("actor_decay_steps", "critic_decay_steps"), "at least -1")
+    return faults(cfg, discount="in [0, 1]", polyak="in [0, 1]", **rules)
 
 
 def init(cfg: CRR, ctx: Any, noise: Any) -> State:
     actor = nets.policy(noise.sub("actor"), ctx.spec, cfg.hidden, "heads", low=cfg.min_log_std, high=2.0, squash="mean")
     critic = nets.critic(noise.sub("critic"), ctx.spec, cfg.hidden, n=cfg.n_critics)
-    return State(Trained.new(actor, optimiser(cfg)), Trained.new(critic, optimisers.adam(cfg.critic_lr)), actor, critic)
+    return State(Trained.new(actor, optimiser(cfg)), Trained.new(critic, critic_optimiser(cfg)), actor, critic)
 
 
 def next_value(law: Any, critic: nets.Critic, obs: jax.Array, noise: Any) -> jax.Array:
@@ -93,16 +99,18 @@ def policy_value(cfg: CRR, law: Any, critic: nets.Critic, obs: jax.Array, noise:
 def update(cfg: CRR, state: State, batch: Any, noise: Any, step: Any) -> tuple[State, Metrics]:
     next_law = state.target_actor(batch.next_obs).among(batch.next_mask)
     y = targets.td(batch, next_value(next_law, state.target_critic, batch.next_obs, noise), cfg.discount)
-    critic, m1 = state.critic.step(optimisers.adam(cfg.critic_lr), critic_loss, y, batch, name="critic")
+    critic, m1 = state.critic.step(critic_optimiser(cfg), critic_loss, y, batch, name="critic")
 
     law = state.actor.net(batch.obs).among(batch.mask)
     value = policy_value(cfg, law, critic.net, batch.obs, noise)
     advantage = critic.net(batch.obs, batch.action).mean(0) - value
     if cfg.weight == "exp":
-        weight = losses.exp_weight(advantage, 1 / cfg.temperature, cfg.max_weight)
+        temperature = cfg.discrete_temperature if state.critic.net.discrete else cfg.temperature
+        weight = losses.exp_weight(advantage, 1 / temperature, cfg.max_weight)
     else:
         weight = (advantage > 0).astype(advantage.dtype)
-    actor, m2 = state.actor.step(optimiser(cfg), policy_loss, weight, batch, (), name="actor")
+    keep = nets.dropout(noise, "actor_dropout", cfg.actor_dropout, batch.reward.shape, cfg.hidden)
+    actor, m2 = state.actor.step(optimiser(cfg), policy_loss, weight, batch, keep, name="actor")
     old, new = (state.target_actor, state.target_critic), (actor.net, critic.net)
     target_actor, target_critic = targets.follow(new, old, cfg.polyak, cfg.target_every, step)
     found = {"advantage": advantage.mean(), "policy_q": value.mean()}
@@ -130,6 +138,11 @@ def act(cfg: CRR, state: State, seen: Any, memory: Any, noise: Any, mode: str) -
 
 D3RLPY, ACME = "d3rlpy 2.8.1, ", "Acme, agents/jax/crr/config.py"
 PRESETS = {
+    "small": Preset(
+        CRR(temperature=1.5, min_log_std=-1.0, critic_decay_steps=0, actor_dropout=0.1),
+        Treatment(normalize_obs=1e-3, return_scale=1000.0),
+        "ours, chosen on mixed logs of 100,000 steps: docs/algorithms/crr.md",
+    ),
     "mujoco": Preset(CRR(), Treatment(), D3RLPY + "algos/qlearning/crr.py, soft targets, exp weights"),
     "d3rlpy": Preset(
         CRR(weight="binary", min_log_std=-20.0, actor_decay_steps=-1),

@@ -93,11 +93,18 @@ def test_exactly_the_episodes_asked_for_whatever_their_length(episodes: int, slo
     played = arena.run(Policy.stacked([make(seed=r) for r in range(replicas)]), seed=5)
     wanted = [length_of(int(s)) for s in episode_seeds(5, episodes)]
     assert played.returns.shape == (replicas, episodes)
-    assert played.seeds.tolist() == episode_seeds(5, episodes).tolist()
+    assert played.seeds.tolist() == [episode_seeds(5, episodes).tolist()] * replicas
     for r in range(replicas):
         assert played.returns[r].tolist() == wanted
         assert played.lengths[r].tolist() == wanted
-        assert sorted(s for env in arena.envs[r] for s in env.log) == sorted(played.seeds.tolist())
+        assert sorted(s for env in arena.envs[r] for s in env.log) == sorted(played.seeds[r].tolist())
+
+
+def test_a_seed_a_policy_gives_it_the_episodes_that_it_would_have_alone() -> None:
+    policies = [make(seed=r) for r in range(2)]
+    both = Arena(Lottery, 2, 5, 2).run(Policy.stacked(policies), seed=[3, 8])
+    assert both.seeds.tolist() == [episode_seeds(s, 5).tolist() for s in (3, 8)]
+    assert both.lengths.tolist() == [[length_of(int(s)) for s in episode_seeds(one, 5)] for one in (3, 8)]
 
 
 def test_seeds_do_not_depend_on_how_many_are_asked_for() -> None:
@@ -257,7 +264,7 @@ def test_evaluate_one_and_several() -> None:
     policies[0].fitted = continuous(low=(-1,), high=(1,))
     apart = evaluate(policies, episodes=3)
     assert apart.returns.shape == (2, 3)
-    assert apart.seeds.tolist() == alone.seeds.tolist()
+    assert apart.seeds.tolist() == alone.seeds.tolist() * 2
     np.testing.assert_array_equal(apart.returns[1], alone.returns[0])
 
 

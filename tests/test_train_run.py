@@ -65,6 +65,14 @@ def test_one_episode_gives_a_result_too(tmp_path, seeds):
     json.loads((run.path / "result.json").read_text(), parse_constant=no_constant)
 
 
+def test_a_seed_is_evaluated_in_the_episodes_that_it_has_alone(tmp_path):
+    settings = {"steps": 2, "block": 2, "eval_episodes": 2}
+    together = tiny(tmp_path / "both", seed=5, seeds=2, **settings).result["episode_seeds"]
+    alone = tiny(tmp_path / "alone", seed=6, seeds=1, **settings).result["episode_seeds"]
+    assert together[1:] == alone
+    assert len(set(np.ravel(together))) == 4
+
+
 def test_seeds_together_and_alone(tmp_path):
     settings = {"steps": 20, "block": 10, "evaluate": False}
     together = tiny(tmp_path / "both", "td3_bc", seeds=2, **settings)

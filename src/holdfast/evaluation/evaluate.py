@@ -21,13 +21,13 @@ from .statistics import Estimate, iqm_interval, mean_interval, two_stage_interva
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Returns of R policies in the same E episodes, and what they say."""
+    """Returns of R policies in E episodes each, and what they say."""
 
     env_id: str
     mode: str
     returns: np.ndarray  # [R, E] float64, undiscounted sums of raw rewards
     lengths: np.ndarray  # [R, E] int64, steps
-    seeds: np.ndarray  # [E] int64, of `env.reset`
+    seeds: np.ndarray  # [R, E] int64, of `env.reset`
     reference: Reference | None = None  # returns of a random and of an expert policy
 
     @property
@@ -103,8 +103,8 @@ class Evaluator:
         self.arena = Arena(functools.partial(make_env, env), replicas, episodes, slots)
         self.reference = reference if reference is not None else reference_of(info or {}, self.arena.name)
 
-    def __call__(self, team: Replicas, seed: int = 0, mode: str = "best") -> Evaluation:
-        """Play the episodes with every policy of `team`; the same seed gives the same episodes."""
+    def __call__(self, team: Replicas, seed: int | Sequence[int] = 0, mode: str = "best") -> Evaluation:
+        """Play the episodes with every policy of `team`; the same seed, one for all or one a policy, gives the same."""
         played = self.arena.run(team, seed, mode)
         return Evaluation(self.arena.name, mode, *played, self.reference)
 
@@ -145,8 +145,8 @@ def evaluate(
             found.append(evaluator(Policy.stacked(team), seed, mode))
         finally:
             evaluator.close()
-    returns, lengths = (np.concatenate([getattr(e, name) for e in found]) for name in ("returns", "lengths"))
-    return dataclasses.replace(found[0], returns=returns, lengths=lengths)
+    returns, lengths, seeds = (np.concatenate([getattr(e, n) for e in found]) for n in ("returns", "lengths", "seeds"))
+    return dataclasses.replace(found[0], returns=returns, lengths=lengths, seeds=seeds)
 
 
 def environment_of(info: Mapping[str, Any]) -> str:

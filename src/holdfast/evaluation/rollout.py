@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,11 +16,11 @@ ENDLESS = 100_000  # steps after which an episode counts as having no end
 
 
 class Episodes(NamedTuple):
-    """What R policies got in the same E episodes."""
+    """What R policies got in E episodes each."""
 
     returns: np.ndarray  # [R, E] float64, undiscounted sums of raw rewards
     lengths: np.ndarray  # [R, E] int64, steps
-    seeds: np.ndarray  # [E] int64: `env.reset(seed=seeds[e])` began episode e, for every replica
+    seeds: np.ndarray  # [R, E] int64: `env.reset(seed=seeds[r, e])` began episode e of replica r
 
 
 def episode_seeds(seed: int, episodes: int) -> np.ndarray:
@@ -33,8 +33,8 @@ def episode_seeds(seed: int, episodes: int) -> np.ndarray:
 class Arena:
     """R x n environments that are made once and used for any number of evaluations.
 
-    Every episode is reset with a seed of its own, so what ran before leaves no trace. Each replica works off the same
-    list of E episodes; none is dropped or cut when others end sooner, so short episodes are not favoured.
+    Every episode is reset with a seed of its own, so what ran before leaves no trace. Each replica works off a list of
+    E episodes; none is dropped or cut when others end sooner, so short episodes are not favoured.
     """
 
     def __init__(self, make: Callable[[], Any], replicas: int, episodes: int, slots: int = SLOTS) -> None:
@@ -56,12 +56,13 @@ class Arena:
             for env in row:
                 env.close()
 
-    def run(self, team: Any, seed: int = 0, mode: str = "best", max_steps: int = ENDLESS) -> Episodes:
+    def run(self, team: Any, seed: int | Sequence[int] = 0, mode: str = "best", max_steps: int = ENDLESS) -> Episodes:
         """Play the E episodes with every policy of `team`.
 
         Args:
             team: R policies, `policy.acting.Replicas`.
-            seed: what the episodes' seeds and the noise of sampled actions are made from.
+            seed: what the episodes' seeds and the noise of sampled actions are made from: one for the same episodes
+                with every policy, or one a policy. The noise is made from the first.
             mode: "best" or "sample".
             max_steps: an episode of more steps is taken to have no end, and refused.
 
@@ -75,18 +76,19 @@ class Arena:
 class _Run:
     """One pass over the episodes: what stands in each slot, [R, n]."""
 
-    def __init__(self, arena: Arena, team: Any, seed: int, mode: str, max_steps: int) -> None:
+    def __init__(self, arena: Arena, team: Any, seed: int | Sequence[int], mode: str, max_steps: int) -> None:
         self.arena, self.spec, self.max_steps = arena, team.spec, max_steps
         rows, slots, episodes = arena.replicas, arena.slots, arena.episodes
         require_match(arena.envs[0][0], team.spec, team.fitted)
-        self.seeds = episode_seeds(seed, episodes)
+        each = [seed] * rows if isinstance(seed, int) else list(seed)
+        self.seeds = np.stack([episode_seeds(one, episodes) for one in each])
         self.returns, self.lengths = np.zeros((rows, episodes)), np.zeros((rows, episodes), np.int64)
         self.obs = np.zeros((rows, slots, *team.spec.obs), arena.envs[0][0].observation_space.dtype)
         self.reward, self.start = np.zeros((rows, slots)), np.zeros((rows, slots), bool)
         self.mask: np.ndarray | None = None
         self.waiting = [slots] * rows  # the next episode that no slot has taken
         self.active = [(r, i, i) for r in range(rows) for i in range(slots)]  # (replica, slot, episode)
-        self.act = team.start(slots, mode, seed)
+        self.act = team.start(slots, mode, each[0])
 
     def play(self) -> Episodes:
         for r, i, episode in self.active:
@@ -124,8 +126,8 @@ class _Run:
         if not (terminated or truncated):
             if self.lengths[r, e] >= self.max_steps:
                 raise UserError(
-                    f"an episode of {self.arena.name} has no end after {self.max_steps} steps (seed {self.seeds[e]}): "
-                    "give it a time limit (gymnasium.make(..., max_episode_steps=...))"
+                    f"an episode of {self.arena.name} has no end after {self.max_steps} steps "
+                    f"(seed {self.seeds[r, e]}): give it a time limit (gymnasium.make(..., max_episode_steps=...))"
                 )
             self.see(r, i, obs, info)
             self.reward[r, i] = reward
@@ -138,9 +140,9 @@ class _Run:
 
     def reset(self, r: int, i: int, e: int) -> None:
         try:
-            obs, info = self.arena.envs[r][i].reset(seed=int(self.seeds[e]))
+            obs, info = self.arena.envs[r][i].reset(seed=int(self.seeds[r, e]))
         except Exception as fault:
-            what = f"environment {self.arena.name} failed to reset with seed {self.seeds[e]}"
+            what = f"environment {self.arena.name} failed to reset with seed {self.seeds[r, e]}"
             raise UserError(f"{what}: {one_line(fault)}") from fault
         self.see(r, i, obs, info)
         self.reward[r, i], self.start[r, i] = 0.0, True
@@ -156,7 +158,7 @@ class _Run:
             self.mask[r, i] = mask
 
     def place(self, r: int, e: int) -> str:
-        return f"at step {self.lengths[r, e]} of the episode with seed {self.seeds[e]}"
+        return f"at step {self.lengths[r, e]} of the episode with seed {self.seeds[r, e]}"
 
     def refuse_observation(self) -> None:
         for r, i, e in self.active:

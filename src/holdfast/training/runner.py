@@ -186,10 +186,12 @@ class Runner:
         team = Replicas(
             self.algorithm, self.programs[0].cfgs, carry.state, self.problem.spec, self.problem.fitted, step
         )
-        found = evaluator(team, seed=self.settings.seed * 1_000_003 + step)
+        # each seed of the run meets episodes of its own, those that it would meet alone: shared ones would make the
+        # policies agree by their luck, and the interval over them too narrow
+        found = evaluator(team, seed=[replica.seed * 1_000_003 + step for replica in self.replicas])
         rows = []
         for i in range(len(self.replicas)):
-            played = zip(found.seeds, found.returns[i], found.lengths[i], strict=True)
+            played = zip(found.seeds[i], found.returns[i], found.lengths[i], strict=True)
             rows += [[*self._labels(step, phase, i), e, int(s), float(r), int(n)] for e, (s, r, n) in enumerate(played)]
         if self.evaluated != [phase.name, step]:  # else a killed run's checkpoint counts these rows already
             self.evaluations.add(rows)

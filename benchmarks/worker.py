@@ -54,7 +54,8 @@ def peak_bytes() -> int:
     return int(on_device or own)
 
 
-PRESETS = {"iql": "mujoco"}  # the settings of its authors, which the hand-written one and the peer have too
+# the published settings, which the hand-written ones and the peers have too
+PRESETS = dict.fromkeys(("awac", "crr", "iql", "td3_bc"), "mujoco")
 
 
 class Ours:

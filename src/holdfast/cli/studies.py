@@ -18,6 +18,7 @@ from . import usage
 STUDIES = {
     "aca": ("aca", "ACA offline, aligned and online, against SAC and CQL that go online as they are; Q against log pi"),
     "batch-constrained": ("batch_constrained", "extrapolation error in finite problems, beside the exact solution"),
+    "bcq-bipedalwalker": ("bcq_bipedalwalker", "BCQ, BC and DDPG on expert, random and imperfect logs of a walker"),
     "bcq-regimes": ("bcq_regimes", "four ways to log one task, and what DDPG, BC, VAE-BC and BCQ make of each"),
     "obac": ("obac", "OBAC against SAC and a constraint that always holds, with the course of the gate"),
     "obac-motivation": ("obac_motivation", "SAC, IQL on SAC's replay, and IQL that collects for itself"),

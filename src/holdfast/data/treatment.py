@@ -122,7 +122,7 @@ def fit(treatment: Treatment, dataset: Dataset) -> Fitted:
         if not spread > 0:
             raise UserError(
                 f"{dataset.id}: return_scale divides by max return - min return, which is {spread:g} here "
-                f"({dataset.n_episodes} episodes); train without return_scale"
+                f"({dataset.n_episodes} episodes); train without it: --return-scale None"
             )
         factor = treatment.return_scale / spread
         scale, shift = scale * factor, shift / factor

@@ -91,8 +91,10 @@ def test_the_first_evaluation_is_of_the_offline_policy(offline, tuned):
 
     first = [r for r in rows(tuned.path / "evaluations.csv") if r["step"] == "0"]
     assert len(first) == 4
-    again = evaluate(offline.policies(), episodes=1, seed=0)
-    assert [float(r["return"]) for r in first] == again.returns[:, 0].tolist()
+    for row, policy in zip(first, offline.policies(), strict=True):  # each seed in episodes of its own
+        again = evaluate(policy, episodes=1, seed=policy.info["seed"] * 1_000_003)
+        assert int(row["episode_seed"]) == again.seeds[0, 0]
+        assert float(row["return"]) == pytest.approx(again.returns[0, 0], rel=1e-4)
 
 
 def test_the_result_tells_what_the_switch_cost(tuned):

@@ -29,7 +29,7 @@ ENV = "BipedalWalker-v3"
 LOGS = ("expert", "random", "imperfect")
 CLAIM = (
     "The claim: from an expert's log BCQ comes near the expert and stays there; from random actions nobody learns to "
-    "walk; DDPG, which learns online from the same rows' kind, fails offline on any of the logs."
+    "walk; DDPG, made to learn from its own actions, fails on each of the logs."
 )
 HEADER = ("log", "learner", "updates", "return", "low", "high", "of the log")
 

@@ -80,7 +80,7 @@ class _Run:
         self.arena, self.spec, self.max_steps = arena, team.spec, max_steps
         rows, slots, episodes = arena.replicas, arena.slots, arena.episodes
         require_match(arena.envs[0][0], team.spec, team.fitted)
-        each = [seed] * rows if isinstance(seed, int) else list(seed)
+        each = [int(one) for one in np.broadcast_to(seed, rows)]
         self.seeds = np.stack([episode_seeds(one, episodes) for one in each])
         self.returns, self.lengths = np.zeros((rows, episodes)), np.zeros((rows, episodes), np.int64)
         self.obs = np.zeros((rows, slots, *team.spec.obs), arena.envs[0][0].observation_space.dtype)

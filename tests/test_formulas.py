@@ -256,7 +256,7 @@ def test_mlp(run):
     same(run(net, array(1, 2)), [5.5])
     same(run(net, array(-1, 0)), [6.5])
     same(run(mlp(*HAND, activation="tanh"), array(1, 2)), [math.tanh(5) + 0.5])
-    same(run(lambda x: nets.rows(net, x), array([[1, 2], [-1, 0]], [[1, 2], [1, 2]])), [[[5.5], [6.5]], [[5.5], [5.5]]])
+    same(run(net, array([[1, 2], [-1, 0]], [[1, 2], [1, 2]])), [[[5.5], [6.5]], [[5.5], [5.5]]])
 
 
 def test_layer_norm_and_its_place(run):

@@ -63,7 +63,7 @@ def of_legal_actions(state, obs) -> list[np.ndarray]:
     found = []
     for head in heads(state):
         net = net_of(head)
-        out = nets.members(net, obs) if isinstance(head, nets.Critic) else nets.rows(net, obs)
+        out = nets.members(net, obs) if isinstance(head, nets.Critic) else net(obs)
         found.append(np.asarray(out.reshape(*out.shape[:-1], ACTIONS, -1))[..., :ILLEGAL, :])
     return found
 

@@ -52,7 +52,7 @@ class FixedNormalPolicy(nets.Policy):
     log_std: jax.Array  # []
 
     def __call__(self, obs: jax.Array, keep: tuple[jax.Array, ...] = ()) -> Normal:
-        mean = nets.rows(self.net, obs, keep)
+        mean = self.net(obs, keep)
         return Normal(mean, jnp.broadcast_to(jax.lax.stop_gradient(self.log_std), mean.shape))
 
 

@@ -42,7 +42,7 @@ def action_gradients(critic: nets.Critic, obs: jax.Array, action: jax.Array) -> 
 
     def one(net: nets.MLP) -> tuple[jax.Array, jax.Array]:
         def total(action: jax.Array) -> tuple[jax.Array, jax.Array]:
-            q = nets.rows(net, jnp.concatenate([obs, action], -1))[..., 0]
+            q = net(jnp.concatenate([obs, action], -1))[..., 0]
             return q.sum(), q
 
         gradient, q = jax.grad(total, has_aux=True)(action)

@@ -52,7 +52,7 @@ class Actor(PyTree):
 
     def __call__(self, vae: vaes.VAE, obs: jax.Array, reach: Any, phi: float) -> tuple[jax.Array, jax.Array]:
         """Actions [B, A] and the latents behind them [B, L] in [-reach, reach]."""
-        latent = reach * jnp.tanh(nets.rows(self.latent, obs))
+        latent = reach * jnp.tanh(self.latent(obs))
         action = vae.decode(obs, latent)
         return (action if self.xi is None else self.xi(obs, action, phi)), latent
 

@@ -25,7 +25,7 @@ class ActionValues(PyTree):
 
     def __call__(self, obs: jax.Array) -> jax.Array:
         """[..., d] to [..., A, K]."""
-        out = nets.rows(self.net, obs)
+        out = self.net(obs)
         return out.reshape(*out.shape[:-1], -1, self.count)
 
     def mix(self, weights: jax.Array) -> ActionValues:

@@ -23,7 +23,7 @@ class BoundedPolicy(nets.Policy):
     """
 
     def __call__(self, obs: jax.Array, keep: tuple[jax.Array, ...] = ()) -> TanhNormal:
-        mean, x = jnp.split(nets.rows(self.net, obs, keep), 2, -1)
+        mean, x = jnp.split(self.net(obs, keep), 2, -1)
         return TanhNormal(mean, -5 + 2.5 * (jnp.tanh(x) + 1), 1e-3)
 
 

@@ -27,7 +27,7 @@ class VAE(PyTree):
 
     def encode(self, obs: jax.Array, action: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Mean and log standard deviation (within [-4, 15]) of the latent: [..., L] each."""
-        mean, log_std = jnp.split(nets.rows(self.encoder, jnp.concatenate([obs, action], -1)), 2, -1)
+        mean, log_std = jnp.split(self.encoder(jnp.concatenate([obs, action], -1)), 2, -1)
         return mean, jnp.clip(log_std, -4, 15)
 
     def raw(self, obs: jax.Array, latent: jax.Array) -> jax.Array:

@@ -19,6 +19,7 @@ import numpy as np
 
 from ..core.contract import Algorithm, Context, Phase
 from ..core.noise import Noise
+from ..core.spec import Batch
 from ..core.trained import weighted
 from ..core.tree import where
 from ..data import buffer, sampler
@@ -183,14 +184,18 @@ class Program:
         return jax.vmap(one)(cfgs, keys, carry)
 
     def _update(self, cfg: Any, key: jax.Array, carry: Carry, sources: Any, step: Any) -> tuple[Any, Any]:
-        noise = Noise(jax.random.fold_in(jax.random.fold_in(key, self.index), step))
-        draw = noise.sub("sample")
+        return self._learn(cfg, key, carry, self._draw(cfg, key, carry, sources, step), step)
+
+    def _draw(self, cfg: Any, key: jax.Array, carry: Carry, sources: Any, step: Any) -> Batch:
         if self.growth is not None:
             sources = {**sources, "data": sampler.begun(sources["data"], self.growth[1] - 1 - step, self.growth[0])}
         sources = {**sources, **carry.rings}
-        discount = getattr(cfg, "discount", None)
-        batch = sampler.sample(sources, self.phase.mix, self.batch_size, self.needs, draw, carry.columns, discount)
-        state, metrics = self.update(cfg, carry.state, batch, noise.sub("update"), step)  # type: ignore[misc]
+        discount, noise = getattr(cfg, "discount", None), self.noise(key, "sample", step)
+        return sampler.sample(sources, self.phase.mix, self.batch_size, self.needs, noise, carry.columns, discount)
+
+    def _learn(self, cfg: Any, key: jax.Array, carry: Carry, batch: Batch, step: Any) -> tuple[Any, Any]:
+        noise = self.noise(key, "update", step)
+        state, metrics = self.update(cfg, carry.state, batch, noise, step)  # type: ignore[misc]
         return state, weighted(metrics)
 
     def _rings(self, rings: dict[str, buffer.Ring], sources: Any) -> dict[str, buffer.Ring]:
@@ -220,21 +225,31 @@ class Program:
         return self.updates(carry, self.nothing(), cfgs, keys, sources, lo, hi)
 
     def updates(self, carry: Carry, found: Any, cfgs: Any, keys: jax.Array, sources: Any, lo: Any, hi: Any) -> Any:
-        """Updates lo <= step < hi, traced: the carry after them, and `found` with their metrics added."""
+        """Updates lo <= step < hi, traced: the carry after them, and `found` with their metrics added.
 
-        def one(cfg: Any, key: jax.Array, carry: Carry, step: Any) -> Any:
-            new, metrics = self._update(cfg, key, carry, sources, step)
+        Where no rows arrive in between, each update's batch is drawn during the update before, so that drawing and
+        gathering fill a core that the networks leave idle (5 % of an update of IQL on two cores).
+        """
+        ahead = self.phase.collect is None
+
+        def draw(carry: Carry, step: Any) -> Batch:
+            return jax.vmap(self._draw, (0, 0, 0, None, None))(cfgs, keys, carry, sources, step)
+
+        def one(cfg: Any, key: jax.Array, carry: Carry, batch: Batch, step: Any) -> Any:
+            new, metrics = self._learn(cfg, key, carry, batch, step)
             value, weight = (jnp.stack(x) for x in zip(*(metrics[name] for name in self.metrics), strict=True))
             if self.phase.until is not None:  # only then can a replica be done
                 new, weight = where(carry.done, carry.state, new), jnp.where(carry.done, 0, weight)
             return carry._replace(state=new), value, weight
 
         def body(step: Any, all_: Any) -> Any:
-            carry, total, weights, first_bad = all_
-            carry, value, weight = jax.vmap(one, (0, 0, 0, None))(cfgs, keys, carry, step)
+            carry, batch, total, weights, first_bad = all_
+            batch, after = (batch, draw(carry, step + 1)) if ahead else (draw(carry, step), ())
+            carry, value, weight = jax.vmap(one, (0, 0, 0, 0, None))(cfgs, keys, carry, batch, step)
             bad = ~jnp.isfinite(value) & (weight > 0) & (first_bad < 0)
             total = total + jnp.where(weight > 0, value * weight, 0)
-            return carry, total, weights + weight, jnp.where(bad, step, first_bad)
+            return carry, after, total, weights + weight, jnp.where(bad, step, first_bad)
 
-        carry, *found = jax.lax.fori_loop(lo, hi, body, (carry, *found))
+        batch = draw(carry, lo) if ahead else ()
+        carry, _, *found = jax.lax.fori_loop(lo, hi, body, (carry, batch, *found))
         return carry, tuple(found)

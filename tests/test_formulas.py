@@ -259,6 +259,26 @@ def test_mlp(run):
     same(run(net, array([[1, 2], [-1, 0]], [[1, 2], [1, 2]])), [[[5.5], [6.5]], [[5.5], [5.5]]])
 
 
+@pytest.mark.parametrize("outputs", [2, nets.NARROW + 1])
+def test_the_gradients_of_a_product_are_jaxs_own(run, outputs):
+    keys = jax.random.split(jax.random.PRNGKey(0), 3)
+    x, w = jax.random.normal(keys[0], (2, 4, 3, 5), float), jax.random.normal(keys[1], (2, 5, outputs), float)
+    slope = jax.random.normal(keys[2], (2, 4, 3, outputs), float)  # two members of an ensemble, rows [4, 3]
+
+    def pulled(multiply):
+        def first(x, w):
+            return jax.vjp(multiply, x, w)[1](slope[0])
+
+        def second(x, w):  # of a function of the gradients: what a gradient penalty needs
+            return jax.grad(lambda x, w: sum(jnp.tanh(g).sum() for g in first(x, w)), (0, 1))(x, w)
+
+        return lambda x, w: (first(x[0], w[0]), jax.vmap(first)(x, w), jax.vmap(second)(x, w))
+
+    found, wanted = run(pulled(nets.product), x, w), pulled(jnp.matmul)(x, w)
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
+        same(one, other, rtol=1e-9, atol=1e-11)
+
+
 def test_layer_norm_and_its_place(run):
     # (1, 3): mean 2, variance 1 -> (-1, 1) / sqrt(1 + eps)
     norm = nets.LayerNorm(array(2, 2), array(1, 1), eps=3.0)

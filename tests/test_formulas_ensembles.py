@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from formulas import NOISE, array, batch, critics, linear, same
+from formulas import NOISE, array, batch, critics, linear, mlp, same
 from holdfast.algorithms import ddpg, discrete_sac, edac, rebrac, sac_n, td3, td3_bc, xql
 from holdfast.core.contract import Context
 from holdfast.core.noise import Tape
@@ -72,6 +72,26 @@ def actors(module, rows=((0.1,), (-0.2,)), target=((0.3,), (0.1,)), many=2):
 
 def identical(a, b):
     return all(np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
+
+
+def test_td3_bc_actor_with_units_left_out(run):
+    # pi(s) = tanh(s + s): one of two hidden units is dropped, the other doubled, or both are kept
+    actor = nets.DeterministicPolicy(mlp(([[1, 1]], [0, 0]), ([[1], [1]], [0])))
+    obs, keep = array([0.5], [1]), (array([2, 0], [1, 1]),)
+    rows = batch(obs=obs, action=array([0], [0]))
+    action = np.tanh([[1.0], [2.0]])
+    q = np.array([[0.5], [1.0]]) + 3 * action  # critic: s + 3 a
+    loss, found = run(td3_bc.actor_loss, actor, critics([1, 3]), 2.5, rows, 1.0, keep)
+    same(found["cloning"], (action**2).mean())
+    same(loss, (action**2).mean() - 2.5 * q.mean() / np.abs(q).mean())
+
+
+def test_td3_bc_critics_may_have_layer_norm():
+    cfg = td3_bc.TD3BC(critic_layer_norm=True, hidden=(4, 3))
+    made = td3_bc.init(cfg, Context(Spec((2,), 1)), NOISE)
+    assert [norm.weight.shape for norm in made.critic.net.nets.norms] == [(2, 4), (2, 3)]
+    assert not made.actor.net.net.norms
+    assert not td3_bc.init(td3_bc.TD3BC(), Context(Spec((2,), 1)), NOISE).critic.net.nets.norms
 
 
 def test_td3_loss_of_the_actor_is_the_first_critic(run):

@@ -59,7 +59,7 @@ def test_td3_bc():
 
     state = td3_bc.State(
         Trained.new(actor("params"), td3_bc.optimiser(cfg)),
-        Trained.new(g.critic("params"), optimisers.adam(cfg.critic_lr)),
+        Trained.new(g.critic("params"), td3_bc.critic_optimiser(cfg)),
         actor("target"),
         g.critic("target"),
     )

@@ -187,7 +187,7 @@ def test_the_trap(name):
 def test_the_trap_catches_a_learner_without_restraint(name):
     """The same learner that hardly heeds the data walks into it: so the test above can fail."""
     rows = log("trap", 100)
-    found = Learned(name, dataset(rows), 2000, alpha=1e3)
+    found = Learned(name, dataset(rows), 2000, alpha=1e3, critic_layer_norm=False)  # which restrains by itself
     assert true_value(float(found.act(np.ones((1, 1)))[0, 0])) < 0
     assert found.q(rows["observations"], rows["actions"]).max() > true_value(0.0) + 0.3
 

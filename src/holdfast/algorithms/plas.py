@@ -121,6 +121,11 @@ def phases(cfg: Any) -> tuple[Phase, ...]:
 
 CODE = "authors' code, github.com/Wenxuan-Zhou/PLAS, main.py"
 PRESETS = {
+    "small": Preset(
+        PLAS(),
+        Treatment(normalize_obs=1e-3, return_scale=1000.0),
+        "ours, chosen on a log of 100,000 steps: docs/algorithms/plas.md",
+    ),
     "mujoco": Preset(PLAS(), Treatment(), CODE + ", but for the VAE's steps and rate"),
     "perturbation": Preset(PLAS(phi=0.05), Treatment(), CODE + ", LatentPerturbation, with the shorter VAE"),
     "published": Preset(PLAS(vae_steps=500_000, vae_lr=1e-4), Treatment(), CODE),

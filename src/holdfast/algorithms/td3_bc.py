@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core.config import config, faults
+from ..core.config import config, faults, static
 from ..core.contract import PROPORTIONAL, Algorithm, Collect, Phase, Preset, Treatment
 from ..core.trained import Metrics, Trained, merge, occasionally
 from ..core.tree import PyTree, ema
@@ -37,6 +37,9 @@ class TD3BC:
     online_decay_steps: int = 0  # fine-tuning: updates over which that falls along a line from 1; 0: the run's steps
     actor_decay_steps: int = -1  # cosine horizon of the actor's rate, in updates; 0: the run's steps, -1: constant rate
     critic_lr: float = 3e-4  # Adam
+    critic_decay_steps: int = -1  # the same for the critics' rate
+    actor_dropout: float = static(default=0.0)  # share of the actor's hidden units left out in its update
+    critic_layer_norm: bool = False  # LayerNorm before the activations of the critics
     hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers of every network
     batch_size: int = 256  # rows an update
 
@@ -55,6 +58,8 @@ def check(cfg: TD3BC) -> list[str]:
         "noise_clip": "at least 0",
         "policy_every": "positive",
         "actor_decay_steps": "at least -1",
+        "critic_decay_steps": "at least -1",
+        "actor_dropout": "in [0, 1)",
         "online_decay_steps": "at least 0",
         "online_cloning": "in [0, 1]",
     }
@@ -66,12 +71,17 @@ def optimiser(cfg: TD3BC) -> Any:
     return optimisers.adam(optimisers.cosine(cfg.actor_lr, horizon))
 
 
+def critic_optimiser(cfg: TD3BC) -> Any:
+    return optimisers.adam(optimisers.cosine(cfg.critic_lr, cfg.critic_decay_steps))
+
+
 def init(cfg: TD3BC, ctx: Any, noise: Any) -> State:
     actor = nets.policy(noise.sub("actor"), ctx.spec, cfg.hidden, "deterministic")
-    critic = nets.critic(noise.sub("critic"), ctx.spec, cfg.hidden)
+    norm = "pre" if cfg.critic_layer_norm else "none"
+    critic = nets.critic(noise.sub("critic"), ctx.spec, cfg.hidden, norm=norm)
     return State(
         Trained.new(actor, optimiser(cfg)),
-        Trained.new(critic, optimisers.adam(cfg.critic_lr)),
+        Trained.new(critic, critic_optimiser(cfg)),
         actor,
         critic,
     )
@@ -82,9 +92,11 @@ def critic_loss(critic: nets.Critic, y: jax.Array, batch: Any) -> tuple[jax.Arra
     return ((q - y[None]) ** 2).mean(1).sum(), {"q": q.mean(), "target": y.mean()}
 
 
-def actor_loss(actor: nets.Policy, critic: nets.Critic, alpha: Any, batch: Any, weight: Any = 1.0) -> Any:
+def actor_loss(
+    actor: nets.Policy, critic: nets.Critic, alpha: Any, batch: Any, weight: Any = 1.0, keep: Any = ()
+) -> Any:
     """Eq. 5 of the first critic, with `weight` on the cloning term: 1, unless fine-tuning lets it fall."""
-    action = actor(batch.obs).mode()
+    action = actor(batch.obs, keep).mode()
     first = jax.tree.map(lambda x: x[:1], critic)
     q = first(batch.obs, action)[0]
     scale = alpha / jnp.abs(jax.lax.stop_gradient(q)).mean()
@@ -101,11 +113,12 @@ def target_action(cfg: Any, actor: nets.Policy, batch: Any, noise: Any) -> jax.A
 def update(cfg: TD3BC, state: State, batch: Any, noise: Any, step: Any, weight: Any = 1.0) -> tuple[State, Metrics]:
     next_action = target_action(cfg, state.target_actor, batch, noise)
     y = targets.td(batch, state.target_critic(batch.next_obs, next_action).min(0), cfg.discount)
-    critic, m1 = state.critic.step(optimisers.adam(cfg.critic_lr), critic_loss, y, batch, name="critic")
+    critic, m1 = state.critic.step(critic_optimiser(cfg), critic_loss, y, batch, name="critic")
 
     def delayed(moving: Any) -> tuple[Any, Metrics]:
         actor, target_actor, target_critic = moving
-        actor, m = actor.step(optimiser(cfg), actor_loss, critic.net, cfg.alpha, batch, weight, name="actor")
+        keep = nets.dropout(noise, "actor_dropout", cfg.actor_dropout, batch.reward.shape, cfg.hidden)
+        actor, m = actor.step(optimiser(cfg), actor_loss, critic.net, cfg.alpha, batch, weight, keep, name="actor")
         return (actor, ema(actor.net, target_actor, cfg.polyak), ema(critic.net, target_critic, cfg.polyak)), m
 
     moving = (state.actor, state.target_actor, state.target_critic)
@@ -138,7 +151,7 @@ def act(cfg: TD3BC, state: State, seen: Any, memory: Any, noise: Any, mode: str)
 
 PRESETS = {
     "small": Preset(
-        TD3BC(alpha=0.6),
+        TD3BC(alpha=0.6, critic_layer_norm=True, actor_decay_steps=0, critic_decay_steps=0),
         Treatment(normalize_obs=1e-3, return_scale=1000.0),
         "ours, chosen on logs of 100,000 steps: docs/algorithms/td3_bc.md",
     ),

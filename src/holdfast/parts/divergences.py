@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 
 
-def kernel(difference: jax.Array, name: str, sigma: Any) -> jax.Array:
+def kernel(difference: jax.Array, name: str, sigma: Any, axis: int = -1) -> jax.Array:
     """k(x - y), [..., A] to [...]: exp(-|x - y|_1 / (2 sigma)) "laplacian", exp(-|x - y|^2 / (2 sigma)) "gaussian".
 
-    sigma is not squared, as in BEAR's code.
+    sigma is not squared, as in BEAR's code. `axis` is where the A dimensions of the actions stand.
     """
     size = jnp.abs(difference) if name == "laplacian" else jnp.square(difference)
-    return jnp.exp(-size.sum(-1) / (2 * sigma))
+    return jnp.exp(-size.sum(axis) / (2 * sigma))
 
 
 def mmd_squared(x: jax.Array, y: jax.Array, name: str, sigma: Any) -> jax.Array:
@@ -24,8 +24,10 @@ def mmd_squared(x: jax.Array, y: jax.Array, name: str, sigma: Any) -> jax.Array:
     never below 0 but for rounding.
     """
 
+    x, y = jnp.moveaxis(x, -1, 1), jnp.moveaxis(y, -1, 1)  # rows last: a loop over few dimensions is a slow one
+
     def mean(a: jax.Array, b: jax.Array) -> jax.Array:
-        return kernel(a[:, None] - b[None], name, sigma).mean((0, 1))
+        return kernel(a[:, None] - b[None], name, sigma, axis=2).mean((0, 1))
 
     return mean(x, x) + mean(y, y) - 2 * mean(x, y)
 

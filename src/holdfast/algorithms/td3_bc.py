@@ -6,6 +6,7 @@ of any reward scale. Observations are normalised over the data set.
 Order: critics every update; on every `policy_every`-th update the actor with the new critics, then all targets.
 As in the authors' code: lambda from the batch at hand and not differentiated; the cloning term is a mean over action
 dimensions too; the first update of the actor is update number `policy_every`.
+Ours, off but in preset "small": LayerNorm in the critics, and rates that fall over the run.
 The paper ends offline. In fine-tuning the cloning term falls along a line to a fifth, as SPOT's code lets its own.
 """
 

@@ -26,7 +26,7 @@ ACTIVATIONS: dict[str, Callable] = {
 }
 
 
-NARROW = 32  # outputs
+NARROW = 32  # outputs up to which x^T slope is formed as (slope^T x)^T: a product with few columns is slow on CPUs
 
 
 @jax.custom_vjp

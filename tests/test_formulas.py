@@ -18,7 +18,7 @@ from holdfast.algorithms import awac, filtered_bc
 from holdfast.core import config as configs
 from holdfast.core.config import config, faults, from_dict, static, to_dict, traced_fields
 from holdfast.core.errors import UserError
-from holdfast.core.noise import Noise, Tape
+from holdfast.core.noise import Noise, Tape, normals
 from holdfast.core.spec import Batch, Spec
 from holdfast.core.trained import Trained, merge, occasionally, weighted
 from holdfast.core.tree import ema, named_leaves, where
@@ -737,3 +737,12 @@ def test_awac_subtracts_the_value_of_the_mode():
     # row 1: s 1, a (.5, 0), mode (.1, .2): .5 - .5 = 0;  row 2: s 2, a (0, -1), mode (.2, .4): -2 - 1 = -3
     same(told["advantage"], -1.5, rtol=1e-6)
     same(told["actor/weight"], (1 + math.exp(-9)) / 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (10, 256, 6), (7, 333), (1025, 1)])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_normals_are_those_of_jax_however_they_are_computed(shape, dtype):
+    key = jax.random.key(3)
+    found = jax.jit(lambda key: normals(key, shape, dtype))(key)
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found, jax.random.normal(key, shape, dtype), rtol=1e-6)

@@ -1,5 +1,6 @@
 """Parts and losses of BCQ, BEAR, MCQ, PLAS, SPOT and UWAC against numbers worked by hand."""
 
+import functools
 import math
 
 import jax
@@ -197,6 +198,22 @@ def test_spot_price_of_a_posterior_off_the_prior():
     np.testing.assert_allclose(
         spot.iwae_price(vae, obs, action, eps, beta), [0.5 * math.log(2 * math.pi * beta / 4) - log_ratio]
     )
+
+
+def test_spots_critics_may_have_layer_norm_and_its_rates_fall():
+    cfg = spot.SPOT(critic_layer_norm=True, hidden=(4, 3), vae_hidden=(4,), actor_decay_steps=4, critic_decay_steps=8)
+    state = spot.init(cfg, Context(Spec((2,), 1)), NOISE)
+    assert [norm.weight.shape for norm in state.critic.net.nets.norms] == [(2, 4), (2, 3)]
+    assert not state.actor.net.net.norms
+    batch = Batch(jnp.zeros((3, 2)), jnp.ones((3, 1)), jnp.ones(3), jnp.ones((3, 2)), jnp.zeros(3), jnp.ones(3))
+    moved, update = [], jax.jit(functools.partial(spot.update, cfg))
+    for step in range(9):  # the actor moves every second time: after two moves its rate is 0
+        after, _ = update(state, batch, Noise(jax.random.key(step)), jnp.asarray(step))
+        leaves = [[jax.tree.leaves(net.net) for net in (s.actor, s.critic)] for s in (state, after)]
+        pairs = [zip(old, new, strict=True) for old, new in zip(*leaves, strict=True)]
+        moved.append([any((a != b).any() for a, b in pair) for pair in pairs])
+        state = after
+    assert moved == [[t in (1, 3), t < 8] for t in range(9)]
 
 
 def test_spot_divides_q_by_its_size():

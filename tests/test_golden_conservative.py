@@ -113,8 +113,8 @@ def test_brac(name):
         train_entropy=True,
         mix=g.setting("ensemble_q_lambda"),
         warm_start=g.setting("warm_start_steps"),
-        critic_decay=g.setting("weight_decay_q"),
-        actor_decay=g.setting("weight_decay_p"),
+        critic_weight_decay=g.setting("weight_decay_q"),
+        actor_weight_decay=g.setting("weight_decay_p"),
         actor_lr=g.setting("policy_lr"),
         critic_lr=g.setting("q_lr"),
         **common(g, "alpha_lr", "target_divergence", "target_entropy"),
@@ -125,8 +125,8 @@ def test_brac(name):
         return BoundedPolicy(g.mlp(path, suffix))
 
     state = brac.State(
-        Trained.new(policy("params/actor"), brac.adam(cfg.actor_lr)),
-        Trained.new(g.critic("params"), brac.adam(cfg.critic_lr)),
+        Trained.new(policy("params/actor"), brac.optimiser(cfg, "actor")),
+        Trained.new(g.critic("params"), brac.optimiser(cfg, "critic")),
         g.critic("target"),
         Trained.new(policy("params/behaviour"), brac.adam(cfg.behaviour_lr)),
         Trained.new(jnp.ones(()), brac.adam(cfg.behaviour_lr)),
@@ -151,7 +151,7 @@ def test_brac(name):
     for step in range(1, g.steps + 1):
         g.arrays[f"expected/target/step{step}"] = g[f"expected/y/step{step}"].mean()
         g.arrays[f"expected/divergence/step{step}"] = g[f"expected/policy_divergence/step{step}"].mean()
-        for net, decay in (("q", cfg.critic_decay), ("p", cfg.actor_decay)):  # recorded without the decay
+        for net, decay in (("q", cfg.critic_weight_decay), ("p", cfg.actor_weight_decay)):  # recorded without the decay
             norm = g[f"expected/{net}_weight_norm/step{step}"]
             g.arrays[f"expected/{net}_whole_loss/step{step}"] = g[f"expected/{net}_loss/step{step}"] + decay * norm
     losses = {"actor/loss": "p_whole_loss", "critic/loss": "q_whole_loss", "critic/target": "target"}

@@ -285,6 +285,15 @@ def test_hooks_hear_everything_in_order(tmp_path):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("cloned", [False, True])
+def test_no_episodes_are_played_while_the_policy_stands_still(tmp_path, cloned):
+    config = {"hidden": (8,), "critic_hidden": (8,), "behaviour_steps": 4, "batch_size": 8, "clone_start": cloned}
+    run = tiny(tmp_path / "run", "brac_p", config=config, steps=4, block=2, eval_every=2, eval_episodes=1)
+    played = [(r["phase"], r["step"]) for r in rows(run.path / "evaluations.csv")]
+    before = [("behaviour", "2"), ("behaviour", "4")] if cloned else []
+    assert played == [*before, ("offline", "6"), ("offline", "8")]
+
+
 def test_hooks_hear_of_data_without_environment_and_of_the_end_of_a_failure(tmp_path, poisoned):
     import dataclasses
 

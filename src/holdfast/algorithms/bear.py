@@ -167,6 +167,11 @@ WHOLE: dict[str, Any] = {"warm_start": 40_000, "vae_hidden": (750, 750)}
 FAST: dict[str, Any] = {"actor_lr": 1e-3, "critic_lr": 1e-3, "vae_lr": 1e-3, "hidden": (400, 300), "batch_size": 100}
 MATCH: dict[str, Any] = {"sigma": 10.0, "match_samples": 5, "q_samples": 5}
 PRESETS = {
+    "small": Preset(
+        BEAR(),
+        Treatment(normalize_obs=1e-3, return_scale=1000.0),
+        "ours: as mujoco, with normalised observations and scaled rewards; docs/algorithms/bear.md",
+    ),
     "mujoco": Preset(BEAR(), Treatment(), RLKIT + ", with a shorter warm start and a smaller VAE"),
     "published": Preset(BEAR(**WHOLE), Treatment(), RLKIT),
     "halfcheetah": Preset(BEAR(**WHOLE, kernel="gaussian"), Treatment(), RLKIT + ", halfcheetah"),

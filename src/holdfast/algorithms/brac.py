@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.config import config, faults
-from ..core.contract import Algorithm, Needs, Phase, Preset
+from ..core.contract import Algorithm, Needs, Phase, Preset, Treatment
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
 from ..parts import losses, nets, optimisers, targets
@@ -47,15 +47,18 @@ class BRAC:
     mix: float = 1.0  # lambda: lambda min + (1 - lambda) max over the critics
     behaviour_steps: int = 20_000  # updates of cloning beforehand (primal); the code's 300 000
     behaviour_lr: float = 5e-4  # Adam, of the cloned policy and its entropy's weight
+    clone_start: bool = False  # the policy starts as the cloned one (primal); the code's from its initial weights
     warm_start: int = 2_000  # first updates, in which the actor follows the divergence alone; the code's 20 000
     discriminator_updates: int = 3  # a step, each on rows of its own (dual)
     gradient_penalty: float = 5.0  # on discriminator slopes above 1 (dual)
-    critic_decay: float = 0.0  # times the sum of squared weights (not biases) in the critics' loss
-    actor_decay: float = 0.0  # likewise in the actor's
+    critic_weight_decay: float = 0.0  # times the sum of squared weights (not biases) in the critics' loss
+    actor_weight_decay: float = 0.0  # likewise in the actor's
     discount: float = 0.99  # gamma
     polyak: float = 0.005  # rate at which the target critics follow
     actor_lr: float = 3e-4  # Adam
+    actor_decay_steps: int = -1  # cosine horizon of the actor's rate, in updates; 0: the run's steps, -1: constant rate
     critic_lr: float = 1e-3  # Adam, of the discriminator too
+    critic_decay_steps: int = -1  # the same for the critics
     alpha_lr: float = 1e-3  # Adam, of alpha and entropy_weight where they are learned
     hidden: tuple[int, ...] = (200, 200)  # widths of the hidden layers of the policies
     critic_hidden: tuple[int, ...] = (300, 300)  # of critics and discriminator
@@ -73,9 +76,17 @@ class State(PyTree):
 
 
 def check(cfg: BRAC) -> list[str]:
-    least = ("alpha", "target_divergence", "entropy_weight", "gradient_penalty", "critic_decay", "actor_decay")
+    least = (
+        "alpha",
+        "target_divergence",
+        "entropy_weight",
+        "gradient_penalty",
+        "critic_weight_decay",
+        "actor_weight_decay",
+    )
     rules = dict.fromkeys((*least, "warm_start"), "at least 0")
     rules |= dict.fromkeys(("discount", "polyak", "mix"), "in [0, 1]")
+    rules |= dict.fromkeys(("actor_decay_steps", "critic_decay_steps"), "at least -1")
     positive = ("divergence_samples", "sigma", "discriminator_updates", "behaviour_steps", "critic_hidden")
     rules |= dict.fromkeys(positive, "positive")
     return faults(cfg, divergence="kl|mmd|kl_dual|wasserstein", **rules)
@@ -89,6 +100,11 @@ def adam(lr: Any) -> Any:
     return optimisers.adam(lr, eps=1e-7)
 
 
+def optimiser(cfg: BRAC, name: str) -> Any:
+    """Of the actor or of the critic."""
+    return adam(optimisers.cosine(getattr(cfg, f"{name}_lr"), getattr(cfg, f"{name}_decay_steps")))
+
+
 def init(cfg: BRAC, ctx: Any, noise: Any) -> State:
     sizes = (*ctx.spec.obs, *cfg.hidden, 2 * ctx.spec.action)
     actor, behaviour = (BoundedPolicy(nets.mlp(noise.sub(name), sizes)) for name in ("actor", "behaviour"))
@@ -96,8 +112,8 @@ def init(cfg: BRAC, ctx: Any, noise: Any) -> State:
     discriminator = nets.critic(noise.sub("discriminator"), ctx.spec, cfg.critic_hidden, n=1)
     reference, lr = (behaviour, cfg.behaviour_lr) if primal(cfg) else (discriminator, cfg.critic_lr)
     return State(
-        Trained.new(actor, adam(cfg.actor_lr)),
-        Trained.new(critic, adam(cfg.critic_lr)),
+        Trained.new(actor, optimiser(cfg, "actor")),
+        Trained.new(critic, optimiser(cfg, "critic")),
         critic,
         Trained.new(reference, adam(lr)),
         Trained.new(jnp.ones(()), adam(cfg.behaviour_lr)),
@@ -114,7 +130,9 @@ def clone(cfg: BRAC, state: State, batch: Any, noise: Any, step: Any) -> tuple[S
     _, log_prob = policy.net(batch.obs).sample_and_log_prob(noise.normal("clone_entropy", shape))
     excess = log_prob + sac.entropy_goal(cfg, batch)
     weight, m2 = learn_weight(weight, adam(cfg.behaviour_lr), excess, jnp.inf, "behaviour_entropy_weight")
-    return State(**(vars(state) | {"reference": policy, "reference_entropy": weight})), merge(m1, m2)
+    actor = state.actor.replace(policy.net) if cfg.clone_start else state.actor
+    moved = {"actor": actor, "reference": policy, "reference_entropy": weight}
+    return State(**(vars(state) | moved)), merge(m1, m2)
 
 
 def draws_of(cfg: BRAC, noise: Any, name: str, shape: tuple[int, ...]) -> tuple[jax.Array, ...]:
@@ -138,7 +156,7 @@ def actor_loss(
     q = losses.mix(critic(batch.obs, action), cfg.mix)
     loss = (weights[0] * log_prob + weights[1] * d - weights[2] * q).mean()
     found = {"divergence": d.mean(), "q": q.mean(), "entropy": -log_prob.mean()}
-    return loss + cfg.actor_decay * losses.squared_weights(actor.net), found
+    return loss + cfg.actor_weight_decay * losses.squared_weights(actor.net), found
 
 
 def discriminate(cfg: BRAC, net: Trained, actor: BoundedPolicy, slices: Any, noise: Any) -> tuple[Trained, Metrics]:
@@ -163,11 +181,13 @@ def update(cfg: BRAC, state: State, batch: Any, noise: Any, step: Any, *, value_
         logged, draws = None if primal(cfg) else batch.next_action, draws_of(cfg, noise, "q_div", shape)
         value -= alpha.net * divergence(kind, reference.net, law, batch.next_obs, action, logged, draws)
     y = targets.td(batch, value, cfg.discount)
-    critic, m1 = state.critic.step(adam(cfg.critic_lr), critic_loss, y, batch, cfg.critic_decay, name="critic")
+    critic, m1 = state.critic.step(
+        optimiser(cfg, "critic"), critic_loss, y, batch, cfg.critic_weight_decay, name="critic"
+    )
 
     eps, draws = noise.normal("p_action", shape), draws_of(cfg, noise, "p_div", shape)
     given = (critic.net, reference.net, (entropy.net, alpha.net, step >= cfg.warm_start), batch, eps, draws, cfg)
-    actor, m2 = state.actor.step(adam(cfg.actor_lr), actor_loss, *given, name="actor")
+    actor, m2 = state.actor.step(optimiser(cfg, "actor"), actor_loss, *given, name="actor")
 
     metrics, law, tx = merge(m1, m2), actor.net(batch.obs), adam(cfg.alpha_lr)
     if not primal(cfg):
@@ -191,7 +211,16 @@ def needs(cfg: BRAC) -> Needs:
 
 
 def phases(cfg: BRAC) -> tuple[Phase, ...]:
-    return (Phase("behaviour", cfg.behaviour_steps, clone), Phase()) if primal(cfg) else (Phase(),)
+    if not primal(cfg):
+        return (Phase(),)
+    return Phase("behaviour", cfg.behaviour_steps, clone, plays=cfg.clone_start), Phase()
+
+
+SMALL = Preset(
+    BRAC(alpha=1.0, clone_start=True, actor_decay_steps=0, critic_decay_steps=0),
+    Treatment(normalize_obs=1e-3, return_scale=1000.0),
+    "ours, chosen on a log of 100,000 steps: docs/algorithms/brac_v.md",
+)
 
 
 def make(name: str, value_penalty: bool, presets: dict[str, Preset]) -> Algorithm:

@@ -9,6 +9,7 @@ from .brac import BRAC
 CODE = "authors' code, google-research/behavior_regularized_offline_rl, "
 PUBLISHED = BRAC(divergence="kl_dual", alpha=10.0, actor_lr=3e-6, warm_start=20_000)
 PRESETS = {
+    "small": brac.SMALL,
     "mujoco": Preset(BRAC(), Treatment(), CODE + "run_primal.sh without value penalty, shorter cloning and warm start"),
     "published": Preset(PUBLISHED, Treatment(), CODE + "run_dual.sh (dual KL, HalfCheetah)"),
     "mmd": Preset(BRAC(divergence="mmd"), Treatment(), CODE + "divergences.py"),

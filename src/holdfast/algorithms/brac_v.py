@@ -9,6 +9,7 @@ from .brac import BRAC
 CODE = "authors' code, google-research/behavior_regularized_offline_rl, "
 PUBLISHED = BRAC(alpha=0.1, behaviour_steps=300_000, warm_start=20_000)
 PRESETS = {
+    "small": brac.SMALL,
     "mujoco": Preset(BRAC(), Treatment(), CODE + "run_primal.sh, shorter cloning and warm start"),
     "published": Preset(PUBLISHED, Treatment(), CODE + "run_primal.sh (primal KL, HalfCheetah)"),
     "mmd": Preset(BRAC(divergence="mmd"), Treatment(), CODE + "divergences.py"),

@@ -116,7 +116,7 @@ def act(cfg: PLAS, state: State, seen: Any, memory: Any, noise: Any, mode: str) 
 
 
 def phases(cfg: Any) -> tuple[Phase, ...]:
-    return Phase("vae", steps=cfg.vae_steps, update=fit_vae), Phase()
+    return Phase("vae", steps=cfg.vae_steps, update=fit_vae, plays=False), Phase()
 
 
 CODE = "authors' code, github.com/Wenxuan-Zhou/PLAS, main.py"

@@ -31,7 +31,7 @@ from ..parts import nets, optimisers, targets
 from ..parts import vae as vaes
 from ..parts.distributions import normal_log_prob
 from .plas import phases
-from .td3_bc import act, critic_loss, target_action
+from .td3_bc import act, critic_loss, critic_optimiser, optimiser, target_action
 
 
 @config
@@ -53,7 +53,10 @@ class SPOT:
     update_ratio: int = 1  # online: updates an environment step
     last_init: float = static(default=0.0)  # bound of the initial last layer, actor; thrice that, critics; 0: as others
     actor_lr: float = 3e-4  # Adam; 1e-4 on AntMaze
+    actor_decay_steps: int = -1  # cosine horizon of the actor's rate, in updates; 0: the run's steps, -1: constant rate
     critic_lr: float = 3e-4  # Adam
+    critic_decay_steps: int = -1  # the same for the critics' rate
+    critic_layer_norm: bool = False  # LayerNorm before the activations of the critics
     vae_lr: float = 1e-3  # Adam
     hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers of actor and critics
     vae_hidden: tuple[int, ...] = (750, 750)  # widths of the hidden layers of encoder and decoder
@@ -72,6 +75,7 @@ def check(cfg: SPOT) -> list[str]:
     rules = dict.fromkeys(("policy_every", "samples", "vae_hidden", "vae_steps"), "positive")
     rules |= dict.fromkeys(("support_weight", "policy_noise", "noise_clip", "exploration_noise"), "at least 0")
     rules |= {"min_support_share": "in [0, 1]", "online_decay_steps": "at least 0", "update_ratio": "positive"}
+    rules |= dict.fromkeys(("actor_decay_steps", "critic_decay_steps"), "at least -1")
     rules |= {"kl_weight": "positive", "last_init": "at least 0", "actor_dropout": "in [0, 1)"}
     return faults(cfg, discount="in [0, 1]", polyak="in [0, 1]", **rules)
 
@@ -82,11 +86,13 @@ def init(cfg: SPOT, ctx: Any, noise: Any) -> State:
     last = nets.uniform_init(w, w) if w else None
     actor = nets.policy(noise.sub("actor"), spec, cfg.hidden, "deterministic", last=last)
     last = nets.uniform_init(3 * w, 3 * w) if w else None
-    critic = nets.critic(noise.sub("critic"), spec, cfg.hidden, last=last)
+    critic = nets.critic(
+        noise.sub("critic"), spec, cfg.hidden, last=last, norm="pre" if cfg.critic_layer_norm else "none"
+    )
     return State(
         Trained.new(vae, optimisers.adam(cfg.vae_lr)),
-        Trained.new(actor, optimisers.adam(cfg.actor_lr)),
-        Trained.new(critic, optimisers.adam(cfg.critic_lr)),
+        Trained.new(actor, optimiser(cfg)),
+        Trained.new(critic, critic_optimiser(cfg)),
         actor,
         critic,
     )
@@ -124,14 +130,14 @@ def update(cfg: SPOT, state: State, batch: Any, noise: Any, step: Any) -> tuple[
     slow: Any = functools.partial(state.target_actor, keep=keep)
     next_action = target_action(cfg, slow, batch, noise)
     y = targets.td(batch, state.target_critic(batch.next_obs, next_action).min(0), cfg.discount)
-    critic, m1 = state.critic.step(optimisers.adam(cfg.critic_lr), critic_loss, y, batch, name="critic")
+    critic, m1 = state.critic.step(critic_optimiser(cfg), critic_loss, y, batch, name="critic")
 
     def delayed(moving: Any) -> tuple[Any, Metrics]:
         actor, target_actor, target_critic = moving
         keep = nets.dropout(noise, "actor_dropout", rate, shape, cfg.hidden)
         eps = noise.normal("vae_latent", (cfg.samples, *shape, vae.latent))
         given = (critic.net, vae, batch.obs, keep, eps, cfg)
-        actor, m = actor.step(optimisers.adam(cfg.actor_lr), actor_loss, *given, name="actor")
+        actor, m = actor.step(optimiser(cfg), actor_loss, *given, name="actor")
         return (actor, ema(actor.net, target_actor, cfg.polyak), ema(critic.net, target_critic, cfg.polyak)), m
 
     moving = (state.actor, state.target_actor, state.target_critic)

@@ -67,12 +67,12 @@ def check(cfg: TD3BC) -> list[str]:
     return faults(cfg, discount="in [0, 1]", polyak="in [0, 1]", exploration_noise="at least 0", **rules)
 
 
-def optimiser(cfg: TD3BC) -> Any:
+def optimiser(cfg: Any) -> Any:
     horizon = cfg.actor_decay_steps // cfg.policy_every if cfg.actor_decay_steps > 0 else cfg.actor_decay_steps
     return optimisers.adam(optimisers.cosine(cfg.actor_lr, horizon))
 
 
-def critic_optimiser(cfg: TD3BC) -> Any:
+def critic_optimiser(cfg: Any) -> Any:
     return optimisers.adam(optimisers.cosine(cfg.critic_lr, cfg.critic_decay_steps))
 
 

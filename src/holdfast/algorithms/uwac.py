@@ -189,6 +189,11 @@ def value(cfg: UWAC, state: State, obs: jax.Array, action: jax.Array) -> jax.Arr
 
 CODE = "authors' code, github.com/apple/ml-uwac, examples/UWAC_hdf5_d4rl.py"
 PRESETS = {
+    "small": Preset(
+        UWAC(),
+        Treatment(normalize_obs=1e-3, return_scale=100.0),
+        "ours: as mujoco, with normalised observations and small rewards; docs/algorithms/uwac.md",
+    ),
     "mujoco": Preset(UWAC(), Treatment(), CODE + ", but for variance to first order, warm start, size of the VAE"),
     "published": Preset(UWAC(passes=100, warm_start=40_000, vae_hidden=(750, 750)), Treatment(), CODE),
 }

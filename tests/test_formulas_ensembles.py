@@ -62,9 +62,12 @@ def actors(module, rows=((0.1,), (-0.2,)), target=((0.3,), (0.1,)), many=2):
     critic = critics([1, 1, 2], [2, -1, 1])
     slow = critics([1, 0, 1], [0.5, 1, 0])
     cut = lambda net: jax.tree.map(lambda x: x[:many], net)  # noqa: E731
+    tx = optimisers.adam(cfg.actor_lr), optimisers.adam(cfg.critic_lr)
+    if hasattr(cfg, "actor_decay_steps"):
+        tx = td3_bc.optimiser(cfg), td3_bc.critic_optimiser(cfg)
     return td3_bc.State(
-        Trained.new(nets.DeterministicPolicy(linear(*rows)), optimisers.adam(cfg.actor_lr)),
-        Trained.new(cut(critic), optimisers.adam(cfg.critic_lr)),
+        Trained.new(nets.DeterministicPolicy(linear(*rows)), tx[0]),
+        Trained.new(cut(critic), tx[1]),
         nets.DeterministicPolicy(linear(*target)),
         cut(slow),
     )

@@ -73,8 +73,8 @@ def test_rebrac():
         return nets.Critic(g.mlp(f"{root}/critics", suffix, norm="post", eps=g.setting("layernorm_eps")))
 
     state = td3_bc.State(
-        Trained.new(actor("params"), optimisers.adam(cfg.actor_lr)),
-        Trained.new(critic("params"), optimisers.adam(cfg.critic_lr)),
+        Trained.new(actor("params"), td3_bc.optimiser(cfg)),
+        Trained.new(critic("params"), td3_bc.critic_optimiser(cfg)),
         actor("target"),
         critic("target"),
     )

@@ -21,8 +21,8 @@ from ..core.config import config, faults
 from ..core.contract import Algorithm, Needs, Preset, Treatment
 from ..core.trained import Metrics, Trained, merge, occasionally
 from ..core.tree import ema
-from ..parts import nets, optimisers, targets
-from .td3_bc import State, critic_loss, target_action
+from ..parts import nets, targets
+from .td3_bc import State, critic_loss, critic_optimiser, optimiser, target_action
 
 
 @config
@@ -35,14 +35,17 @@ class ReBRAC:
     noise_clip: float = 0.5  # bound of that noise
     policy_every: int = 2  # critic updates an actor update
     actor_lr: float = 1e-3  # Adam; 3e-4 on AntMaze and Adroit
+    actor_decay_steps: int = -1  # cosine horizon of the actor's rate, in updates; 0: the run's steps, -1: constant rate
     critic_lr: float = 1e-3  # Adam; 5e-5 on AntMaze, 3e-4 on Adroit
+    critic_decay_steps: int = -1  # the same for the critics' rate
     hidden: tuple[int, ...] = (256, 256, 256)  # widths of the hidden layers of every network
     batch_size: int = 1024  # rows an update; 256 on AntMaze and Adroit
 
 
 def check(cfg: ReBRAC) -> list[str]:
-    weights = dict.fromkeys(("actor_penalty", "critic_penalty", "policy_noise", "noise_clip"), "at least 0")
-    return faults(cfg, discount="in [0, 1]", polyak="in [0, 1]", policy_every="positive", **weights)
+    rules = dict.fromkeys(("actor_penalty", "critic_penalty", "policy_noise", "noise_clip"), "at least 0")
+    rules |= dict.fromkeys(("actor_decay_steps", "critic_decay_steps"), "at least -1")
+    return faults(cfg, discount="in [0, 1]", polyak="in [0, 1]", policy_every="positive", **rules)
 
 
 def init(cfg: ReBRAC, ctx: Any, noise: Any) -> State:
@@ -53,8 +56,8 @@ def init(cfg: ReBRAC, ctx: Any, noise: Any) -> State:
     last = nets.uniform_init(3e-3, 3e-3)
     critic = nets.critic(noise.sub("critic"), ctx.spec, cfg.hidden, norm="post", init=hidden, last=last)
     return State(
-        Trained.new(actor, optimisers.adam(cfg.actor_lr)),
-        Trained.new(critic, optimisers.adam(cfg.critic_lr)),
+        Trained.new(actor, optimiser(cfg)),
+        Trained.new(critic, critic_optimiser(cfg)),
         actor,
         critic,
     )
@@ -77,13 +80,11 @@ def update(cfg: ReBRAC, state: State, batch: Any, noise: Any, step: Any) -> tupl
     penalty = distance(next_action, batch.next_action)
     q = state.target_critic(batch.next_obs, next_action).min(0) - cfg.critic_penalty * penalty
     y = targets.td(batch, q, cfg.discount)
-    critic, m1 = state.critic.step(optimisers.adam(cfg.critic_lr), critic_loss, y, batch, name="critic")
+    critic, m1 = state.critic.step(critic_optimiser(cfg), critic_loss, y, batch, name="critic")
 
     def delayed(moving: Any) -> tuple[Any, Metrics]:
         old, target_actor, target_critic = moving
-        actor, m = old.step(
-            optimisers.adam(cfg.actor_lr), actor_loss, critic.net, cfg.actor_penalty, batch, name="actor"
-        )
+        actor, m = old.step(optimiser(cfg), actor_loss, critic.net, cfg.actor_penalty, batch, name="actor")
         return (actor, ema(old.net, target_actor, cfg.polyak), ema(critic.net, target_critic, cfg.polyak)), m
 
     moving = (state.actor, state.target_actor, state.target_critic)

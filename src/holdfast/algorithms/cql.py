@@ -12,6 +12,7 @@ candidates are N uniform actions, N of the policy at s and N of the policy at s'
 target; the first `cloning_steps` updates clone the data instead of following Q.
 Not as in the authors' code: the density of a squashed normal is exact (theirs adds 1e-6 to 1 - a^2), and
 `cloning_steps` is 2 000 by default, for runs of some ten thousand updates; preset "published" has their 40 000.
+Ours: preset "small" is CQL(rho), which holds where logged actions stand at their bounds; why is in docs/algorithms/cql.md.
 Online, phase "online" of a fine-tuning run: plain SAC from the actor and the critics as they are, on new rows alone.
 mu: softmax is CQL(H), eq. 4, with importance weights; rho is CQL(rho) with rho the policy, as the code's version 2 (no
 weights, the logged action among the candidates); max is R = 0, the best candidate; policy and uniform hold mu fixed.
@@ -197,7 +198,13 @@ def finetune(cfg: CQL) -> tuple[Phase, ...]:
 
 CODE = "authors' code, github.com/aviralkumar2907/CQL, d4rl/"
 ANTMAZE = CQL(lagrange=True, backup_actions=10, cloning_steps=40_000)
+SMALL = CQL(alpha=1.0, mu="rho", penalty_temperature=0.05, initial_temperature=0.05, cloning_steps=3_000)
 PRESETS = {
+    "small": Preset(
+        SMALL,
+        Treatment(normalize_obs=1e-3, return_scale=1000.0),
+        "ours, chosen on logs of 100,000 steps: docs/algorithms/cql.md",
+    ),
     "mujoco": Preset(CQL(), Treatment(), CODE + "examples/cql_mujoco_new.py, a shorter cloning start"),
     "published": Preset(CQL(cloning_steps=40_000), Treatment(), CODE + "examples/cql_mujoco_new.py"),
     "antmaze": Preset(ANTMAZE, Treatment(reward_shift=-0.5, reward_scale=4.0), CODE + "examples/cql_antmaze_new.py"),

@@ -12,7 +12,7 @@ candidates are N uniform actions, N of the policy at s and N of the policy at s'
 target; the first `cloning_steps` updates clone the data instead of following Q.
 Not as in the authors' code: the density of a squashed normal is exact (theirs adds 1e-6 to 1 - a^2), and
 `cloning_steps` is 2 000 by default, for runs of some ten thousand updates; preset "published" has their 40 000.
-Ours: preset "small" is CQL(rho), which holds where logged actions stand at their bounds; why is in docs/algorithms/cql.md.
+Ours: preset "small" is CQL(rho), which holds where logged actions stand at their bounds (docs/algorithms/cql.md).
 Online, phase "online" of a fine-tuning run: plain SAC from the actor and the critics as they are, on new rows alone.
 mu: softmax is CQL(H), eq. 4, with importance weights; rho is CQL(rho) with rho the policy, as the code's version 2 (no
 weights, the logged action among the candidates); max is R = 0, the best candidate; policy and uniform hold mu fixed.

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 from golden_steps import TOLERANCE, Golden, close, common, replay
-from holdfast.algorithms import bcq, bear, mcq, plas, spot, uwac
+from holdfast.algorithms import bcq, bear, mcq, plas, spot, td3_bc, uwac
 from holdfast.core.config import as_arrays
 from holdfast.core.noise import Tape
 from holdfast.core.trained import Trained
@@ -129,8 +129,8 @@ def spot_case(name):
 
     state = spot.State(
         Trained.new(vae(g, "params"), adam(cfg.vae_lr)),
-        Trained.new(actor("params"), adam(cfg.actor_lr)),
-        Trained.new(g.critic("params"), adam(cfg.critic_lr)),
+        Trained.new(actor("params"), td3_bc.optimiser(cfg)),
+        Trained.new(g.critic("params"), td3_bc.critic_optimiser(cfg)),
         actor("target"),
         g.critic("target"),
     )

@@ -9,7 +9,8 @@ Paper -> here: alpha alpha, epsilon target_divergence, lambda of the ensemble mi
 Order, as in the authors' code: targets with the critics before the step, critics, actor, discriminator, alpha, entropy
 weight. Each divergence has its own draws. Policies are tanh-squashed normals with log standard deviation in [-5, 0].
 Not as in the authors' code: behaviour_steps 20 000 and warm_start 2 000 suit runs of some ten thousand updates, preset
-"published" has their 300 000 and 20 000; learned weights are projected on their range after a step (theirs bend the
+"published" has their 300 000 and 20 000; `clone_start` and rates that fall, off but in preset "small";
+learned weights are projected on their range after a step (theirs bend the
 gradient at the bounds); all discriminator updates are taken before alpha's; at a time limit the logged next action of
 the dual forms is the last action (there is no next one); no weight decay on the discriminator.
 """

@@ -14,7 +14,10 @@ from typing import Any
 import serving
 import synthetic
 
-NAMES = {"td3_bc": "TD3PlusBC", "iql": "IQL", "bc": "BC", "awac": "AWAC"}
+NAMES = {
+    "td3_bc": "TD3PlusBC", "iql": "IQL", "bc": "BC", "awac": "AWAC", "sac": "SAC", "td3": "TD3", "ddpg": "DDPG",
+    "crr": "CRR", "cql": "CQL", "bcq": "BCQ", "bear": "BEAR", "plas": "PLAS", "rebrac": "ReBRAC", "cal_ql": "CalQL",
+}  # fmt: skip
 
 
 class Peer:

@@ -17,7 +17,7 @@ from typing import Any
 import jax
 
 from ..core.config import config, faults, static
-from ..core.contract import PROPORTIONAL, Algorithm, Collect, Phase, Preset, Treatment
+from ..core.contract import PROPORTIONAL, SCALED, Algorithm, Collect, Phase, Preset, Treatment
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
 from ..parts import losses, nets, targets
@@ -103,7 +103,7 @@ PRESETS = {
             actor_dropout=0.1,
             hidden=(256, 256),
         ),
-        Treatment(normalize_obs=1e-3, return_scale=1000.0),
+        SCALED,
         "ours, chosen on mixed logs of 100,000 steps: docs/algorithms/awac.md",
     ),
     "mujoco": Preset(

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.config import config, faults, static
-from ..core.contract import Algorithm, Phase, Preset, Treatment
+from ..core.contract import SCALED, Algorithm, Phase, Preset, Treatment
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
 from ..parts import candidates, divergences, losses, nets, optimisers, targets
@@ -169,7 +169,7 @@ MATCH: dict[str, Any] = {"sigma": 10.0, "match_samples": 5, "q_samples": 5}
 PRESETS = {
     "small": Preset(
         BEAR(),
-        Treatment(normalize_obs=1e-3, return_scale=1000.0),
+        SCALED,
         "ours: as mujoco, with normalised observations and scaled rewards; docs/algorithms/bear.md",
     ),
     "mujoco": Preset(BEAR(), Treatment(), RLKIT + ", with a shorter warm start and a smaller VAE"),

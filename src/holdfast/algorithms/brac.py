@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.config import config, faults
-from ..core.contract import Algorithm, Needs, Phase, Preset, Treatment
+from ..core.contract import SCALED, Algorithm, Needs, Phase, Preset
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
 from ..parts import losses, nets, optimisers, targets
@@ -219,7 +219,7 @@ def phases(cfg: BRAC) -> tuple[Phase, ...]:
 
 SMALL = Preset(
     BRAC(alpha=1.0, clone_start=True, actor_decay_steps=0, critic_decay_steps=0),
-    Treatment(normalize_obs=1e-3, return_scale=1000.0),
+    SCALED,
     "ours, chosen on a log of 100,000 steps: docs/algorithms/brac_v.md",
 )
 

@@ -27,7 +27,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.config import config, faults
-from ..core.contract import Algorithm, Collect, Phase, Preset, Treatment
+from ..core.contract import SCALED, Algorithm, Collect, Phase, Preset, Treatment
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
 from ..parts import nets, optimisers, targets
@@ -202,7 +202,7 @@ SMALL = CQL(alpha=1.0, mu="rho", penalty_temperature=0.05, initial_temperature=0
 PRESETS = {
     "small": Preset(
         SMALL,
-        Treatment(normalize_obs=1e-3, return_scale=1000.0),
+        SCALED,
         "ours, chosen on logs of 100,000 steps: docs/algorithms/cql.md",
     ),
     "mujoco": Preset(CQL(), Treatment(), CODE + "examples/cql_mujoco_new.py, a shorter cloning start"),

@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.config import config, faults, static
-from ..core.contract import Algorithm, Preset, Treatment
+from ..core.contract import SCALED, Algorithm, Preset, Treatment
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree
 from ..parts import candidates, losses, nets, targets
@@ -140,7 +140,7 @@ D3RLPY, ACME = "d3rlpy 2.8.1, ", "Acme, agents/jax/crr/config.py"
 PRESETS = {
     "small": Preset(
         CRR(temperature=1.5, min_log_std=-1.0, critic_decay_steps=0, actor_dropout=0.1),
-        Treatment(normalize_obs=1e-3, return_scale=1000.0),
+        SCALED,
         "ours, chosen on mixed logs of 100,000 steps: docs/algorithms/crr.md",
     ),
     "mujoco": Preset(CRR(), Treatment(), D3RLPY + "algos/qlearning/crr.py, soft targets, exp weights"),

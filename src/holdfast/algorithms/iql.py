@@ -17,7 +17,7 @@ from typing import Any
 import jax
 
 from ..core.config import config, faults, static
-from ..core.contract import PROPORTIONAL, Algorithm, Collect, Phase, Preset, Treatment
+from ..core.contract import PROPORTIONAL, SCALED, Algorithm, Collect, Phase, Preset, Treatment
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
 from ..parts import losses, nets, optimisers, targets
@@ -134,12 +134,12 @@ CODE = "authors' code, github.com/ikostrikov/implicit_q_learning, configs/"
 PRESETS = {
     "small": Preset(
         IQL(expectile=0.6, inverse_temperature=10.0, max_weight=20.0, actor_dropout=0.1),
-        Treatment(normalize_obs=1e-3, return_scale=1000.0, clip_actions=1e-5),
+        SCALED._replace(clip_actions=1e-5),
         "ours, chosen on mixed logs of 100,000 steps: docs/algorithms/iql.md",
     ),
     "normalized": Preset(
         IQL(),
-        Treatment(normalize_obs=1e-3, return_scale=1000.0, clip_actions=1e-5),
+        SCALED._replace(clip_actions=1e-5),
         "the authors' mujoco_config.py, with observations normalised as in CORL, algorithms/offline/iql.py",
     ),
     "mujoco": Preset(IQL(), Treatment(return_scale=1000.0, clip_actions=1e-5), CODE + "mujoco_config.py"),

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.config import config, faults, static
-from ..core.contract import Algorithm, Phase, Preset, Treatment
+from ..core.contract import SCALED, Algorithm, Phase, Preset, Treatment
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
 from ..parts import losses, nets, optimisers, targets
@@ -123,7 +123,7 @@ CODE = "authors' code, github.com/Wenxuan-Zhou/PLAS, main.py"
 PRESETS = {
     "small": Preset(
         PLAS(),
-        Treatment(normalize_obs=1e-3, return_scale=1000.0),
+        SCALED,
         "ours, chosen on a log of 100,000 steps: docs/algorithms/plas.md",
     ),
     "mujoco": Preset(PLAS(), Treatment(), CODE + ", but for the VAE's steps and rate"),

@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.config import config, faults, static
-from ..core.contract import PROPORTIONAL, Algorithm, Collect, Phase, Preset, Treatment
+from ..core.contract import PROPORTIONAL, SCALED, Algorithm, Collect, Phase, Preset, Treatment
 from ..core.trained import Metrics, Trained, merge, occasionally
 from ..core.tree import PyTree, ema
 from ..parts import nets, optimisers, targets
@@ -170,7 +170,7 @@ SMALL = SPOT(support_weight=1.0, critic_layer_norm=True, actor_decay_steps=0, cr
 PRESETS = {
     "small": Preset(
         SMALL,
-        Treatment(normalize_obs=1e-3, return_scale=1000.0),
+        SCALED,
         "ours, chosen on a log of 100,000 steps: docs/algorithms/spot.md",
     ),
     "mujoco": Preset(SPOT(), Treatment(normalize_obs=1e-3), CODE + ", hopper-medium, but for the VAE's steps"),

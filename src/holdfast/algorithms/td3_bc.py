@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.config import config, faults, static
-from ..core.contract import PROPORTIONAL, Algorithm, Collect, Phase, Preset, Treatment
+from ..core.contract import PROPORTIONAL, SCALED, Algorithm, Collect, Phase, Preset, Treatment
 from ..core.trained import Metrics, Trained, merge, occasionally
 from ..core.tree import PyTree, ema
 from ..parts import nets, optimisers, targets
@@ -153,7 +153,7 @@ def act(cfg: TD3BC, state: State, seen: Any, memory: Any, noise: Any, mode: str)
 PRESETS = {
     "small": Preset(
         TD3BC(alpha=0.6, critic_layer_norm=True, actor_decay_steps=0, critic_decay_steps=0),
-        Treatment(normalize_obs=1e-3, return_scale=1000.0),
+        SCALED,
         "ours, chosen on logs of 100,000 steps: docs/algorithms/td3_bc.md",
     ),
     "mujoco": Preset(TD3BC(), Treatment(normalize_obs=1e-3), "authors' code, github.com/sfujim/TD3_BC, main.py"),

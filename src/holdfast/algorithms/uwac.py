@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.config import config, faults, static
-from ..core.contract import Algorithm, Preset, Treatment
+from ..core.contract import SCALED, Algorithm, Preset, Treatment
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
 from ..parts import candidates, divergences, losses, nets, optimisers, spectral, targets
@@ -191,7 +191,7 @@ CODE = "authors' code, github.com/apple/ml-uwac, examples/UWAC_hdf5_d4rl.py"
 PRESETS = {
     "small": Preset(
         UWAC(),
-        Treatment(normalize_obs=1e-3, return_scale=100.0),
+        SCALED._replace(return_scale=100.0),
         "ours: as mujoco, with normalised observations and small rewards; docs/algorithms/uwac.md",
     ),
     "mujoco": Preset(UWAC(), Treatment(), CODE + ", but for variance to first order, warm start, size of the VAE"),

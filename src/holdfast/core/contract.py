@@ -102,6 +102,9 @@ class Treatment(NamedTuple):
     )
 
 
+SCALED = Treatment(normalize_obs=1e-3, return_scale=1000.0)  # TD3+BC's observations, IQL's rewards: suits short logs
+
+
 class Preset(NamedTuple):
     """Published settings for a family of data sets."""
 

@@ -76,8 +76,11 @@ def close(name: str, found: Any, wanted: Any, tolerance: float) -> None:
         np.testing.assert_allclose(a[key], b[key], rtol=tolerance, atol=tolerance * scale, err_msg=f"{name}: {key}")
 
 
-def replay(algorithm, cfg, state, golden, expected, losses, update=None, batch=None, tape=None):
-    """Runs every recorded step and compares state and losses after each; the whole tape has to be used."""
+def replay(algorithm, cfg, state, golden, expected, losses, update=None, batch=None, tape=None, slopes=None):
+    """Runs every recorded step and compares state and losses after each; the whole tape has to be used.
+
+    `slopes`: scalars whose recorded gradient is compared too, since Adam hides its size: {our name: theirs}.
+    """
     used, cfg, update = set(), as_arrays(cfg), update or algorithm.update
     batch = golden.batch() if batch is None else batch
 
@@ -95,6 +98,9 @@ def replay(algorithm, cfg, state, golden, expected, losses, update=None, batch=N
             assert (key in golden.arrays) == bool(weight), (ours, step)
             if weight:  # metrics of occasional updates are float32
                 assert value == pytest.approx(golden[key], rel=TOLERANCE if value.dtype == "float64" else 1e-6)
+        for ours, theirs in (slopes or {}).items():
+            slope = abs(float(golden[f"expected/grads/{theirs}/step{step}"]))
+            assert metrics[f"{ours}/gradient_norm"] == pytest.approx(slope, rel=TOLERANCE), (ours, step)
         assert used == arrays.keys()
 
 

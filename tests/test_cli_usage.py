@@ -293,7 +293,12 @@ def test_single_transitions_for_a_method_that_needs_episodes(name, tmp_path, cap
     line = refused(capsys, tmp_path, name, "--data", data, *QUICK, "--allow", "one_step")
     what = "the columns next_action" if name == "rebrac" else "returns"
     assert f"{name} needs whole episodes for {what}, but 57 of the 60 episodes of log are single" in line
-    assert "iql or td3_bc" in line
+    assert "iql or td3_bc with --return-scale None" in line
+    line = refused(capsys, tmp_path, "td3_bc", "--data", data, *QUICK, "--allow", "one_step")
+    assert "td3_bc scales rewards by the spread of whole episodes' returns, but 57 of the 60" in line
+    steps = ("--n-step", "3")
+    line = refused(capsys, tmp_path, "td3", "--data", data, *QUICK, *steps, "--allow", "one_step")
+    assert "td3 needs whole episodes for targets of 3 steps" in line
 
 
 def test_a_log_of_one_action(tmp_path, capsys):

@@ -189,6 +189,20 @@ def test_a_mask_that_forbids_the_logged_action():
     assert kinds(dataclasses.replace(data, columns={"action_mask": mask[:, :1]})) == ["mask_shape"]
 
 
+def test_no_legal_action_is_a_fault_but_after_a_true_end():
+    data = sound(discrete=True)
+    mask = np.ones((len(data.observations), 2), bool)
+    last = data.offsets[1:] - 1
+    mask[data.observation_rows[last] + 1] = False
+    cut = np.flatnonzero(~data.terminations[last])
+    ended = dataclasses.replace(
+        data, terminations=data.terminations | data.truncations, truncations=data.truncations & False
+    )
+    assert "mask" not in kinds(dataclasses.replace(ended, columns={"action_mask": mask}))
+    fault = one(dataclasses.replace(data, columns={"action_mask": mask}), "mask")
+    assert (fault.count, fault.where.row) == (len(cut), last[cut[0]])
+
+
 def test_constant_actions():
     data = sound()
     half = data.actions * [1, 0]

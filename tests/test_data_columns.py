@@ -69,6 +69,17 @@ def test_to_go_is_the_backward_loop(discount):
     np.testing.assert_allclose(to_go(rewards, offsets, discount), wanted, rtol=1e-12)
 
 
+def test_a_logged_discount_enters_monte_carlo_returns(data):
+    logged = np.array([0.5, 1, 0, 1, 0.25])
+    data = dataclasses.replace(data, columns={"discount": logged})
+    found = prepare(data, fit(Treatment(), data), ("mc_return",), discount=0.9, dtype=np.float64).extra["mc_return"]
+    wanted = data.rewards.astype(np.float64).copy()
+    for a, b in itertools.pairwise(data.offsets):
+        for i in range(b - 2, a - 1, -1):
+            wanted[i] += 0.9 * logged[i] * wanted[i + 1]
+    np.testing.assert_allclose(found, wanted)
+
+
 def test_stored_columns_and_masks(data):
     mask = np.ones((7, 2), np.int64)
     data = dataclasses.replace(data, columns={"behaviour_log_prob": np.arange(5.0), "action_mask": mask})

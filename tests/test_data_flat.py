@@ -149,3 +149,31 @@ def test_columns_follow_their_rows():
     np.testing.assert_array_equal(data.columns["behaviour_log_prob"], kept)
     assert data.columns["action_mask"].shape == (data.n_steps + data.n_episodes, 2)
     np.testing.assert_array_equal(data.columns["action_mask"][data.observation_rows], mask[kept])
+
+
+def discrete_log() -> tuple[dict, np.ndarray]:
+    """Seven steps in two episodes: a time limit after the third, and the log's end."""
+    obs = np.arange(7.0)[:, None]
+    flat = {"observations": obs, "actions": np.zeros(7, int), "rewards": np.zeros(7), "terminations": np.zeros(7, bool)}
+    return flat | {"truncations": np.arange(7) == 2}, np.arange(7)[:, None] % 2 == np.array([[0, 1]])
+
+
+def test_the_mask_that_closes_an_episode_is_that_of_its_observation():
+    flat, mask = discrete_log()
+    data = Dataset.from_arrays(**flat, columns={"action_mask": mask})
+    np.testing.assert_array_equal(data.observations[:, 0], [0, 1, 2, 3, 4, 5, 6])
+    np.testing.assert_array_equal(data.columns["action_mask"], mask)
+    assert not data.provenance["faults"]
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_masks_of_stored_next_observations(told):
+    """They are known where they are brought; else the one before is taken, and that is said."""
+    flat, mask = discrete_log()
+    columns = {"action_mask": mask} | ({"next_action_mask": ~mask} if told else {})
+    data = Dataset.from_arrays(**flat, next_observations=flat["observations"] + 1, columns=columns)
+    assert set(data.columns) == {"action_mask"}
+    closing = data.offsets[1:] + np.arange(2)
+    rows = np.array([2, 6])
+    np.testing.assert_array_equal(data.columns["action_mask"][closing], ~mask[rows] if told else mask[rows])
+    assert [fault["kind"] for fault in data.provenance["faults"]] == ([] if told else ["closing"])

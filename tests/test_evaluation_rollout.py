@@ -68,6 +68,19 @@ class Masked(gymnasium.Env):
         return obs, paid, False, self.t == 5, info
 
 
+class Forgetful(Masked):
+    """The same, but it tells what is legal at the start only; then everything is."""
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict]:
+        self.done: list[int] = []
+        return super().reset(seed=seed)
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict]:
+        self.done.append(int(action))
+        found = super().step(action)
+        return *found[:4], {}
+
+
 class Clock(gymnasium.Env):
     """Episodes of 2, 3 or 4 steps by their seed; the reward is ten times the first entry of the action."""
 
@@ -148,6 +161,16 @@ def test_masks_reach_the_policy() -> None:
     policy = make(PICK, Spec((3,), 4, discrete=True), discrete(3, 4, 2))
     played = Arena(Masked, 1, 8, slots=3).run(Policy.stacked([policy]))
     assert played.returns.tolist() == [[5.0] * 8]
+
+
+def test_a_mask_holds_for_its_own_step() -> None:
+    policy = make(PICK, Spec((3,), 4, discrete=True), discrete(3, 4, 2))
+    free = int(policy(np.zeros(3, np.float32)))
+    arena = Arena(Forgetful, 1, 6, slots=6)
+    arena.run(Policy.stacked([policy]))
+    played = [env.done for env in arena.envs[0]]
+    assert any(done[0] != free for done in played)
+    assert all(action == free for done in played for action in done[1:])
 
 
 @pytest.mark.parametrize(

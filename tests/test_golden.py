@@ -132,4 +132,5 @@ def test_sac():
         at = "expected/params"
         return actor(at, suffix), g.critic(at, suffix), g.critic("expected/target", suffix), log_temperature(at, suffix)
 
-    replay(sac.algorithm, cfg, state, g, expected, {"critic/loss": "critic_loss", "actor/loss": "actor_loss"})
+    losses = {"critic/loss": "critic_loss", "actor/loss": "actor_loss", "temperature/loss": "temp_loss"}
+    replay(sac.algorithm, cfg, state, g, expected, losses, slopes={"temperature": "log_temp"})

@@ -271,7 +271,9 @@ def test_bear(name):
 
     losses = {"vae/loss": "vae_loss", "critic/loss": "critic_loss", "actor/loss": "actor_loss"}
     tape = samples_first("target_action", "vae_decode_latent", "actor_action")
-    replay(bear.algorithm, cfg, state, g, expected, losses, update=warm_then(bear.algorithm, cfg, losses), tape=tape)
+    slopes = {"multiplier": "log_lagrange"}
+    update = warm_then(bear.algorithm, cfg, {*losses, "multiplier/gradient_norm"})
+    replay(bear.algorithm, cfg, state, g, expected, losses, update=update, tape=tape, slopes=slopes)
 
 
 @pytest.mark.parametrize("kernel", ["laplacian", "gaussian"])
@@ -347,7 +349,9 @@ def test_uwac(name):
         "variance": "target_var",
         "weight": "critic_weight",
     }
-    replay(uwac.algorithm, cfg, state, g, expected, losses, update=warm_then(uwac.algorithm, cfg, losses), tape=tape)
+    slopes = {"multiplier": "log_alpha"}
+    update = warm_then(uwac.algorithm, cfg, {*losses, "multiplier/gradient_norm"})
+    replay(uwac.algorithm, cfg, state, g, expected, losses, update=update, tape=tape, slopes=slopes)
 
 
 def test_spectral_norm():

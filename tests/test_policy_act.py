@@ -150,6 +150,8 @@ def test_masks_are_obeyed() -> None:
         policy(OBS[0], mask=np.zeros(4, bool))
     with pytest.raises(UserError, match=r"the mask has shape \(1, 3\), expected \(1, 4\)"):
         policy(OBS[0], mask=np.ones(3, bool))
+    with pytest.raises(UserError, match="learned with action masks"):
+        make(PICK, Spec((3,), 4, discrete=True, masked=True))(OBS)
 
 
 def test_samples() -> None:

@@ -1,5 +1,7 @@
 """Rows of several steps, from logs and from the ring, against a plain walk through the stream."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -176,6 +178,21 @@ def test_a_proportional_mix_draws_every_row_alike():
     empty = buffer.empty(buffer.blank_row(SPEC), 30)
     only = sampler.sample({"online": empty, "data": columns}, "proportional", 100, Needs(), noise)
     assert all(np.isclose(data.rewards, value, atol=1e-6).any() for value in np.asarray(only.reward))
+
+
+@pytest.mark.parametrize("mix", [{"data": 0.5, "online": 0.5}, "proportional"])
+def test_collected_rows_have_the_discount_1_where_the_log_has_its_own(mix):
+    made = streams(np.random.default_rng(1), 1, 6)
+    ring = buffer.empty(buffer.blank_row(SPEC), 6)
+    for t in range(6):
+        ring = buffer.add(ring, step_rows(made, t), np.ones(1, bool))
+    data = log(np.random.default_rng(2), (3, 3))
+    data = dataclasses.replace(data, columns={"discount": np.full(6, 0.25)})
+    columns = jax.tree.map(jnp.asarray, cols.prepare(data, treatment.fit(Treatment(), data), ("discount",)))
+    batch = sampler.sample({"data": columns, "online": ring}, mix, 40, Needs(), Noise(jax.random.PRNGKey(0)))
+    logged = np.isclose(np.asarray(batch.reward)[:, None], data.rewards[None], atol=1e-6).any(1)
+    assert 0 < logged.sum() < 40
+    np.testing.assert_array_equal(batch.discount, np.where(logged, 0.25, 1))
 
 
 def test_a_preloaded_ring_holds_the_rows_and_ends_where_they_do():

@@ -27,7 +27,7 @@ def test_mistakes_are_told_before_anything_is_trained(wrong, said, tmp_path):
 @pytest.mark.slow
 def test_the_walker(tmp_path, monkeypatch):
     pytest.importorskip("Box2D")
-    tiny = bcq_bipedalwalker.Size(80, 120, 20, 2, 0, (8,), (8,), 2, 1)
+    tiny = bcq_bipedalwalker.Size(80, (8,), 16, 120, 20, 2, 0, (8,), (8,), 2, 1)
     monkeypatch.setattr(bcq_bipedalwalker, "QUICK", tiny)
     found = bcq_bipedalwalker.run(bcq_bipedalwalker.Args(runs=tmp_path))
     assert {(row[0], row[1]) for row in found.rows} == {

@@ -1,5 +1,6 @@
 """A run: what it leaves, that the same settings give the same bits, sweeps, divergence, clocks, hooks and loggers."""
 
+import dataclasses
 import json
 import sys
 
@@ -403,3 +404,13 @@ def test_paths(tmp_path):
     folder = RunFolder(tmp_path / "run")
     assert folder.policy_folders(["seed-0"]) == [folder.policy]
     assert folder.policy_folders(["a", "b"]) == [folder.policy / "a", folder.policy / "b"]
+
+
+def test_a_logged_discount_of_0_is_a_discount_of_0(tmp_path):
+    """Whatever the method: the column multiplies its setting in every target."""
+    data = load_dataset(DATA)
+    steps = dataclasses.replace(data, columns={"discount": np.zeros(data.n_steps, np.float32)})
+    logged = tiny(tmp_path / "logged", "td3", steps, config={**TINY, "policy_every": 1}, evaluate=False)
+    plain = tiny(tmp_path / "plain", "td3", data, config={**TINY, "policy_every": 1, "discount": 0.0}, evaluate=False)
+    told = [[row["critic/target"] for row in rows(run.path / "metrics.csv")] for run in (logged, plain)]
+    assert told[0] == told[1]

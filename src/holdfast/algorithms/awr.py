@@ -91,7 +91,7 @@ def refresh(cfg: AWR, state: State, sources: Any, ctx: Any, noise: Any, step: An
     values = jax.lax.map(state.critic.net, data.obs, batch_size=8192) / (1 - cfg.discount)
     v, next_v = values[data.row], values[data.row + 1]
     last = jnp.append(data.row[1:] != data.row[:-1] + 1, True)
-    bootstrap = cfg.discount * (1 - data.terminated)
+    bootstrap = cfg.discount * (1 - data.terminated) * data.extra.get("discount", 1.0)
     returns = targets.lambda_returns(data.reward, next_v, bootstrap, last, cfg.td_lambda)
     advantage = returns - v
     found = {"value": v.mean(), "return": returns.mean(), "advantage": advantage.mean(), "spread": advantage.std()}

@@ -72,7 +72,10 @@ def check(cfg: CQL) -> list[str]:
     rules = {"alpha": "at least 0", "gap": "at least 0", "penalty_temperature": "positive", "n_actions": "positive"}
     rules |= {"mu": "softmax|rho|max|policy|uniform", "backup_actions": "positive", "cloning_steps": "at least 0"}
     rules |= {"update_ratio": "positive"}
-    return faults(cfg, discount="in [0, 1]", polyak="in [0, 1]", initial_temperature="positive", **rules)
+    found = faults(cfg, discount="in [0, 1]", polyak="in [0, 1]", initial_temperature="positive", **rules)
+    if cfg.entropy_backup and cfg.backup_actions > 1:
+        found.append("entropy_backup is on, expected one of backup_actions then: the best of several has no entropy")
+    return found
 
 
 def init(cfg: CQL, ctx: Any, noise: Any) -> State:
@@ -211,7 +214,7 @@ PRESETS = {
     "corl": Preset(
         CQL(alpha=10.0, actor_lr=3e-5, temperature_lr=3e-5, cloning_steps=0),
         Treatment(normalize_obs=1e-3),
-        "CORL, configs/offline/cql (MuJoCo)",
+        "CORL, configs/offline/cql (MuJoCo), without its orthogonal initial weights",
     ),
 }
 

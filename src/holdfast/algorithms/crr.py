@@ -136,7 +136,10 @@ def act(cfg: CRR, state: State, seen: Any, memory: Any, noise: Any, mode: str) -
     return candidates.best(q, actions), memory
 
 
-D3RLPY, ACME = "d3rlpy 2.8.1, ", "Acme, agents/jax/crr/config.py"
+D3RLPY, ACME = (
+    "d3rlpy 2.8.1, ",
+    "Acme, agents/jax/crr/config.py; the policy that is served is the online one, not the target",
+)
 PRESETS = {
     "small": Preset(
         CRR(temperature=1.5, min_log_std=-1.0, critic_decay_steps=0, actor_dropout=0.1),
@@ -145,11 +148,11 @@ PRESETS = {
     ),
     "mujoco": Preset(CRR(), Treatment(), D3RLPY + "algos/qlearning/crr.py, soft targets, exp weights"),
     "d3rlpy": Preset(
-        CRR(weight="binary", min_log_std=-20.0, actor_decay_steps=-1),
+        CRR(weight="binary", min_log_std=-20.0, actor_decay_steps=-1, acting="critic"),
         Treatment(),
         D3RLPY + "reproductions/offline/crr.py",
     ),
-    "acme": Preset(CRR(n_critics=1, polyak=1.0, target_every=100), Treatment(), ACME),
+    "acme": Preset(CRR(n_critics=1, polyak=1.0, target_every=100, actor_decay_steps=-1), Treatment(), ACME),
     "binary_max": Preset(CRR(weight="binary", advantage="max"), Treatment(), "the paper, binary max"),
     "critic_weighted": Preset(CRR(acting="critic"), Treatment(), "the paper's critic-weighted policy"),
 }

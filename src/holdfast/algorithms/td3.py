@@ -90,7 +90,9 @@ def online(cfg: TD3) -> tuple[Phase, ...]:
 
 PAPER = TD3(actor_lr=1e-3, critic_lr=1e-3, hidden=(400, 300), batch_size=100)
 PRESETS = {
-    "mujoco": Preset(TD3(), Treatment(), "authors' code, github.com/sfujim/TD3, main.py and TD3.py"),
+    "mujoco": Preset(
+        TD3(), Treatment(), "authors' code, github.com/sfujim/TD3, main.py and TD3.py, with 1 000 random steps"
+    ),
     "paper": Preset(PAPER, Treatment(), "the paper, section 6.1 and appendix C"),
 }
 

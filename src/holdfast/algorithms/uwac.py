@@ -195,7 +195,9 @@ PRESETS = {
         "ours: as mujoco, with normalised observations and small rewards; docs/algorithms/uwac.md",
     ),
     "mujoco": Preset(UWAC(), Treatment(), CODE + ", but for variance to first order, warm start, size of the VAE"),
-    "published": Preset(UWAC(passes=100, warm_start=40_000, vae_hidden=(750, 750)), Treatment(), CODE),
+    "published": Preset(
+        UWAC(passes=100, warm_start=40_000, vae_hidden=(750, 750)), Treatment(), CODE + ", but for shared masks"
+    ),
 }
 
 algorithm = Algorithm("uwac", UWAC, init, update, act, PRESETS, value=value, phases=phases_with(update), check=check)

@@ -10,6 +10,7 @@ from ..core.errors import UserError
 
 STORED_COLUMNS = ("action_mask", "behaviour_log_prob", "discount")  # optional columns that sources look for
 OBSERVATION_COLUMNS = ("action_mask",)  # those with a row per observation, not per transition
+FLAT_COLUMNS = (*STORED_COLUMNS, *(f"next_{name}" for name in OBSERVATION_COLUMNS))  # what flat logs may bring
 
 
 def take(observations: np.ndarray, rows: Any) -> np.ndarray:

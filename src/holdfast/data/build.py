@@ -10,7 +10,8 @@ import numpy as np
 from ..core.errors import UserError
 from . import spaces
 from .arrays import OBSERVATION_COLUMNS, STORED_COLUMNS, as_actions, closed, flags, numbers
-from .flat import cut
+from .faults import Fault, Where
+from .flat import Cut, cut
 
 
 def fields_from_arrays(
@@ -36,7 +37,8 @@ def fields_from_arrays(
     """Fields from flat columns of N rows, one a step, episodes one after another.
 
     Where `next_observations` are missing, D4RL's rule holds (`flat`): a row that a time limit ended has no next
-    observation and is left out; `provenance["left_out"]` counts them. Columns of `columns` have N rows too.
+    observation and is left out; `provenance["left_out"]` counts them. Columns of `columns` have N rows too; beside
+    action_mask may stand next_action_mask, which actions are legal at `next_observations`.
 
     Raises:
         UserError: columns of unequal length, or which are not numbers; an empty log.
@@ -75,6 +77,8 @@ def fields_from_arrays(
     if max_episode_steps is not None:
         facts["max_episode_steps"] = max_episode_steps
     kept = given["actions"][done.rows]
+    held = {name: _of_observations(name, extra, done) for name in OBSERVATION_COLUMNS if name in extra}
+    held |= {k: v[done.rows] for k, v in extra.items() if k not in (*held, *(f"next_{name}" for name in held))}
     return {
         "observations": done.observations,
         "actions": kept,
@@ -87,12 +91,32 @@ def fields_from_arrays(
         "id": id,
         "env_spec": env_spec,
         "reference": reference,
-        "columns": {
-            k: closed(v[done.rows], done.offsets) if k in OBSERVATION_COLUMNS else v[done.rows]
-            for k, v in extra.items()
-        },
+        "columns": held,
         "provenance": facts,
     }
+
+
+def _of_observations(name: str, extra: Mapping[str, np.ndarray], done: Cut) -> np.ndarray:
+    """A flat column of observations with the rows that close the episodes, [N + E, ...].
+
+    Those are rows of the log, or of the column next_NAME. Where neither has them the last row is repeated, and a fault
+    told where that matters: the episode was cut off.
+    """
+    column = closed(extra[name][done.rows], done.offsets)
+    last = done.offsets[1:] - 1
+    ends, found = last + 1 + np.arange(len(last)), done.closing >= 0
+    column[ends[found]] = extra[name][done.closing[found]]
+    if f"next_{name}" in extra:
+        column[ends[~found]] = extra[f"next_{name}"][done.rows[last[~found]]]
+        return column
+    unknown = np.flatnonzero(~found & ~done.terminations[last])
+    if len(unknown):
+        where = Where(int(unknown[0]), int(last[unknown[0]]), name)
+        text = f"{len(unknown)} cut episodes lead where {name} is not in the log: taken as one step before"
+        done.faults.append(
+            Fault("warn", "closing", where, len(unknown), text, f"bring the column next_{name}").to_dict()
+        )
+    return column
 
 
 def fields_from_episodes(episodes: Sequence[Mapping[str, Any]], **options: Any) -> dict[str, Any]:

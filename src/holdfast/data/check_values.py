@@ -124,6 +124,11 @@ def discrete_actions(dataset: Dataset) -> list[Fault]:
             out.append(
                 Fault("fatal", "mask", where, len(forbidden), text, "check the rows of the mask: one an observation")
             )
+        stuck = np.flatnonzero(~dataset.terminations & ~mask[dataset.observation_rows + 1].any(1))
+        if len(stuck):
+            text = f"{len(stuck)} steps that are no true end lead to an observation with no legal action"
+            where = at(dataset, stuck[0], "action_mask")
+            out.append(Fault("fatal", "mask", where, len(stuck), text, "flag them as terminations, or mend the mask"))
     return out
 
 

@@ -53,13 +53,14 @@ def derived(compute: Callable[[Given], np.ndarray]) -> Callable[[Given], np.ndar
 def mc_return(given: Given) -> np.ndarray:
     """Discounted return of treated rewards from each step to the end of its episode, [N]. Needs a discount.
 
-    Nothing is added for what lies beyond a time limit.
+    A logged column "discount" multiplies it step by step. Nothing is added for what lies beyond a time limit.
     """
     if given.discount is None:
         raise UserError("the column 'mc_return' needs a discount; pass discount= to prepare")
     if np.ndim(given.discount):
         raise UserError("the column 'mc_return' is computed for one discount; sweep another setting, or run one by one")
-    return to_go(given.reward, given.dataset.offsets, given.discount)
+    logged = given.dataset.columns.get("discount", 1.0)
+    return to_go(given.reward, given.dataset.offsets, given.discount * logged)
 
 
 @derived
@@ -144,14 +145,14 @@ def stats(dataset: Dataset, fitted: Fitted) -> dict[str, float]:
     }
 
 
-def to_go(rewards: np.ndarray, offsets: np.ndarray, discount: float) -> np.ndarray:
-    """`g[i] = r[i] + discount * g[i + 1]` within each episode, [N] float64.
+def to_go(rewards: np.ndarray, offsets: np.ndarray, discount: Any) -> np.ndarray:
+    """`g[i] = r[i] + discount[i] * g[i + 1]` within each episode, [N] float64; a discount for all, or one a row.
 
     Doubling: after k passes each row holds the sum over its next 2^k steps, so log2(longest episode) passes over the
     columns replace a loop over steps.
     """
     total = rewards.astype(np.float64)
-    carry = np.full(len(total), float(discount))
+    carry = np.full(len(total), discount, np.float64)
     carry[offsets[1:] - 1] = 0.0
     reach, longest = 1, int(np.diff(offsets).max(initial=0))
     while reach < longest:

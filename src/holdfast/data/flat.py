@@ -33,6 +33,7 @@ class Cut(NamedTuple):
     rows: np.ndarray  # [N] int64
     terminations: np.ndarray  # [N] bool
     truncations: np.ndarray  # [N] bool
+    closing: np.ndarray  # [E] int64, the flat rows whose observations close the episodes; -1: not a row of the log
     faults: list[dict[str, Any]]  # what only the flat form shows
     left_out: int  # rows that had no next observation
 
@@ -83,7 +84,7 @@ def cut(
         following = np.append(np.arange(1, n), n - 1)
         closing = observations[following]
     else:
-        closing = next_observations
+        closing, following = next_observations, np.full(n, -1)
 
     last = np.flatnonzero(ends)
     first = np.append(0, last[:-1] + 1)
@@ -94,6 +95,7 @@ def cut(
             "no transition is left: every row ends its episode without a next observation; give next_observations"
         )
     final = np.where(_column(keep[last], closing.ndim), closing[last], observations[last])[alive]
+    closing_at = np.where(keep[last], following[last], last)[alive]
     rows = np.flatnonzero(keep)
     offsets = np.append(0, np.cumsum(lengths[alive])).astype(np.int64)
     closing_rows = offsets[1:] + np.arange(len(offsets) - 1)
@@ -107,7 +109,7 @@ def cut(
     truncations = timed[rows].copy()
     closed = offsets[1:] - 1
     truncations[closed] |= ~terminations[closed]  # an end that is not terminal is where the log was cut
-    return Cut(out, offsets, rows, terminations, truncations, faults, n - len(rows))
+    return Cut(out, offsets, rows, terminations, truncations, closing_at, faults, n - len(rows))
 
 
 def _jumps(observations: np.ndarray, next_observations: np.ndarray | None) -> np.ndarray:

@@ -235,9 +235,15 @@ def _choose(pred: jax.Array, yes: jax.Array, no: jax.Array) -> jax.Array:
 
 
 def _alike(parts: list[Batch]) -> list[Batch]:
-    """The parts with the columns that all of them have."""
+    """The parts with the columns that all of them have; steps without a logged discount have 1."""
+    if any("discount" in part.extra for part in parts):
+        parts = [_discounted(part) for part in parts]
     common = [name for name in parts[0].extra if all(name in part.extra for part in parts)]
     return [Batch(**{**vars(part), "extra": {name: part.extra[name] for name in common}}) for part in parts]
+
+
+def _discounted(part: Batch) -> Batch:
+    return Batch(**{**vars(part), "extra": {"discount": jnp.ones_like(part.reward), **part.extra}})
 
 
 def _require_columns(name: str, ring: Ring, needs: Needs, written: Mapping[str, Any]) -> None:

@@ -114,8 +114,9 @@ class Collector:
         self.lengths += 1
         for k, outcome in enumerate(found):
             self.actions[k].append(given[k])
-            if outcome.mask is not None and next_mask is not None and self.mask is not None:
-                next_mask[divmod(k, self.n)] = self.mask[divmod(k, self.n)] = outcome.mask
+            if next_mask is not None and self.mask is not None:
+                legal = True if outcome.mask is None else outcome.mask
+                next_mask[divmod(k, self.n)] = self.mask[divmod(k, self.n)] = legal
             if outcome.begun is not None:
                 self._turn(k, outcome)
         terminated, truncated = (np.array([getattr(o, name) for o in found]).reshape(rows) for name in ENDS)
@@ -184,8 +185,8 @@ class Collector:
         self.obs[r, e], self.reward[r, e] = outcome.obs, outcome.reward
         self.returns[r, e] += outcome.reward
         self.lengths[r, e] += 1
-        if self.mask is not None and outcome.mask is not None:
-            self.mask[r, e] = outcome.mask
+        if self.mask is not None:
+            self.mask[r, e] = True if outcome.mask is None else outcome.mask
         if watch is not None:
             row = (
                 before,
@@ -221,10 +222,10 @@ class Collector:
         self.obs[r, e], self.actions[k], self.begun[k] = obs, [], True
         self.start[r, e], self.reward[r, e], self.returns[r, e], self.lengths[r, e] = True, 0.0, 0.0, 0
         self._following[k] = episode_seed(self.seeds[r], e, int(self.episode[r, e]) + 1)
-        if legal is not None:
-            if self.mask is None:
-                self.mask = np.ones((*self.episode.shape, self.spec.action), bool)
-            self.mask[r, e] = legal
+        if legal is not None and self.mask is None:
+            self.mask = np.ones((*self.episode.shape, self.spec.action), bool)
+        if self.mask is not None:
+            self.mask[r, e] = True if legal is None else legal
 
     def _history(self, k: int) -> tuple[int, list[Any], np.ndarray] | None:
         return (self._seed(k), self.actions[k], self._flat(self.obs)[k]) if self.begun[k] else None

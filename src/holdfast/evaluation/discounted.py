@@ -68,6 +68,8 @@ def _play(envs: list[list[Any]], team: Any, steps: int, discount: float, seed: i
     def see(r: int, i: int, seen: Any, info: dict[str, Any]) -> None:
         nonlocal masks
         obs[r, i], legal = seen, mask_of(info, team.spec)
+        if masks is not None:
+            masks[r, i] = True
         if legal is not None:
             masks = np.ones((count, episodes, team.spec.action), bool) if masks is None else masks
             masks[r, i] = legal

@@ -149,8 +149,8 @@ class _Run:
 
     def see(self, r: int, i: int, obs: Any, info: dict[str, Any]) -> None:
         self.obs[r, i] = obs
-        if "action_mask" not in info:
-            return
+        if self.mask is not None:
+            self.mask[r, i] = True  # what was legal a step ago says nothing of now
         mask = mask_of(info, self.spec)
         if mask is not None:
             if self.mask is None:

@@ -200,6 +200,11 @@ class Policy:
         return {name: x for (name, x), live in zip(names.items(), self.layout.live, strict=True) if live}
 
     def _mask(self, mask: Any, n: int) -> np.ndarray | None:
+        if mask is None and self.spec.masked:
+            raise UserError(
+                f"this policy of {self.algorithm.name} learned with action masks: give mask=[...], the legal actions "
+                "(all true where everything is legal)"
+            )
         if mask is None:
             return None
         mask = np.asarray(mask, bool)

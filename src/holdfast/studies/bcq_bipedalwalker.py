@@ -19,7 +19,7 @@ from ..environments.adapter import make_env
 from ..policy.policy import Policy
 from ..report.curves import COLOURS, FAINT
 from ..report.record import Record
-from ..training import logs
+from ..training import logs, replay
 from ..training.folder import RunFolder
 from ..training.hooks import Progress
 from . import runs
@@ -47,11 +47,11 @@ class Args:
     data: tuple[str, str, str] | None = None
     """Three logs instead: an expert's, of random actions, and an imperfect expert's."""
     expert_steps: int | None = None
-    """Environment steps of the agent that is trained; 60 000."""
+    """Environment steps of the agent that is trained; 200 000."""
     steps: int | None = None
-    """Of each log; 20 000."""
+    """Of each log; 50 000."""
     updates: int | None = None
-    """Of each learner; 10 000."""
+    """Of each learner; 30 000."""
     seeds: int | None = None
     """How many; 2."""
     seed: int = 0
@@ -66,6 +66,8 @@ class Size(NamedTuple):
     """How large the study is."""
 
     expert_steps: int
+    expert_hidden: tuple[int, ...]
+    expert_batch: int
     steps: int
     updates: int
     seeds: int
@@ -76,8 +78,8 @@ class Size(NamedTuple):
     episodes: int
 
 
-QUICK = Size(60_000, 20_000, 10_000, 2, 0, (64, 64), (128, 128), 10, 5)
-PAPER = Size(1_000_000, 1_000_000, 1_000_000, 5, 0, (400, 300), (750, 750), 200, 10)
+QUICK = Size(200_000, (128, 128), 128, 50_000, 30_000, 2, 0, (64, 64), (128, 128), 10, 5)
+PAPER = Size(1_000_000, (400, 300), 256, 1_000_000, 1_000_000, 5, 0, (400, 300), (750, 750), 200, 10)
 
 
 def size_of(args: Args) -> Size:
@@ -118,24 +120,31 @@ def logged(args: Args, size: Size) -> dict[str, str]:
     """
     if args.data is not None:
         return dict(zip(LOGS, args.data, strict=True))
-    presets = {"expert": "expert" if args.expert is None else "imitation", "random": "random", "imperfect": "imperfect"}
-    agent = args.runs / "agent"
-    found = {}
+    presets = {"expert": "imitation", "random": "random", "imperfect": "imperfect"}
+    found, by = {}, args.expert
     for name in LOGS:
         path = args.runs / "logs" / f"{name}.npz"
         found[name] = str(path)
         if path.is_file():
             continue
         asked = logs.Asked(preset=presets[name], env=ENV, steps=size.steps, seed=size.seed)
-        if args.expert is not None and name != "random":
-            asked = dataclasses.replace(asked, by=args.expert, sb3=args.sb3)
-        elif name == "imperfect":
-            asked = dataclasses.replace(asked, by=str(agent))
-        elif name == "expert":
-            config = {"hidden": size.hidden, "batch_size": 128, "warmup": min(5_000, size.expert_steps // 4)}
-            asked = dataclasses.replace(asked, agent=agent, train_steps=size.expert_steps, config=config)
+        if name != "random":
+            by = by or str(learned(size, args.runs / "agent"))
+            asked = dataclasses.replace(asked, by=by, sb3=args.sb3)
         convert(logs.make(asked, f"bipedalwalker-{name}", [Progress()]), path)
     return found
+
+
+def learned(size: Size, agent: Path) -> Path:
+    """The best policy of a SAC run in `agent`, which is made, taken up or read; with the rates of rl-zoo3."""
+    rates = dict.fromkeys(("actor_lr", "critic_lr", "temperature_lr"), 7.3e-4)
+    config: dict[str, Any] = {"discount": 0.98, "polyak": 0.02, **rates}
+    config |= {"hidden": size.expert_hidden, "batch_size": size.expert_batch}
+    asked = logs.Asked(
+        preset="expert", env=ENV, seed=size.seed, agent=agent, train_steps=size.expert_steps, config=config
+    )
+    logs.learned(asked, "sac", {}, [Progress()])
+    return max(replay.policies(agent), key=lambda kept: kept[1])[2]
 
 
 def run(args: Args | None = None) -> Result:

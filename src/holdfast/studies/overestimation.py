@@ -71,6 +71,9 @@ class Args:
     """Of logs, learning and episodes."""
 
 
+PUBLISHED = ("published", "authors", "mujoco")  # presets, the first of them that a method has
+
+
 class Task(NamedTuple):
     """One problem."""
 
@@ -143,9 +146,11 @@ def learns_from(algorithm: Algorithm, data: Dataset) -> bool:
 
 
 def settings_of(name: str, task: Task, args: Args) -> Settings:
-    """The method's first preset; in the quick form with small networks, short first stages and faster targets."""
+    """The method's first preset, with small networks, short first stages and faster targets; or its published one."""
     algorithm = registry.get(name)
     preset = next(iter(algorithm.presets.values()))
+    if args.paper:
+        preset = next((algorithm.presets[name] for name in PUBLISHED if name in algorithm.presets), preset)
     values: dict[str, Any] = config.to_dict(preset.config)
     if not args.paper:
         small = {k: list(args.hidden) for k in values if k.endswith("hidden")}

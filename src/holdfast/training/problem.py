@@ -51,6 +51,11 @@ class Problem:
             raise UserError(f"{self.name} names no environment to collect in: give one with --env")
         return functools.partial(make_env, self.env)
 
+    @property
+    def always(self) -> set[str]:
+        """Stored columns that every method reads: a logged discount, for its targets."""
+        return set() if self.dataset is None else {"discount"} & self.dataset.columns.keys()
+
     def columns(self, needed: set[str], discount: float | None) -> Columns | None:
         """The data on the device, with derived columns."""
         if self.dataset is None:
@@ -79,7 +84,7 @@ def problem_of(settings: Settings, algorithm: Algorithm, cfg: Any, dataset: Data
     whole = dataset if dataset is not None else load_dataset(str(settings.data), **settings.data_options)
     warnings = require_sound(whole, settings.allow)
     require_actions(algorithm, whole.id, whole.discrete)
-    require_episodes(algorithm, cfg, whole)
+    require_episodes(algorithm, cfg, whole, settings.treatment.get("return_scale") is not None)
     kept = algorithm.filter(cfg, whole) if algorithm.filter else whole
     fitted = fit(Treatment(**settings.treatment), kept)
     env, reference = settings.env or kept.env_spec, kept.reference
@@ -130,21 +135,29 @@ def require_actions(algorithm: Algorithm, name: str, discrete: bool) -> None:
     )
 
 
-def require_episodes(algorithm: Algorithm, cfg: Any, dataset: Dataset) -> None:
-    """Refuse single transitions for a method that reads what came after them: returns, next actions, windows."""
-    phases = algorithm.phases(cfg)
-    needed = {c for phase in phases for c in (phase.needs or algorithm.needs(cfg)).columns} & DERIVED.keys()
-    if not (needed or algorithm.episodes):
+def require_episodes(algorithm: Algorithm, cfg: Any, dataset: Dataset, scaled: bool = False) -> None:
+    """Refuse single transitions for what reads beyond them: returns, next actions, several steps, scales of returns."""
+    each = [phase.needs or algorithm.needs(cfg) for phase in algorithm.phases(cfg)]
+    needed = {c for needs in each for c in needs.columns} & DERIVED.keys()
+    long = max((needs.length for needs in each if needs.kind != "transitions"), default=1)
+    if not (needed or algorithm.episodes or long > 1 or scaled):
         return
     cut = (dataset.lengths == 1) & dataset.truncations[dataset.offsets[1:] - 1]
     if cut.mean() <= 0.5:
         return
+    if not (needed or algorithm.episodes or long > 1):
+        raise UserError(
+            f"{algorithm.name} scales rewards by the spread of whole episodes' returns, but {cut.sum()} of the "
+            f"{dataset.n_episodes} episodes of {dataset.id} are single transitions that were cut off: bring the log in "
+            "its order with its end flags, or train without it: --return-scale None"
+        )
     what = f"the columns {', '.join(sorted(needed))}" if needed else "returns"
+    what = f"targets of {long} steps" if long > 1 else what
     raise UserError(
         f"{algorithm.name} needs whole episodes for {what}, but {cut.sum()} of the {dataset.n_episodes} episodes of "
         f"{dataset.id} are single transitions that were cut off: bring the log in its order with its end flags, or "
         "train a method that learns from transitions, e.g. "
-        f"{'iql or discrete_cql' if dataset.discrete else 'iql or td3_bc'}"
+        f"{'discrete_cql' if dataset.discrete else 'iql or td3_bc with --return-scale None'}"
     )
 
 

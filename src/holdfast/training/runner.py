@@ -344,7 +344,7 @@ class Runner:
                 "--sweep discount: Monte-Carlo returns are computed once for all replicas; start one run for each"
             )
         use_cache()
-        columns = self.problem.columns(needed, getattr(cfg, "discount", None))
+        columns = self.problem.columns(needed | self.problem.always, getattr(cfg, "discount", None))
         ctx = Context(self.problem.spec, columns, self.problem.stats)
         cfgs = replicate([config.as_arrays(r.cfg) for r in self.replicas])
         keys = seed_keys([r.seed for r in self.replicas])
@@ -360,6 +360,10 @@ class Runner:
             filled |= {phase.collect.to} if phase.collect else set()
             require_sources(phase, {*sources, *filled})
             data = self.problem.dataset
+            if phase.fill is not None and self.problem.always:
+                raise UserError(
+                    f"phase {phase.name} puts logged rows into a replay, which holds no logged discount: leave it out"
+                )
             loaded = None if phase.fill is None or data is None else np.asarray(phase.fill(cfg, data), np.int32)
             count, env = 0, None
             if phase.collect:

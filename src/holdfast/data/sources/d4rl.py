@@ -18,7 +18,7 @@ import numpy as np
 
 from ...core.errors import UserError
 from .. import spaces
-from ..arrays import STORED_COLUMNS
+from ..arrays import FLAT_COLUMNS, STORED_COLUMNS
 from ..dataset import Dataset
 from ..references import d4rl_id, environment_of, reference_for, time_limit
 from .files import opened
@@ -110,7 +110,7 @@ def from_flat(
         observation_space=meta.get("observation_space"),
         action_space=meta.get("action_space"),
         action_bounds=action_bounds,
-        columns={k: flat[k] for k in STORED_COLUMNS if k in flat},
+        columns={k: flat[k] for k in FLAT_COLUMNS if k in flat},
         max_episode_steps=max_episode_steps,
         cut_jumps=cut_jumps,
         keep_last=False,

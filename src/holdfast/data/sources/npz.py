@@ -10,7 +10,7 @@ import numpy as np
 
 from ...core.errors import UserError
 from .. import spaces
-from ..arrays import STORED_COLUMNS
+from ..arrays import FLAT_COLUMNS
 from ..dataset import Dataset
 from . import d4rl, ogbench
 from .files import read_npz
@@ -95,6 +95,6 @@ def _native(flat: dict[str, np.ndarray], path: Path, id: str | None) -> Dataset:
         id=id or meta["id"],
         env_spec=meta.get("env_spec"),
         reference=(float(reference[0]), float(reference[1])) if reference else None,
-        columns={k: flat[k] for k in STORED_COLUMNS if k in flat},
+        columns={k: flat[k] for k in FLAT_COLUMNS if k in flat},
         provenance={**meta.get("provenance", {}), "source": "npz", "path": str(path)},
     )

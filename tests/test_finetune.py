@@ -22,8 +22,8 @@ from holdfast.report.table import rows as table_rows
 from holdfast.training import switch
 from holdfast.training.folder import RunFolder
 from holdfast.training.hooks import Hook
-from holdfast.training.run import resume
-from holdfast.training.runner import horizons
+from holdfast.training.rounds import horizons
+from holdfast.training.run import constant_rates, resume
 from holdfast.training.settings import Settings
 from small_runs import require_same, rows, tiny
 
@@ -222,12 +222,19 @@ def test_a_run_in_an_environment_alone_is_not_an_offline_one(tmp_path):
         finetune(tmp_path)
 
 
-def test_horizons_end_with_the_offline_run():
-    cfg = registry.get("td3_bc").Config(actor_decay_steps=0)
+def test_horizons_are_the_updates_of_the_run():
+    td3_bc, dqn = registry.get("td3_bc"), registry.get("dqn")
     run = Settings("td3_bc", "d", 70, {}, {})
-    tuning = Settings("td3_bc", "d", 70, {}, {}, source={"run": "r", "step": 9})
-    assert horizons(cfg, run) == {"actor_decay_steps": 70, "online_decay_steps": 70}
-    assert horizons(cfg, tuning) == {"actor_decay_steps": -1, "online_decay_steps": 70}
+    cfg = td3_bc.Config(actor_decay_steps=0)
+    assert horizons(td3_bc, cfg, run) == {"actor_decay_steps": 70, "online_decay_steps": 70}
+    cfg = dqn.Config(critic_decay_steps=0, warmup=10, update_every=4)
+    assert horizons(dqn, cfg, Settings("dqn", None, 70, {}, {}, env="e")) == {"critic_decay_steps": 15}
+
+
+def test_rates_that_fell_offline_are_constant_online():
+    config = {"actor_decay_steps": 100, "critic_decay_steps": 0, "online_decay_steps": 7, "discount": 0.9}
+    wanted = {"actor_decay_steps": -1, "critic_decay_steps": -1, "online_decay_steps": 7, "discount": 0.9}
+    assert constant_rates(config) == wanted
 
 
 def test_the_cloning_term_falls_along_a_line():

@@ -158,11 +158,11 @@ def align(cfg: ACA, state: State, batch: Any, noise: Any, step: Any) -> tuple[St
 
 def phases(cfg: ACA) -> tuple[Phase, ...]:
     apart = cfg.z_schedule == "separate" and cfg.align_steps
-    return (Phase("offline"), *([Phase("align", steps=cfg.align_steps, update=align)] if apart else []))
+    return (Phase("offline"), *([Phase("align", cfg.align_steps, align, plays=False)] if apart else []))
 
 
 def finetune(cfg: ACA) -> tuple[Phase, ...]:
-    again = [Phase("align", steps=cfg.realign_steps, update=align)] if cfg.realign_steps else []
+    again = [Phase("align", cfg.realign_steps, align, plays=False)] if cfg.realign_steps else []
     if cfg.online_critic == "aligned" and not again and cfg.z_schedule == "separate" and not cfg.align_steps:
         raise UserError("aca: Z was never fitted (align_steps is 0): set realign_steps, or online_critic to offline")
     return (*again, aca_online.phase(cfg))

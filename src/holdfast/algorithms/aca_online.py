@@ -32,15 +32,18 @@ class Online(PyTree):
 
 
 def enter(cfg: Any, state: Any, ctx: Any, noise: Any) -> Online:
-    """R(s, a) = Z(s): Z's layers, with rows of zeros for the action in the first one. alpha = 1."""
-    critic, target = state.critic, state.target_critic
+    """R(s, a) = Z(s): Z's layers, with rows of zeros for the action in the first one. alpha = 1.
+
+    Where stage 1's critic goes on instead, so does its temperature.
+    """
+    critic, target, temperature = state.critic, state.target_critic, state.temperature
     if cfg.online_critic == "aligned":
         first, *rest = state.z.net.layers
         blind = jnp.zeros((*first.bias.shape[:1], ctx.spec.action, *first.bias.shape[1:]), first.weight.dtype)
         first = nets.Linear(jnp.concatenate([first.weight, blind], 1), first.bias)
         target = nets.Critic(nets.MLP((first, *rest), ()))
         critic = critic.replace(target)
-    temperature = state.temperature.replace(jnp.zeros_like(state.temperature.net))
+        temperature = temperature.replace(jnp.zeros_like(temperature.net))
     return Online(state.actor, state.actor.net, critic, target, temperature)
 
 

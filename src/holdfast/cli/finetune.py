@@ -38,6 +38,12 @@ class Options:
     """Processes that step the environments collected in; one that dies or hangs is replaced. 0: none."""
     worker_timeout: float = 60.0
     """Seconds that a step may take in one of them."""
+    envs: int = 0
+    """Environments that each replica collects in at once; 0: as the algorithm has it, mostly one."""
+    replay: int = 0
+    """Newest collected rows that are kept; 0: as the algorithm has it, mostly 1 000 000."""
+    keep_policies: bool = False
+    """Keep the policies of every evaluation, in policies/step-N."""
     log: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Where else to log: tensorboard, wandb or mlflow; may be given again."""
 
@@ -57,12 +63,12 @@ def main(argv: Sequence[str]) -> int:
     from ..algorithms import registry
     from ..core import config
     from ..training.hooks import Progress
-    from ..training.run import finetunable, finetune
+    from ..training.run import constant_rates, finetunable, finetune
     from .train import show
 
     run, source = argv[0], finetunable(argv[0])
     algorithm = registry.get(source.algorithm)
-    cfg: Any = config.from_dict(algorithm.Config, source.config)
+    cfg: Any = config.from_dict(algorithm.Config, constant_rates(source.config))
     made = dataclasses.make_dataclass("Args", [("run", Options), ("method", algorithm.Config)])
     made.__doc__ = f"Fine-tune {run} ({registry.ROWS[algorithm.name].title}); its own settings are the defaults."
     args: Any = usage.parse(
@@ -87,6 +93,9 @@ def main(argv: Sequence[str]) -> int:
         block=options.block,
         workers=options.workers,
         worker_timeout=options.worker_timeout,
+        envs=options.envs,
+        replay=options.replay,
+        keep_policies=options.keep_policies,
         loggers=list(options.log),
     )
     show(finished.path)

@@ -55,6 +55,10 @@ class Options:
     """Processes that step the environments collected in; one that dies or hangs is replaced. 0: none."""
     worker_timeout: float = 60.0
     """Seconds that a step may take in one of them."""
+    envs: int = 0
+    """Environments that each replica collects in at once; 0: as the algorithm has it, mostly one."""
+    replay: int = 0
+    """Newest collected rows that are kept; 0: as the algorithm has it, mostly 1 000 000."""
     log: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Where else to log: tensorboard, wandb or mlflow; may be given again."""
     allow: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
@@ -194,6 +198,8 @@ def run(algorithm: Any, args: Any, treatment: Any, others: dict[str, Any]) -> in
         block=options.block,
         workers=options.workers,
         worker_timeout=options.worker_timeout,
+        envs=options.envs,
+        replay=options.replay,
         loggers=list(options.log),
     )
     finished = start(settings, options.out, hooks=[Progress()])
@@ -229,7 +235,7 @@ def of_settings(given: dict[str, Any]) -> Options:
     """The options that a config.json stands for."""
     same = (
         "data", "steps", "seeds", "seed", "preset", "env", "eval_episodes", "eval_every", "save_every", "block",
-        "workers", "worker_timeout", "keep_policies", "growing",
+        "workers", "worker_timeout", "envs", "replay", "keep_policies", "growing",
     )  # fmt: skip
     values: dict[str, Any] = {name: given[name] for name in same}
     for name in given["data_options"].keys() & set(DATA_OPTIONS):

@@ -52,7 +52,7 @@ def page(record: Record) -> str:
         + _legend(record)
         + f"<div class=grid-of>{''.join(_metric(record, n) for n in _names(record))}</div>",
         "<h2>Settings</h2>" + _settings(record),
-        "<h2>Data</h2>" + (_data(dataset, record) if dataset is not None else f"<p class=warn>{_e(missing)}</p>"),
+        "<h2>Data</h2>" + (_data(dataset, record) if dataset is not None else missing),
         _versions(record),
     ]
     style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
@@ -66,12 +66,14 @@ def page(record: Record) -> str:
 
 def _dataset(record: Record) -> tuple[Dataset | None, str]:
     """The data set, or why it is not shown."""
+    if record.config.get("data") is None:
+        return None, f"<p>No log: it learned in {_e(record.environment or str(record.config.get('env')))} alone.</p>"
     try:
         dataset = record.dataset()
     except UserError as error:
-        return None, f"The data set is not at hand: {error}"
+        return None, f"<p class=warn>{_e(f'The data set is not at hand: {error}')}</p>"
     if dataset.fingerprint != record.config.get("dataset_fingerprint", dataset.fingerprint):
-        return None, f"{dataset.id} has changed since this run was started (its fingerprint is another)."
+        return None, f"<p class=warn>{_e(dataset.id)} has changed since this run was started (another fingerprint).</p>"
     return dataset, ""
 
 

@@ -110,6 +110,7 @@ class Method(NamedTuple):
     algorithm: str
     offline: dict[str, Any]  # settings of the offline run
     online: dict[str, Any]  # what changes online
+    preset: str | None = None  # of the offline run
 
 
 def methods(size: Size) -> tuple[Method, ...]:
@@ -119,7 +120,7 @@ def methods(size: Size) -> tuple[Method, ...]:
         Method(ACA, "aca", own, {}),
         Method(RAW, "aca", own, {"online_critic": "offline"}),
         Method(SAC, "sac", {}, {}),
-        Method(CQL, "cql", {"cloning_steps": size.updates // 20, "n_actions": size.candidates}, {}),
+        Method(CQL, "cql", {"cloning_steps": size.updates // 20, "n_actions": size.candidates}, {}, "mujoco"),
     )
 
 
@@ -142,7 +143,7 @@ def learn(method: Method, size: Size, folder: Path) -> tuple[Record, Record]:
     """
     first, second = folder / method.algorithm, folder / f"{method.label.replace(', ', '-').replace(' ', '-')}-online"
     same: dict[str, Any] = {"seeds": size.seeds, "seed": size.seed, "eval_episodes": size.episodes}
-    arm = runs.Arm(method.label, method.algorithm, {"hidden": size.hidden, **method.offline})
+    arm = runs.Arm(method.label, method.algorithm, {"hidden": size.hidden, **method.offline}, method.preset)
     offline = runs.learn_offline(arm, size.data, first, steps=size.updates, evaluations=5, **same)
     every = size.steps // EVALUATIONS
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..core.errors import UserError
-from ..data.convert import convert
 from ..data.dataset import Dataset
 from ..data.sources import load_dataset
 from ..environments.adapter import make_env
@@ -125,13 +124,11 @@ def logged(args: Args, size: Size) -> dict[str, str]:
     for name in LOGS:
         path = args.runs / "logs" / f"{name}.npz"
         found[name] = str(path)
-        if path.is_file():
-            continue
         asked = logs.Asked(preset=presets[name], env=ENV, steps=size.steps, seed=size.seed)
         if name != "random":
             by = by or str(learned(size, args.runs / "agent"))
             asked = dataclasses.replace(asked, by=by, sb3=args.sb3)
-        convert(logs.make(asked, f"bipedalwalker-{name}", [Progress()]), path)
+        logs.standing(asked, f"bipedalwalker-{name}", path, [Progress()])
     return found
 
 

@@ -16,9 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.errors import UserError
-from ..data.convert import convert
 from ..data.dataset import Dataset
-from ..data.sources import load_dataset
 from ..environments.adapter import make_env
 from ..report.curves import COLOURS, FAINT
 from ..report.record import Record
@@ -131,19 +129,16 @@ def written(regime: str, size: Size, folder: Path) -> Dataset:
     Raises:
         UserError: anything that making it refuses.
     """
-    path = folder / "logs" / f"{regime}.npz"
-    if not path.is_file():
-        agents = {name: folder / f"behaviour-{name}" for name in logs.REPLAYS}
-        asked = logs.Asked(preset=regime, env=size.env, seed=size.seed)
-        config = {"hidden": size.hidden, "warmup": size.warmup}
-        if regime in agents:
-            asked = dataclasses.replace(asked, steps=size.steps, agent=agents[regime], config=config)
-        else:
-            steps = size.steps if regime == "imitation" else max(1, round(size.steps * size.imperfect))
-            expert = max(replay.policies(agents["concurrent"]), key=lambda kept: kept[1])[2]
-            asked = dataclasses.replace(asked, by=str(expert), steps=steps)
-        convert(logs.make(asked, regime, [Progress()]), path)
-    return load_dataset(path)
+    agents = {name: folder / f"behaviour-{name}" for name in logs.REPLAYS}
+    asked = logs.Asked(preset=regime, env=size.env, seed=size.seed)
+    config = {"hidden": size.hidden, "warmup": size.warmup}
+    if regime in agents:
+        asked = dataclasses.replace(asked, steps=size.steps, agent=agents[regime], config=config)
+    else:
+        steps = size.steps if regime == "imitation" else max(1, round(size.steps * size.imperfect))
+        expert = max(replay.policies(agents["concurrent"]), key=lambda kept: kept[1])[2]
+        asked = dataclasses.replace(asked, by=str(expert), steps=steps)
+    return logs.standing(asked, regime, folder / "logs" / f"{regime}.npz", [Progress()])
 
 
 def learn(regime: str, size: Size, folder: Path) -> Regime:

@@ -30,6 +30,7 @@ class Arm(NamedTuple):
     label: str
     algorithm: str
     config: dict[str, Any]
+    preset: str | None = None  # whose settings and treatment it starts from; None: the algorithm's first
 
 
 class Size(NamedTuple):
@@ -96,14 +97,15 @@ def learn_offline(
     Raises:
         UserError: another run stands there, or anything that `train` refuses.
     """
-    cfg, _ = resolve(registry.get(arm.algorithm), None, arm.config, None)
+    cfg, treatment = resolve(registry.get(arm.algorithm), arm.preset, arm.config, None)
     given = {"steps": steps, "seeds": seeds, "seed": seed, "eval_every": max(1, steps // evaluations), **settings}
     made = config_of.to_dict(cfg)
 
     def begin() -> None:
-        train(arm.algorithm, data, config=made, out=folder, hooks=[Progress()], **given)
+        train(arm.algorithm, data, preset=arm.preset, config=made, out=folder, hooks=[Progress()], **given)
 
     wanted = {**given, "algorithm": arm.algorithm, "data": located(data), "config": made}
+    wanted |= {"treatment": treatment._asdict()}
     return stand(folder, wanted, begin)
 
 

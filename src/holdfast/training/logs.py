@@ -11,7 +11,9 @@ from typing import Any
 from ..algorithms import registry
 from ..core import config as config_of
 from ..core.errors import UserError, unknown
+from ..data.convert import convert
 from ..data.dataset import Dataset
+from ..data.sources import load_dataset
 from ..environments.adapter import make_env, name_of
 from ..evaluation import collect
 from ..evaluation.behaviour import Behaviour, noisy, of_policy, of_zip, uniform
@@ -61,6 +63,11 @@ class Asked:
     agent: Path | None = None
     config: dict[str, Any] = dataclasses.field(default_factory=dict)  # of an agent that a preset trains: its settings
 
+    def told(self) -> dict[str, Any]:
+        """What was asked for, JSON-ready."""
+        found = {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
+        return found | ({"agent": str(self.agent)} if self.agent else {})
+
     def check(self) -> None:
         """Refuse what contradicts itself.
 
@@ -84,6 +91,22 @@ class Asked:
             raise UserError("; ".join(faults))
 
 
+def standing(asked: Asked, id: str, path: Path, hooks: Sequence[Hook] = ()) -> Dataset:
+    """The log of that request in a file: made where there is none, and read where it is there.
+
+    Raises:
+        UserError: a log of another request stands there, or anything that making it refuses.
+    """
+    if not path.is_file():
+        convert(make(asked, id, hooks), path)
+    made, wanted = load_dataset(str(path)), json.loads(json.dumps(asked.told()))
+    was = dict(made.provenance.get("request", {}))
+    other = [f"{n} {was.get(n)} instead of {wanted.get(n)}" for n in {**was, **wanted} if was.get(n) != wanted.get(n)]
+    if other:
+        raise UserError(f"{path} is a log of other settings ({', '.join(other)}): name another folder, or remove it")
+    return made
+
+
 def make(asked: Asked, id: str, hooks: Sequence[Hook] = ()) -> Dataset:
     """Make a log, with where it is from and what its returns refer to.
 
@@ -96,6 +119,7 @@ def make(asked: Asked, id: str, hooks: Sequence[Hook] = ()) -> Dataset:
         UserError: a mistake in what is asked, or anything that training or acting refuse.
     """
     asked.check()
+    request = asked.told()
     expert: Behaviour | None
     if asked.preset in REPLAYS:
         asked, found, expert = _replayed(asked, id, hooks)
@@ -105,12 +129,12 @@ def make(asked: Asked, id: str, hooks: Sequence[Hook] = ()) -> Dataset:
         asked, found, expert = _played(asked, id)
     env = str(asked.env)
     measured = collect.references(env, expert, asked.seed)
-    told = {k: v for k, v in dataclasses.asdict(asked).items() if v is not None}
-    told |= {"agent": str(asked.agent)} if asked.agent else {}
+    what = PRESETS.get(asked.preset or "", "collected by holdfast")
     provenance = {
         **found.provenance,
-        "description": f"{asked.preset or asked.by}: {PRESETS.get(asked.preset or '', 'collected by holdfast')}",
-        "asked": told,
+        "description": f"{asked.preset or asked.by or 'random'}: {what}",
+        "request": request,
+        "asked": asked.told(),
         "measured_returns": measured,
         "versions": found.provenance.get("versions") or collect.versions(),
     }

@@ -117,18 +117,26 @@ def _from_environment(settings: Settings, algorithm: Algorithm, cfg: Any) -> Pro
             spec = spec._replace(masked="action_mask" in env.reset(seed=settings.seed)[1])
     finally:
         env.close()
-    require_actions(algorithm, name, spec.discrete)
+    require_actions(algorithm, name, spec.discrete, data=False)
     treatment = Treatment(**settings.treatment)
+    of_data = {"normalize_obs": "--normalize-obs", "return_scale": "--return-scale", "clip_actions": "--clip-actions"}
+    given = [flag for name, flag in of_data.items() if getattr(treatment, name) is not None]
+    if given:
+        raise UserError(
+            f"{', '.join(given)}: of logged data, and {settings.algorithm} is to learn in {settings.env} alone: leave "
+            "that out, or name data with --data"
+        )
     fitted = dataclasses.replace(fitted, reward_scale=treatment.reward_scale, reward_shift=treatment.reward_shift)
     return Problem(name, spec, fitted, None, None, None, settings.env, reference_for(name, name), {}, [])
 
 
-def require_actions(algorithm: Algorithm, name: str, discrete: bool) -> None:
+def require_actions(algorithm: Algorithm, name: str, discrete: bool, data: bool = True) -> None:
     """Refuse discrete actions for a continuous method and the reverse, naming methods that fit."""
     kind = "discrete" if discrete else "continuous"
     if kind in algorithm.actions:
         return
-    fit_ = [other for other in registry.names() if kind in registry.get(other).actions]
+    able = [registry.get(other) for other in registry.names()]
+    fit_ = [other.name for other in able if kind in other.actions and (data or other.online is not None)]
     raise UserError(
         f"{algorithm.name} needs {' or '.join(sorted(algorithm.actions))} actions, {name} has {kind} ones; "
         f"for those: {', '.join(fit_)}"

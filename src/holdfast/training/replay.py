@@ -18,6 +18,7 @@ from ..evaluation.collect import described
 from ..policy.policy import Policy
 from ..policy.storage import arrays_of
 from .folder import RunFolder
+from .rounds import phases_of
 from .settings import Settings
 
 RING = "rings.online."
@@ -53,7 +54,8 @@ def replay(run: str | Path, replica: int = 0, rows: int | None = None, id: str =
             f"{run} has collected {size} steps, expected at most that many, at least 1: {rows} were asked for"
         )
     algorithm: Any = registry.get(settings.algorithm)
-    n = algorithm.online(config_of.from_dict(algorithm.Config, settings.config))[-1].collect.envs
+    cfg: Any = config_of.from_dict(algorithm.Config, settings.config)
+    n = phases_of(algorithm, cfg, settings)[-1].collect.envs  # type: ignore[union-attr]
     order = np.argsort(np.arange(count) % n, kind="stable")  # rows of n environments take turns
     kept = {name: x[:count][order] for name, x in ring.items()}
     env = make_env(settings.env)

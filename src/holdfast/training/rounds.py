@@ -16,14 +16,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..core.contract import Collect
+from ..core.contract import Algorithm, Collect, Phase
 from ..core.noise import Noise
 from ..core.spec import Batch, Seen, Spec
 from ..data import buffer, sampler
 from ..data.episodes import Episodes
 from ..environments.collector import Collector, EnvironmentFailed, Steps
 from ..parts.distributions import Categorical
+from ..policy.policy import stages
 from .loop import Carry, Found, Program
+from .settings import Settings
 
 COLLECTED = ("collect/return", "collect/length", "collect/episodes")
 CHUNK = 256  # rows of whole episodes that join the ring in one call
@@ -55,6 +57,33 @@ def updates_by(collect: Collect, step: Any) -> Any:
     """Updates done once `step` environment steps are, traced or not."""
     after = step - collect.warmup - collect.delay
     return after // (collect.steps * collect.envs) * collect.every * (after > 0)
+
+
+def phases_of(algorithm: Algorithm, cfg: Any, settings: Settings) -> tuple[Phase, ...]:
+    """The phases of a run, those that collect with its number of environments and its size of the replay.
+
+    Several environments make as many steps and updates as one would: the ratio of the two is the algorithm's.
+    """
+    found = []
+    for phase in stages(algorithm, cfg, settings.stage):
+        collect = phase.collect
+        if collect is not None:
+            n = settings.envs or collect.envs
+            every, capacity = collect.every * n // collect.envs, settings.replay or collect.capacity
+            phase = phase._replace(collect=collect._replace(envs=n, every=every, capacity=capacity))
+        found.append(phase)
+    return tuple(found)
+
+
+def horizons(algorithm: Algorithm, cfg: Any, settings: Settings) -> dict[str, int]:
+    """Settings named `...decay_steps` that are 0, which stands for all the updates of the run, as their number."""
+    names = [f.name for f in dataclasses.fields(cfg) if f.name.endswith("decay_steps") and getattr(cfg, f.name) == 0]
+    if not names:
+        return {}
+    main = next((phase for phase in reversed(phases_of(algorithm, cfg, settings)) if phase.steps is None), None)
+    collect = None if main is None else main.collect
+    updates = settings.steps if collect is None else updates_by(collect, settings.steps)
+    return dict.fromkeys(names, max(1, updates))
 
 
 def explore(program: Program, spec: Spec, cfg: Any, key: Any, state: Any, seen: Seen, step: Any) -> Any:

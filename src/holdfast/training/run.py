@@ -120,7 +120,7 @@ def finetune(
         steps: environment steps of each replica.
         env: the environment; None: the one that the run's data came from, or that it was evaluated in.
         out: the new run's folder; a free one under `runs/` where None.
-        config: single settings of the algorithm to change, by name.
+        config: single settings of the algorithm to change, by name; rates that fell offline are constant without them.
         data: the data set, where the run was started on one in memory.
         hooks: watchers, see `training.hooks`.
         settings: `evaluate`, `eval_episodes`, `eval_every`, `save_every`, `block`, `keep_policies`, `loggers`.
@@ -139,12 +139,12 @@ def finetune(
         if name not in known:
             raise unknown("argument of finetune", name, known)
     found = registry.get(source.algorithm)
-    cfg: Any = config_of.from_dict(found.Config, {**source.config, **(config or {})})
+    cfg: Any = config_of.from_dict(found.Config, {**constant_rates(source.config), **(config or {})})
     faults = found.check(cfg)
     if faults:
         raise UserError(f"{found.name}: {'; '.join(faults)}")
     fresh: dict[str, Any] = {"evaluate": True, "eval_every": 0, "save_every": 0, "block": Settings.block, "loggers": []}
-    fresh |= {"keep_policies": False, "growing": 0.0}
+    fresh |= {"keep_policies": False, "growing": 0.0, "envs": 0, "replay": 0}
     made = dataclasses.replace(
         source,
         steps=steps,
@@ -154,6 +154,12 @@ def finetune(
         **{**fresh, **settings},
     )
     return start(made, out, data if data is not None else in_memory(made, path), hooks, f"{made.algorithm}-finetune")
+
+
+def constant_rates(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of an offline run as fine-tuning takes them up: rates that fell are constant."""
+    fell = [n for n in config if n.endswith("decay_steps") and not n.startswith("online_")]
+    return {**config, **dict.fromkeys(fell, -1)}
 
 
 def finetunable(run: str | Path) -> Settings:
@@ -172,6 +178,8 @@ def finetunable(run: str | Path) -> Settings:
     if settings.data is None:
         raise UserError(f"{run} learned in {settings.env} from the start: fine-tuning takes up a run from logged data")
     algorithm = registry.get(settings.algorithm)
+    if any(phase.collect for phase in algorithm.phases(config_of.from_dict(algorithm.Config, settings.config))):
+        raise UserError(f"{run} has learned online already: {settings.algorithm} collects beside its log")
     if algorithm.finetune is None:
         able = [name for name in registry.names() if registry.get(name).finetune is not None]
         what = f"{settings.algorithm} has no online phase to fine-tune {run} with"

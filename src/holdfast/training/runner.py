@@ -13,13 +13,11 @@ import numpy as np
 
 from ..algorithms import registry
 from ..core import config
-from ..core.contract import PROPORTIONAL, Algorithm, Context, Phase
+from ..core.contract import Algorithm, Context, Phase
 from ..core.errors import Diverged, UserError
-from ..data import sampler
-from ..data.columns import DERIVED
 from ..data.dataset import Dataset
 from ..environments.adapter import require_match
-from ..environments.collector import Collector, EnvironmentFailed
+from ..environments.collector import Collector
 from ..environments.jax_env import find
 from ..environments.slots import Shape
 from ..environments.workers import Workers
@@ -27,7 +25,7 @@ from ..evaluation.evaluate import Evaluation, Evaluator
 from ..policy.acting import Replicas
 from ..policy.files import write_json
 from ..policy.folder import versions
-from ..policy.policy import Policy, stages
+from ..policy.policy import Policy
 from . import settings as settings_of
 from . import switch
 from .compilation import use_cache
@@ -37,7 +35,8 @@ from .hooks import Block, Evaluated, Hook, Start
 from .loggers import logger
 from .loop import Carry, Found, Program, replicate, seed_keys
 from .problem import problem_of
-from .rounds import COLLECTED, Rounds
+from .refusals import growth_of, require_rows, require_sources, require_updates
+from .rounds import COLLECTED, Rounds, horizons, phases_of
 from .settings import Settings
 
 
@@ -60,7 +59,7 @@ class Runner:
         self.settings = settings
         self.algorithm: Algorithm = registry.get(settings.algorithm)
         self.cfg: Any = config.from_dict(self.algorithm.Config, settings.config)
-        self.cfg = dataclasses.replace(self.cfg, **horizons(self.cfg, settings))
+        self.cfg = dataclasses.replace(self.cfg, **horizons(self.algorithm, self.cfg, settings))
         seeds = range(settings.seed, settings.seed + settings.seeds)
         self.replicas = settings_of.replicas(self.algorithm, self.cfg, settings.sweep, seeds)
         self.hooks = [*hooks, *(logger(name) for name in settings.loggers)]
@@ -177,7 +176,12 @@ class Runner:
             raise self._saved(failure, Position(program.index - len(self.before), hi, step, carry.state, carry))
         before = base + lo
         if self.evaluator and phase.plays and self._due(before, step, self.settings.evaluation_interval):
-            self._evaluate(self.evaluator, phase, carry, step)
+            try:
+                self._evaluate(self.evaluator, phase, carry, step)
+            except UserError as fault:
+                raise self._saved(
+                    fault, Position(program.index - len(self.before), hi, step, carry.state, carry)
+                ) from fault
         if self._due(before, step, self._save_interval):
             self._save(Position(program.index - len(self.before), hi, step, carry.state, carry))
         return carry, hi
@@ -208,6 +212,7 @@ class Runner:
             state = jax.tree.map(lambda x, i=i: x[i], carry.state)
             info = {
                 "env_spec": self.problem.env,
+                "env_id": self.problem.name if self.problem.dataset is None else self.problem.dataset.env_id,
                 "dataset": self.settings.data,
                 "dataset_fingerprint": self.problem.fingerprint,
                 "reference": list(self.problem.reference) if self.problem.reference else None,
@@ -223,7 +228,11 @@ class Runner:
     def _finish(self, carry: Carry) -> dict[str, Any]:
         phase, step = self.programs[-1].phase, self.reached
         if self.evaluator and (self.last is None or self.evaluated != [phase.name, step]):
-            self._evaluate(self.evaluator, phase, carry, step)
+            try:
+                self._evaluate(self.evaluator, phase, carry, step)
+            except UserError as fault:
+                self._ship(phase, carry, step)
+                raise type(fault)(f"{fault}; the policy of step {step} is in {self.folder.path / 'policy'}") from fault
         else:
             self._ship(phase, carry, step)
         found, settings = self.last, self.settings
@@ -321,12 +330,13 @@ class Runner:
         }
         self.folder.checkpoints.save(at.total, at.carry, facts)
 
-    def _saved(self, failure: EnvironmentFailed, at: Position) -> EnvironmentFailed:
+    def _saved(self, failure: UserError, at: Position) -> UserError:
         """The same failure, after saving what was collected and learned before it."""
         self._save(at)
         name = self.problem.env if self.problem.env and not self.problem.env.lstrip().startswith("{") else ""
+        name = "" if name in str(failure) else f"{name}: "
         return type(failure)(
-            f"{name and name + ': '}{failure}; everything up to step {at.total} is saved in {self.folder.path}, and "
+            f"{name}{failure}; everything up to step {at.total} is saved in {self.folder.path}, and "
             f"holdfast train --resume {self.folder.path} goes on from there"
         )
 
@@ -335,7 +345,7 @@ class Runner:
 
     def _programs(self) -> list[Program]:
         cfg = self.cfg
-        phases, earlier = stages(self.algorithm, cfg, self.settings.stage), 0
+        phases, earlier = phases_of(self.algorithm, cfg, self.settings), 0
         if self.settings.source:
             earlier = len(self.algorithm.phases(cfg))
         needed = {c for phase in phases for c in (phase.needs or self.algorithm.needs(cfg)).columns}
@@ -351,6 +361,7 @@ class Runner:
         programs: list[Program] = []
         rows: Counter[str] = Counter()
         for phase in phases[earlier:]:
+            require_updates(self.settings, phase)
             if phase.collect:
                 rows[phase.collect.to] += self._steps(phase) + phase.collect.envs
         filled: set[str] = set()
@@ -459,63 +470,6 @@ class Runner:
     def _tell(self, event: str, *what: Any) -> None:
         for hook in self.hooks:
             getattr(hook, event)(*what)
-
-
-def require_sources(phase: Phase, known: set[str]) -> None:
-    """Refuse a phase that draws from what the run does not have, or reads what no sampler gives."""
-    if phase.needs is not None and phase.needs.kind not in ("transitions", "nstep"):
-        raise UserError(f"phase {phase.name} needs {phase.needs.kind}, expected transitions or nstep")
-    if isinstance(phase.mix, str):
-        if phase.mix != PROPORTIONAL:
-            raise UserError(
-                f"phase {phase.name}: the mix is '{phase.mix}', expected shares by source or '{PROPORTIONAL}'"
-            )
-        return
-    missing = [name for name in phase.mix if name not in known]
-    if missing:
-        raise UserError(f"phase {phase.name} draws from {', '.join(missing)}, which this run does not have")
-
-
-def growth_of(settings: Settings, algorithm: Algorithm, cfg: Any, data: Dataset | None) -> tuple[float, int] | None:
-    """How the log grows while it is learned from: rows an update, and updates until all of it is there.
-
-    Raises:
-        UserError: a method that looks at the whole log beforehand, or a log that the updates outrun.
-    """
-    if not settings.growing or data is None:
-        return None
-    phase, *more = algorithm.phases(cfg)
-    derived = DERIVED.keys() & set((phase.needs or algorithm.needs(cfg)).columns)
-    if more or phase.refresh or phase.split or derived or algorithm.filter or phase.mix != {"data": 1.0}:
-        raise UserError(
-            f"--growing: {settings.algorithm} looks at the log as a whole; bc, td3_bc, bcq, iql and the like learn "
-            "from its rows alone"
-        )
-    if data.n_steps - (settings.steps - 1) * settings.growing < 1:
-        most = int((data.n_steps - 1) / settings.growing) + 1
-        raise UserError(
-            f"--growing {settings.growing:g} with {settings.steps} updates: {data.id} has {data.n_steps} rows, so that "
-            f"none would be there at first; expected at most {most} updates, or fewer rows an update"
-        )
-    return settings.growing, settings.steps
-
-
-def require_rows(program: Program, carry: Carry) -> None:
-    """Refuse a phase that draws from a ring which nothing fills: drawn rows would be zeros."""
-    collect = program.phase.collect
-    for name in sampler.drawn(program.phase.mix, {**program.sources, **carry.rings}):
-        if name in carry.rings and (collect is None or collect.to != name) and not carry.rings[name].size.all():
-            raise UserError(f"phase {program.phase.name} draws from '{name}', which no phase has filled")
-
-
-def horizons(cfg: Any, settings: Settings) -> dict[str, int]:
-    """Settings named `...decay_steps` that are 0, which stands for the steps of the run, as numbers of updates.
-
-    Those named `online_...` are of fine-tuning; there the others are -1: what fell in the offline run is constant now.
-    """
-    tuned = settings.source is not None
-    names = [f.name for f in dataclasses.fields(cfg) if f.name.endswith("decay_steps") and getattr(cfg, f.name) == 0]
-    return {n: settings.steps if n.startswith("online_") or not tuned else -1 for n in names}
 
 
 class Position:

@@ -41,6 +41,8 @@ class Settings:
     block: int = 1000  # updates between rows of metrics
     workers: int = 0  # processes that step the environments collected in; 0: this one
     worker_timeout: float = 60.0  # seconds that a step may take in one of them
+    envs: int = 0  # environments that each replica collects in at once; 0: the algorithm's, mostly one
+    replay: int = 0  # newest collected rows that are kept; 0: the algorithm's, mostly a million
     loggers: list[str] = dataclasses.field(default_factory=list)
     source: dict[str, Any] | None = None  # the run that this one fine-tunes: its folder and the step of its checkpoint
     keep_policies: bool = False  # keep the policies of every evaluation, in policies/step-N
@@ -76,7 +78,7 @@ class Settings:
         """What is wrong with the numbers, all at once."""
         found = []
         least = {"steps": 1, "seeds": 1, "seed": 0, "eval_episodes": 1, "block": 1, "eval_every": 0, "save_every": 0}
-        least |= {"workers": 0}
+        least |= {"workers": 0, "envs": 0, "replay": 0}
         for name, lowest in least.items():
             value = getattr(self, name)
             if value < lowest:

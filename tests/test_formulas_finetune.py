@@ -204,6 +204,7 @@ def test_aca_can_begin_online_with_the_offline_critic():
     online = aca_online.enter(cfg, state, ctx, None)
     assert online.critic is state.critic
     assert online.target_critic is state.target_critic
+    assert online.temperature is state.temperature
     obs, action, noise = array([1, 2, 3]), array([0.1, -0.4]), Noise(jax.random.PRNGKey(3))
     batch = Batch(obs, action, array(0.5), obs, array(0), array(0))
     _, told = aca_online.update(cfg, online, batch, noise, 0)

@@ -19,6 +19,8 @@ from holdfast.data.columns import Columns
 from holdfast.data.dataset import Dataset
 from holdfast.environments import probes
 from holdfast.environments.collector import Collector, EnvironmentFailed, episode_seed
+from holdfast.evaluation.evaluate import Evaluator
+from holdfast.policy.storage import Checkpoints, arrays_of
 from holdfast.training.run import resume, train
 
 TINY = {"hidden": (8, 8), "batch_size": 8, "warmup": 20}
@@ -249,9 +251,45 @@ def test_illegal_actions_are_never_taken(name, tmp_path):
         ("sac", {}, "nothing to learn from"),
         ("sac", {"env": "CartPole-v1"}, "sac needs continuous actions, CartPole-v1 has discrete ones"),
         ("sac", {"env": "Pendulum-v9"}, "Pendulum"),
+        ("dqn", {"env": "Pendulum-v1"}, "dqn needs discrete actions.*: ddpg, .*, td3$"),
+        ("sac", {"env": "Pendulum-v1", "steps": 5000}, "ends before the first update of sac, .* 5000 random steps"),
+        ("sac", {"env": "Pendulum-v1", "treatment": {"return_scale": 9.0}}, "--return-scale: of logged data, and sac"),
+        ("sac", {"env": "Pendulum-v1", "envs": -1}, "--envs is -1, expected at least 0"),
     ],
 )
 def test_what_cannot_be_learned_is_refused(algorithm, settings, message, tmp_path):
     with pytest.raises(UserError, match=message):
         train(algorithm, out=tmp_path / "run", **settings)
     assert not (tmp_path / "run").exists()
+
+
+def test_an_evaluation_that_fails_loses_nothing(tmp_path, monkeypatch):
+    play, calls = Evaluator.__call__, []
+
+    def failing(self, *args, **options):
+        calls.append(args)
+        if len(calls) == 2:
+            raise UserError("environment Pendulum-v1 failed at step 3")
+        return play(self, *args, **options)
+
+    monkeypatch.setattr(Evaluator, "__call__", failing)
+    settings = {"steps": 60, "block": 20, "eval_every": 20, "eval_episodes": 1, "save_every": 1000, "config": TINY}
+    line = r"^environment Pendulum-v1 failed at step 3; everything up to step 40 is saved in .* --resume"
+    with pytest.raises(UserError, match=line):
+        train("sac", env="Pendulum-v1", out=tmp_path / "run", **settings)
+    run = resume(tmp_path / "run")
+    assert run.result["steps"] == 60
+    with (run.path / "evaluations.csv").open(newline="") as file:
+        assert [row["step"] for row in csv.DictReader(file)] == ["20", "60"]
+
+
+def test_several_environments_a_replica_and_the_size_of_its_replay(tmp_path):
+    """As many updates as one environment brings; the ring holds the newest rows, n of each step in turn."""
+    settings = {"env": "Pendulum-v1", "steps": 60, "block": 20, "evaluate": False, "config": TINY}
+    run = train("sac", envs=3, replay=30, out=tmp_path / "run", **settings)
+    with (run.path / "timing.csv").open(newline="") as file:
+        assert sum(int(row["updates"]) for row in csv.DictReader(file)) == 39  # 13 steps of all three after the 20 random ones
+    saved = Checkpoints(run.path / "checkpoints").read()
+    rewards = arrays_of(saved.data, saved.where)["rings.online.rows.reward"]
+    assert rewards.shape == (1, 30)
+    assert (rewards != 0).all()

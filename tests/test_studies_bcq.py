@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from holdfast.core.errors import UserError
 from holdfast.data import Dataset, load_dataset
 from holdfast.report.record import Record
 from holdfast.studies import bcq_regimes, result, runs
-from holdfast.training import replay
+from holdfast.training import logs, replay
 
 TINY = bcq_regimes.Size("Pendulum-v1", 440, 0.5, 2, 0, 40, (8,), (8,), 2, 1)
 
@@ -59,6 +61,15 @@ def test_rows_have_the_last_return_and_the_value_believed():
     said = bcq_regimes.seen({"imitation": found})[0]
     assert "BCQ less DDPG" in said
     assert "DDPG believes 4" in said
+
+
+def test_a_log_of_other_settings_is_no_log_of_these(tmp_path):
+    path = tmp_path / "log.npz"
+    asked = logs.Asked(preset="random", env="Pendulum-v1", steps=40)
+    made = logs.standing(asked, "random", path)
+    assert logs.standing(asked, "random", path).fingerprint == made.fingerprint
+    with pytest.raises(UserError, match=r"log.npz is a log of other settings \(steps 40 instead of 50\)"):
+        logs.standing(dataclasses.replace(asked, steps=50), "random", path)
 
 
 def test_vae_bc_is_bcq_whose_critics_decide_nothing():

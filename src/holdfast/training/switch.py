@@ -71,9 +71,6 @@ def summary(evaluations: Path) -> dict[str, Any] | None:
     """
     with evaluations.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    last = rows[-1]["phase"] if rows else ""
-    begun = min((int(row["step"]) for row in rows if row["phase"] == last), default=0)
-    rows = [row for row in rows if row["phase"] == last or int(row["step"]) < begun]
     steps = sorted({int(row["step"]) for row in rows})
     names = list(dict.fromkeys(row["replica"] for row in rows))
     if len(steps) < 2:

@@ -8,7 +8,7 @@ import pytest
 from holdfast.core.contract import Treatment
 from holdfast.core.errors import UserError
 from holdfast.data import Dataset
-from holdfast.data.columns import DERIVED, column_names, prepare, stats, to_go
+from holdfast.data.columns import DERIVED, column_names, failed_for_ever, prepare, stats, to_go
 from holdfast.data.treatment import fit
 
 
@@ -78,6 +78,15 @@ def test_a_logged_discount_enters_monte_carlo_returns(data):
         for i in range(b - 2, a - 1, -1):
             wanted[i] += 0.9 * logged[i] * wanted[i + 1]
     np.testing.assert_allclose(found, wanted)
+
+
+def test_sparse_returns_of_failures_are_those_of_failing_for_ever():
+    """Three steps that fail, two of which the last one succeeds, one that fails."""
+    rewards, starts, discount = np.array([-5.0, -5, -5, -5, 5, -5]), np.array([0, 3, 5]), 0.9
+    returns = to_go(rewards, np.append(starts, 6), discount)
+    found = failed_for_ever(returns, rewards, starts, discount)
+    np.testing.assert_allclose(found, [-50, -50, -50, -5 + 0.9 * 5, 5, -50])
+    assert failed_for_ever(np.ones(2), np.ones(2), np.array([0]), 0.5).tolist() == [1, 1]
 
 
 def test_stored_columns_and_masks(data):

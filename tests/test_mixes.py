@@ -183,7 +183,7 @@ def test_impossible_phases_are_refused(phase, message, tmp_path, monkeypatch):
 
 def test_an_environment_that_does_not_match_the_data_is_refused_without_evaluation_too(tmp_path):
     with pytest.raises(UserError, match="does not match"):
-        train("toy", DATA, steps=10, env="CartPole-v1", evaluate=False, out=tmp_path / "run")
+        train("toy", DATA, steps=40, env="CartPole-v1", evaluate=False, out=tmp_path / "run")
 
 
 def test_filled_rings_begin_with_the_chosen_episodes(tmp_path, monkeypatch):
@@ -194,7 +194,7 @@ def test_filled_rings_begin_with_the_chosen_episodes(tmp_path, monkeypatch):
     monkeypatch.setattr(registry, "get", lambda name: TOY._replace(phases=lambda cfg: (phase,)))
     from holdfast.policy.storage import Checkpoints
 
-    found = train("toy", DATA, steps=4, seeds=2, evaluate=False, out=tmp_path / "run", config={"mix": "online"})
+    found = train("toy", DATA, steps=20, seeds=2, evaluate=False, out=tmp_path / "run", config={"mix": "online"})
     arrays = Checkpoints(found.path / "checkpoints").read()
     from holdfast.policy.storage import arrays_of
 
@@ -203,7 +203,7 @@ def test_filled_rings_begin_with_the_chosen_episodes(tmp_path, monkeypatch):
 
     data = load_dataset(DATA)
     chosen = fill(None, data)
-    assert held["rings.online.size"].tolist() == [len(chosen) + 4] * 2
+    assert held["rings.online.size"].tolist() == [len(chosen) + 20] * 2
     for r in range(2):
         np.testing.assert_allclose(held["rings.online.rows.reward"][r, : len(chosen)], data.rewards[chosen], rtol=1e-6)
 

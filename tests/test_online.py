@@ -252,7 +252,11 @@ def test_illegal_actions_are_never_taken(name, tmp_path):
         ("sac", {"env": "CartPole-v1"}, "sac needs continuous actions, CartPole-v1 has discrete ones"),
         ("sac", {"env": "Pendulum-v9"}, "Pendulum"),
         ("dqn", {"env": "Pendulum-v1"}, "dqn needs discrete actions.*: ddpg, .*, td3$"),
-        ("sac", {"env": "Pendulum-v1", "steps": 5000}, "ends before the first update of sac, .* 5000 random steps"),
+        (
+            "sac",
+            {"env": "Pendulum-v1", "steps": 5000},
+            "ends before the first update of sac, .* 5000 steps, 5000 of them random",
+        ),
         ("sac", {"env": "Pendulum-v1", "treatment": {"return_scale": 9.0}}, "--return-scale: of logged data, and sac"),
         ("sac", {"env": "Pendulum-v1", "envs": -1}, "--envs is -1, expected at least 0"),
     ],
@@ -288,7 +292,9 @@ def test_several_environments_a_replica_and_the_size_of_its_replay(tmp_path):
     settings = {"env": "Pendulum-v1", "steps": 60, "block": 20, "evaluate": False, "config": TINY}
     run = train("sac", envs=3, replay=30, out=tmp_path / "run", **settings)
     with (run.path / "timing.csv").open(newline="") as file:
-        assert sum(int(row["updates"]) for row in csv.DictReader(file)) == 39  # 13 steps of all three after the 20 random ones
+        assert (
+            sum(int(row["updates"]) for row in csv.DictReader(file)) == 39
+        )  # 13 steps of all three after the 20 random ones
     saved = Checkpoints(run.path / "checkpoints").read()
     rewards = arrays_of(saved.data, saved.where)["rings.online.rows.reward"]
     assert rewards.shape == (1, 30)

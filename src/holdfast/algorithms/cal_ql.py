@@ -39,6 +39,7 @@ class CalQL:
     gap: float = 4.0  # where lagrange is on; the authors' 0.8 (AntMaze) times alpha
     dual_lr: float = 3e-4  # Adam, of log alpha' where lagrange is on, from 1
     backup_actions: int = 10  # policy actions at s', the best of which makes the target
+    sparse: bool = static(default=False)  # the floor of an episode that only ever failed is r / (1 - discount)
     data_share: float = static(default=0.5)  # online: rows of a batch that come from the data
     discount: float = 0.99  # gamma
     polyak: float = 0.005  # rate at which the target critics follow
@@ -61,8 +62,15 @@ def check(cfg: CalQL) -> list[str]:
 
 
 def init(cfg: CalQL, ctx: Any, noise: Any) -> State:
-    actor = nets.policy(noise.sub("actor"), ctx.spec, cfg.hidden, "heads", low=-20.0, high=2.0, squash="tanh")
-    critic = nets.critic(noise.sub("critic"), ctx.spec, cfg.critic_hidden)
+    """Orthogonal weights, the last layers' small; standard deviations begin at exp(-1)."""
+    init, last, shape = nets.orthogonal(), nets.orthogonal(1e-2), {"low": -20.0, "high": 2.0, "squash": "tanh"}
+
+    def heads(noise: Any, n_in: int, n_out: int) -> nets.Linear:
+        made = last(noise, n_in, n_out)
+        return nets.Linear(made.weight, made.bias.at[n_out // 2 :].set(-1))
+
+    actor = nets.policy(noise.sub("actor"), ctx.spec, cfg.hidden, "heads", init=init, last=heads, **shape)
+    critic = nets.critic(noise.sub("critic"), ctx.spec, cfg.critic_hidden, init=init, last=last)
     return State(
         Trained.new(actor, optimisers.adam(cfg.actor_lr)),
         Trained.new(critic, optimisers.adam(cfg.critic_lr)),
@@ -73,7 +81,7 @@ def init(cfg: CalQL, ctx: Any, noise: Any) -> State:
 
 
 def needs(cfg: CalQL) -> Needs:
-    return Needs(columns=("mc_return",))
+    return Needs(columns=("sparse_return" if cfg.sparse else "mc_return",))
 
 
 def difference_of(cfg: CalQL, q: jax.Array, q_data: jax.Array, floor: jax.Array, log_density: jax.Array) -> Any:
@@ -92,7 +100,7 @@ def critic_loss(
 ) -> tuple[jax.Array, Metrics]:
     """Eq. 5.1, `action` [3 N, B, A]."""
     q_data, q = values(critic, batch, action)
-    difference, bound_rate = difference_of(cfg, q, q_data, batch.mc_return, log_density)
+    difference, bound_rate = difference_of(cfg, q, q_data, batch.extra[needs(cfg).columns[0]], log_density)
     td, penalty = jnp.square(q_data - y[None]).mean(1), penalty_of(cfg, difference, dual)
     found = {"td": td.mean(), "penalty": penalty.mean(), "difference": difference.mean(), "bound_rate": bound_rate}
     return (td + penalty).sum(), found | {"q": q_data.mean(), "q_mu": q.mean(), "target": y.mean()}
@@ -131,10 +139,12 @@ DEEP: dict[str, Any] = {"critic_hidden": (256, 256, 256, 256)}
 PRESETS = {
     "usual": Preset(CalQL(), Treatment(), CODE + "the defaults of JaxCQL/conservative_sac.py"),
     "antmaze": Preset(
-        CalQL(lagrange=True, **DEEP), Treatment(reward_shift=-0.5, reward_scale=10.0), CODE + "scripts/run_antmaze.sh"
+        CalQL(lagrange=True, sparse=True, **DEEP),
+        Treatment(reward_shift=-0.5, reward_scale=10.0),
+        CODE + "scripts/run_antmaze.sh",
     ),
     "adroit": Preset(
-        CalQL(alpha=1.0, hidden=(512, 512), critic_hidden=(512, 512, 512)),
+        CalQL(alpha=1.0, sparse=True, hidden=(512, 512), critic_hidden=(512, 512, 512)),
         Treatment(reward_shift=0.5, reward_scale=10.0),
         CODE + "scripts/run_adroit.sh",
     ),

@@ -64,6 +64,13 @@ def mc_return(given: Given) -> np.ndarray:
 
 
 @derived
+def sparse_return(given: Given) -> np.ndarray:
+    """`mc_return` where rewards are of two kinds, success and not yet: episodes that failed do so for ever, [N]."""
+    returns, r, starts = mc_return(given), given.reward, given.dataset.offsets[:-1]
+    return failed_for_ever(returns, r, starts, given.discount)
+
+
+@derived
 def return_to_go(given: Given) -> np.ndarray:
     """Undiscounted sum of treated rewards from each step to the end of its episode, [N]."""
     return to_go(given.reward, given.dataset.offsets, 1.0)
@@ -107,7 +114,7 @@ def prepare(
         dataset: sound data (`checks.require_sound`).
         fitted: its treatment.
         columns: names of derived columns (`DERIVED`) or of stored ones (behaviour_log_prob, discount).
-        discount: for mc_return.
+        discount: for mc_return and sparse_return.
         dtype: of every float leaf.
 
     Raises:
@@ -160,6 +167,20 @@ def to_go(rewards: np.ndarray, offsets: np.ndarray, discount: Any) -> np.ndarray
         carry[:-reach] = carry[:-reach] * carry[reach:]
         reach *= 2
     return total
+
+
+def failed_for_ever(returns: np.ndarray, rewards: np.ndarray, starts: np.ndarray, discount: Any) -> np.ndarray:
+    """The returns [N], but `r / (1 - discount)` throughout an episode whose rewards are all the same r < 0.
+
+    Args:
+        returns: of each step.
+        rewards: treated, [N].
+        starts: first steps of the episodes, [E].
+        discount: below 1.
+    """
+    low, high = np.minimum.reduceat(rewards, starts), np.maximum.reduceat(rewards, starts)
+    failed = np.repeat((low == high) & (low < 0), np.diff(np.append(starts, len(rewards))))
+    return np.where(failed, rewards / (1 - discount), returns)
 
 
 def _following(dataset: Dataset) -> np.ndarray:

@@ -10,9 +10,9 @@ import numpy as np
 
 from ..core.errors import UserError
 from ..core.spec import Batch, Spec
-from .columns import to_go
+from .columns import failed_for_ever, to_go
 
-COLLECTED = ("mc_return", "return_to_go", "next_action", "timestep", "initial_obs")
+COLLECTED = ("mc_return", "sparse_return", "return_to_go", "next_action", "timestep", "initial_obs")
 
 
 def blank_column(name: str, spec: Spec) -> np.ndarray:
@@ -41,11 +41,14 @@ def episode_columns(
         obs: [T, *obs], treated.
         action: [T, ...], inside units.
         reward: [T], treated.
-        discount: for mc_return.
+        discount: for mc_return and sparse_return.
     """
     steps, whole = len(reward), np.array([0, len(reward)])
     made: dict[str, Any] = {
         "mc_return": lambda: to_go(reward, whole, discount).astype(np.float32),
+        "sparse_return": lambda: failed_for_ever(to_go(reward, whole, discount), reward, whole[:1], discount).astype(
+            np.float32
+        ),
         "return_to_go": lambda: to_go(reward, whole, 1.0).astype(np.float32),
         "next_action": lambda: np.append(action[1:], action[-1:], 0),
         "timestep": lambda: np.arange(steps, dtype=np.int32),

@@ -60,7 +60,7 @@ def make_env(env: str, **options: Any) -> gymnasium.Env:
         with _without_deprecations(name):
             return gymnasium.make(name, **given)
     except error.UnregisteredEnv as fault:
-        raise UserError(_unknown(name)) from fault
+        raise UserError(_unknown(name, env)) from fault
     except (error.DependencyNotInstalled, ModuleNotFoundError) as fault:
         raise UserError(_not_installed(name, fault)) from fault
     except Exception as fault:
@@ -212,8 +212,12 @@ def _without_deprecations(name: str) -> Iterator[None]:
         mujoco.set_mju_user_warning(before)
 
 
-def _unknown(name: str) -> str:
+def _unknown(name: str, env: str) -> str:
     import gymnasium
+
+    module, colon, _ = str(json.loads(env).get("entry_point")).partition(":") if name != env else ("", "", "")
+    if colon and not module.startswith("gymnasium"):
+        return f"unknown environment '{name}', which a module registers: name both, --env {module}:{name} perhaps"
 
     known = [k for k in gymnasium.registry if k.rpartition("-")[0] == name.rpartition("-")[0]] or list(
         gymnasium.registry

@@ -79,13 +79,16 @@ def arrays_of(data: bytes, where: str) -> dict[str, np.ndarray]:
         raise UserError(f"{where} is damaged: no valid safetensors ({error}); use another copy") from error
 
 
+SHOWN = 5  # faults of a file that one line tells
+
+
 def fill(like: T, arrays: Mapping[str, np.ndarray], where: str) -> T:
     """`like` with its leaves taken from `arrays` by name.
 
     NumPy leaves stay NumPy, plain numbers stay plain numbers, all others become device arrays.
 
     Raises:
-        UserError: every missing, unexpected, mis-shaped or mis-typed name, in one line.
+        UserError: missing, unexpected, mis-shaped or mis-typed names, in one line.
     """
     wanted = leaves_by_name(like)
     faults = [f"missing {name}" for name in wanted if name not in arrays]
@@ -98,7 +101,8 @@ def fill(like: T, arrays: Mapping[str, np.ndarray], where: str) -> T:
         elif found.dtype != dtype:
             faults.append(f"{name} has type {found.dtype}, expected {dtype}")
     if faults:
-        raise UserError(f"{where} does not hold what is expected: {'; '.join(sorted(faults))}")
+        told = sorted(faults)[:SHOWN] + ([f"and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else [])
+        raise UserError(f"{where} does not hold what is expected: {'; '.join(told)}")
     treedef = jax.tree.structure(like)
     return jax.tree.unflatten(treedef, [_as(arrays[name], leaf) for name, leaf in wanted.items()])
 

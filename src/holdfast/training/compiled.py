@@ -76,8 +76,7 @@ class CompiledRounds:
         if (told.bad >= 0).any():
             r = int(np.argmax(told.bad >= 0))
             raise EnvironmentFailed(
-                f"{self.name} gave an observation or a reward that is not finite at step {told.bad[r]} of replica {r}; "
-                "the checkpoint before is kept"
+                f"{self.name} gave an observation or a reward that is not finite at step {told.bad[r]} of replica {r}"
             )
         some = np.where(told.episodes > 0, told.episodes, np.nan)
         ended = dict(zip(COLLECTED, (told.total / some, told.length / some, told.episodes.astype(float)), strict=True))

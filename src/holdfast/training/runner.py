@@ -17,7 +17,7 @@ from ..core.contract import Algorithm, Context, Phase
 from ..core.errors import Diverged, UserError
 from ..data.dataset import Dataset
 from ..environments.adapter import require_match
-from ..environments.collector import Collector
+from ..environments.collector import Collector, EnvironmentFailed
 from ..environments.jax_env import find
 from ..environments.slots import Shape
 from ..environments.workers import Workers
@@ -148,7 +148,10 @@ class Runner:
         if self.rounds is None:
             carry, found = program.run(carry, lo, hi)
         else:
-            carry, found, ended, made, hi, failure = self.rounds.run(carry, lo, hi)
+            try:
+                carry, found, ended, made, hi, failure = self.rounds.run(carry, lo, hi)
+            except EnvironmentFailed as fault:  # in a compiled block, whose updates have learned from it
+                raise EnvironmentFailed(f"{fault}; {self._kept()}") from fault
             if hi == lo and failure:
                 raise self._saved(
                     failure, Position(program.index - len(self.before), lo, base + lo, carry.state, carry)
@@ -349,7 +352,7 @@ class Runner:
         if self.settings.source:
             earlier = len(self.algorithm.phases(cfg))
         needed = {c for phase in phases for c in (phase.needs or self.algorithm.needs(cfg)).columns}
-        if needed & {"mc_return"} and "discount" in self.settings.sweep:
+        if needed & {"mc_return", "sparse_return"} and "discount" in self.settings.sweep:
             raise UserError(
                 "--sweep discount: Monte-Carlo returns are computed once for all replicas; start one run for each"
             )
@@ -459,13 +462,16 @@ class Runner:
             return
         row, column = min(bad, key=lambda at: found.first_bad[tuple(at)])
         update = base + int(found.first_bad[row, column])
-        last = self.folder.checkpoints.latest()
-        kept = f"the checkpoint of step {last} is kept" if last is not None else "no checkpoint was written yet"
         raise Diverged(
             f"{names[column]} of {self.replicas[row].name} is NaN or infinite at update {update} "
-            f"of {self.settings.algorithm}: training stopped, {kept} in {self.folder.path}; "
+            f"of {self.settings.algorithm}: training stopped, {self._kept()}; "
             "try a lower learning rate, or look at the data with `holdfast data check`"
         )
+
+    def _kept(self) -> str:
+        last = self.folder.checkpoints.latest()
+        kept = f"the checkpoint of step {last} is kept" if last is not None else "no checkpoint was written yet"
+        return f"{kept} in {self.folder.path}"
 
     def _tell(self, event: str, *what: Any) -> None:
         for hook in self.hooks:

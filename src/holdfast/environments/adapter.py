@@ -215,10 +215,10 @@ def _without_deprecations(name: str) -> Iterator[None]:
 def _unknown(name: str, env: str) -> str:
     import gymnasium
 
-    module, colon, _ = str(json.loads(env).get("entry_point")).partition(":") if name != env else ("", "", "")
+    spec = json.loads(env) if env.lstrip().startswith("{") else {}
+    module, colon, _ = str(spec.get("entry_point")).partition(":")
     if colon and not module.startswith("gymnasium"):
         return f"unknown environment '{name}', which a module registers: name both, --env {module}:{name} perhaps"
-
     known = [k for k in gymnasium.registry if k.rpartition("-")[0] == name.rpartition("-")[0]] or list(
         gymnasium.registry
     )

@@ -33,6 +33,10 @@ class Args:
     """The paper's size: Hopper-v5, 1 000 000 steps, 5 seeds, networks of 512-512; days on two cores."""
     gate: str = "batch"
     """Of OBAC: batch (authors' code) or state (paper)."""
+    log_density: str = "raw"
+    """Of replayed actions: raw (authors' code) or exact (paper)."""
+    inverse_temperature: float = 0.0
+    """Weights replayed actions by exp(beta A); 0: all alike (authors' code)."""
     envs: tuple[str, ...] | None = None
     """Environments with continuous actions; Pendulum-v1 where not given."""
     steps: int | None = None
@@ -57,9 +61,12 @@ def run(args: Args | None = None) -> Result:
     args = Args() if args is None else args
     if args.gate not in ("batch", "state"):
         raise unknown("gate", args.gate, ("batch", "state"))
+    if args.log_density not in ("raw", "exact"):
+        raise unknown("log density", args.log_density, ("raw", "exact"))
     size = size_of(args, QUICK, PAPER)
+    own = {"log_density": args.log_density, "inverse_temperature": args.inverse_temperature}
     gates = {OBAC: args.gate, SAC: "off", FIXED: "always"}
-    arms = [runs.Arm(label, "obac", {"gate": gate}) for label, gate in gates.items()]
+    arms = [runs.Arm(label, "obac", {"gate": gate, **own}) for label, gate in gates.items()]
     found = runs.learn_all(arms, size, args.runs)
     rows = []
     for env, by_label in found.items():

@@ -168,6 +168,11 @@ def update(cfg: OBAC, state: State, batch: Any, noise: Any, step: Any) -> tuple[
 
 
 PRESETS = {
+    "small": Preset(
+        OBAC(hidden=(256, 256), batch_size=256),
+        Treatment(),
+        "ours: as mujoco, with networks and batches of SAC's size; docs/algorithms/obac.md",
+    ),
     "mujoco": Preset(OBAC(), Treatment(), "authors' code, github.com/Roythuly/OBAC, main.py and default_config.py"),
     "paper": Preset(OBAC(gate="state", log_density="exact"), Treatment(), "the paper's eq. 14, constants of the code"),
 }

@@ -9,6 +9,7 @@ import pytest
 
 from holdfast.core.errors import UserError
 from holdfast.data import Dataset, load_dataset
+from holdfast.evaluation import collect
 from holdfast.report.record import Record
 from holdfast.studies import bcq_regimes, result, runs
 from holdfast.training import logs, replay
@@ -44,8 +45,8 @@ def test_values_of_logged_steps_are_discounted_to_the_episodes_end():
     gamma = bcq_regimes.DISCOUNT
     first = [1 + 2 * gamma + 3 * gamma**2, 2 + 3 * gamma, 3, 10]
     assert bcq_regimes.value_of_steps(data) == pytest.approx(np.mean(first))
-    assert bcq_regimes.whole(data).tolist() == [True, False]
-    assert bcq_regimes.whole(log([2], [1.0, 1.0])).tolist() == [True]
+    assert collect.whole(data).tolist() == [True, False]
+    assert collect.whole(log([2], [1.0, 1.0])).tolist() == [True]
 
 
 def test_rows_have_the_last_return_and_the_value_believed():

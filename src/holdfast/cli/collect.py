@@ -64,6 +64,7 @@ class Collect:
         from rich.console import Console
 
         from ..data.convert import convert, free
+        from ..evaluation.collect import mean_return
         from ..training.hooks import Progress
         from ..training.logs import Asked, make
 
@@ -71,9 +72,8 @@ class Collect:
         given = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("to", "name")}
         data = make(Asked(**given), self.name or self.to, [Progress()])
         path = convert(data, self.to, self.name)
-        returns = data.returns()
-        size = f"{data.n_steps} steps in {data.n_episodes} episodes, mean return {returns.mean():.1f}"
-        score = data.normalized(returns.mean())
+        size = f"{data.n_steps} steps in {data.n_episodes} episodes, mean return {mean_return(data):.1f}"
+        score = data.normalized(mean_return(data))
         says = f"{path}: {size}" + ("" if score is None else f", normalised score {float(score):.1f}")
         Console(soft_wrap=True, highlight=False).print(says)
         sys.stdout.write(f"holdfast data check {self.to}; holdfast train ALGO --data {self.to}\n")

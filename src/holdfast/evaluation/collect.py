@@ -132,6 +132,18 @@ def _cut(episode: dict[str, Any], steps: int) -> dict[str, Any]:
     return part
 
 
+def whole(data: Dataset) -> np.ndarray:
+    """Which episodes a collected log holds to their end: all but the last, where there are others; [E] booleans."""
+    found = np.ones(data.n_episodes, bool)
+    found[-1] = data.n_episodes == 1
+    return found
+
+
+def mean_return(data: Dataset) -> float:
+    """Of the episodes that a collected log holds to their end."""
+    return float(data.returns()[whole(data)].mean())
+
+
 def joined(parts: Sequence[Dataset], id: str) -> Dataset:
     """Logs of one environment, one after another.
 

@@ -15,6 +15,7 @@ from ..core.errors import UserError
 from ..data.dataset import Dataset
 from ..data.sources import load_dataset
 from ..environments.adapter import make_env
+from ..evaluation.collect import mean_return
 from ..policy.policy import Policy
 from ..report.curves import COLOURS, FAINT
 from ..report.record import Record
@@ -195,7 +196,7 @@ def rows_of(log: str, found: dict[str, Record], data: Dataset) -> list[tuple[Any
         mean, low, high = record.over_seeds(list(range(len(record.replicas))))
         for t in runs.milestones(record):
             at = (float(x[t]) for x in (mean, low, high))
-            rows.append((log, label, int(record.eval_steps[t]), *at, float(data.returns().mean())))
+            rows.append((log, label, int(record.eval_steps[t]), *at, mean_return(data)))
     return rows
 
 
@@ -205,7 +206,7 @@ def seen(found: dict[str, dict[str, Record]], data: dict[str, Dataset]) -> list[
     for name, each in found.items():
         ends = ", ".join(f"{label} {record.returns[:, -1].mean():.1f}" for label, record in each.items())
         top = ", ".join(f"{label} {record.returns.mean((0, 2)).max():.1f}" for label, record in each.items())
-        said.append(f"{name} log of mean return {data[name].returns().mean():.1f}: at the end {ends}; at best {top}.")
+        said.append(f"{name} log of mean return {mean_return(data[name]):.1f}: at the end {ends}; at best {top}.")
     return said
 
 
@@ -235,7 +236,7 @@ def draw(figure: Any, found: dict[str, dict[str, Record]], data: dict[str, Datas
     figure.set_size_inches(13, 4.6)
     axes = figure.subplots(1, len(LOGS), sharey=True)
     for axis, (name, each) in zip(axes, found.items(), strict=True):
-        axis.axhline(data[name].returns().mean(), color=FAINT, linewidth=1, linestyle=":", label="mean of the log")
+        axis.axhline(mean_return(data[name]), color=FAINT, linewidth=1, linestyle=":", label="mean of the log")
         for (label, record), colour in zip(each.items(), COLOURS, strict=False):
             runs.draw_curve(axis, record, label, colour)
         runs.dress(axis, f"log: {name}", "return of an episode" if name == LOGS[0] else "")

@@ -18,6 +18,7 @@ import numpy as np
 from ..core.errors import UserError
 from ..data.dataset import Dataset
 from ..environments.adapter import make_env
+from ..evaluation.collect import mean_return
 from ..report.curves import COLOURS, FAINT
 from ..report.record import Record
 from ..training import logs, replay
@@ -173,7 +174,7 @@ def believed(run: Record) -> float:
 
 def rows_of(regime: str, found: Regime) -> list[tuple[Any, ...]]:
     """A row for each learner: its last return, the log's, and the value believed beside that of the log's steps."""
-    logged = float(found.data.returns()[whole(found.data)].mean())
+    logged = mean_return(found.data)
     steps = value_of_steps(found.data)
     rows = []
     for label, run in found.runs.items():
@@ -181,13 +182,6 @@ def rows_of(regime: str, found: Regime) -> list[tuple[Any, ...]]:
         q = float("nan") if label in ("BC", "VAE-BC") else believed(run)
         rows.append((regime, label, mean, low, high, logged, q, steps))
     return rows
-
-
-def whole(data: Dataset) -> np.ndarray:
-    """Which episodes the log holds to their end; all where it is too short for that, [E] booleans."""
-    found = np.ones(data.n_episodes, bool)
-    found[-1] = data.n_episodes == 1
-    return found
 
 
 def value_of_steps(data: Dataset) -> float:
@@ -241,7 +235,7 @@ def seen(found: dict[str, Regime]) -> list[str]:
         )
         beliefs = "; ".join(f"{label} believes {believed(each.runs[label]):.3g}" for label in (*off, "BCQ"))
         listed = ", ".join(f"{label} {ends[label]:.1f}" for label in order)
-        logged = each.data.returns()[whole(each.data)].mean()
+        logged = mean_return(each.data)
         beside = (
             ""
             if each.behaviour is None
@@ -261,7 +255,7 @@ def draw(figure: Any, found: dict[str, Regime]) -> None:
     figure.set_size_inches(12, 7)
     axes = figure.subplots(2, 2, sharey=True)
     for axis, (regime, each) in zip(axes.flat, found.items(), strict=True):
-        logged = each.data.returns()[whole(each.data)].mean()
+        logged = mean_return(each.data)
         axis.axhline(logged, color=FAINT, linewidth=1, linestyle=":", label="mean of the log")
         if each.behaviour is not None:
             mean = each.behaviour.returns.mean((0, 2))

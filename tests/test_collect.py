@@ -343,3 +343,38 @@ def test_levels_train_an_agent_once(tmp_path, monkeypatch, capsys):
 def test_what_contradicts_itself_is_refused(wrong, said):
     with pytest.raises(UserError, match=said):
         logs.make(logs.Asked(**wrong), "log")
+
+
+class Wearing(gymnasium.Env):
+    """Episodes of three steps; after twenty steps in all it breaks."""
+
+    observation_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
+    action_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
+    total = 0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.t = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        Wearing.total, self.t = Wearing.total + 1, self.t + 1
+        if Wearing.total > 20:
+            raise RuntimeError("the belt is torn")
+        return np.zeros(1, np.float32), 1.0, self.t == 3, False, {}
+
+
+def test_a_failing_environment_leaves_the_whole_episodes_before(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(Wearing, "total", 0)
+    gymnasium.register("holdfast-test/Wearing-v0", Wearing)
+    path = tmp_path / "log.npz"
+    try:
+        assert holdfast(["data", "collect", str(path), "--env", "holdfast-test/Wearing-v0", "--steps", "1000"]) == 2
+    finally:
+        del gymnasium.registry["holdfast-test/Wearing-v0"]
+    said = capsys.readouterr().err
+    data = load_dataset(str(path))
+    assert "the belt is torn" in said
+    assert f"the {data.n_episodes} whole episodes before it are in" in said
+    assert data.n_steps == 3 * data.n_episodes >= 3
+    assert data.terminations.sum() == data.n_episodes

@@ -63,14 +63,21 @@ class Collect:
         """Collect, write, and say what it came to."""
         from rich.console import Console
 
+        from ..core.errors import UserError
         from ..data.convert import convert, free
-        from ..evaluation.collect import mean_return
+        from ..evaluation.collect import CollectionFailed, mean_return
         from ..training.hooks import Progress
         from ..training.logs import Asked, make
 
         free(self.to, self.name)  # before the long part
         given = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("to", "name")}
-        data = make(Asked(**given), self.name or self.to, [Progress()])
+        try:
+            data = make(Asked(**given), self.name or self.to, [Progress()])
+        except CollectionFailed as fault:
+            if fault.data is None:
+                raise
+            path = convert(fault.data, self.to, self.name)
+            raise UserError(f"{fault}; the {fault.data.n_episodes} whole episodes before it are in {path}") from fault
         path = convert(data, self.to, self.name)
         size = f"{data.n_steps} steps in {data.n_episodes} episodes, mean return {mean_return(data):.1f}"
         score = data.normalized(mean_return(data))

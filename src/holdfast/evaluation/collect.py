@@ -12,12 +12,20 @@ from ..core.errors import UserError
 from ..data.dataset import Dataset
 from ..data.references import reference_for
 from ..environments.adapter import make_env, name_of, spec_of
-from ..environments.collector import Collector
+from ..environments.collector import Collector, EnvironmentFailed
 from ..policy.folder import versions
 from .behaviour import Behaviour, uniform
 
 SLOTS = 8  # environments in step, at most: a call of the policy costs more than a step of most of them
 EPISODES = 20  # of a reference return
+
+
+class CollectionFailed(EnvironmentFailed):
+    """The environment failed on the way; `data` holds the whole episodes before that, None where there are none."""
+
+    def __init__(self, said: str, data: Dataset | None) -> None:
+        super().__init__(said)
+        self.data = data
 
 
 def collect(
@@ -43,7 +51,8 @@ def collect(
         id: the data set's.
 
     Raises:
-        UserError: numbers out of range, an environment that cannot be made, fails or does not match.
+        UserError: numbers out of range, an environment that cannot be made or does not match.
+        CollectionFailed: it fails on the way.
     """
     if (steps is None) == (episodes is None) or (steps or episodes or 0) < 1 or seed < 0:
         raise UserError(
@@ -60,19 +69,26 @@ def collect(
         name = name_of(first)
     finally:
         first.close()
+    kept: list[dict[str, Any]] = []
+
+    def made() -> Dataset:
+        facts = {**behaviour.facts, "env": name, "seed": seed, "steps": sum(map(len_of, kept)), "episodes": len(kept)}
+        return Dataset.from_episodes(
+            kept,
+            **spaces,
+            id=id,
+            env_spec=described(env),
+            provenance={"algorithm_name": behaviour.facts["algorithm"], "collected": [facts], "versions": versions()},
+        )
+
     collector = Collector(functools.partial(make_env, env), [seed], n, spec)
     try:
-        kept = _play(collector, act, n, steps, episodes)
+        _play(collector, act, n, steps, episodes, kept)
+    except EnvironmentFailed as fault:
+        raise CollectionFailed(str(fault), made() if kept else None) from fault
     finally:
         collector.close()
-    facts = {**behaviour.facts, "env": name, "seed": seed, "steps": sum(map(len_of, kept)), "episodes": len(kept)}
-    return Dataset.from_episodes(
-        kept,
-        **spaces,
-        id=id,
-        env_spec=described(env),
-        provenance={"algorithm_name": behaviour.facts["algorithm"], "collected": [facts], "versions": versions()},
-    )
+    return made()
 
 
 def len_of(episode: Mapping[str, np.ndarray]) -> int:
@@ -80,12 +96,13 @@ def len_of(episode: Mapping[str, np.ndarray]) -> int:
     return len(episode["rewards"])
 
 
-def _play(collector: Collector, act: Any, n: int, steps: int | None, episodes: int | None) -> list[dict[str, Any]]:
-    """Episode e is number e // n of environment e % n; ends as soon as the first ones are enough."""
+def _play(
+    collector: Collector, act: Any, n: int, steps: int | None, episodes: int | None, taken: list[dict[str, Any]]
+) -> None:
+    """Fill `taken`. Episode e is number e // n of environment e % n; ends as soon as the first ones are enough."""
     collector.begin()
     rows: list[list[Any]] = [[] for _ in range(n)]  # of the open episodes
     done: list[list[dict[str, Any]]] = [[] for _ in range(n)]
-    taken: list[dict[str, Any]] = []
     total = 0
     while True:
         mask = None if collector.mask is None else collector.mask[0].copy()
@@ -103,13 +120,14 @@ def _play(collector: Collector, act: Any, n: int, steps: int | None, episodes: i
             taken.append(done[len(taken) % n][len(taken) // n])
             total += len_of(taken[-1])
             if len(taken) == episodes:
-                return taken
+                return
             if steps is not None and total >= steps:
                 taken[-1] = _cut(taken[-1], len_of(taken[-1]) - (total - steps))
-                return taken
+                return
         k = len(taken) % n
         if steps is not None and len(done[k]) == len(taken) // n and rows[k] and total + len(rows[k]) >= steps:
-            return [*taken, _cut(_episode(rows[k]), steps - total)]
+            taken.append(_cut(_episode(rows[k]), steps - total))
+            return
 
 
 def _episode(rows: list[Any]) -> dict[str, Any]:

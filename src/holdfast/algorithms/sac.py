@@ -32,6 +32,7 @@ class SAC:
     actor_lr: float = 3e-4  # Adam
     critic_lr: float = 3e-4  # Adam
     temperature_lr: float = 3e-4  # Adam
+    critic_layer_norm: bool = False  # LayerNorm before the activations of the critics, as in RLPD
     hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers of every network
     batch_size: int = 256  # rows an update
     warmup: int = 5_000  # online: environment steps with random actions before the first update
@@ -52,7 +53,8 @@ def check(cfg: SAC) -> list[str]:
 
 def init(cfg: SAC, ctx: Any, noise: Any) -> State:
     actor = nets.policy(noise.sub("actor"), ctx.spec, cfg.hidden, "heads", low=-20.0, high=2.0, squash="tanh")
-    critic = nets.critic(noise.sub("critic"), ctx.spec, cfg.hidden)
+    norm = "pre" if cfg.critic_layer_norm else "none"
+    critic = nets.critic(noise.sub("critic"), ctx.spec, cfg.hidden, norm=norm)
     return State(
         Trained.new(actor, optimisers.adam(cfg.actor_lr)),
         Trained.new(critic, optimisers.adam(cfg.critic_lr)),

@@ -255,7 +255,7 @@ def test_illegal_actions_are_never_taken(name, tmp_path):
         (
             "sac",
             {"env": "Pendulum-v1", "steps": 5000},
-            "ends before the first update of sac, .* 5000 steps, 5000 of them random",
+            "ends before the first update of sac, .* 5000 random steps",
         ),
         ("sac", {"env": "Pendulum-v1", "treatment": {"return_scale": 9.0}}, "--return-scale: of logged data, and sac"),
         ("sac", {"env": "Pendulum-v1", "envs": -1}, "--envs is -1, expected at least 0"),

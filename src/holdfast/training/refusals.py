@@ -66,7 +66,8 @@ def require_updates(settings: Settings, phase: Phase) -> None:
     collect = phase.collect
     if collect is None or phase.steps is not None or updates_by(collect, settings.steps):
         return
-    before = f"{collect.warmup + collect.delay} steps, {collect.warmup} of them random"
+    parts = {"random steps": collect.warmup, "steps that fill the replay": collect.delay}
+    before = " and ".join(f"{count} {what}" for what, count in parts.items() if count)
     raise UserError(
         f"--steps {settings.steps} ends before the first update of {settings.algorithm}, which comes after {before}: "
         "ask for more steps" + (", or a lower --warmup" if collect.warmup else "")

@@ -131,7 +131,7 @@ def test_what_is_said_of_obac(tmp_path, monkeypatch):
     assert [p.suffix for p in written] == [".json", ".csv", ".png"]
     with written[1].open(newline="") as file:
         assert len(list(csv.reader(file))) == 1 + 30
-    assert json.loads(written[0].read_text())["settings"]["arms"][1]["config"] == {"gate": "off"}
+    assert json.loads(written[0].read_text())["settings"]["arms"][1]["config"]["gate"] == "off"
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.config import config, faults
-from ..core.contract import Algorithm, Needs, Preset, Treatment
+from ..core.contract import SCALED, Algorithm, Needs, Preset, Treatment
 from ..core.trained import Metrics, Trained, merge, occasionally
 from ..core.tree import ema
 from ..parts import nets, targets
@@ -130,6 +130,11 @@ ADROIT = {
 MAZE = {"actor_lr": 3e-4, "critic_lr": 5e-5, "batch_size": 256, "discount": 0.999}
 HAND = {"actor_lr": 3e-4, "critic_lr": 3e-4, "batch_size": 256}
 PRESETS = {
+    "small": Preset(
+        ReBRAC(actor_penalty=0.1, actor_decay_steps=0, critic_decay_steps=0),
+        SCALED,
+        "ours, chosen on a mixed log of 100,000 steps: docs/algorithms/rebrac.md",
+    ),
     "mujoco": Preset(ReBRAC(), Treatment(), "walker2d-medium-replay below: for mixed data of unknown quality"),
     **presets("MuJoCo", Treatment(), MUJOCO),
     **presets("antmaze", Treatment(reward_scale=100.0), ANTMAZE, **MAZE),

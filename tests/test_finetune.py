@@ -215,6 +215,23 @@ def test_what_cannot_be_fine_tuned_is_refused(offline, tuned, tmp_path):
         finetune(tmp_path / "bare")
 
 
+def test_an_offline_run_that_was_stopped_is_taken_up_with_a_word(offline, tmp_path):
+    class Warned(Hook):
+        said = ()
+
+        def warn(self, text):
+            self.said += (text,)
+
+    whole, stopped = Warned(), Warned()
+    shutil.copytree(offline.path, tmp_path / "stopped")
+    (tmp_path / "stopped" / "result.json").unlink()
+    for path, hook in ((offline.path, whole), (tmp_path / "stopped", stopped)):
+        finetune(path, steps=10, evaluate=False, out=tmp_path / f"{path.name}-tuned", hooks=[hook], block=10)
+    assert set(whole.said) < set(stopped.said)
+    (told,) = set(stopped.said) - set(whole.said)
+    assert "stopped was stopped before its end: this takes up its checkpoint of step 8; to end it first: " in told
+
+
 def test_a_run_in_an_environment_alone_is_not_an_offline_one(tmp_path):
     settings = Settings("sac", None, 4, {}, {}, env="Pendulum-v1").to_dict()
     (tmp_path / "config.json").write_text(json.dumps({**settings, "dataset_fingerprint": None}))

@@ -221,7 +221,7 @@ def test_every_algorithm_that_can_learns_in_an_environment_alone(name, tmp_path)
     assert run.policy()(np.ones(probe.spec.obs, np.float32)).shape == probe.spec.action_shape
 
 
-@pytest.mark.parametrize(("name", "probe"), [("dqn", "chain"), ("td3", "trap")])
+@pytest.mark.parametrize(("name", "probe"), [("dqn", "chain"), ("td3", "trap"), ("ddpg", "trap"), ("sac", "trap")])
 def test_returns_of_several_steps_are_learned_from_offline_and_online(name, probe, tmp_path):
     probe = probes.get(probe)
     config = {"hidden": (8,), "batch_size": 8, "warmup": 10, "n_step": 3}
@@ -234,6 +234,20 @@ def test_returns_of_several_steps_are_learned_from_offline_and_online(name, prob
     assert files(logged)["metrics.csv"] != files(plain)["metrics.csv"]
     for run in (logged, collected):
         assert all(np.isfinite(np.asarray(x)).all() for x in files(run)["policies"][0])
+
+
+@pytest.mark.parametrize("name", [n for n in registry.names() if registry.get(n).online or registry.get(n).finetune])
+def test_the_ratio_of_updates_to_steps_is_a_setting(name):
+    algorithm = registry.get(name)
+    for phases in filter(None, (algorithm.online, algorithm.finetune)):
+        if "update_every" in algorithm.Config.__dataclass_fields__:  # DQN's: steps an update
+            ratio = [p.collect.every / p.collect.steps for p in phases(algorithm.Config(update_every=4)) if p.collect]
+            assert ratio == [1 / 4]
+            continue
+        cfg = algorithm.Config(update_ratio=3)
+        taken = [(p.needs or algorithm.needs(cfg)).batches * p.collect.every for p in phases(cfg) if p.collect]
+        shared = 2 if name == "iql_concurrent" else 1  # its two learners draw a batch each
+        assert taken == [3 * shared]
 
 
 @pytest.mark.parametrize("name", ["dqn", "discrete_sac"])

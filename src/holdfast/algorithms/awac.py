@@ -41,6 +41,7 @@ class AWAC:
     actor_dropout: float = static(default=0.0)  # share of the actor's hidden units that an update leaves out
     hidden: tuple[int, ...] = (256, 256, 256)  # widths of the hidden layers of every network
     batch_size: int = 256  # rows an update
+    update_ratio: int = 1  # fine-tuning: updates an environment step
 
 
 class State(PyTree):
@@ -52,7 +53,12 @@ class State(PyTree):
 def check(cfg: AWAC) -> list[str]:
     rules = dict.fromkeys(("temperature", "discrete_temperature", "max_weight"), "positive")
     rules |= dict.fromkeys(("actor_decay_steps", "critic_decay_steps"), "at least -1")
-    rules |= {"value_action": "sample|mode", "mean": "unbounded|tanh", "actor_dropout": "in [0, 1)"}
+    rules |= {
+        "value_action": "sample|mode",
+        "mean": "unbounded|tanh",
+        "actor_dropout": "in [0, 1)",
+        "update_ratio": "positive",
+    }
     return faults(cfg, discount="in [0, 1]", polyak="in [0, 1]", **rules)
 
 
@@ -88,8 +94,8 @@ def act(cfg: AWAC, state: State, seen: Any, memory: Any, noise: Any, mode: str) 
 
 
 def finetune(cfg: AWAC) -> tuple[Phase, ...]:
-    """Algorithm 1 goes on: one buffer of the data and the new rows, the policy's own draws, an update a step."""
-    return (Phase("online", mix=PROPORTIONAL, collect=Collect(warmup=0)),)
+    """Algorithm 1 goes on: a buffer of the data and the new rows, the policy's draws, `update_ratio` updates a step."""
+    return (Phase("online", mix=PROPORTIONAL, collect=Collect(warmup=0, every=cfg.update_ratio)),)
 
 
 PRESETS = {

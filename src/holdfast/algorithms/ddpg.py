@@ -31,11 +31,19 @@ class DDPG:
     critic_lr: float = 1e-3  # Adam
     hidden: tuple[int, ...] = (400, 300)  # widths of the hidden layers of both networks
     batch_size: int = 100  # rows an update; 64 in the paper
+    n_step: int = 1  # steps of the return before it bootstraps; 1 in the paper
     warmup: int = 1_000  # online: steps with random actions before the first update; 25 000 in BCQ's code
+    update_ratio: int = 1  # online: updates an environment step
 
 
 def check(cfg: DDPG) -> list[str]:
-    return faults(cfg, discount="in [0, 1]", polyak="in [0, 1]", exploration_noise="at least 0", warmup="at least 0")
+    rules = {
+        "exploration_noise": "at least 0",
+        "warmup": "at least 0",
+        "update_ratio": "positive",
+        "n_step": "positive",
+    }
+    return faults(cfg, discount="in [0, 1]", polyak="in [0, 1]", **rules)
 
 
 def init(cfg: DDPG, ctx: Any, noise: Any) -> State:
@@ -59,8 +67,9 @@ def update(cfg: DDPG, state: State, batch: Any, noise: Any, step: Any) -> tuple[
 
 
 def online(cfg: DDPG) -> tuple[Phase, ...]:
-    """Learning in an environment: one step, one update from the replay."""
-    return (Phase("online", mix={"online": 1.0}, collect=Collect(warmup=cfg.warmup)),)
+    """Learning in an environment: one step, then `update_ratio` updates from the replay."""
+    collect = Collect(warmup=cfg.warmup, every=cfg.update_ratio)
+    return (Phase("online", mix={"online": 1.0}, collect=collect),)
 
 
 PRESETS = {
@@ -70,4 +79,4 @@ PRESETS = {
     ),
 }
 
-algorithm = Algorithm("ddpg", DDPG, init, update, act, PRESETS, online=online, check=check)
+algorithm = Algorithm("ddpg", DDPG, init, update, act, PRESETS, needs=targets.n_step_rows, online=online, check=check)

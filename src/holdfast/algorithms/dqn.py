@@ -17,7 +17,7 @@ from typing import Any
 import jax
 
 from ..core.config import config, faults
-from ..core.contract import Algorithm, Collect, Needs, Phase, Preset, Treatment
+from ..core.contract import Algorithm, Collect, Phase, Preset, Treatment
 from ..core.trained import Metrics, Trained
 from ..core.tree import PyTree
 from ..parts import losses, optimisers, targets
@@ -117,10 +117,6 @@ def act(cfg: Any, state: Any, seen: Any, memory: Any, noise: Any, mode: str) -> 
     return epsilon_greedy(dist(cfg, state, seen, memory), seen.mask, epsilon, noise, mode), memory
 
 
-def needs(cfg: DQN) -> Needs:
-    return Needs(kind="nstep", length=cfg.n_step) if cfg.n_step > 1 else Needs()
-
-
 def online(cfg: DQN) -> tuple[Phase, ...]:
     """Learning in an environment: `update_every` steps, then one update from the replay."""
     return (Phase("online", mix={"online": 1.0}, collect=Collect(warmup=cfg.warmup, steps=cfg.update_every)),)
@@ -155,7 +151,7 @@ algorithm = Algorithm(
     act,
     PRESETS,
     dist=dist,
-    needs=needs,
+    needs=targets.n_step_rows,
     actions=frozenset({"discrete"}),
     online=online,
     check=check,

@@ -40,6 +40,7 @@ class IQL:
     actor_dropout: float = static(default=0.0)  # 0.1 on Kitchen and Adroit
     hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers of every network
     batch_size: int = 256  # rows an update
+    update_ratio: int = 1  # fine-tuning: updates an environment step
 
 
 class State(PyTree):
@@ -56,6 +57,7 @@ def check(cfg: IQL) -> list[str]:
         "discrete_inverse_temperature": "at least 0",
         "max_weight": "positive",
         "polyak": "in [0, 1]",
+        "update_ratio": "positive",
         "actor_decay_steps": "at least -1",
         "critic_decay_steps": "at least -1",
     }
@@ -126,8 +128,8 @@ def act(cfg: IQL, state: State, seen: Any, memory: Any, noise: Any, mode: str) -
 
 
 def finetune(cfg: IQL) -> tuple[Phase, ...]:
-    """As train_finetune.py: one buffer of the data and the new rows, the policy's own draws, an update a step."""
-    return (Phase("online", mix=PROPORTIONAL, collect=Collect(warmup=0)),)
+    """As train_finetune.py: a buffer of data and new rows, the policy's draws, `update_ratio` updates a step."""
+    return (Phase("online", mix=PROPORTIONAL, collect=Collect(warmup=0, every=cfg.update_ratio)),)
 
 
 CODE = "authors' code, github.com/ikostrikov/implicit_q_learning, configs/"

@@ -35,6 +35,7 @@ class SAC:
     critic_layer_norm: bool = False  # LayerNorm before the activations of the critics, as in RLPD
     hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers of every network
     batch_size: int = 256  # rows an update
+    n_step: int = 1  # steps of the return before it bootstraps; 1 in the paper
     warmup: int = 5_000  # online: environment steps with random actions before the first update
     update_ratio: int = 1  # online: updates an environment step
 
@@ -47,7 +48,7 @@ class State(PyTree):
 
 
 def check(cfg: SAC) -> list[str]:
-    rules = {"temperature_loss": "log|exp", "warmup": "at least 0", "update_ratio": "positive"}
+    rules = {"temperature_loss": "log|exp", "warmup": "at least 0", "update_ratio": "positive", "n_step": "positive"}
     return faults(cfg, discount="in [0, 1]", polyak="in [0, 1]", initial_temperature="positive", **rules)
 
 
@@ -125,4 +126,16 @@ def act(cfg: Any, state: Any, seen: Any, memory: Any, noise: Any, mode: str) -> 
 
 PRESETS = {"mujoco": Preset(SAC(), Treatment(), "the paper's table 1, as in Stable-Baselines3 and d3rlpy")}
 
-algorithm = Algorithm("sac", SAC, init, update, act, PRESETS, dist=dist, online=online, finetune=finetune, check=check)
+algorithm = Algorithm(
+    "sac",
+    SAC,
+    init,
+    update,
+    act,
+    PRESETS,
+    dist=dist,
+    needs=targets.n_step_rows,
+    online=online,
+    finetune=finetune,
+    check=check,
+)

@@ -16,7 +16,7 @@ from typing import Any
 import jax
 
 from ..core.config import config, faults
-from ..core.contract import Algorithm, Collect, Needs, Phase, Preset, Treatment
+from ..core.contract import Algorithm, Collect, Phase, Preset, Treatment
 from ..core.trained import Metrics, Trained, merge, occasionally
 from ..core.tree import ema
 from ..parts import nets, optimisers, targets
@@ -38,11 +38,12 @@ class TD3:
     n_step: int = 1  # steps of the return before it bootstraps; 1 in the paper
     # 10 000 on HalfCheetah and Ant in the paper, 25 000 everywhere in the authors' present code
     warmup: int = 1_000  # online: environment steps with random actions before the first update, the paper on Hopper
+    update_ratio: int = 1  # online: updates an environment step
 
 
 def check(cfg: TD3) -> list[str]:
     rules = dict.fromkeys(("policy_noise", "noise_clip", "exploration_noise", "warmup"), "at least 0")
-    rules |= {"n_step": "positive"}
+    rules |= {"n_step": "positive", "update_ratio": "positive"}
     return faults(cfg, discount="in [0, 1]", polyak="in [0, 1]", policy_every="positive", **rules)
 
 
@@ -79,13 +80,9 @@ def update(cfg: TD3, state: State, batch: Any, noise: Any, step: Any) -> tuple[S
     return State(actor, critic, target_actor, target_critic), merge(m1, m2)
 
 
-def needs(cfg: TD3) -> Needs:
-    return Needs(kind="nstep", length=cfg.n_step) if cfg.n_step > 1 else Needs()
-
-
 def online(cfg: TD3) -> tuple[Phase, ...]:
-    """Learning in an environment: one step, one update from the replay."""
-    return (Phase("online", mix={"online": 1.0}, collect=Collect(warmup=cfg.warmup)),)
+    """Learning in an environment: one step, then `update_ratio` updates from the replay."""
+    return (Phase("online", mix={"online": 1.0}, collect=Collect(warmup=cfg.warmup, every=cfg.update_ratio)),)
 
 
 PAPER = TD3(actor_lr=1e-3, critic_lr=1e-3, hidden=(400, 300), batch_size=100)
@@ -96,4 +93,4 @@ PRESETS = {
     "paper": Preset(PAPER, Treatment(), "the paper, section 6.1 and appendix C"),
 }
 
-algorithm = Algorithm("td3", TD3, init, update, act, PRESETS, needs=needs, online=online, check=check)
+algorithm = Algorithm("td3", TD3, init, update, act, PRESETS, needs=targets.n_step_rows, online=online, check=check)

@@ -43,6 +43,7 @@ class TD3BC:
     critic_layer_norm: bool = False  # LayerNorm before the activations of the critics
     hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers of every network
     batch_size: int = 256  # rows an update
+    update_ratio: int = 1  # fine-tuning: updates an environment step
 
 
 class State(PyTree):
@@ -58,6 +59,7 @@ def check(cfg: TD3BC) -> list[str]:
         "policy_noise": "at least 0",
         "noise_clip": "at least 0",
         "policy_every": "positive",
+        "update_ratio": "positive",
         "actor_decay_steps": "at least -1",
         "critic_decay_steps": "at least -1",
         "actor_dropout": "in [0, 1)",
@@ -140,7 +142,8 @@ def online_update(cfg: TD3BC, state: State, batch: Any, noise: Any, step: Any) -
 
 def finetune(cfg: TD3BC) -> tuple[Phase, ...]:
     """One buffer of the data and the new rows, noise on the actions, a cloning term that falls."""
-    return (Phase("online", update=online_update, mix=PROPORTIONAL, collect=Collect(warmup=0)),)
+    collect = Collect(warmup=0, every=cfg.update_ratio)
+    return (Phase("online", update=online_update, mix=PROPORTIONAL, collect=collect),)
 
 
 def act(cfg: TD3BC, state: State, seen: Any, memory: Any, noise: Any, mode: str) -> tuple[jax.Array, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ..core.contract import Needs
 from ..core.spec import Batch
 from ..core.tree import ema
 
@@ -20,6 +21,13 @@ def td(batch: Batch, next_value: jax.Array, discount: Any) -> jax.Array:
     if "discount" in batch.extra:
         bootstrap = bootstrap * batch.discount
     return batch.reward + bootstrap * next_value
+
+
+def n_step_rows(cfg: Any) -> Needs:
+    """Rows for the n-step return of `cfg.n_step` steps: such a batch's reward, next observation and discount make `td`
+    bootstrap after n steps, or where the episode ends before. Off-policy corrections are not made, as in Rainbow.
+    """
+    return Needs(kind="nstep", length=cfg.n_step) if cfg.n_step > 1 else Needs()
 
 
 def follow(new: Any, old: Any, rate: Any, every: int, step: Any) -> Any:

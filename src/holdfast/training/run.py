@@ -133,7 +133,8 @@ def finetune(
         Diverged: a metric became NaN or infinite.
     """
     path = run.path if isinstance(run, Run) else Path(run)
-    source = finetunable(path)
+    source, folder = finetunable(path), RunFolder(path)
+    reached = folder.checkpoints.latest()
     known = {f.name for f in dataclasses.fields(Settings)} - {"algorithm", "source", "config", "data"}
     for name in settings:
         if name not in known:
@@ -150,9 +151,15 @@ def finetune(
         steps=steps,
         env=env or source.env,
         config=config_of.to_dict(cfg),
-        source={"run": str(path.resolve()), "step": RunFolder(path).checkpoints.latest()},
+        source={"run": str(path.resolve()), "step": reached},
         **{**fresh, **settings},
     )
+    if not folder.result.exists():
+        for hook in hooks:
+            hook.warn(
+                f"{path} was stopped before its end: this takes up its checkpoint of step {reached}; to end it first: "
+                f"holdfast train --resume {path}"
+            )
     return start(made, out, data if data is not None else in_memory(made, path), hooks, f"{made.algorithm}-finetune")
 
 

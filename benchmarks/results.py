@@ -32,7 +32,7 @@ from holdfast.training.run import Run, resume, train
 
 HERE = Path(__file__).resolve().parent
 COLUMNS = (
-    "data", "algorithm", "preset", "settings", "steps", "seeds", "episodes", "fingerprint", "environment",
+    "data", "actions", "algorithm", "preset", "settings", "steps", "seeds", "episodes", "fingerprint", "environment",
     "return", "return_low", "return_high", "score", "score_low", "score_high", "logged_return", "logged_score",
     "updates_per_second", "holdfast", "jax", "note",
 )  # fmt: skip
@@ -76,6 +76,7 @@ def cell(name: str, dataset: Dataset, data: str, args: argparse.Namespace) -> di
     out = args.runs / f"{name}-{settings}-{data.replace('/', '-')}-{budget}-{dataset.fingerprint[:8]}"
     row: dict[str, Any] = {
         "data": data,
+        "actions": "discrete" if dataset.discrete else "continuous",
         "algorithm": name,
         "preset": preset,
         "settings": settings,
@@ -141,7 +142,8 @@ with intervals and speeds, stand in `benchmarks/results/scores.csv`.
 
 A number is the normalised score of the last policies, 0 for a random policy and 100 for an expert, or the mean return
 where no reference is known (r): the mean and its 95 % bootstrap interval over seeds and episodes. The row `logged` is
-what the data brought. No policy is picked by its score.
+what the data brought. No policy is picked by its score. A dash: the method is not for these actions; an empty cell was
+not trained yet.
 """
 FOOT = """
 ## Making it
@@ -162,13 +164,16 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
     for budget in sorted({(int(r["steps"]), int(r["seeds"]), int(r["episodes"])) for r in rows}, reverse=True):
         some = [r for r in rows if (int(r["steps"]), int(r["seeds"]), int(r["episodes"])) == budget]
         sets = list(dict.fromkeys(r["data"] for r in some))
+        actions = {r["data"]: r["actions"] for r in some}
         seeds = f"{budget[1]} seed{'s' if budget[1] > 1 else ''}"
         out += [f"\n## {budget[0]:,} updates, {seeds}, {budget[2]} episodes a policy\n"]
         out += ["| algorithm | " + " | ".join(sets) + " |", "|---|" + "---:|" * len(sets)]
         out.append("| logged | " + " | ".join(_logged(data, some) for data in sets) + " |")
         for name in sorted({r["algorithm"] for r in some if _number(r.get("return")) is not None}):
             found = {r["data"]: r for r in some if r["algorithm"] == name}
-            out.append(f"| `{name}` | " + " | ".join(_cell(found.get(data, {})) for data in sets) + " |")
+            kinds = registry.get(name).actions
+            cells = (_cell(found[d]) if d in found else "" if actions[d] in kinds else "-" for d in sets)
+            out.append(f"| `{name}` | " + " | ".join(cells) + " |")
         said = [f"- {r['data']}, `{r['algorithm']}`: {r['note']}" for r in some if r.get("note")]
         out += ["", *said] if said else []
     return "\n".join(out) + "\n" + FOOT
@@ -203,7 +208,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs", type=Path, default=Path("runs/results"), help="where the runs lie")
     parser.add_argument("--table", type=Path, default=HERE / "results" / "scores.csv", help="the numbers")
     parser.add_argument("--page", type=Path, default=HERE.parent / "docs" / "results.md", help="the page")
+    parser.add_argument("--page-only", action="store_true", help="train nothing: write the page from the table")
     args = parser.parse_args(argv)
+    if args.page_only:
+        write(args.table, args.page, read(args.table))
+        return 0
     data = args.data or [*bundled_names(), *(id for id in local_ids() if id.startswith("zoo/"))]
     try:
         every = [name for name in registry.names() if name not in ONLINE]

@@ -110,7 +110,9 @@ def test_exactly_the_episodes_asked_for_whatever_their_length(episodes: int, slo
     for r in range(replicas):
         assert played.returns[r].tolist() == wanted
         assert played.lengths[r].tolist() == wanted
-        assert sorted(s for env in arena.envs[r] for s in env.log) == sorted(played.seeds[r].tolist())
+        assert sorted(s for env in arena.slots.envs[r * arena.n : (r + 1) * arena.n] for s in env.log) == sorted(
+            played.seeds[r].tolist()
+        )
 
 
 def test_a_seed_a_policy_gives_it_the_episodes_that_it_would_have_alone() -> None:
@@ -154,7 +156,9 @@ def test_memory_and_last_reward_begin_anew_with_each_episode() -> None:
     # the second is a tenth of the rewards before, 1, 2 ... treated to 4, 6 ...
     one = Arena(Clock, 1, 1)
     steps = one.run(Policy.stacked([make(MEMORY, fitted=fitted)])).lengths[0, 0]
-    np.testing.assert_allclose(one.envs[0][0].last[1], min(1, sum(2 * t + 2 for t in range(1, steps)) / 10), rtol=1e-5)
+    np.testing.assert_allclose(
+        one.slots.envs[0].last[1], min(1, sum(2 * t + 2 for t in range(1, steps)) / 10), rtol=1e-5
+    )
 
 
 def test_masks_reach_the_policy() -> None:
@@ -168,7 +172,7 @@ def test_a_mask_holds_for_its_own_step() -> None:
     free = int(policy(np.zeros(3, np.float32)))
     arena = Arena(Forgetful, 1, 6, slots=6)
     arena.run(Policy.stacked([policy]))
-    played = [env.done for env in arena.envs[0]]
+    played = [env.done for env in arena.slots.envs]
     assert any(done[0] != free for done in played)
     assert all(action == free for done in played for action in done[1:])
 
@@ -178,7 +182,7 @@ def test_a_mask_holds_for_its_own_step() -> None:
     [
         (
             {"raises": 2},
-            r"Lottery failed at step 1 of the episode with seed \d+ on the action \[.*\]: the motor is on fire",
+            r"Lottery failed on the action \[.*\]: the motor is on fire, at step 1 of the episode with seed \d+",
         ),
         ({"nan": 1}, r"Lottery gave observation\[1\] = nan at step 1 of the episode with seed \d+"),
         (

@@ -16,6 +16,9 @@ from holdfast.environments.collector import Collector, EnvironmentFailed, episod
 from holdfast.environments.slots import Outcome, Shape
 from holdfast.environments.worker import from_outcomes, outcomes, pack, unpack
 from holdfast.environments.workers import Workers
+from holdfast.evaluation.behaviour import uniform
+from holdfast.evaluation.collect import collect
+from holdfast.evaluation.evaluate import evaluate
 from holdfast.training.run import resume, train
 from small_runs import require_same, rows
 
@@ -244,6 +247,34 @@ def test_a_run_with_workers_is_the_run_without(tmp_path):
             text = (run.path / name).read_text().replace('"workers": 2', '"workers": 0')
             (run.path / name).write_text(text)
     require_same(ours.path, theirs.path)
+
+
+def test_evaluations_in_workers_are_those_here_though_one_dies(tmp_path):
+    fuse = tmp_path / "fuse"
+    policy = train("ddpg", env=odd(), out=tmp_path / "run", **SETTINGS).policy()
+    ours = evaluate(policy, odd(), episodes=25)
+    fuse.touch()
+    theirs = evaluate(policy, odd(how="die", fuse=str(fuse)), episodes=25, workers=3)
+    assert not fuse.exists()
+    for name in ("returns", "lengths", "seeds"):
+        assert np.array_equal(getattr(ours, name), getattr(theirs, name))
+    assert set(ours.lengths[0].tolist()) == {3, 5}
+    line = r"Odd-v0 failed on the action \[.*motor is hot, at step 2 of the episode with seed \d+"
+    with pytest.raises(UserError, match=line):
+        evaluate(policy, odd(how="raise"), workers=2)
+    for workers in (-1, 2):
+        with pytest.raises(UserError, match="expected at least 1, and more than 0 s"):
+            evaluate(policy, odd(), workers=workers, worker_timeout=float(workers < 0))
+
+
+def test_logs_made_in_workers_are_those_made_here(tmp_path):
+    fuse = tmp_path / "fuse"
+    ours = collect(odd(), uniform(), steps=40)
+    fuse.touch()
+    theirs = collect(odd(how="die", fuse=str(fuse)), uniform(), steps=40, workers=2)
+    assert not fuse.exists()
+    for name in ("observations", "actions", "rewards", "terminations", "truncations", "offsets"):
+        assert np.array_equal(getattr(ours, name), getattr(theirs, name))
 
 
 def test_a_drifting_environment_is_told_in_the_result(tmp_path):

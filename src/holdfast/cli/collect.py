@@ -56,6 +56,10 @@ class Collect:
     """Environment steps of an agent that a preset trains first."""
     agent: Path | None = None
     """Folder of that agent's run, which is kept and used again; under runs/ where not given."""
+    workers: int = 0
+    """Processes that step the environments; one that dies or hangs is replaced. 0: none."""
+    worker_timeout: float = 60.0
+    """Seconds that a step may take in one of them."""
     name: str | None = None
     """Name inside the file; for Minari it ends in -v and a number."""
 

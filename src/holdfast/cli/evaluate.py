@@ -29,6 +29,10 @@ class Args:
     """Seed of the episodes and of sampled actions."""
     mode: Literal["best", "sample"] = "best"
     """best: the most likely action; sample: a draw from the policy."""
+    workers: int = 0
+    """Processes that step the environments; one that dies or hangs is replaced. 0: none."""
+    worker_timeout: float = 60.0
+    """Seconds that a step may take in one of them."""
     record: Annotated[Path | None, tyro.conf.arg(metavar="VIDEO.mp4")] = None
     """Also play the first episode of the first policy into a video."""
     json: bool = False
@@ -55,7 +59,15 @@ def main(argv: Sequence[str]) -> int:
 
         value, steps = record(policies[0], args.record, env, args.seed, args.mode)
         sys.stderr.write(f"{args.record}: one episode of {names[0]}, return {value:.1f} in {steps} steps\n")
-    found = evaluate(policies, env, args.episodes, args.seed, args.mode)
+    found = evaluate(
+        policies,
+        env,
+        args.episodes,
+        args.seed,
+        args.mode,
+        workers=args.workers,
+        worker_timeout=args.worker_timeout,
+    )
     if args.json:
         sys.stdout.write(json.dumps({"policies": [str(f) for f in folders], **found.to_dict()}, indent=2) + "\n")
     else:

@@ -35,7 +35,7 @@ class Options:
     block: int = 1000
     """Steps between rows of metrics."""
     workers: int = 0
-    """Processes that step the environments collected in; one that dies or hangs is replaced. 0: none."""
+    """Processes that step environments, in collection and in evaluation each; one that dies or hangs is replaced."""
     worker_timeout: float = 60.0
     """Seconds that a step may take in one of them."""
     envs: int = 0

@@ -9,6 +9,7 @@ import numpy as np
 
 from .adapter import mask_of, one_line
 
+NO_RESET = -1  # in place of a seed: an environment whose episode ends stays as it is
 REPEATED = 8  # steps that are played twice to see whether an environment repeats itself
 
 
@@ -20,7 +21,7 @@ class Shape(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """One step of one environment; where it ended the episode, the next one has begun."""
+    """One step of one environment; where it ended the episode, the next one has begun, unless none was to."""
 
     obs: np.ndarray  # after the step, of the episode that it belongs to
     reward: float
@@ -43,6 +44,7 @@ class Local:
     """Environments of this process."""
 
     exact = True  # nothing here is ever played again
+    history: Any = None  # so nobody asks for what was played
 
     def __init__(self, make: Callable[[], Any], count: int, shape: Shape) -> None:
         """
@@ -59,7 +61,7 @@ class Local:
         return begin(self.envs[slot], slot, seed, self.shape)
 
     def step(self, slots: Sequence[int], actions: Sequence[Any], seeds: Sequence[int]) -> list[Outcome]:
-        """Step some environments; one whose episode ends is reset with its seed of `seeds`.
+        """Step some environments; one whose episode ends is reset with its seed of `seeds`, or not for `NO_RESET`.
 
         Raises:
             Broke: one of them failed.
@@ -86,7 +88,7 @@ def begin(env: Any, slot: int, seed: int, shape: Shape) -> tuple[np.ndarray, np.
 
 
 def play(env: Any, slot: int, action: Any, seed: int, shape: Shape) -> Outcome:
-    """One step, and the reset that follows an episode's end."""
+    """One step, and the reset that follows an episode's end; none for `NO_RESET`."""
     try:
         obs, reward, terminated, truncated, info = env.step(action)
         mask = mask_of(info, shape) if "action_mask" in info else None
@@ -96,7 +98,8 @@ def play(env: Any, slot: int, action: Any, seed: int, shape: Shape) -> Outcome:
     if not (terminated or truncated):
         return Outcome(obs, reward, False, False, mask)
     obs = np.array(obs)  # some environments write the next episode into the same array
-    return Outcome(obs, reward, bool(terminated), bool(truncated), mask, *begin(env, slot, seed, shape))
+    following = () if seed == NO_RESET else begin(env, slot, seed, shape)
+    return Outcome(obs, reward, bool(terminated), bool(truncated), mask, *following)
 
 
 def repeats(env: Any, seed: int, shape: Shape) -> bool:

@@ -17,6 +17,7 @@ from ..core.errors import UserError
 from .slots import Broke, Outcome, Shape, shown
 from .worker import from_outcomes, pack, unpack
 
+TIMEOUT = 60.0  # seconds that a step may take, where nothing else is said
 IN_A_ROW = 3  # times that a worker is started again without a step in between
 IN_ALL = 20  # times that a worker is started again in a run
 
@@ -38,6 +39,8 @@ class Workers:
         Raises:
             UserError: the environment cannot be made, or the system has no such processes.
         """
+        if processes < 1 or not timeout > 0:
+            raise UserError(f"{processes} workers, {timeout:g} s for a step: expected at least 1, and more than 0 s")
         if os.name != "posix":
             raise UserError("--workers needs Linux or macOS: leave it out, environments then run in this process")
         self.env, self.shape, self.timeout = env, shape, timeout

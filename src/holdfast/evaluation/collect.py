@@ -13,6 +13,8 @@ from ..data.dataset import Dataset
 from ..data.references import reference_for
 from ..environments.adapter import make_env, name_of, spec_of
 from ..environments.collector import Collector, EnvironmentFailed
+from ..environments.slots import Shape
+from ..environments.workers import TIMEOUT, Workers
 from ..policy.folder import versions
 from .behaviour import Behaviour, uniform
 
@@ -36,6 +38,8 @@ def collect(
     episodes: int | None = None,
     seed: int = 0,
     id: str = "collected",
+    workers: int = 0,
+    worker_timeout: float = TIMEOUT,
 ) -> Dataset:
     """Play episodes and keep every step, raw.
 
@@ -49,6 +53,8 @@ def collect(
         episodes: how many whole episodes, exactly; one of the two is to be given.
         seed: of episodes and draws.
         id: the data set's.
+        workers: processes that step the environments, where one that dies or hangs is replaced; 0: this one.
+        worker_timeout: seconds that a step may take in one of them.
 
     Raises:
         UserError: numbers out of range, an environment that cannot be made or does not match.
@@ -81,7 +87,8 @@ def collect(
             provenance={"algorithm_name": behaviour.facts["algorithm"], "collected": [facts], "versions": versions()},
         )
 
-    collector = Collector(functools.partial(make_env, env), [seed], n, spec)
+    slots = Workers(env, n, Shape(spec.discrete, spec.action), workers, worker_timeout) if workers else None
+    collector = Collector(functools.partial(make_env, env), [seed], n, spec, slots)
     try:
         _play(collector, act, n, steps, episodes, kept)
     except EnvironmentFailed as fault:
@@ -197,15 +204,18 @@ def joined(parts: Sequence[Dataset], id: str) -> Dataset:
     )
 
 
-def references(env: str, expert: Behaviour | None, seed: int = 0, episodes: int = EPISODES) -> dict[str, float]:
+def references(
+    env: str, expert: Behaviour | None, seed: int = 0, episodes: int = EPISODES, **processes: Any
+) -> dict[str, float]:
     """Mean returns of uniform random actions and, where there is one, of a behaviour without noise: "random", "policy".
 
-    The episodes are others than those of a log with the same seed.
+    The episodes are others than those of a log with the same seed; `processes` are those of `collect`.
     """
     played = {"random": uniform()} | ({} if expert is None else {"policy": expert})
     seed += 1_000_003
     return {
-        name: float(collect(env, who, episodes=episodes, seed=seed).returns().mean()) for name, who in played.items()
+        name: float(collect(env, who, episodes=episodes, seed=seed, **processes).returns().mean())
+        for name, who in played.items()
     }
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..core.errors import UserError
 from ..environments.adapter import make_env
+from ..environments.workers import TIMEOUT, Workers
 from ..policy.acting import Replicas
 from ..policy.policy import Policy
 from .rollout import SLOTS, Arena
@@ -85,6 +86,8 @@ class Evaluator:
         reference: Reference | None = None,
         info: Mapping[str, Any] | None = None,
         slots: int = SLOTS,
+        workers: int = 0,
+        timeout: float = TIMEOUT,
     ) -> None:
         """
         Args:
@@ -94,13 +97,16 @@ class Evaluator:
             reference: returns of a random and an expert policy; looked up by `info` and environment where None.
             info: facts of the policies, see `Policy.info`.
             slots: environments for each policy, at most.
+            workers: processes that step the environments, where one that dies or hangs is replaced; 0: this one.
+            timeout: seconds that a step may take in one of them.
 
         Raises:
             UserError: no such environment, a missing package, no episodes.
         """
         if episodes < 1:
             raise UserError(f"{episodes} episodes: expected at least 1")
-        self.arena = Arena(functools.partial(make_env, env), replicas, episodes, slots)
+        elsewhere = functools.partial(Workers, env, processes=workers, timeout=timeout) if workers else None
+        self.arena = Arena(functools.partial(make_env, env), replicas, episodes, slots, elsewhere)
         self.reference = reference if reference is not None else reference_of(info or {}, self.arena.name)
 
     def __call__(self, team: Replicas, seed: int | Sequence[int] = 0, mode: str = "best") -> Evaluation:
@@ -120,6 +126,8 @@ def evaluate(
     seed: int = 0,
     mode: str = "best",
     reference: Reference | None = None,
+    workers: int = 0,
+    worker_timeout: float = TIMEOUT,
 ) -> Evaluation:
     """Score a policy, or several of one run, by rollouts in a Gymnasium environment.
 
@@ -130,6 +138,8 @@ def evaluate(
         seed: of the episodes and of sampled actions.
         mode: "best" (the most likely action) or "sample".
         reference: returns of a random and an expert policy, for the normalised score.
+        workers: processes that step the environments, where one that dies or hangs is replaced; 0: this one.
+        worker_timeout: seconds that a step may take in one of them.
 
     Raises:
         UserError: no environment is known, its spaces do not match, it fails, or it gives what is not finite.
@@ -140,7 +150,8 @@ def evaluate(
     teams = [policies] if all(policies[0].acts_with(p) for p in policies) else [[p] for p in policies]
     found = []
     for team in teams:
-        evaluator = Evaluator(env, len(team), episodes, reference=reference, info=info)
+        where: dict[str, Any] = {"workers": workers, "timeout": worker_timeout}
+        evaluator = Evaluator(env, len(team), episodes, reference=reference, info=info, **where)
         try:
             found.append(evaluator(Policy.stacked(team), seed, mode))
         finally:

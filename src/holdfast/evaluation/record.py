@@ -41,9 +41,8 @@ def record(policy: Policy, path: str | Path, env: str, seed: int = 0, mode: str 
         raise UserError(f"{path} is no name for a video: expected one that ends in .mp4")
     if sys.platform == "linux" and "DISPLAY" not in os.environ:
         os.environ.setdefault("MUJOCO_GL", "egl")  # without a screen, MuJoCo has to be told to draw off it
-    arena = Arena(lambda: make_env(env, render_mode="rgb_array"), 1, 1)
-    screen = _Screen(arena.envs[0][0], path)
-    arena.envs[0][0] = screen
+    screen = _Screen(make_env(env, render_mode="rgb_array"), path)
+    arena = Arena(lambda: screen, 1, 1)
     aside = path.with_name(f".aside-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

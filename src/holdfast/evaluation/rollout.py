@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..core.errors import UserError
-from ..environments.adapter import mask_of, name_of, one_line, require_match
+from ..environments.adapter import name_of, require_match, spec_of
+from ..environments.slots import NO_RESET, Broke, Local, Outcome, Shape
 
 SLOTS = 16  # environments a replica at most: enough to spread the cost of a call, few enough to make and hold
 HELD = 128  # environments in all at most, or one a replica
@@ -37,24 +39,41 @@ class Arena:
     E episodes; none is dropped or cut when others end sooner, so short episodes are not favoured.
     """
 
-    def __init__(self, make: Callable[[], Any], replicas: int, episodes: int, slots: int = SLOTS) -> None:
+    def __init__(
+        self,
+        make: Callable[[], Any],
+        replicas: int,
+        episodes: int,
+        slots: int = SLOTS,
+        elsewhere: Callable[[int, Shape], Any] | None = None,
+    ) -> None:
         """
         Args:
             make: gives a new Gymnasium environment.
             replicas: R.
             episodes: E, how many for each replica.
             slots: n at most.
+            elsewhere: from how many and the shape of their actions, the environments by number as `slots.Local` has
+                them, in the processes of `Workers`, say; in this one where None.
         """
         self.replicas, self.episodes = replicas, episodes
-        self.slots = min(episodes, slots, max(1, HELD // replicas))
-        self.envs: list[list[Any]] = [[make() for _ in range(self.slots)] for _ in range(replicas)]
-        self.name = name_of(self.envs[0][0])
+        self.n = min(episodes, slots, max(1, HELD // replicas))
+        self.env = make()  # for its spaces; the first of those that are played, where they are here
+        self.name = name_of(self.env)
+        count = replicas * self.n
+        try:
+            spec = spec_of(self.env)
+            shape = Shape(spec.discrete, spec.action)
+            every = itertools.chain([self.env], iter(make, None))
+            self.slots = Local(lambda: next(every), count, shape) if elsewhere is None else elsewhere(count, shape)
+        except BaseException:
+            self.env.close()
+            raise
 
     def close(self) -> None:
         """Close every environment."""
-        for row in self.envs:
-            for env in row:
-                env.close()
+        self.slots.close()
+        self.env.close()
 
     def run(self, team: Any, seed: int | Sequence[int] = 0, mode: str = "best", max_steps: int = ENDLESS) -> Episodes:
         """Play the E episodes with every policy of `team`.
@@ -78,96 +97,115 @@ class _Run:
 
     def __init__(self, arena: Arena, team: Any, seed: int | Sequence[int], mode: str, max_steps: int) -> None:
         self.arena, self.spec, self.max_steps = arena, team.spec, max_steps
-        rows, slots, episodes = arena.replicas, arena.slots, arena.episodes
-        require_match(arena.envs[0][0], team.spec, team.fitted)
+        rows, n, episodes = arena.replicas, arena.n, arena.episodes
+        require_match(arena.env, team.spec, team.fitted)
         each = [int(one) for one in np.broadcast_to(seed, rows)]
         self.seeds = np.stack([episode_seeds(one, episodes) for one in each])
         self.returns, self.lengths = np.zeros((rows, episodes)), np.zeros((rows, episodes), np.int64)
-        self.obs = np.zeros((rows, slots, *team.spec.obs), arena.envs[0][0].observation_space.dtype)
-        self.reward, self.start = np.zeros((rows, slots)), np.zeros((rows, slots), bool)
+        self.obs = np.zeros((rows, n, *team.spec.obs), arena.slots.dtype)
+        self.reward, self.start = np.zeros((rows, n)), np.zeros((rows, n), bool)
         self.mask: np.ndarray | None = None
-        self.waiting = [slots] * rows  # the next episode that no slot has taken
-        self.active = [(r, i, i) for r in range(rows) for i in range(slots)]  # (replica, slot, episode)
-        self.act = team.start(slots, mode, each[0])
+        self.waiting = [n] * rows  # the next episode that no slot has taken
+        self.playing = {(r, i): i for r in range(rows) for i in range(n)}  # slot -> its episode
+        self.given: dict[tuple[int, int], list[Any]] = {}  # slot -> the actions of its episode so far
+        arena.slots.history = self.history
+        self.act = team.start(n, mode, each[0])
 
     def play(self) -> Episodes:
-        for r, i, episode in self.active:
-            self.reset(r, i, episode)
-        while self.active:
+        for r, i in self.playing:
+            self.reset(r, i)
+        while self.playing:
             if not np.isfinite(self.obs).all():
                 self.refuse_observation()
             actions = self.act(self.obs, self.reward, self.mask, self.start)
             if actions.dtype.kind == "f" and not np.isfinite(actions).all():
-                r, i, e = next(a for a in self.active if not np.isfinite(actions[a[:2]]).all())
+                r, i = next(slot for slot in self.playing if not np.isfinite(actions[slot]).all())
                 raise UserError(
-                    f"the policy gave the action {_show(actions[r, i])} {self.place(r, e)}: it has diverged"
+                    f"the policy gave the action {_show(actions[r, i])} {self.place(r, i)}: it has diverged"
                 )
             self.start[:] = False
-            self.active = [
-                slot for r, i, e in self.active if (slot := self.advance(r, i, e, actions[r, i])) is not None
-            ]
+            self.step([actions[slot].item() if self.spec.discrete else actions[slot] for slot in self.playing])
         return Episodes(self.returns, self.lengths, self.seeds)
 
-    def advance(self, r: int, i: int, e: int, action: Any) -> tuple[int, int, int] | None:
-        """Step one environment; the slot's next turn, or None where no episode waits."""
+    def step(self, actions: list[Any]) -> None:
+        """One step of every open episode; what waits begins where one ends."""
+        slots = list(self.playing)
         try:
-            obs, reward, terminated, truncated, info = self.arena.envs[r][i].step(
-                int(action) if self.spec.discrete else action
-            )
-            reward = float(reward)
-        except Exception as fault:
-            what = f"failed {self.place(r, e)} on the action {_show(action)}"
-            raise UserError(f"environment {self.arena.name} {what}: {one_line(fault)}") from fault
+            found = self.arena.slots.step([self.number(*slot) for slot in slots], actions, [NO_RESET] * len(slots))
+        except Broke as fault:
+            raise self.failed(fault) from fault
+        for (r, i), action, outcome in zip(slots, actions, found, strict=True):
+            self.given[r, i].append(action)
+            self.take(r, i, action, outcome)
+
+    def take(self, r: int, i: int, action: Any, outcome: Outcome) -> None:
+        e = self.playing[r, i]
         self.lengths[r, e] += 1
-        self.returns[r, e] += reward
-        if not np.isfinite(reward):
-            what = f"gave the reward {reward} {self.place(r, e)} for the action {_show(action)}"
+        self.returns[r, e] += outcome.reward
+        if not np.isfinite(outcome.reward):
+            what = f"gave the reward {outcome.reward} {self.place(r, i)} for the action {_show(action)}"
             raise UserError(f"environment {self.arena.name} {what}, expected finite numbers")
-        if not (terminated or truncated):
+        if not (outcome.terminated or outcome.truncated):
             if self.lengths[r, e] >= self.max_steps:
                 raise UserError(
                     f"an episode of {self.arena.name} has no end after {self.max_steps} steps "
                     f"(seed {self.seeds[r, e]}): give it a time limit (gymnasium.make(..., max_episode_steps=...))"
                 )
-            self.see(r, i, obs, info)
-            self.reward[r, i] = reward
-            return r, i, e
-        if self.waiting[r] == self.arena.episodes:
-            return None
-        e, self.waiting[r] = self.waiting[r], self.waiting[r] + 1
-        self.reset(r, i, e)
-        return r, i, e
+            self.see(r, i, outcome.obs, outcome.mask)
+            self.reward[r, i] = outcome.reward
+        elif self.waiting[r] == self.arena.episodes:
+            del self.playing[r, i]
+        else:
+            self.playing[r, i], self.waiting[r] = self.waiting[r], self.waiting[r] + 1
+            self.reset(r, i)
 
-    def reset(self, r: int, i: int, e: int) -> None:
+    def reset(self, r: int, i: int) -> None:
+        self.given[r, i] = []
         try:
-            obs, info = self.arena.envs[r][i].reset(seed=int(self.seeds[r, e]))
-        except Exception as fault:
-            what = f"environment {self.arena.name} failed to reset with seed {self.seeds[r, e]}"
-            raise UserError(f"{what}: {one_line(fault)}") from fault
-        self.see(r, i, obs, info)
+            obs, mask = self.arena.slots.reset(self.number(r, i), self.seed(r, i))
+        except Broke as fault:
+            raise self.failed(fault) from fault
+        self.see(r, i, obs, mask)
         self.reward[r, i], self.start[r, i] = 0.0, True
 
-    def see(self, r: int, i: int, obs: Any, info: dict[str, Any]) -> None:
+    def see(self, r: int, i: int, obs: Any, mask: np.ndarray | None) -> None:
+        if np.shape(obs) != self.spec.obs:
+            what = f"gave an observation of shape {np.shape(obs)} {self.place(r, i)}, expected {self.spec.obs}"
+            raise UserError(f"environment {self.arena.name} {what}")
         self.obs[r, i] = obs
+        if self.mask is None and mask is not None:
+            self.mask = np.ones((*self.start.shape, self.spec.action), bool)
         if self.mask is not None:
-            self.mask[r, i] = True  # what was legal a step ago says nothing of now
-        mask = mask_of(info, self.spec)
-        if mask is not None:
-            if self.mask is None:
-                self.mask = np.ones((*self.start.shape, self.spec.action), bool)
-            self.mask[r, i] = mask
+            self.mask[r, i] = True if mask is None else mask  # what was legal a step ago says nothing of now
 
-    def place(self, r: int, e: int) -> str:
+    def number(self, r: int, i: int) -> int:
+        return r * self.arena.n + i
+
+    def seed(self, r: int, i: int) -> int:
+        return int(self.seeds[r, self.playing[r, i]])
+
+    def history(self, slot: int) -> tuple[int, list[Any], np.ndarray] | None:
+        """What a worker's successor plays again: seed, actions and observation of an open episode that has begun."""
+        r, i = divmod(slot, self.arena.n)
+        if (r, i) not in self.playing or (r, i) not in self.given:
+            return None
+        return self.seed(r, i), self.given[r, i], self.obs[r, i]
+
+    def failed(self, fault: Broke) -> UserError:
+        return UserError(f"environment {self.arena.name} {fault.what}, {self.place(*divmod(fault.slot, self.arena.n))}")
+
+    def place(self, r: int, i: int) -> str:
+        e = self.playing[r, i]
         return f"at step {self.lengths[r, e]} of the episode with seed {self.seeds[r, e]}"
 
     def refuse_observation(self) -> None:
-        for r, i, e in self.active:
+        for r, i in self.playing:
             bad = np.argwhere(~np.isfinite(self.obs[r, i]))
             if len(bad):
                 where = ", ".join(map(str, bad[0]))
                 value = f"observation[{where}] = {self.obs[r, i][tuple(bad[0])]}"
                 raise UserError(
-                    f"environment {self.arena.name} gave {value} {self.place(r, e)}, expected finite numbers"
+                    f"environment {self.arena.name} gave {value} {self.place(r, i)}, expected finite numbers"
                 )
 
 

@@ -15,6 +15,7 @@ from ..data.convert import convert
 from ..data.dataset import Dataset
 from ..data.sources import load_dataset
 from ..environments.adapter import make_env, name_of
+from ..environments.workers import TIMEOUT
 from ..evaluation import collect
 from ..evaluation.behaviour import Behaviour, noisy, of_policy, of_zip, uniform
 from ..evaluation.evaluate import environment_of
@@ -61,12 +62,20 @@ class Asked:
     sb3: str | None = None
     train_steps: int = 100_000
     agent: Path | None = None
+    workers: int = 0
+    worker_timeout: float = TIMEOUT
     config: dict[str, Any] = dataclasses.field(default_factory=dict)  # of an agent that a preset trains: its settings
 
     def told(self) -> dict[str, Any]:
         """What was asked for, JSON-ready."""
-        found = {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
+        how = ("workers", "worker_timeout")  # the log is the same without
+        found = {k: v for k, v in dataclasses.asdict(self).items() if v is not None and k not in how}
         return found | ({"agent": str(self.agent)} if self.agent else {})
+
+    @property
+    def processes(self) -> dict[str, Any]:
+        """In which the environments are stepped."""
+        return {"workers": self.workers, "worker_timeout": self.worker_timeout}
 
     def check(self) -> None:
         """Refuse what contradicts itself.
@@ -128,7 +137,7 @@ def make(asked: Asked, id: str, hooks: Sequence[Hook] = ()) -> Dataset:
     else:
         asked, found, expert = _played(asked, id)
     env = str(asked.env)
-    measured = collect.references(env, expert, asked.seed)
+    measured = collect.references(env, expert, asked.seed, **asked.processes)
     what = PRESETS.get(asked.preset or "", "collected by holdfast")
     provenance = {
         **found.provenance,
@@ -183,7 +192,7 @@ def _log(who: Behaviour, asked: Asked, id: str, share: float = 1.0, part: int = 
     if asked.steps is None and asked.episodes is None:
         size["steps"] = 100_000
     size = {name: None if n is None else max(1, round(n * share)) for name, n in size.items()}
-    return collect.collect(str(asked.env), who, seed=asked.seed + part, id=id, **size)
+    return collect.collect(str(asked.env), who, seed=asked.seed + part, id=id, **size, **asked.processes)
 
 
 def _replayed(asked: Asked, id: str, hooks: Sequence[Hook]) -> tuple[Asked, Dataset, Behaviour]:
@@ -204,7 +213,7 @@ def _level(asked: Asked, id: str, hooks: Sequence[Hook]) -> tuple[Asked, Dataset
     last = of_policy(expert, name="expert")
     if asked.preset == "expert":
         return asked, _log(last, asked, id), last
-    low = collect.references(str(asked.env), None, asked.seed)["random"]
+    low = collect.references(str(asked.env), None, asked.seed, **asked.processes)["random"]
     step, _, folder = replay.medium(str(asked.by), low, asked.replica)
     if asked.preset == "medium-replay":
         rows = step if asked.steps is None else asked.steps
@@ -242,7 +251,7 @@ def learned(asked: Asked, continuous: str, config: dict[str, Any], hooks: Sequen
 
     def begin() -> None:
         block = min(1000, settings["eval_every"])
-        train(algorithm, out=folder, config=given, block=block, hooks=hooks, **settings)
+        train(algorithm, out=folder, config=given, block=block, hooks=hooks, **settings, **asked.processes)
 
     stand(folder, {**settings, "algorithm": algorithm, "config": given}, begin, "--agent", hooks)
     return dataclasses.replace(asked, by=str(folder), agent=folder)

@@ -399,8 +399,16 @@ class Runner:
         if not settings.evaluate or problem.env is None:
             return None
         info, count = {"dataset": problem.name}, len(self.replicas)
-        evaluator = Evaluator(problem.env, count, settings.eval_episodes, reference=problem.reference, info=info)
-        require_match(evaluator.arena.envs[0][0], problem.spec, problem.fitted)
+        evaluator = Evaluator(
+            problem.env,
+            count,
+            settings.eval_episodes,
+            reference=problem.reference,
+            info=info,
+            workers=settings.workers,
+            timeout=settings.worker_timeout,
+        )
+        require_match(evaluator.arena.env, problem.spec, problem.fitted)
         return evaluator
 
     def _rounds(self, program: Program, carry: Carry, log: Any) -> tuple[Rounds | CompiledRounds | None, Carry]:

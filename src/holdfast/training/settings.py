@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from ..core import config
 from ..core.contract import Algorithm, Treatment
 from ..core.errors import UserError, unknown
+from ..environments.workers import TIMEOUT
 
 FORMAT = 1
 MOST_SEEDS = 2**32  # keys have 32 bits: beyond, two seeds would be the same
@@ -39,8 +40,8 @@ class Settings:
     eval_every: int = 0  # updates between evaluations; 0: a tenth of the run
     save_every: int = 0  # updates between checkpoints; 0: every block
     block: int = 1000  # updates between rows of metrics
-    workers: int = 0  # processes that step the environments collected in; 0: this one
-    worker_timeout: float = 60.0  # seconds that a step may take in one of them
+    workers: int = 0  # processes that step the environments, of collection and of evaluation each; 0: this one
+    worker_timeout: float = TIMEOUT  # seconds that a step may take in one of them
     envs: int = 0  # environments that each replica collects in at once; 0: the algorithm's, mostly one
     replay: int = 0  # newest collected rows that are kept; 0: the algorithm's, mostly a million
     loggers: list[str] = dataclasses.field(default_factory=list)

@@ -119,11 +119,19 @@ def test_the_cost_of_a_switch_by_hand(tmp_path):
     path = tmp_path / "evaluations.csv"
     path.write_text("\n".join(lines) + "\n")
     found = switch.summary(path)
+    assert found.pop("intervals") == {  # of the mean curves of a and a, a and b, b and b
+        "return_before": [10, 20], "return_lowest": [4, 6], "deepest_dip": [6, 14], "return_end": [20, 30],
+        "regret": [7, 13],
+    }  # fmt: skip
     assert found | {"replicas": None} == {
         "return_before": 15.0, "return_lowest": 5.0, "lowest_step": 5, "deepest_dip": 10.0, "return_end": 25.0,
         "regret": 10.0, "replicas": None,
     }  # fmt: skip
     assert found["replicas"][1]["regret"] == 7.0  # best 20: 14 below it, then 0
+    path.write_text("\n".join(line for line in lines if ",b," not in line) + "\n")
+    alone = switch.summary(path)
+    assert alone["regret"] == 13.0
+    assert "intervals" not in alone
     path.write_text("\n".join(lines[:5]) + "\n")
     assert switch.summary(path) is None
 

@@ -58,8 +58,11 @@ def _switched(record: Record, found: dict[str, Any]) -> list[tuple[str, str, str
     """What going online did, over all replicas."""
     lowest = f"lowest after it (step {found['lowest_step']:,})"
     names = {"before the first online step": "return_before", lowest: "return_lowest", "at the end": "return_end"}
-    rows = [_row(record, label, Estimate(found[name], None, None)) for label, name in names.items()]
-    return [*rows, ("mean shortfall from the best (regret)", number(found["regret"]), "-", "-")]
+    low_high = found.get("intervals", {})  # of several replicas
+    told = {name: Estimate(found[name], *low_high.get(name, (None, None))) for name in (*names.values(), "regret")}
+    rows = [_row(record, label, told[name]) for label, name in names.items()]
+    regret = _row(record, "mean shortfall from the best (regret)", told["regret"])
+    return [*rows, (*regret[:3], "-")]
 
 
 def speed(record: Record) -> str:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..core.errors import UserError
+from ..evaluation.statistics import LEVEL, RESAMPLES
 from ..policy.files import read_checked, write_atomic
 from ..policy.storage import arrays_of, fill, load_tree, save_tree
 from .folder import RunFolder
@@ -67,7 +68,8 @@ def summary(evaluations: Path) -> dict[str, Any] | None:
     `return_before` is the mean return before the first online step, `return_lowest` the lowest mean return of the
     evaluations after it (at `lowest_step`) and `deepest_dip` how far that lies below the first, at least 0;
     `return_end` is the last one. `regret` is the mean over the evaluations after the switch of how far each lies below
-    the best of all. Each is of the replicas' mean curve; `replicas` has the same of each alone.
+    the best of all. Each is of the replicas' mean curve; `replicas` has the same of each alone, and `intervals`, where
+    there are several, the 95 % bootstrap interval over replicas.
     """
     with evaluations.open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -81,17 +83,27 @@ def summary(evaluations: Path) -> dict[str, Any] | None:
         sums[at] += float(row["return"])
         counts[at] += 1
     curves = sums / counts
-    return {**_of_curve(steps, curves.mean(0)), "replicas": [_of_curve(steps, curve) for curve in curves]}
+    found = {**_of_curve(steps, curves.mean(0)), "replicas": [_of_curve(steps, curve) for curve in curves]}
+    if len(names) > 1:
+        draws = np.random.default_rng(0).integers(0, len(names), (RESAMPLES, len(names)))
+        spread = _measures(curves[draws].mean(1))
+        tail = 100 * (1 - LEVEL) / 2
+        found["intervals"] = {name: np.percentile(x, [tail, 100 - tail]).tolist() for name, x in spread.items()}
+    return found
 
 
 def _of_curve(steps: list[int], curve: np.ndarray) -> dict[str, Any]:
-    before, after = curve[0], curve[1:]
-    lowest = int(after.argmin())
+    found = {name: float(x[0]) for name, x in _measures(curve[None]).items()}
+    return {**found, "lowest_step": steps[int(curve[1:].argmin()) + 1]}
+
+
+def _measures(curves: np.ndarray) -> dict[str, np.ndarray]:
+    """Of mean returns [K, evaluations], the first before the switch: [K] each."""
+    before, after = curves[:, 0], curves[:, 1:]
     return {
-        "return_before": float(before),
-        "return_lowest": float(after[lowest]),
-        "lowest_step": steps[lowest + 1],
-        "deepest_dip": float(max(0.0, before - after[lowest])),
-        "return_end": float(after[-1]),
-        "regret": float((curve.max() - after).mean()),
+        "return_before": before,
+        "return_lowest": after.min(1),
+        "deepest_dip": np.maximum(0.0, before - after.min(1)),
+        "return_end": after[:, -1],
+        "regret": (curves.max(1, keepdims=True) - after).mean(1),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import jax
@@ -264,6 +265,21 @@ def test_brac_pays_in_the_target_only_with_a_value_penalty(penalty):
     d = behaviour.divergence(("kl", 20.0), state.reference.net, law, batch.next_obs, None, None, draws)
     first = 1 + 0.5 * (q[0] - 0.2 * log_prob[0] - (0.7 * d[0] if penalty else 0))
     same(metrics["critic/target"], (first + 2) / 2, 1e-10)
+
+
+def test_bracs_second_test_policy_is_the_best_draw_by_the_first_critic():
+    cfg = brac.BRAC(hidden=(4,), critic_hidden=(4,), acting="max_q", acting_actions=3)
+    state = brac.init(cfg, Context(Spec((2,), 1)), Noise(jax.random.PRNGKey(0)))
+    state = dataclasses.replace(state, critic=state.critic.replace(critics([0, 0, -1], [0, 0, 1])))
+    seen = Seen(jnp.zeros((2, 2)), jnp.zeros(2))
+    eps = array([[0.1], [3.0]], [[-1.0], [0.0]], [[0.5], [-1.0]])
+    action, _ = brac.act(cfg, state, seen, (), Tape({"act": eps}), "sample")  # critic 1 falls with the action
+    law = state.actor.net(seen.obs)
+    same(action, law.sample(array([-1.0], [-1.0])))
+    one, two = (brac.act(cfg, state, seen, (), Noise(jax.random.PRNGKey(i)), "best")[0] for i in (0, 1))
+    same(one, two)  # the draws are the same for every call: nothing is left to chance
+    mode, _ = brac.act(dataclasses.replace(cfg, acting="mode"), state, seen, (), Tape({}), "best")
+    same(mode, law.mode())
 
 
 # AWR

@@ -11,11 +11,12 @@ import pytest
 
 from formulas import array
 from holdfast import UserError
-from holdfast.algorithms import discrete_bcq, discrete_cql, ensemble_dqn, qr_dqn, tabular_bcq
+from holdfast.algorithms import discrete_bcq, discrete_cql, dqn, ensemble_dqn, qr_dqn, rem, tabular_bcq
 from holdfast.core.config import as_arrays
 from holdfast.core.contract import Context, Treatment
 from holdfast.core.noise import Noise, Tape
 from holdfast.core.spec import Batch, Seen, Spec
+from holdfast.core.trained import Trained
 from holdfast.data import columns as cols
 from holdfast.data import treatment
 from holdfast.data.dataset import Dataset
@@ -23,7 +24,7 @@ from holdfast.data.sampler import rows as rows_of
 from holdfast.environments import probes, tabular
 from holdfast.environments.batch_mdp import batch_mdp, states_of
 from holdfast.parts import action_values as av
-from holdfast.parts import nets, targets
+from holdfast.parts import nets, optimisers, targets
 from holdfast.parts.distributions import Categorical
 from holdfast.studies import batch_constrained, result
 
@@ -147,6 +148,19 @@ def test_each_head_takes_its_own_maximum():
     values = array([[1, 9], [5, 2], [0, 3]])  # B 1, A 3, K 2
     same(ensemble_dqn.best_of_each(values, None), [[5, 9]])
     same(ensemble_dqn.best_of_each(values, jnp.array([[False, True, True]])), [[5, 3]])
+
+
+@pytest.mark.parametrize("module", [ensemble_dqn, rem])
+def test_heads_act_by_their_mean_minimum_or_lower_bound(module):
+    q = array([5, 1], [2, 2.5], [9, -9])  # means 3, 2.25, 0; deviations 2, .25, 9
+    state = dqn.State(Trained.new(constant(q), optimisers.adam(1.0)), None)
+    seen = Seen(jnp.zeros((1, 3)), jnp.zeros(1))
+    for acting, deviations, wanted in (("mean", 1.0, 0), ("min", 1.0, 1), ("lcb", 1.0, 1), ("lcb", 0.1, 0)):
+        cfg = module.algorithm.Config(heads=2, acting=acting, acting_deviations=deviations)
+        found, _ = module.algorithm.act(cfg, state, seen, (), Tape({}), "best")
+        assert int(found[0]) == wanted
+        assert float(module.algorithm.dist(cfg, state, seen, ()).logits[0, wanted]) == 0
+    assert "expected one of mean, min, lcb" in module.algorithm.check(module.algorithm.Config(acting="max"))[0]
 
 
 # the conservative penalty

@@ -168,10 +168,27 @@ def test_the_actor_of_sac_n_takes_the_smallest_of_all_critics(run):
     critic = critics([1, 1, 2], [2, -1, 1], [1, 0, 0])
     obs, action = array([1], [2]), array(0.5, -0.5)
     q = np.array([[1 - 0.5, 2 - 0.5], [2 - 1, 4 - 1], [1, 2]])
-    loss, found = run(sac_n.actor_loss, Fixed(action), critic, 0.2, obs, jnp.zeros((2, 2)))
-    same(loss, (0.2 * -0.5 - q.min(0)).mean())
-    same(found["disagreement"], q.std(0).mean())
-    same(found["entropy"], 0.5)
+    for value in ({"min": q.min(0), "mean": q.mean(0), "mixture": q.mean(0), "lcb": q.mean(0) - 2 * q.std(0)}).items():
+        cfg = sac_n.SACN(critics=3, value=value[0], value_deviations=2.0)
+        loss, found = run(sac_n.actor_loss, Fixed(action), critic, 0.2, obs, jnp.zeros((2, 2)), cfg)
+        same(loss, (0.2 * -0.5 - value[1]).mean())
+        same(found["disagreement"], q.std(0).mean())
+        same(found["entropy"], 0.5)
+
+
+@pytest.mark.parametrize("value", ["min", "mean", "lcb", "mixture"])
+def test_what_n_target_critics_are_worth(value):
+    cfg = sac_n.SACN(critics=3, hidden=(4,), value=value, value_deviations=0.5, discount=0.9)
+    state, eps, b = sac_n.init(cfg, Context(Spec((1,), 2)), NOISE), array([0.3, -1], [0, 2]), batch()
+    tape = dict.fromkeys(("temperature_action", "actor_action", "target_action"), eps)
+    after, metrics = sac_n.update(cfg, state, b, Tape(tape | {"mixture_uniform": array(0.1, 0.3, 0.1)}), 0)
+    action, log_prob = after.actor.net(b.next_obs).sample_and_log_prob(eps)
+    q, own, mixture = state.target_critic(b.next_obs, action), state.critic.net(b.obs, b.action), array(0.2, 0.6, 0.2)
+    worth = {"min": q.min(0), "mean": q.mean(0), "lcb": q.mean(0) - 0.5 * q.std(0), "mixture": mixture @ q}
+    y = b.reward + 0.9 * (1 - b.terminated) * (worth[value] - jnp.exp(after.temperature.net) * log_prob)
+    same(metrics["critic/target"], y.mean(), 1e-9)
+    each = ((own - y[None]) ** 2).mean(1).sum()
+    same(metrics["critic/loss"], ((mixture @ own - y) ** 2).mean() if value == "mixture" else each, 1e-9)
 
 
 def test_similarity_of_gradients(run):
@@ -219,6 +236,8 @@ def test_edac_needs_two_critics():
     assert edac.check(edac.EDAC(critics=2)) == []
     assert "at least 2" in edac.check(edac.EDAC(critics=1))[0]
     assert len(edac.check(edac.EDAC(critics=0, diversity=-1.0))) == 2
+    assert "expected one of min, mean, lcb" in edac.check(edac.EDAC(value="mixture"))[0]
+    assert "lcb of one critic" in sac_n.check(sac_n.SACN(critics=1, value="lcb"))[0]
 
 
 # ReBRAC

@@ -27,7 +27,7 @@ from ..core.config import config, faults
 from ..core.contract import SCALED, Algorithm, Needs, Phase, Preset
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
-from ..parts import losses, nets, optimisers, targets
+from ..parts import candidates, losses, nets, optimisers, targets
 from ..parts.behaviour import BoundedPolicy, cloning_loss, discriminator_loss, divergence, learn_weight
 from . import sac
 
@@ -54,6 +54,10 @@ class BRAC:
     gradient_penalty: float = 5.0  # on discriminator slopes above 1 (dual)
     critic_weight_decay: float = 0.0  # times the sum of squared weights (not biases) in the critics' loss
     actor_weight_decay: float = 0.0  # likewise in the actor's
+    acting: str = (
+        "mode"  # mode, or max_q: the best by the first critic of `acting_actions` draws, in the authors' code too
+    )
+    acting_actions: int = 10  # n of max_q
     discount: float = 0.99  # gamma
     polyak: float = 0.005  # rate at which the target critics follow
     actor_lr: float = 3e-4  # Adam
@@ -88,9 +92,16 @@ def check(cfg: BRAC) -> list[str]:
     rules = dict.fromkeys((*least, "warm_start"), "at least 0")
     rules |= dict.fromkeys(("discount", "polyak", "mix"), "in [0, 1]")
     rules |= dict.fromkeys(("actor_decay_steps", "critic_decay_steps"), "at least -1")
-    positive = ("divergence_samples", "sigma", "discriminator_updates", "behaviour_steps", "critic_hidden")
+    positive = (
+        "acting_actions",
+        "divergence_samples",
+        "sigma",
+        "discriminator_updates",
+        "behaviour_steps",
+        "critic_hidden",
+    )
     rules |= dict.fromkeys(positive, "positive")
-    return faults(cfg, divergence="kl|mmd|kl_dual|wasserstein", **rules)
+    return faults(cfg, divergence="kl|mmd|kl_dual|wasserstein", acting="mode|max_q", **rules)
 
 
 def primal(cfg: BRAC) -> bool:
@@ -207,6 +218,14 @@ def update(cfg: BRAC, state: State, batch: Any, noise: Any, step: Any, *, value_
     return State(actor, critic, target, reference, state.reference_entropy, alpha, entropy), metrics
 
 
+def act(cfg: BRAC, state: State, seen: Any, memory: Any, noise: Any, mode: str) -> tuple[jax.Array, Any]:
+    if cfg.acting == "mode":
+        return sac.act(cfg, state, seen, memory, noise, mode)
+    law, n = state.actor.net(seen.obs), cfg.acting_actions
+    actions = law.repeat(n).sample(candidates.normals(noise, mode, n, *law.mode().shape))
+    return candidates.best(nets.first(state.critic.net)(seen.obs, actions)[0], actions), memory
+
+
 def needs(cfg: BRAC) -> Needs:
     return Needs() if primal(cfg) else Needs(batches=cfg.discriminator_updates, columns=("next_action",))
 
@@ -227,4 +246,4 @@ SMALL = Preset(
 def make(name: str, value_penalty: bool, presets: dict[str, Preset]) -> Algorithm:
     """BRAC-v (with a value penalty) or BRAC-p (without)."""
     rule = partial(update, value_penalty=value_penalty)
-    return Algorithm(name, BRAC, init, rule, sac.act, presets, dist=sac.dist, needs=needs, phases=phases, check=check)
+    return Algorithm(name, BRAC, init, rule, act, presets, dist=sac.dist, needs=needs, phases=phases, check=check)

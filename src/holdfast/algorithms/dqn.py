@@ -112,7 +112,9 @@ def dist(cfg: Any, state: Any, seen: Any, memory: Any) -> Any:
     return greedy(state.critic.net.mean(seen.obs), seen.mask)
 
 
-def act(cfg: Any, state: Any, seen: Any, memory: Any, noise: Any, mode: str) -> tuple[jax.Array, Any]:
+def act(
+    cfg: Any, state: Any, seen: Any, memory: Any, noise: Any, mode: str, *, dist: Any = dist
+) -> tuple[jax.Array, Any]:
     epsilon = epsilon_at(seen.step, cfg.epsilon, cfg.epsilon_steps)
     return epsilon_greedy(dist(cfg, state, seen, memory), seen.mask, epsilon, noise, mode), memory
 

@@ -34,7 +34,7 @@ class EDAC(sac_n.SACN):
 
 def check(cfg: EDAC) -> list[str]:
     few = [f"critics is {cfg.critics}, expected at least 2: diversity is between pairs"] if cfg.critics == 1 else []
-    return faults(cfg, **sac_n.RULES, diversity="at least 0") + few
+    return faults(cfg, **sac_n.RULES, value="min|mean|lcb", diversity="at least 0") + few
 
 
 def action_gradients(critic: nets.Critic, obs: jax.Array, action: jax.Array) -> tuple[jax.Array, jax.Array]:

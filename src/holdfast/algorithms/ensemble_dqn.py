@@ -10,6 +10,7 @@ convolutional trunk.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -19,7 +20,7 @@ from ..core.config import config, faults
 from ..core.contract import Preset, Treatment
 from ..core.trained import Metrics
 from ..parts import losses, targets
-from ..parts.action_values import ActionValues, best, pick, td
+from ..parts.action_values import ActionValues, best, greedy, pick, td
 from . import dqn
 from .dqn import State
 
@@ -39,11 +40,15 @@ class EnsembleDQN:
     batch_size: int = 64  # rows an update
     n_step: int = 1  # steps of the return before it bootstraps
     warmup: int = 1_000  # online: environment steps with random actions before the first update
+    acting: str = (
+        "mean"  # the policy is greedy in the heads' mean, their min, or lcb: mean - acting_deviations * deviation
+    )
+    acting_deviations: float = 1.0  # of lcb
     update_every: int = 1  # online: environment steps between updates; 4 on Atari
 
 
 def check(cfg: EnsembleDQN) -> list[str]:
-    return faults(cfg, heads="positive", **dqn.RULES)
+    return faults(cfg, heads="positive", acting="mean|min|lcb", acting_deviations="at least 0", **dqn.RULES)
 
 
 def init(cfg: EnsembleDQN, ctx: Any, noise: Any) -> State:
@@ -69,6 +74,13 @@ def update(cfg: EnsembleDQN, state: State, batch: Any, noise: Any, step: Any) ->
     critic, metrics = state.critic.step(dqn.optimiser(cfg), critic_loss, y, batch, name="critic")
     target = targets.follow(critic.net, state.target_critic, cfg.polyak, cfg.target_every, step)
     return State(critic, target), metrics
+
+
+def dist(cfg: Any, state: State, seen: Any, memory: Any) -> Any:
+    critic = state.critic.net
+    if cfg.acting == "mean":
+        return greedy(critic.mean(seen.obs), seen.mask)
+    return greedy(losses.lower(critic(seen.obs), cfg.acting, cfg.acting_deviations, -1), seen.mask)
 
 
 def presets(Config: type) -> dict[str, Preset]:
@@ -97,6 +109,8 @@ algorithm = dqn.algorithm._replace(
     Config=EnsembleDQN,
     init=init,
     update=update,
+    act=partial(dqn.act, dist=dist),
+    dist=dist,
     presets=presets(EnsembleDQN),
     check=check,
 )

@@ -21,13 +21,17 @@ from ..core.config import config, faults
 from ..core.contract import Algorithm, Preset, Treatment
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
-from ..parts import nets, optimisers, targets
+from ..parts import losses, nets, optimisers, targets
 from .sac import act, critic_loss, dist, entropy_goal, temperature_loss
 
 
 @config
 class SACN:
     critics: int = 10  # N; 10 on HalfCheetah, 20 on Walker2d, 200 on Hopper (500 on its medium data)
+    value: str = (
+        "min"  # of N: min, mean, lcb (mean - value_deviations * deviation), or mixture, as REM's in the critics
+    )
+    value_deviations: float = 1.0  # of lcb
     discount: float = 0.99  # gamma
     polyak: float = 0.005  # rate at which the target critics follow
     initial_temperature: float = 1.0  # alpha before the first update
@@ -46,11 +50,18 @@ class State(PyTree):
     temperature: Trained  # of log alpha
 
 
-RULES = {"critics": "positive", "discount": "in [0, 1]", "polyak": "in [0, 1]", "initial_temperature": "positive"}
+RULES = {
+    "critics": "positive",
+    "value_deviations": "at least 0",
+    "discount": "in [0, 1]",
+    "polyak": "in [0, 1]",
+    "initial_temperature": "positive",
+}
 
 
 def check(cfg: SACN) -> list[str]:
-    return faults(cfg, **RULES)
+    alone = cfg.value == "lcb" and cfg.critics == 1
+    return faults(cfg, value="min|mean|lcb|mixture", **RULES) + ["lcb of one critic: expected at least 2"] * alone
 
 
 def init(cfg: Any, ctx: Any, noise: Any) -> State:
@@ -68,32 +79,50 @@ def init(cfg: Any, ctx: Any, noise: Any) -> State:
     )
 
 
-def actor_loss(actor: nets.Policy, critic: nets.Critic, alpha: Any, obs: jax.Array, eps: jax.Array) -> Any:
+def mixed_loss(critic: nets.Critic, y: jax.Array, batch: Any, mixture: jax.Array) -> tuple[jax.Array, Metrics]:
+    """REM's: the mixture of the critics, not each of them, is pulled to y."""
+    q = mixture @ critic(batch.obs, batch.action)
+    return jnp.square(q - y).mean(), {"q": q.mean(), "target": y.mean()}
+
+
+def actor_loss(
+    actor: nets.Policy, critic: nets.Critic, alpha: Any, obs: jax.Array, eps: jax.Array, cfg: Any
+) -> tuple[jax.Array, Metrics]:
     action, log_prob = actor(obs).sample_and_log_prob(eps)
     q = critic(obs, action)
-    found = {"entropy": -log_prob.mean(), "q": q.min(0).mean(), "disagreement": q.std(0).mean()}
-    return (alpha * log_prob - q.min(0)).mean(), found
+    value = losses.lower(q, cfg.value, cfg.value_deviations)
+    found = {"entropy": -log_prob.mean(), "q": value.mean(), "disagreement": q.std(0).mean()}
+    return (alpha * log_prob - value).mean(), found
 
 
-def improve(cfg: Any, state: State, batch: Any, noise: Any) -> tuple[Trained, Trained, jax.Array, Metrics]:
-    """All of an update but the critics: temperature, actor, and the target y [B] that the critics regress on."""
+def improve(
+    cfg: Any, state: State, batch: Any, noise: Any, mixture: jax.Array | None = None
+) -> tuple[Trained, Trained, jax.Array, Metrics]:
+    """All of an update but the critics: temperature, actor, and the target y [B] that the critics regress on; the
+    target values are mixed by `mixture` [N], or taken as `value` says."""
     shape = batch.action.shape
     _, log_prob = state.actor.net(batch.obs).sample_and_log_prob(noise.normal("temperature_action", shape))
     goal, tx = entropy_goal(cfg, batch), optimisers.adam(cfg.temperature_lr)
     temperature, m1 = state.temperature.step(tx, temperature_loss, log_prob, goal, name="temperature")
 
     alpha, tx, eps = jnp.exp(temperature.net), optimisers.adam(cfg.actor_lr), noise.normal("actor_action", shape)
-    actor, m2 = state.actor.step(tx, actor_loss, state.critic.net, alpha, batch.obs, eps, name="actor")
+    actor, m2 = state.actor.step(tx, actor_loss, state.critic.net, alpha, batch.obs, eps, cfg, name="actor")
 
     next_law = actor.net(batch.next_obs)
     next_action, next_log_prob = next_law.sample_and_log_prob(noise.normal("target_action", shape))
-    soft = state.target_critic(batch.next_obs, next_action).min(0) - alpha * next_log_prob
-    return temperature, actor, targets.td(batch, soft, cfg.discount), merge(m1, m2)
+    q = state.target_critic(batch.next_obs, next_action)
+    value = losses.lower(q, cfg.value, cfg.value_deviations) if mixture is None else mixture @ q
+    return temperature, actor, targets.td(batch, value - alpha * next_log_prob, cfg.discount), merge(m1, m2)
 
 
 def update(cfg: SACN, state: State, batch: Any, noise: Any, step: Any) -> tuple[State, Metrics]:
-    temperature, actor, y, m1 = improve(cfg, state, batch, noise)
-    critic, m2 = state.critic.step(optimisers.adam(cfg.critic_lr), critic_loss, y, batch, name="critic")
+    mixture = None
+    if cfg.value == "mixture":
+        uniform = noise.uniform("mixture_uniform", (cfg.critics,))
+        mixture = uniform / uniform.sum()
+    temperature, actor, y, m1 = improve(cfg, state, batch, noise, mixture)
+    loss, more = (critic_loss, ()) if mixture is None else (mixed_loss, (mixture,))
+    critic, m2 = state.critic.step(optimisers.adam(cfg.critic_lr), loss, y, batch, *more, name="critic")
     target = ema(critic.net, state.target_critic, cfg.polyak)
     return State(actor, critic, target, temperature), merge(m1, m2)
 

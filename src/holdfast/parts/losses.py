@@ -30,6 +30,13 @@ def mix(q: jax.Array, weight: Any) -> jax.Array:
     return weight * q.min(0) + (1 - weight) * q.max(0)
 
 
+def lower(q: jax.Array, kind: str, deviations: Any, axis: int = 0) -> jax.Array:
+    """One value from an ensemble's along `axis`: their mean, their min, or lcb, the mean less so many deviations."""
+    if kind == "lcb":
+        return q.mean(axis) - deviations * q.std(axis)
+    return q.min(axis) if kind == "min" else q.mean(axis)
+
+
 def quantile_huber(quantiles: jax.Array, targets: jax.Array, taus: jax.Array) -> jax.Array:
     """QR-DQN's loss (Dabney et al. 2018, eq. 10, kappa 1), summed over quantiles, averaged over targets.
 

@@ -124,7 +124,11 @@ def act(cfg: Any, state: Any, seen: Any, memory: Any, noise: Any, mode: str) -> 
     return choose(dist(cfg, state, seen, memory), noise, mode), memory
 
 
-PRESETS = {"mujoco": Preset(SAC(), Treatment(), "the paper's table 1, as in Stable-Baselines3 and d3rlpy")}
+FIRST = "begun with the temperature of the paper before (arXiv:1801.01290, reward scale 5): docs/algorithms/sac.md"
+PRESETS = {
+    "mujoco": Preset(SAC(initial_temperature=0.2), Treatment(), f"the paper's table 1; {FIRST}"),
+    "published": Preset(SAC(), Treatment(), "the paper's table 1, as in Stable-Baselines3 and d3rlpy"),
+}
 
 algorithm = Algorithm(
     "sac",

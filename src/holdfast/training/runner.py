@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,12 +12,11 @@ import numpy as np
 
 from ..algorithms import registry
 from ..core import config
-from ..core.contract import Algorithm, Context, Phase
+from ..core.contract import Algorithm, Phase
 from ..core.errors import Diverged, UserError
 from ..data.dataset import Dataset
 from ..environments.adapter import require_match
 from ..environments.collector import Collector, EnvironmentFailed
-from ..environments.jax_env import find
 from ..environments.slots import Shape
 from ..environments.workers import Workers
 from ..evaluation.evaluate import Evaluation, Evaluator
@@ -28,15 +26,15 @@ from ..policy.folder import versions
 from ..policy.policy import Policy
 from . import settings as settings_of
 from . import switch
-from .compilation import use_cache
-from .compiled import CompiledRounds, fits
+from .compiled import CompiledRounds
 from .folder import RunFolder, Table
 from .hooks import Block, Evaluated, Hook, Start
 from .loggers import logger
-from .loop import Carry, Found, Program, replicate, seed_keys
+from .loop import Carry, Found, Program
+from .preparation import evaluator_of, programs_of
 from .problem import problem_of
-from .refusals import growth_of, require_rows, require_sources, require_updates
-from .rounds import COLLECTED, Rounds, horizons, phases_of
+from .refusals import require_rows
+from .rounds import COLLECTED, Rounds, horizons
 from .settings import Settings
 
 
@@ -65,8 +63,8 @@ class Runner:
         self.hooks = [*hooks, *(logger(name) for name in settings.loggers)]
         self.rounds: Rounds | CompiledRounds | None = None
         self.problem = problem_of(settings, self.algorithm, self.cfg, dataset)
-        self.evaluator = self._evaluator()
-        self.programs = self._programs()
+        self.evaluator = evaluator_of(settings, self.problem, len(self.replicas))
+        self.before, self.programs = programs_of(settings, self.algorithm, self.cfg, self.replicas, self.problem)
         if self.evaluator is None and any(program.phase.collect for program in self.programs):
             env = self.problem.make()()
             require_match(env, self.problem.spec, self.problem.fitted)
@@ -99,7 +97,7 @@ class Runner:
         self.evaluated: list[Any] = []  # phase and step of the last rows of evaluations
         self.seconds, self.updates, self.earlier = 0.0, 0, 0.0
         at = self._resume(shapes) if resume else self._begin()
-        total = sum(self._steps(program.phase) for program in self.programs)
+        total = sum(self.settings.steps_of(program.phase) for program in self.programs)
         self._tell("start", Start(folder, self.settings, self.replicas, total, at.total))
         for fault in self.problem.warnings:
             self._tell("warn", f"{self.problem.name}: {fault}")
@@ -127,7 +125,7 @@ class Runner:
             self.rounds, carry = self._rounds(program, carry, at.log)
             local = at.local if index == at.phase else 0
             base = at.total - local
-            steps = self._steps(program.phase)
+            steps = self.settings.steps_of(program.phase)
             if local < steps and not bool(np.asarray(carry.done).all()):
                 if self.rounds is None:
                     program.compile(carry)
@@ -346,70 +344,12 @@ class Runner:
     def _wall(self) -> float:
         return self.earlier + time.perf_counter() - self.began
 
-    def _programs(self) -> list[Program]:
-        cfg = self.cfg
-        phases, earlier = phases_of(self.algorithm, cfg, self.settings), 0
-        if self.settings.source:
-            earlier = len(self.algorithm.phases(cfg))
-        needed = {c for phase in phases for c in (phase.needs or self.algorithm.needs(cfg)).columns}
-        if needed & {"mc_return", "sparse_return"} and "discount" in self.settings.sweep:
-            raise UserError(
-                "--sweep discount: Monte-Carlo returns are computed once for all replicas; start one run for each"
-            )
-        use_cache()
-        columns = self.problem.columns(needed | self.problem.always, getattr(cfg, "discount", None))
-        ctx = Context(self.problem.spec, columns, self.problem.stats)
-        cfgs = replicate([config.as_arrays(r.cfg) for r in self.replicas])
-        keys = seed_keys([r.seed for r in self.replicas])
-        programs: list[Program] = []
-        rows: Counter[str] = Counter()
-        for phase in phases[earlier:]:
-            require_updates(self.settings, phase)
-            if phase.collect:
-                rows[phase.collect.to] += self._steps(phase) + phase.collect.envs
-        filled: set[str] = set()
-        growth = growth_of(self.settings, self.algorithm, cfg, self.problem.dataset)
-        for index, phase in enumerate(phases):
-            sources = self.problem.sources(columns, phase.split, self.settings.seed)
-            filled |= {phase.collect.to} if phase.collect else set()
-            require_sources(phase, {*sources, *filled})
-            data = self.problem.dataset
-            if phase.fill is not None and self.problem.always:
-                raise UserError(
-                    f"phase {phase.name} puts logged rows into a replay, which holds no logged discount: leave it out"
-                )
-            loaded = None if phase.fill is None or data is None else np.asarray(phase.fill(cfg, data), np.int32)
-            count, env = 0, None
-            if phase.collect:
-                count, env = rows[phase.collect.to], find(self.problem.env)
-                env = env if not self.settings.workers and fits(env, self.problem.spec, phase.collect) else None
-            programs.append(Program(self.algorithm, phase, index, cfgs, keys, ctx, sources, count, env, loaded, growth))
-        self.before = programs[:earlier]
-        return programs[earlier:]
-
     def _shapes(self) -> list[Carry]:
         found: list[Carry] = []
         for program in self.programs:
             earlier = (found[-1].state, found[-1].rings) if found else (self._source_state(), None)
             found.append(program.shapes(*earlier))
         return found
-
-    def _evaluator(self) -> Evaluator | None:
-        problem, settings = self.problem, self.settings
-        if not settings.evaluate or problem.env is None:
-            return None
-        info, count = {"dataset": problem.name}, len(self.replicas)
-        evaluator = Evaluator(
-            problem.env,
-            count,
-            settings.eval_episodes,
-            reference=problem.reference,
-            info=info,
-            workers=settings.workers,
-            timeout=settings.worker_timeout,
-        )
-        require_match(evaluator.arena.env, problem.spec, problem.fitted)
-        return evaluator
 
     def _rounds(self, program: Program, carry: Carry, log: Any) -> tuple[Rounds | CompiledRounds | None, Carry]:
         collect = program.phase.collect
@@ -443,9 +383,6 @@ class Runner:
         settings = self.settings
         collects = any(program.phase.collect for program in self.programs)
         return settings.save_every or (max(settings.block, settings.steps // 20) if collects else settings.block)
-
-    def _steps(self, phase: Phase) -> int:
-        return self.settings.steps if phase.steps is None else phase.steps
 
     def _next(self, phase: Phase, base: int, local: int) -> int:
         """The next step of the whole run at which a block has to end."""

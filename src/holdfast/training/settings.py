@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..core import config
-from ..core.contract import Algorithm, Treatment
+from ..core.contract import Algorithm, Phase, Treatment
 from ..core.errors import UserError, unknown
 from ..environments.workers import TIMEOUT
 
@@ -74,6 +74,10 @@ class Settings:
         _require_types(values, typing.get_type_hints(cls), where)
         _require_types(values["treatment"], typing.get_type_hints(Treatment), f"treatment in {where}")
         return cls(**values)
+
+    def steps_of(self, phase: Phase) -> int:
+        """How many a phase takes: its own, or those of the run."""
+        return self.steps if phase.steps is None else phase.steps
 
     def faults(self) -> list[str]:
         """What is wrong with the numbers, all at once."""

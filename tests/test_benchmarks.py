@@ -172,6 +172,22 @@ def test_results_skips_what_is_done(tmp_path: Path, monkeypatch: Patch, capsys: 
     ]
 
 
+def test_the_page_tells_what_does_not_suit_from_what_was_not_trained(tmp_path: Path, monkeypatch: Patch) -> None:
+    results = load("results", monkeypatch)
+    table, page = tmp_path / "scores.csv", tmp_path / "results.md"
+    same = {"steps": 9, "seeds": 1, "episodes": 1}
+    rows = [
+        {**same, "data": "one", "actions": "continuous", "algorithm": "bc", "return": 1.0},
+        {**same, "data": "two", "actions": "discrete", "algorithm": "dqn", "return": 2.0},
+    ]
+    results.write(table, page, rows)
+    assert "| `bc` | r 1.0 |  |\n| `dqn` | - | r 2.0 |" in page.read_text()
+    wanted = page.read_text()
+    page.unlink()
+    assert results.main(["--page-only", "--table", str(table), "--page", str(page)]) == 0
+    assert page.read_text() == wanted
+
+
 def test_results_goes_on_with_a_run_that_was_killed(tmp_path: Path, monkeypatch: Patch) -> None:
     results = load("results", monkeypatch)
     table, page = tmp_path / "scores.csv", tmp_path / "results.md"

@@ -313,7 +313,7 @@ def test_levels_train_an_agent_once(tmp_path, monkeypatch, capsys):
     assert (config["algorithm"], config["steps"], config["config"]["warmup"]) == ("dqn", 120, 30)
     before = (tmp_path / "agent" / "result.json").read_bytes()
     low = {"random": -1e9, "policy": 1.0}
-    monkeypatch.setattr(collect, "references", lambda *a: low)
+    monkeypatch.setattr(collect, "references", lambda *a, **k: low)
     for preset in ("medium-expert", "medium-replay"):
         assert holdfast(["data", "collect", str(tmp_path / f"{preset}.npz"), "--preset", preset, *given]) == 0
     assert (tmp_path / "agent" / "result.json").read_bytes() == before

@@ -54,9 +54,7 @@ class BRAC:
     gradient_penalty: float = 5.0  # on discriminator slopes above 1 (dual)
     critic_weight_decay: float = 0.0  # times the sum of squared weights (not biases) in the critics' loss
     actor_weight_decay: float = 0.0  # likewise in the actor's
-    acting: str = (
-        "mode"  # mode, or max_q: the best by the first critic of `acting_actions` draws, in the authors' code too
-    )
+    acting: str = "mode"  # mode, or max_q: the best by the first critic of so many draws, the code's other test policy
     acting_actions: int = 10  # n of max_q
     discount: float = 0.99  # gamma
     polyak: float = 0.005  # rate at which the target critics follow

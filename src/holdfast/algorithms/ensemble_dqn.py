@@ -40,9 +40,7 @@ class EnsembleDQN:
     batch_size: int = 64  # rows an update
     n_step: int = 1  # steps of the return before it bootstraps
     warmup: int = 1_000  # online: environment steps with random actions before the first update
-    acting: str = (
-        "mean"  # the policy is greedy in the heads' mean, their min, or lcb: mean - acting_deviations * deviation
-    )
+    acting: str = "mean"  # the policy is greedy in the heads' mean, min or lcb (mean less so many deviations)
     acting_deviations: float = 1.0  # of lcb
     update_every: int = 1  # online: environment steps between updates; 4 on Atari
 

@@ -28,9 +28,7 @@ from .sac import act, critic_loss, dist, entropy_goal, temperature_loss
 @config
 class SACN:
     critics: int = 10  # N; 10 on HalfCheetah, 20 on Walker2d, 200 on Hopper (500 on its medium data)
-    value: str = (
-        "min"  # of N: min, mean, lcb (mean - value_deviations * deviation), or mixture, as REM's in the critics
-    )
+    value: str = "min"  # of N: min, mean, lcb (mean less so many deviations), or mixture: REM's, in the critics
     value_deviations: float = 1.0  # of lcb
     discount: float = 0.99  # gamma
     polyak: float = 0.005  # rate at which the target critics follow

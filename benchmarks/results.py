@@ -143,7 +143,8 @@ with intervals and speeds, stand in `benchmarks/results/scores.csv`.
 A number is the normalised score of the last policies, 0 for a random policy and 100 for an expert, or the mean return
 where no reference is known (r): the mean and its 95 % bootstrap interval over seeds and episodes. The row `logged` is
 what the data brought. No policy is picked by its score. A dash: the method is not for these actions; an empty cell was
-not trained yet.
+not trained yet. Few updates favour what clones; what each method comes to with more stands in
+[learning runs](learning-runs.md).
 """
 FOOT = """
 ## Making it

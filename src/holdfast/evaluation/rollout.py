@@ -59,7 +59,7 @@ class Arena:
         self.replicas, self.episodes = replicas, episodes
         self.n = min(episodes, slots, max(1, HELD // replicas))
         self.env = make()  # for its spaces; the first of those that are played, where they are here
-        self.name = name_of(self.env)
+        self.name, self.here = name_of(self.env), elsewhere is None
         count = replicas * self.n
         try:
             spec = spec_of(self.env)
@@ -73,7 +73,8 @@ class Arena:
     def close(self) -> None:
         """Close every environment."""
         self.slots.close()
-        self.env.close()
+        if not self.here:
+            self.env.close()
 
     def run(self, team: Any, seed: int | Sequence[int] = 0, mode: str = "best", max_steps: int = ENDLESS) -> Episodes:
         """Play the E episodes with every policy of `team`.
@@ -135,7 +136,8 @@ class _Run:
         except Broke as fault:
             raise self.failed(fault) from fault
         for (r, i), action, outcome in zip(slots, actions, found, strict=True):
-            self.given[r, i].append(action)
+            if not self.arena.here:  # nothing of this process is ever played again
+                self.given[r, i].append(np.array(action))
             self.take(r, i, action, outcome)
 
     def take(self, r: int, i: int, action: Any, outcome: Outcome) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -22,13 +22,13 @@ from ..environments.workers import Workers
 from ..evaluation.evaluate import Evaluation, Evaluator
 from ..policy.acting import Replicas
 from ..policy.files import write_json
-from ..policy.folder import versions
 from ..policy.policy import Policy
 from . import settings as settings_of
 from . import switch
 from .compiled import CompiledRounds
-from .folder import RunFolder, Table
+from .folder import RunFolder
 from .hooks import Block, Evaluated, Hook, Start
+from .ledger import Ledger, result_of
 from .loggers import logger
 from .loop import Carry, Found, Program
 from .preparation import evaluator_of, programs_of
@@ -36,6 +36,18 @@ from .problem import problem_of
 from .refusals import require_rows
 from .rounds import COLLECTED, Rounds, horizons
 from .settings import Settings
+
+
+class Position(NamedTuple):
+    """Where a run stands: the phase, updates in it and in all, and what the next block takes."""
+
+    phase: int
+    local: int
+    total: int
+    state: Any
+    carry: Carry | None
+    log: Any = None
+    rings: Any = None
 
 
 class Runner:
@@ -84,18 +96,10 @@ class Runner:
             UserError: a disk that refuses, an environment that fails; the last checkpoint is kept.
             Diverged: a metric became NaN or infinite; likewise.
         """
-        self.folder, self.began = folder, time.perf_counter()
-        shapes = self._shapes()
+        self.folder, shapes = folder, self._shapes()
         every = [n for p in self.programs for n in (*p.metrics, *p.fresh, *(COLLECTED if p.phase.collect else ()))]
-        names = list(dict.fromkeys(every))
-        labels = ["step", "phase", "replica", "seed", *self.settings.sweep]
-        self.names = names
-        self.metrics = Table(folder.metrics, [*labels, *names])
-        self.evaluations = Table(folder.evaluations, [*labels, "episode", "episode_seed", "return", "length"])
-        self.timing = Table(folder.timing, ["step", "phase", "updates", "seconds", "updates_per_second"])
+        self.ledger = Ledger(folder, self.settings, self.replicas, list(dict.fromkeys(every)))
         self.last: Evaluation | None = None
-        self.evaluated: list[Any] = []  # phase and step of the last rows of evaluations
-        self.seconds, self.updates, self.earlier = 0.0, 0, 0.0
         at = self._resume(shapes) if resume else self._begin()
         total = sum(self.settings.steps_of(program.phase) for program in self.programs)
         self._tell("start", Start(folder, self.settings, self.replicas, total, at.total))
@@ -151,9 +155,7 @@ class Runner:
             except EnvironmentFailed as fault:  # in a compiled block, whose updates have learned from it
                 raise EnvironmentFailed(f"{fault}; {self._kept()}") from fault
             if hi == lo and failure:
-                raise self._saved(
-                    failure, Position(program.index - len(self.before), lo, base + lo, carry.state, carry)
-                )
+                raise self._saved(failure, self._position(program, carry, base, lo))
         seconds = time.perf_counter() - began
         self._require_finite(program.metrics, found, base)
         metrics = dict(zip(program.metrics, found.mean.T, strict=True)) | ended
@@ -163,28 +165,18 @@ class Runner:
             metrics |= dict(zip(program.fresh, found.mean.T, strict=True))
         carry = program.stopped(carry)
         step, updates = base + hi, made * len(self.replicas)
-        self.seconds, self.updates = self.seconds + seconds, self.updates + updates
-        rows = [
-            [metrics[n][i] if n in metrics else float("nan") for n in self.names] for i in range(len(self.replicas))
-        ]
-        texts = [
-            [*self._labels(step, phase, i), *("" if x != x else float(x) for x in row)] for i, row in enumerate(rows)
-        ]
-        self.metrics.add(texts)
-        self.timing.add([[step, phase.name, updates, seconds, updates / seconds]])
+        self.ledger.block(step, phase.name, metrics, updates, seconds)
         self._tell("block", Block(phase.name, step, metrics, seconds, updates))
+        before, at = base + lo, self._position(program, carry, base, hi)
         if failure:
-            raise self._saved(failure, Position(program.index - len(self.before), hi, step, carry.state, carry))
-        before = base + lo
+            raise self._saved(failure, at)
         if self.evaluator and phase.plays and self._due(before, step, self.settings.evaluation_interval):
             try:
                 self._evaluate(self.evaluator, phase, carry, step)
             except UserError as fault:
-                raise self._saved(
-                    fault, Position(program.index - len(self.before), hi, step, carry.state, carry)
-                ) from fault
+                raise self._saved(fault, at) from fault
         if self._due(before, step, self._save_interval):
-            self._save(Position(program.index - len(self.before), hi, step, carry.state, carry))
+            self._save(at)
         return carry, hi
 
     def _evaluate(self, evaluator: Evaluator, phase: Phase, carry: Carry, step: int) -> None:
@@ -194,13 +186,8 @@ class Runner:
         # each seed of the run meets episodes of its own, those that it would meet alone: shared ones would make the
         # policies agree by their luck, and the interval over them too narrow
         found = evaluator(team, seed=[replica.seed * 1_000_003 + step for replica in self.replicas])
-        rows = []
-        for i in range(len(self.replicas)):
-            played = zip(found.seeds[i], found.returns[i], found.lengths[i], strict=True)
-            rows += [[*self._labels(step, phase, i), e, int(s), float(r), int(n)] for e, (s, r, n) in enumerate(played)]
-        if self.evaluated != [phase.name, step]:  # else a killed run's checkpoint counts these rows already
-            self.evaluations.add(rows)
-        self.last, self.evaluated = found, [phase.name, step]
+        self.ledger.evaluation(step, phase.name, found)
+        self.last = found
         self._ship(phase, carry, step)
         if self.settings.keep_policies:
             self._ship(phase, carry, step, kept=True)
@@ -228,7 +215,7 @@ class Runner:
 
     def _finish(self, carry: Carry) -> dict[str, Any]:
         phase, step = self.programs[-1].phase, self.reached
-        if self.evaluator and (self.last is None or self.evaluated != [phase.name, step]):
+        if self.evaluator and (self.last is None or not self.ledger.has_evaluation(step, phase.name)):
             try:
                 self._evaluate(self.evaluator, phase, carry, step)
             except UserError as fault:
@@ -236,32 +223,8 @@ class Runner:
                 raise type(fault)(f"{fault}; the policy of step {step} is in {self.folder.path / 'policy'}") from fault
         else:
             self._ship(phase, carry, step)
-        found, settings = self.last, self.settings
-        result = {
-            "algorithm": settings.algorithm,
-            "dataset": settings.data,
-            "dataset_fingerprint": self.problem.fingerprint,
-            "steps": step,
-            "seeds": [r.seed for r in self.replicas],
-            "replicas": [r.name for r in self.replicas],
-            "sweep": [r.values for r in self.replicas],
-            "environment": found.env_id if found else None,
-            "returns": found.returns.tolist() if found else [],
-            "episode_seeds": found.seeds.tolist() if found else [],
-            "return_mean": float(found.returns.mean()) if found else None,
-            "return_interval": [found.mean.low, found.mean.high] if found else None,
-            "return_iqm": found.iqm._asdict() if found else None,
-            "normalized_score": found.score if found else None,
-            "normalized_scores": found.scores.tolist() if found and found.scores is not None else None,
-            "logged_return_mean": self.problem.logged,
-            "updates_per_second": self.updates / self.seconds if self.seconds else None,
-            "compile_seconds": sum(p.compile_seconds for p in self.programs),
-            "wall_seconds": self._wall(),
-            "flops_per_update": [p.flops / len(self.replicas) if p.flops else None for p in self.programs],
-            "versions": versions(),
-            "device": jax.devices()[0].device_kind,
-            "config": settings.to_dict(),
-        }
+        settings = self.settings
+        result = result_of(settings, self.problem, self.programs, self.ledger, step, self.last)
         if self.rounds:
             result["exact"] = "exact" if self.rounds.exact else "exact except the environment"
         if settings.source:
@@ -281,8 +244,7 @@ class Runner:
         return self._from_nothing()
 
     def _from_nothing(self) -> Position:
-        for table in (self.metrics, self.evaluations, self.timing):
-            table.begin()
+        self.ledger.begin()
         self.reached = 0
         if self.settings.source is None:
             return Position(0, 0, 0, None, None)
@@ -303,32 +265,16 @@ class Runner:
         self.folder.checkpoints.prune()
         facts = saved.metadata
         carry = saved.tree(shapes[facts["phase"]])
-        self.metrics.cut(facts["metrics_rows"])
-        self.evaluations.cut(facts["evaluation_rows"])
-        self.timing.cut(facts["timing_rows"])
-        self.earlier, self.reached, self.evaluated = facts["wall_seconds"], facts["total"], facts["evaluated"]
-        self.updates, self.seconds = facts["updates"], facts["seconds"]
+        self.ledger.go_back(facts)
+        self.reached = facts["total"]
         return Position(facts["phase"], facts["local"], facts["total"], carry.state, carry, facts["rounds"])
 
     def _save(self, at: Position) -> None:
         if self.folder.checkpoints.latest() == at.total and at.total == self.reached and at.total:
             return
         self.reached = at.total
-        for table in (self.metrics, self.evaluations, self.timing):
-            table.sync()
-        facts = {
-            "phase": at.phase,
-            "local": at.local,
-            "total": at.total,
-            "metrics_rows": self.metrics.rows,
-            "evaluation_rows": self.evaluations.rows,
-            "timing_rows": self.timing.rows,
-            "evaluated": self.evaluated,
-            "updates": self.updates,
-            "seconds": self.seconds,
-            "wall_seconds": self._wall(),
-            "rounds": self.rounds.log() if self.rounds else None,
-        }
+        where = {"phase": at.phase, "local": at.local, "total": at.total}
+        facts = {**where, **self.ledger.counts(), "rounds": self.rounds.log() if self.rounds else None}
         self.folder.checkpoints.save(at.total, at.carry, facts)
 
     def _saved(self, failure: UserError, at: Position) -> UserError:
@@ -341,8 +287,8 @@ class Runner:
             f"holdfast train --resume {self.folder.path} goes on from there"
         )
 
-    def _wall(self) -> float:
-        return self.earlier + time.perf_counter() - self.began
+    def _position(self, program: Program, carry: Carry, base: int, local: int) -> Position:
+        return Position(program.index - len(self.before), local, base + local, carry.state, carry)
 
     def _shapes(self) -> list[Carry]:
         found: list[Carry] = []
@@ -397,10 +343,6 @@ class Runner:
     def _due(self, before: int, step: int, every: int) -> bool:
         return step // every > before // every
 
-    def _labels(self, step: int, phase: Phase, i: int) -> list[Any]:
-        replica = self.replicas[i]
-        return [step, phase.name, replica.name, replica.seed, *replica.values.values()]
-
     def _require_finite(self, names: Sequence[str], found: Found, base: int) -> None:
         bad = np.argwhere(found.first_bad >= 0)
         if not len(bad):
@@ -421,13 +363,3 @@ class Runner:
     def _tell(self, event: str, *what: Any) -> None:
         for hook in self.hooks:
             getattr(hook, event)(*what)
-
-
-class Position:
-    """Where a run stands: the phase, updates in it and in all, and what the next block takes."""
-
-    def __init__(
-        self, phase: int, local: int, total: int, state: Any, carry: Carry | None, log: Any = None, rings: Any = None
-    ) -> None:
-        self.phase, self.local, self.total, self.state, self.carry, self.log = phase, local, total, state, carry, log
-        self.rings = rings

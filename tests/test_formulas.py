@@ -279,6 +279,18 @@ def test_the_gradients_of_a_product_are_jaxs_own(run, outputs):
         same(one, other, rtol=1e-9, atol=1e-11)
 
 
+def test_scale_and_shift_of_rows_have_the_usual_gradients(run):
+    # rows (1, 2), (3, 4) with slopes (1, 10), (100, 1000): the scale gets (1 + 300, 20 + 4000), the shift the sums
+    x, slope, scale = array((1, 2), (3, 4)), array((1, 10), (100, 1000)), array(5, 7)
+    pull = run(lambda *given: jax.vjp(nets.scaled, *given[:3])[1](given[3]), x, scale, array(1, 1), slope)
+    same(pull[0], [[5, 70], [500, 7000]])
+    same(pull[1], [301, 4020])
+    same(pull[2], [101, 1010])
+    for lead in ((), (1,), (5,), (6,), (2, 3), (0,)):  # halved as far as it goes, the rest summed
+        rows = NOISE.normal("rows", (*lead, 3))
+        same(run(nets.summed, rows), np.asarray(rows).reshape(-1, 3).sum(0), 1e-6)
+
+
 def test_layer_norm_and_its_place(run):
     # (1, 3): mean 2, variance 1 -> (-1, 1) / sqrt(1 + eps)
     norm = nets.LayerNorm(array(2, 2), array(1, 1), eps=3.0)

@@ -71,6 +71,36 @@ class Linear(PyTree):
         return product(x, self.weight) + raised(self.bias, x.ndim)
 
 
+def summed(x: jax.Array) -> jax.Array:
+    """The sum over all axes but the last, taken by halves.
+
+    XLA's reduction of the products of two arrays over their rows takes longer on a CPU than a layer does: with it, an
+    update of TD3+BC with LayerNorm in its critics is a quarter slower, one of ReBRAC two thirds.
+    """
+    x = x.reshape(-1, x.shape[-1])
+    while len(x) > 1 and len(x) % 2 == 0:
+        x = x[: len(x) // 2] + x[len(x) // 2 :]
+    return x.sum(0)
+
+
+@jax.custom_vjp
+def scaled(x: jax.Array, scale: jax.Array, shift: jax.Array) -> jax.Array:
+    """x * scale + shift: [..., n], [n] and [n] to [..., n], with the gradients of scale and shift by `summed`."""
+    return x * raised(scale, x.ndim) + raised(shift, x.ndim)
+
+
+def _scaled(x: jax.Array, scale: jax.Array, shift: jax.Array) -> tuple[jax.Array, Any]:
+    return scaled(x, scale, shift), (x, scale)
+
+
+def _scaled_gradients(kept: Any, slope: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    x, scale = kept
+    return slope * raised(scale, slope.ndim), summed(slope * x), summed(slope)
+
+
+scaled.defvjp(_scaled, _scaled_gradients)
+
+
 class LayerNorm(PyTree):
     """Normalisation over the last axis, with learned scale and shift."""
 
@@ -81,7 +111,7 @@ class LayerNorm(PyTree):
     def __call__(self, x: jax.Array) -> jax.Array:
         x = x - x.mean(-1, keepdims=True)
         x = x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + self.eps)
-        return x * raised(self.weight, x.ndim) + raised(self.bias, x.ndim)
+        return scaled(x, self.weight, self.bias)
 
 
 class MLP(PyTree):

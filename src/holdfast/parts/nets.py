@@ -75,7 +75,7 @@ def summed(x: jax.Array) -> jax.Array:
     """The sum over all axes but the last, taken by halves.
 
     XLA's reduction of the products of two arrays over their rows takes longer on a CPU than a layer does: with it, an
-    update of TD3+BC with LayerNorm in its critics is a quarter slower, one of ReBRAC two thirds.
+    update of TD3+BC with LayerNorm in its critics takes a quarter longer, one of ReBRAC two thirds.
     """
     x = x.reshape(-1, x.shape[-1])
     while len(x) > 1 and len(x) % 2 == 0:

@@ -21,7 +21,7 @@ class Ledger:
     """The tables of a run and its counts, which go back together to what a checkpoint counted."""
 
     def __init__(
-        self, folder: RunFolder, settings: Settings, replicas: Sequence[Replica], names: Sequence[str]
+        self, folder: RunFolder, settings: Settings, replicas: Sequence[Replica], names: Sequence[str], began: float
     ) -> None:
         """
         Args:
@@ -29,6 +29,7 @@ class Ledger:
             settings: its sweep stands in every row.
             replicas: a row each.
             names: every metric that one of its phases reports.
+            began: when this part of the run began, by `time.perf_counter`.
         """
         self.replicas, self.names = replicas, list(names)
         labels = ["step", "phase", "replica", "seed", *settings.sweep]
@@ -37,7 +38,7 @@ class Ledger:
         self.timing = Table(folder.timing, ["step", "phase", "updates", "seconds", "updates_per_second"])
         self.evaluated: list[Any] = []  # phase and step of the last rows of evaluations
         self.updates, self.seconds = 0, 0.0  # of blocks
-        self.earlier, self.began = 0.0, time.perf_counter()  # seconds before it was resumed, and when this part began
+        self.earlier, self.began = 0.0, began  # seconds before it was resumed, and when it went on
 
     @property
     def wall(self) -> float:

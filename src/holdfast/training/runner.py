@@ -96,9 +96,10 @@ class Runner:
             UserError: a disk that refuses, an environment that fails; the last checkpoint is kept.
             Diverged: a metric became NaN or infinite; likewise.
         """
+        began = time.perf_counter()
         self.folder, shapes = folder, self._shapes()
         every = [n for p in self.programs for n in (*p.metrics, *p.fresh, *(COLLECTED if p.phase.collect else ()))]
-        self.ledger = Ledger(folder, self.settings, self.replicas, list(dict.fromkeys(every)))
+        self.ledger = Ledger(folder, self.settings, self.replicas, list(dict.fromkeys(every)), began)
         self.last: Evaluation | None = None
         at = self._resume(shapes) if resume else self._begin()
         total = sum(self.settings.steps_of(program.phase) for program in self.programs)

@@ -143,8 +143,9 @@ with intervals and speeds, stand in `benchmarks/results/scores.csv`.
 A number is the normalised score of the last policies, 0 for a random policy and 100 for an expert, or the mean return
 where no reference is known (r): the mean and its 95 % bootstrap interval over seeds and episodes. The row `logged` is
 what the data brought. No policy is picked by its score. A dash: the method is not for these actions; an empty cell was
-not trained yet. Few updates favour what clones; what each method comes to with more stands in
-[learning runs](learning-runs.md).
+not trained yet. The updates are those of a method's main phase: what it trains before or after (an autoencoder, a
+behaviour model, the warm start of BEAR and UWAC, ACA's alignment) comes on top. Few updates favour what clones; what
+each method comes to with more stands in [learning runs](learning-runs.md).
 """
 FOOT = """
 ## Making it

@@ -34,9 +34,7 @@ class Odd(gymnasium.Env):
         return np.array([self.draw, 0], np.float32), {}
 
     def step(self, action):
-        if self.t == 2 and (not self.fuse or Path(self.fuse).exists()):
-            if self.fuse and not self.again:
-                Path(self.fuse).unlink()
+        if self.t == 2 and self.lit():
             self.misbehave()
         self.t += 1
         self.sum += float(action[0])
@@ -44,6 +42,16 @@ class Odd(gymnasium.Env):
         if self.how == "nan" and self.t == 3:
             obs[0] = np.nan
         return obs, float(action[0]), self.t == 5, self.draw < 0.5 and self.t == 3, {}
+
+    def lit(self):
+        """Whether it is time to: of processes at one fuse, the one that removes it alone."""
+        if not self.fuse or self.again:
+            return not self.fuse or Path(self.fuse).exists()
+        try:
+            Path(self.fuse).unlink()
+        except FileNotFoundError:
+            return False
+        return True
 
     def misbehave(self):
         if self.how == "die":

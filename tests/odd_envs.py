@@ -15,6 +15,7 @@ class Odd(gymnasium.Env):
 
     die: the process is killed, while the file `fuse` exists (which is then removed, unless `again`); hang: it sleeps,
     likewise; raise, nan: the environment's own faults, always; drift: no two episodes of one seed are alike.
+    slow: not step 2, but being made takes 1.2 seconds and every step 0.35.
     """
 
     observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (2,), np.float32)
@@ -24,6 +25,7 @@ class Odd(gymnasium.Env):
 
     def __init__(self, how="", fuse="", again=False):
         self.how, self.fuse, self.again = how, fuse, again
+        time.sleep(1.2 * (how == "slow"))
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
@@ -34,6 +36,7 @@ class Odd(gymnasium.Env):
         return np.array([self.draw, 0], np.float32), {}
 
     def step(self, action):
+        time.sleep(0.35 * (self.how == "slow"))
         if self.t == 2 and self.lit():
             self.misbehave()
         self.t += 1

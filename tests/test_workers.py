@@ -128,6 +128,19 @@ def test_a_worker_that_hangs_is_replaced(team, tmp_path):
     assert sum(theirs.slots.restarts) == 1
 
 
+def test_starting_and_replaying_take_longer_than_a_step_may(team):
+    ours, theirs = local(odd(), (1,), 1), team(odd(how="slow"), (1,), 1, timeout=1.0)
+    ours.begin()
+    theirs.begin()
+    given = actions(6, 1, 1)
+    same_steps(ours, theirs, given[:4])
+    assert len(theirs.actions[0]) == 4  # the replay takes 1.4 seconds
+    theirs.slots.processes[0].kill()
+    same_steps(ours, theirs, given[4:])
+    assert theirs.slots.restarts[0] >= 1
+    assert theirs.exact
+
+
 def test_a_worker_that_dies_again_and_again_ends_in_one_clear_line(team, tmp_path, monkeypatch):
     monkeypatch.setattr(workers_of, "IN_A_ROW", 1)
     fuse = tmp_path / "fuse"

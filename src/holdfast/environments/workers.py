@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import UserError
-from .slots import Broke, Outcome, Shape, shown
+from .slots import REPEATED, Broke, Outcome, Shape, shown
 from .worker import from_outcomes, pack, unpack
 
 TIMEOUT = 60.0  # seconds that a step may take, where nothing else is said
+STARTING = 60.0  # seconds, at least, for a process to start and make its environments: imports are no steps
 IN_A_ROW = 3  # times that a worker is started again without a step in between
 IN_ALL = 20  # times that a worker is started again in a run
 
@@ -49,6 +50,7 @@ class Workers:
         self.history: History = lambda slot: None  # the episode that an environment plays: seed, actions, observation
         self.exact = True  # every replayed episode came to the same observation
         self.restarts = [0] * len(self.parts)
+        self.waited = timeout  # seconds, for the last answer that did not come
         self.processes: list[subprocess.Popen | None] = [None] * len(self.parts)
         self.connections: list[Connection | None] = [None] * len(self.parts)
         try:
@@ -99,23 +101,27 @@ class Workers:
 
     def repeats(self, seed: int) -> bool:
         """Whether the first environment does the same twice."""
-        return bool(self._ask(0, pack({"do": "repeats", "seed": seed}), "was tried")[0]["repeats"])
+        message = pack({"do": "repeats", "seed": seed})
+        return bool(self._ask(0, message, "was tried", 2 * (1 + REPEATED))[0]["repeats"])
 
     def close(self) -> None:
         """End every process."""
         for w in range(len(self.parts)):
             self._stop(w)
 
-    def _ask(self, w: int, message: bytes, last: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    def _ask(self, w: int, message: bytes, last: str, steps: int = 1) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         self._send(w, message)
-        return self._answer(w, self._receive(w), message, last)
+        return self._answer(w, self._receive(w, steps * self.timeout), message, last, steps)
 
-    def _answer(self, w: int, reply: Any, message: bytes, last: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    def _answer(
+        self, w: int, reply: Any, message: bytes, last: str, steps: int = 1
+    ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """The answer to `message`, from the process that `reply` (None: nothing came) is of or from its successors."""
         row = 0
         while reply is None:
             ending = self._ending(w)
             if row == IN_A_ROW or self.restarts[w] == IN_ALL:
+                self._stop(w)  # or else a late answer would be taken for the next one's
                 times = f"{row + 1} times in a row" if row == IN_A_ROW else f"{IN_ALL + 1} times"
                 raise Broke(self.parts[w][0], f"{last}, and its worker process {ending}, {times}")
             row += 1
@@ -123,7 +129,7 @@ class Workers:
             reply = self._spawn(w)
             if reply is not None and self._replay(w):
                 self._send(w, message)
-                reply = self._receive(w)
+                reply = self._receive(w, steps * self.timeout)
             else:
                 reply = None
         head, arrays = reply
@@ -141,15 +147,20 @@ class Workers:
             if played is None:
                 continue
             seed, actions, obs = played
-            given = (
-                np.asarray(actions) if actions else np.zeros((0,) if self.shape.discrete else (0, self.shape.action))
-            )
-            self._send(w, pack({"do": "replay", "slot": i, "seed": seed}, {"actions": given}))
-            reply = self._receive(w)
-            if reply is None:
-                return False
-            head, arrays = reply
-            self.exact &= "broke" not in head and np.array_equal(arrays["obs"], obs)
+            messages = [pack({"do": "reset", "slot": i, "seed": seed})]
+            head = {"do": "step", "slots": [i], "seeds": [seed]}
+            messages += [pack(head, {"actions": np.asarray([action])}) for action in actions]
+            for message in messages:  # one by one, for each step has its own time
+                self._send(w, message)
+                reply = self._receive(w)
+                if reply is None:
+                    return False
+                answer, arrays = reply
+                if "broke" in answer or "begun" in arrays:
+                    self.exact = False
+                    break
+            else:
+                self.exact &= np.array_equal(arrays["obs"].reshape(np.shape(obs)), obs)
         return True
 
     def _spawn(self, w: int) -> Any:
@@ -164,7 +175,7 @@ class Workers:
             )
         self.connections[w] = Connection(ours.detach())
         self._send(w, pack({"do": "make", "env": self.env, "count": len(self.parts[w]), "shape": list(self.shape)}))
-        reply = self._receive(w)
+        reply = self._receive(w, max(self.timeout, STARTING))
         if reply is not None and "refused" in reply[0]:
             raise UserError(reply[0]["refused"])
         return reply
@@ -175,10 +186,10 @@ class Workers:
             if connection is not None:
                 connection.send_bytes(message)
 
-    def _receive(self, w: int) -> Any:
-        connection = self.connections[w]
+    def _receive(self, w: int, seconds: float | None = None) -> Any:
+        connection, self.waited = self.connections[w], seconds or self.timeout
         try:
-            if connection is not None and connection.poll(self.timeout):
+            if connection is not None and connection.poll(self.waited):
                 return unpack(connection.recv_bytes())
         except (EOFError, OSError):
             pass
@@ -192,7 +203,7 @@ class Workers:
                 process.wait(0.5)
         code = None if process is None else process.returncode
         if code is None:
-            return f"gave no answer for {self.timeout:g} s"
+            return f"gave no answer for {self.waited:g} s"
         return f"was killed by signal {-code}" if code < 0 else f"ended with exit status {code}"
 
     def _stop(self, w: int) -> None:

@@ -54,7 +54,7 @@ def collect(
         seed: of episodes and draws.
         id: the data set's.
         workers: processes that step the environments, where one that dies or hangs is replaced; 0: this one.
-        worker_timeout: seconds that a step may take in one of them.
+        worker_timeout: seconds that a step may take in one of them; starting one may take a minute in any case.
 
     Raises:
         UserError: numbers out of range, an environment that cannot be made or does not match.

@@ -139,7 +139,7 @@ def evaluate(
         mode: "best" (the most likely action) or "sample".
         reference: returns of a random and an expert policy, for the normalised score.
         workers: processes that step the environments, where one that dies or hangs is replaced; 0: this one.
-        worker_timeout: seconds that a step may take in one of them.
+        worker_timeout: seconds that a step may take in one of them; starting one may take a minute in any case.
 
     Raises:
         UserError: no environment is known, its spaces do not match, it fails, or it gives what is not finite.

@@ -10,7 +10,7 @@ import numpy as np
 
 from holdfast.core.noise import Noise
 from holdfast.core.spec import Batch
-from holdfast.parts import nets
+from holdfast.parts import layers, nets
 
 NOISE = Noise(np.array([0, 7], np.uint32))
 
@@ -26,12 +26,12 @@ def same(found: Any, wanted: Any, rtol: float = 1e-12, atol: float = 1e-13) -> N
     np.testing.assert_allclose(found, wanted, rtol=rtol, atol=atol)
 
 
-def mlp(*layers: tuple[Any, Any], **how: Any) -> nets.MLP:
+def mlp(*pairs: tuple[Any, Any], **how: Any) -> layers.MLP:
     """A network of given (weight [in, out], bias [out]) pairs."""
-    return nets.MLP(tuple(nets.Linear(jnp.asarray(w, float), jnp.asarray(b, float)) for w, b in layers), (), **how)
+    return layers.MLP(tuple(layers.Linear(jnp.asarray(w, float), jnp.asarray(b, float)) for w, b in pairs), (), **how)
 
 
-def linear(*rows: Any) -> nets.MLP:
+def linear(*rows: Any) -> layers.MLP:
     """One layer, output row . x, no bias."""
     return mlp((np.asarray(rows, float).T, np.zeros(len(rows))))
 

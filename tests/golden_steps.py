@@ -14,7 +14,7 @@ from holdfast.core.config import as_arrays
 from holdfast.core.noise import Tape
 from holdfast.core.spec import Batch
 from holdfast.core.tree import named_leaves
-from holdfast.parts import nets
+from holdfast.parts import layers, nets
 
 FOLDER = pathlib.Path(__file__).parent / "golden"
 TOLERANCE = 1e-9
@@ -42,22 +42,22 @@ class Golden:
         prefix = "noise/"
         return {k[len(prefix) :]: jnp.asarray(v[step - 1]) for k, v in self.arrays.items() if k.startswith(prefix)}
 
-    def mlp(self, path: str, suffix: str = "", **how: Any) -> nets.MLP:
+    def mlp(self, path: str, suffix: str = "", **how: Any) -> layers.MLP:
         """`path/layer0..` and heads `mean`, `log_std` (side by side) as an MLP; `suffix` "/step1" reads the result."""
 
-        def linear(name: str) -> nets.Linear:
-            return nets.Linear(*(jnp.asarray(self[f"{path}/{name}/{part}{suffix}"]) for part in ("weight", "bias")))
+        def linear(name: str) -> layers.Linear:
+            return layers.Linear(*(jnp.asarray(self[f"{path}/{name}/{part}{suffix}"]) for part in ("weight", "bias")))
 
         def there(name: str) -> bool:
             return f"{path}/{name}/weight{suffix}" in self.arrays
 
-        layers = [linear(f"layer{i}") for i in range(10) if there(f"layer{i}")]
+        dense = [linear(f"layer{i}") for i in range(10) if there(f"layer{i}")]
         heads = [linear(name) for name in ("mean", "log_std") if there(name)]
         if heads:
-            layers.append(jax.tree.map(lambda *x: jnp.concatenate(x, -1), *heads))
+            dense.append(jax.tree.map(lambda *x: jnp.concatenate(x, -1), *heads))
         norms = [f"layernorm{i}" for i in range(10) if there(f"layernorm{i}")]
         eps = how.pop("eps", 1e-6)
-        return nets.MLP(tuple(layers), tuple(nets.LayerNorm(*jax.tree.leaves(linear(n)), eps) for n in norms), **how)
+        return layers.MLP(tuple(dense), tuple(layers.LayerNorm(*jax.tree.leaves(linear(n)), eps) for n in norms), **how)
 
     def critic(
         self, root: str, suffix: str = "", members: tuple[str, ...] = ("critic1", "critic2"), **how: Any

@@ -22,7 +22,7 @@ from holdfast.core.noise import Noise, Tape, normals
 from holdfast.core.spec import Batch, Spec
 from holdfast.core.trained import Trained, merge, occasionally, weighted
 from holdfast.core.tree import ema, named_leaves, where
-from holdfast.parts import losses, nets, optimisers, targets
+from holdfast.parts import initialisers, layers, losses, nets, optimisers, targets
 from holdfast.parts.distributions import Categorical, Deterministic, Normal, TanhNormal, choose, draw, squash_correction
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -259,7 +259,7 @@ def test_mlp(run):
     same(run(net, array([[1, 2], [-1, 0]], [[1, 2], [1, 2]])), [[[5.5], [6.5]], [[5.5], [5.5]]])
 
 
-@pytest.mark.parametrize("outputs", [2, nets.NARROW + 1])
+@pytest.mark.parametrize("outputs", [2, layers.NARROW + 1])
 def test_the_gradients_of_a_product_are_jaxs_own(run, outputs):
     keys = jax.random.split(jax.random.PRNGKey(0), 3)
     x, w = jax.random.normal(keys[0], (2, 4, 3, 5), float), jax.random.normal(keys[1], (2, 5, outputs), float)
@@ -274,7 +274,7 @@ def test_the_gradients_of_a_product_are_jaxs_own(run, outputs):
 
         return lambda x, w: (first(x[0], w[0]), jax.vmap(first)(x, w), jax.vmap(second)(x, w))
 
-    found, wanted = run(pulled(nets.product), x, w), pulled(jnp.matmul)(x, w)
+    found, wanted = run(pulled(layers.product), x, w), pulled(jnp.matmul)(x, w)
     for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
         same(one, other, rtol=1e-9, atol=1e-11)
 
@@ -282,18 +282,18 @@ def test_the_gradients_of_a_product_are_jaxs_own(run, outputs):
 def test_scale_and_shift_of_rows_have_the_usual_gradients(run):
     # rows (1, 2), (3, 4) with slopes (1, 10), (100, 1000): the scale gets (1 + 300, 20 + 4000), the shift the sums
     x, slope, scale = array((1, 2), (3, 4)), array((1, 10), (100, 1000)), array(5, 7)
-    pull = run(lambda *given: jax.vjp(nets.scaled, *given[:3])[1](given[3]), x, scale, array(1, 1), slope)
+    pull = run(lambda *given: jax.vjp(layers.scaled, *given[:3])[1](given[3]), x, scale, array(1, 1), slope)
     same(pull[0], [[5, 70], [500, 7000]])
     same(pull[1], [301, 4020])
     same(pull[2], [101, 1010])
     for lead in ((), (1,), (5,), (6,), (2, 3), (0,)):  # halved as far as it goes, the rest summed
         rows = NOISE.normal("rows", (*lead, 3))
-        same(run(nets.summed, rows), np.asarray(rows).reshape(-1, 3).sum(0), 1e-6)
+        same(run(layers.summed, rows), np.asarray(rows).reshape(-1, 3).sum(0), 1e-6)
 
 
 def test_layer_norm_and_its_place(run):
     # (1, 3): mean 2, variance 1 -> (-1, 1) / sqrt(1 + eps)
-    norm = nets.LayerNorm(array(2, 2), array(1, 1), eps=3.0)
+    norm = layers.LayerNorm(array(2, 2), array(1, 1), eps=3.0)
     same(run(norm, array(1, 3)), [0, 2])
     sizes = (2, 2, 1)
     for place in ("pre", "post"):
@@ -312,52 +312,52 @@ def test_layer_norm_and_its_place(run):
 
 
 def test_dropout(run):
-    keep = nets.dropout(NOISE, "drop", 0.25, (2000,), (3, 2))
+    keep = layers.dropout(NOISE, "drop", 0.25, (2000,), (3, 2))
     assert [k.shape for k in keep] == [(2000, 3), (2000, 2)]
     assert np.unique(np.concatenate([k.ravel() for k in keep])).tolist() == pytest.approx([0, 4 / 3])
     assert abs((np.asarray(keep[0]) > 0).mean() - 0.75) < 4 * math.sqrt(0.25 * 0.75 / 6000)
-    assert nets.dropout(NOISE, "drop", 0.0, (5,), (3,)) == ()
+    assert layers.dropout(NOISE, "drop", 0.0, (5,), (3,)) == ()
     # x = (1, 2): hidden (5, 0), the first doubled: 10 + .5;  dropped: .5
     net = mlp(*HAND)
     same(run(net, array(1, 2), (array(2, 2),)), [10.5])
     same(run(net, array(1, 2), (array(0, 2),)), [0.5])
     tape = Tape({"d_0": np.array([[True, False]])})
-    same(nets.dropout(tape, "d", 0.5, (1,), (2,))[0], [[2, 0]])
+    same(layers.dropout(tape, "d", 0.5, (1,), (2,))[0], [[2, 0]])
 
 
 @pytest.mark.parametrize("shape", [(5, 3), (3, 5), (4, 4), (1, 6), (64, 64)])
 def test_orthogonal_weights_are_orthogonal(run, shape):
-    layer = run(lambda n: nets.orthogonal()(n, *shape), NOISE)
+    layer = run(lambda n: initialisers.orthogonal()(n, *shape), NOISE)
     w = np.asarray(layer.weight)
     assert w.shape == shape
     gram = w.T @ w if shape[0] >= shape[1] else w @ w.T
     same(gram, 2 * np.eye(min(shape)), atol=1e-12)
     assert not layer.bias.any()
-    other = nets.orthogonal(0.5)(NOISE.sub("other"), *shape).weight
+    other = initialisers.orthogonal(0.5)(NOISE.sub("other"), *shape).weight
     assert np.linalg.norm(other, 2) == pytest.approx(0.5)
 
 
 def test_orthogonal_weights_in_float32_stay_orthogonal():
     with jax.enable_x64(False):
-        w = np.asarray(nets.orthogonal(1.0)(NOISE, 256, 256).weight)
+        w = np.asarray(initialisers.orthogonal(1.0)(NOISE, 256, 256).weight)
     assert w.dtype == np.float32
     assert np.abs(w.T @ w - np.eye(256)).max() < 1e-5
 
 
 def test_torch_uniform_bounds():
-    layer = nets.torch_uniform(NOISE, 100, 400)
+    layer = initialisers.torch_uniform(NOISE, 100, 400)
     for values in (layer.weight, layer.bias):
         assert np.abs(values).max() <= 0.1
     scaled = np.asarray(layer.weight).ravel()
     assert stats.kstest(scaled, stats.uniform(-0.1, 0.2).cdf).pvalue > 1e-3
     assert np.abs(np.asarray(layer.bias)).max() > 0.09
-    layer = nets.uniform_init(3e-3, 1e-4)(NOISE, 50, 50)
+    layer = initialisers.uniform_init(3e-3, 1e-4)(NOISE, 50, 50)
     assert 2.9e-3 < np.abs(layer.weight).max() <= 3e-3
     assert 0.9e-4 < np.abs(layer.bias).max() <= 1e-4
 
 
 def test_the_last_layer_may_start_its_own_way():
-    net = nets.mlp(NOISE, (3, 4, 2), last=nets.uniform_init(1e-3, 0.0))
+    net = nets.mlp(NOISE, (3, 4, 2), last=initialisers.uniform_init(1e-3, 0.0))
     assert np.abs(net.layers[0].weight).max() > 0.1
     assert np.abs(net.layers[1].weight).max() <= 1e-3
     assert not net.layers[1].bias.any()

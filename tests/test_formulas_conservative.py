@@ -17,7 +17,7 @@ from holdfast.core.noise import Noise, Tape
 from holdfast.core.spec import Batch, Seen, Spec
 from holdfast.core.trained import Trained
 from holdfast.data.columns import Columns
-from holdfast.parts import behaviour, losses, nets, optimisers, targets
+from holdfast.parts import behaviour, layers, losses, nets, optimisers, targets
 from holdfast.parts.distributions import Categorical, Normal, TanhNormal
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -72,7 +72,7 @@ def test_lambda_returns_on_many_episodes_are_the_loop_over_steps(run):
 
 
 def test_squared_weights(run):
-    net = nets.MLP((nets.Linear(array([1, 2], [3, 0]), array(9, 9)), nets.Linear(array([-1], [2]), array(9))), ())
+    net = layers.MLP((layers.Linear(array([1, 2], [3, 0]), array(9, 9)), layers.Linear(array([-1], [2]), array(9))), ())
     same(run(losses.squared_weights, net), 1 + 4 + 9 + 1 + 4)
 
 
@@ -166,7 +166,7 @@ def test_cql_candidates(run):
 
 def test_cql_clones_first(run):
     """While cloning, the logged action's density stands in place of Q."""
-    net = nets.MLP((nets.Linear(jnp.zeros((1, 2)), array(0.5, -1.0)),), ())
+    net = layers.MLP((layers.Linear(jnp.zeros((1, 2)), array(0.5, -1.0)),), ())
     actor, batch = nets.GaussianHeadsPolicy(net, low=-5.0), rows(array([1]), array([0.3]))
     critic = critics([1, 2], [0, 3])
     law = TanhNormal(array(0.5), array(-1))
@@ -231,12 +231,12 @@ def test_kl_divergence(run):
 
 
 def test_bounded_policy(run):
-    net = nets.MLP((nets.Linear(jnp.zeros((1, 2)), array(0.4, 0.6)),), ())
+    net = layers.MLP((layers.Linear(jnp.zeros((1, 2)), array(0.4, 0.6)),), ())
     law = run(behaviour.BoundedPolicy(net), array([1]))
     same(law.log_std, [[-5 + 2.5 * (math.tanh(0.6) + 1)]])
     assert law.edge == 1e-3
     for x, edge in ((100, 0), (-100, -5)):  # the range
-        net = nets.MLP((nets.Linear(jnp.zeros((1, 2)), array(0.4, x)),), ())
+        net = layers.MLP((layers.Linear(jnp.zeros((1, 2)), array(0.4, x)),), ())
         same(behaviour.BoundedPolicy(net)(array([1])).log_std, [[edge]])
 
 
@@ -286,7 +286,7 @@ def test_bracs_second_test_policy_is_the_best_draw_by_the_first_critic():
 
 
 def line(slope, bias=0.0):
-    return nets.MLP((nets.Linear(array([slope]), array(bias)),), ())
+    return layers.MLP((layers.Linear(array([slope]), array(bias)),), ())
 
 
 def test_awr_refresh(run):
@@ -334,7 +334,7 @@ def test_awr_losses(run):
 
 def test_crr_values_of_a_continuous_policy(run):
     """Critics Q = a and 3 a - 1, a normal of mean .2 and deviation .1 at normals -1, 0, 1, 20 (clipped to 1)."""
-    critic = nets.Critic(nets.MLP((nets.Linear(array([[0], [1]], [[0], [3]]), array([0], [-1])),), ()))
+    critic = nets.Critic(layers.MLP((layers.Linear(array([[0], [1]], [[0], [3]]), array([0], [-1])),), ()))
     law, obs = Normal(array([0.2]), jnp.log(array([0.1]))), array([1])
     tape = {"actor_actions": array([[-1]], [[0]], [[1]], [[20]])}
     mean = [2 * a - 0.5 for a in (0.1, 0.2, 0.3, 1)]
@@ -346,8 +346,8 @@ def test_crr_values_of_a_continuous_policy(run):
 
 def discrete_critic(*values):
     """Critics with the same values in every state."""
-    nets_ = (nets.Linear(jnp.zeros((len(values), 1, len(values[0]))), array(*values)),)
-    return nets.Critic(nets.MLP(nets_, ()), True)
+    nets_ = (layers.Linear(jnp.zeros((len(values), 1, len(values[0]))), array(*values)),)
+    return nets.Critic(layers.MLP(nets_, ()), True)
 
 
 def test_crr_values_of_a_discrete_policy_are_exact_and_legal(run):
@@ -362,7 +362,7 @@ def test_crr_values_of_a_discrete_policy_are_exact_and_legal(run):
 
 def test_crr_weights_are_strict_and_capped():
     """Binary: an advantage of exactly 0 is not cloned. The critic does not move (rate 0)."""
-    actor = nets.CategoricalPolicy(nets.MLP((nets.Linear(jnp.zeros((1, 2)), jnp.zeros(2)),), ()))
+    actor = nets.CategoricalPolicy(layers.MLP((layers.Linear(jnp.zeros((1, 2)), jnp.zeros(2)),), ()))
     for weight, advantage, wanted in (
         ("binary", "max", [0, 0]),
         ("binary", "mean", [1, 0]),
@@ -388,7 +388,7 @@ def test_crr_weights_are_strict_and_capped():
 
 def test_critic_weighted_policy_of_discrete_actions():
     """pi exp(Q) over legal actions, exactly."""
-    net = nets.MLP((nets.Linear(jnp.zeros((1, 3)), jnp.log(array(0.2, 0.3, 0.5))),), ())
+    net = layers.MLP((layers.Linear(jnp.zeros((1, 3)), jnp.log(array(0.2, 0.3, 0.5))),), ())
     tx, critic = optimisers.adam(1e-3), discrete_critic([1, 0, 5], [1, 2, 5])
     actor = nets.CategoricalPolicy(net)
     state = crr.State(Trained.new(actor, tx), Trained.new(critic, tx), actor, critic)
@@ -401,7 +401,7 @@ def test_critic_weighted_policy_of_discrete_actions():
 def test_critic_weighted_policy_of_continuous_actions():
     """Of draws, one with probability proportional to exp Q; the best is the draw of the highest Q and no chance."""
     cfg = crr.CRR(acting="critic", acting_actions=2)
-    net = nets.MLP((nets.Linear(jnp.zeros((1, 2)), array(0, 0)),), ())
+    net = layers.MLP((layers.Linear(jnp.zeros((1, 2)), array(0, 0)),), ())
     actor, critic = nets.GaussianHeadsPolicy(net, squash="mean"), critics([0, 4])
     tx = optimisers.adam(1e-3)
     state = crr.State(Trained.new(actor, crr.optimiser(cfg)), Trained.new(critic, tx), actor, critic)

@@ -24,7 +24,7 @@ from holdfast.data.sampler import rows as rows_of
 from holdfast.environments import probes, tabular
 from holdfast.environments.batch_mdp import batch_mdp, states_of
 from holdfast.parts import action_values as av
-from holdfast.parts import nets, optimisers, targets
+from holdfast.parts import layers, nets, optimisers, targets
 from holdfast.parts.distributions import Categorical
 from holdfast.studies import batch_constrained, result
 
@@ -40,7 +40,7 @@ def same(found, wanted, **how):
 def constant(q):
     """A network whose values [A, K] are the same everywhere."""
     q = jnp.asarray(q, jnp.float32)
-    net = nets.MLP((nets.Linear(jnp.zeros((3, q.size)), q.reshape(-1)),), ())
+    net = layers.MLP((layers.Linear(jnp.zeros((3, q.size)), q.reshape(-1)),), ())
     return av.ActionValues(net, q.shape[1])
 
 
@@ -225,7 +225,7 @@ def test_the_allowed_actions():
 
 
 def test_the_imitation_loss():
-    net = nets.CategoricalPolicy(nets.MLP((nets.Linear(jnp.zeros((3, 2)), array(math.log(3), 0.0)),), ()))
+    net = nets.CategoricalPolicy(layers.MLP((layers.Linear(jnp.zeros((3, 2)), array(math.log(3), 0.0)),), ()))
     value, told = discrete_bcq.imitation_loss(net, 0.1, batch(action=jnp.array([0, 1])))
     nll = -(math.log(0.75) + math.log(0.25)) / 2
     same(value, nll + 0.1 * math.log(3) ** 2 / 2)

@@ -16,8 +16,8 @@ from holdfast.core.contract import Context
 from holdfast.core.noise import Tape
 from holdfast.core.spec import Seen, Spec
 from holdfast.core.trained import Trained
-from holdfast.core.tree import named_leaves
-from holdfast.parts import nets, optimisers
+from holdfast.core.tree import PyTree, named_leaves
+from holdfast.parts import initialisers, nets, optimisers
 from holdfast.parts.distributions import Categorical, TanhNormal
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -40,9 +40,9 @@ def test_the_floor_of_the_squash_correction(run):
 
 
 def test_initial_weights_of_edac():
-    layer = nets.torch_weights(bias=0.1)(NOISE, 16, 5)
+    layer = initialisers.torch_weights(bias=0.1)(NOISE, 16, 5)
     same(layer.bias, np.full(5, 0.1))
-    same(layer.weight, nets.torch_uniform(NOISE, 16, 5).weight)
+    same(layer.weight, initialisers.torch_uniform(NOISE, 16, 5).weight)
     assert np.abs(layer.weight).max() <= 0.25
     state = sac_n.init(sac_n.SACN(critics=3, hidden=(8, 8)), Context(Spec((3,), 2)), NOISE)
     layers = state.critic.net.nets.layers
@@ -152,7 +152,7 @@ def test_exploration_noise_only_to_explore(module):
 # SAC-N and EDAC
 
 
-class Fixed(nets.PyTree):
+class Fixed(PyTree):
     """A policy that takes one action with log-density minus `cost` a unit."""
 
     action: jax.Array

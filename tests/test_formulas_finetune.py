@@ -20,7 +20,7 @@ from holdfast.core.noise import Noise, Tape
 from holdfast.core.spec import Batch, Spec
 from holdfast.core.trained import Trained
 from holdfast.data.dataset import Dataset
-from holdfast.parts import nets, optimisers
+from holdfast.parts import initialisers, layers, nets, optimisers
 from holdfast.parts.distributions import Normal, TanhNormal
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -62,7 +62,7 @@ def test_densities_by_deviations_from_the_mean(run):
 @pytest.mark.parametrize("heads", [1, 2])
 def test_xavier(heads):
     """Two heads of 25 outputs side by side have the bound of 25, not of 50."""
-    layer = nets.xavier(heads)(Noise(jax.random.PRNGKey(0)), 100, 50)
+    layer = initialisers.xavier(heads)(Noise(jax.random.PRNGKey(0)), 100, 50)
     bound = math.sqrt(6 / (100 + 50 / heads))
     assert 0.99 * bound < np.abs(layer.weight).max() <= bound
     assert np.asarray(layer.weight).std() == pytest.approx(bound / math.sqrt(3), rel=0.02)
@@ -100,7 +100,7 @@ def test_aca_weight_is_not_differentiated():
     """The gradient is lambda times that of the SAC objective less the likelihood's, with lambda held."""
     cfg = as_arrays(aca.ACA(omega=3.0))
     critic, batch, eps = critics([0, 2], [0, 3]), row(), array([0.7])
-    actor = nets.SigmoidGaussianPolicy(nets.MLP((nets.Linear(array([0.3]), array(0.1)),), ()), array(0.4))
+    actor = nets.SigmoidGaussianPolicy(layers.MLP((layers.Linear(array([0.3]), array(0.1)),), ()), array(0.4))
     found = jax.grad(lambda a: aca.actor_loss(a, critic, 0.2, batch, eps, cfg)[0])(actor)
     weight = aca.actor_loss(actor, critic, 0.2, batch, eps, cfg)[1]["weight"]
 
@@ -116,7 +116,7 @@ def test_aca_weight_is_not_differentiated():
 
 def test_aca_unsquashed_policy(run):
     """Mean tanh(MLP), deviation exp(-5 + 5 sigmoid(parameter)) in every state."""
-    actor = nets.SigmoidGaussianPolicy(nets.MLP((nets.Linear(array([0.3]), array(0.1)),), ()), array(math.log(3)))
+    actor = nets.SigmoidGaussianPolicy(layers.MLP((layers.Linear(array([0.3]), array(0.1)),), ()), array(math.log(3)))
     law = run(lambda obs: actor(obs), array([1], [2]))
     same(law.mean, np.tanh([[0.4], [0.7]]))
     same(law.log_std, [[-5 + 5 * 0.75]] * 2)
@@ -184,7 +184,7 @@ def test_aca_begins_online_with_z_and_the_policys_ranking():
     cfg, state, ctx = started()
     online = jax.jit(lambda s: aca_online.enter(cfg, s, ctx, None))(state)
     obs, action = (jax.random.normal(jax.random.PRNGKey(i), (5, n)) for i, n in ((1, 3), (2, 2)))
-    z = nets.members(state.z.net, obs)[..., 0]
+    z = layers.members(state.z.net, obs)[..., 0]
     for critic in (online.critic.net, online.target_critic):
         for a in (action, -action, 0 * action):
             same(critic(obs, a), z)

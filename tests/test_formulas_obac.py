@@ -21,7 +21,7 @@ from holdfast.core.noise import Tape
 from holdfast.core.spec import Seen, Spec
 from holdfast.core.trained import Trained
 from holdfast.core.tree import named_leaves
-from holdfast.parts import nets, optimisers
+from holdfast.parts import layers, nets, optimisers
 from holdfast.parts.distributions import TanhNormal
 from holdfast.training.run import train
 
@@ -164,12 +164,12 @@ def test_without_the_constraint_the_update_is_that_of_weight_nought():
 def test_the_layers():
     x, w1, w2, w3 = (np.random.default_rng(i).normal(size=s) for i, s in enumerate([(3,), (3, 4), (4, 4), (4, 2)]))
     b1, b2, b3, scale, shift = (np.random.default_rng(9 + i).normal(size=n) for i, n in enumerate([4, 4, 2, 4, 4]))
-    layers = tuple(nets.Linear(jnp.asarray(w), jnp.asarray(b)) for w, b in ((w1, b1), (w2, b2), (w3, b3)))
-    norm = nets.LayerNorm(jnp.asarray(scale), jnp.asarray(shift), 1e-5)
+    dense = tuple(layers.Linear(jnp.asarray(w), jnp.asarray(b)) for w, b in ((w1, b1), (w2, b2), (w3, b3)))
+    norm = layers.LayerNorm(jnp.asarray(scale), jnp.asarray(shift), 1e-5)
     h = x @ w1 + b1
     h = np.tanh((h - h.mean()) / np.sqrt(h.var() + 1e-5) * scale + shift) @ w2 + b2
     h = np.where(h > 0, h, np.expm1(h)) @ w3 + b3
-    same(nets.MLP(layers, (norm,), "tanh elu", "first")(jnp.asarray(x)), h)
+    same(layers.MLP(dense, (norm,), "tanh elu", "first")(jnp.asarray(x)), h)
 
 
 def test_initial_networks():

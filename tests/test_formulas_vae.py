@@ -14,7 +14,7 @@ from holdfast.core.contract import Context
 from holdfast.core.noise import Noise, Tape
 from holdfast.core.spec import Batch, Seen, Spec
 from holdfast.core.trained import Trained
-from holdfast.parts import candidates, divergences, nets, optimisers, spectral
+from holdfast.parts import candidates, divergences, layers, nets, optimisers, spectral
 from holdfast.parts import vae as vaes
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -48,7 +48,7 @@ def both(fn, *args):
 def test_several_actions_a_state_are_judged_as_if_the_state_was_repeated(lead):
     critic = nets.critic(NOISE, Spec((3,), 2), (8, 8), n=2)
     obs, action = NOISE.normal("o", (5, 3)), NOISE.normal("a", (*lead, 5, 2))
-    keep = nets.dropout(NOISE, "d", 0.5, (2, *lead, 5), (8, 8))
+    keep = layers.dropout(NOISE, "d", 0.5, (2, *lead, 5), (8, 8))
     repeated = jnp.broadcast_to(obs, (*lead, 5, 3))
     for k in ((), keep):
         np.testing.assert_allclose(critic(obs, action, k), critic(repeated, action, k), rtol=1e-12)

@@ -12,7 +12,7 @@ from holdfast.core.contract import Context
 from holdfast.core.noise import Noise
 from holdfast.core.spec import Batch, Spec
 from holdfast.core.trained import Trained
-from holdfast.parts import nets, optimisers
+from holdfast.parts import layers, nets, optimisers
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -168,8 +168,8 @@ def test_cal_ql():
 
     def actor(root, suffix=""):
         net = g.mlp(f"{root}/actor", suffix)
-        head = nets.Linear(*(jnp.asarray(g[f"{root}/actor/head/{part}{suffix}"]) for part in ("weight", "bias")))
-        return nets.GaussianHeadsPolicy(nets.MLP((*net.layers, head), ()), low=-20.0, high=2.0)
+        head = layers.Linear(*(jnp.asarray(g[f"{root}/actor/head/{part}{suffix}"]) for part in ("weight", "bias")))
+        return nets.GaussianHeadsPolicy(layers.MLP((*net.layers, head), ()), low=-20.0, high=2.0)
 
     state = cql.State(
         Trained.new(actor("params"), optimisers.adam(cfg.actor_lr)),

@@ -11,7 +11,7 @@ from holdfast.algorithms import bcq, bear, mcq, plas, spot, td3_bc, uwac
 from holdfast.core.config import as_arrays
 from holdfast.core.noise import Tape
 from holdfast.core.trained import Trained
-from holdfast.parts import divergences, nets, optimisers, spectral
+from holdfast.parts import divergences, layers, nets, optimisers, spectral
 from holdfast.parts import vae as vaes
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -36,7 +36,7 @@ def frozen_vae(g):
     """The decoder, and an encoder that nobody asks, where none was recorded."""
     if "params/vae_encoder/layer0/weight" in g.arrays:
         return vae(g, "params")
-    encoder = nets.MLP((nets.Linear(jnp.zeros((8, 12)), jnp.zeros(12)),), ())
+    encoder = layers.MLP((layers.Linear(jnp.zeros((8, 12)), jnp.zeros(12)),), ())
     return vaes.VAE(encoder, g.mlp("params/vae_decoder"))
 
 
@@ -357,7 +357,7 @@ def test_uwac(name):
 def test_spectral_norm():
     g = Golden("uwac_exp_weight")
     weight, before = (jnp.asarray(g[f"spectral_norm/{k}"]) for k in ("weight", "u_before"))
-    net, (after,) = spectral.normalise(nets.MLP((nets.Linear(weight, jnp.ones(8)),), ()), (before,))
+    net, (after,) = spectral.normalise(layers.MLP((layers.Linear(weight, jnp.ones(8)),), ()), (before,))
     close("direction", after, g["spectral_norm/u_after"], TOLERANCE)
     close("weight", net.layers[0].weight, g["spectral_norm/weight_normalised"], TOLERANCE)
     close("bias", net.layers[0].bias, jnp.ones(8), TOLERANCE)

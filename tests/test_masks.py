@@ -17,7 +17,7 @@ from holdfast.core.noise import Noise
 from holdfast.core.spec import Batch, Seen, Spec
 from holdfast.data.dataset import Dataset
 from holdfast.evaluation.evaluate import evaluate
-from holdfast.parts import nets
+from holdfast.parts import layers, nets
 from holdfast.parts.action_values import ActionValues
 from holdfast.parts.distributions import Categorical
 from holdfast.training.run import train
@@ -37,7 +37,7 @@ def heads(state) -> list:
     return [x for x in jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, HEADS)) if isinstance(x, HEADS)]
 
 
-def net_of(head) -> nets.MLP:
+def net_of(head) -> layers.MLP:
     return head.nets if isinstance(head, nets.Critic) else head.net
 
 
@@ -52,7 +52,7 @@ def spoiled(state):
         shape = last.bias.shape
         each_action = last.bias.reshape(*shape[: len(shape) - 1], ACTIONS, -1)
         bias = each_action.at[..., ILLEGAL, :].add(1e3).reshape(shape)
-        made = dataclasses.replace(net, layers=(*body, nets.Linear(last.weight, bias)))
+        made = dataclasses.replace(net, layers=(*body, layers.Linear(last.weight, bias)))
         return dataclasses.replace(head, **{"nets" if isinstance(head, nets.Critic) else "net": made})
 
     return jax.tree.map(one, state, is_leaf=lambda x: isinstance(x, HEADS))
@@ -63,7 +63,7 @@ def of_legal_actions(state, obs) -> list[np.ndarray]:
     found = []
     for head in heads(state):
         net = net_of(head)
-        out = nets.members(net, obs) if isinstance(head, nets.Critic) else net(obs)
+        out = layers.members(net, obs) if isinstance(head, nets.Critic) else net(obs)
         found.append(np.asarray(out.reshape(*out.shape[:-1], ACTIONS, -1))[..., :ILLEGAL, :])
     return found
 

@@ -24,7 +24,7 @@ from holdfast.data.dataset import Dataset
 from holdfast.environments.probes import collect, get
 from holdfast.evaluation.discounted import discounted_returns, horizon
 from holdfast.evaluation.estimates import believed_value, has_value
-from holdfast.parts import nets
+from holdfast.parts import layers, nets
 from holdfast.policy.acting import Replicas
 from holdfast.studies import overestimation
 from holdfast.studies import result as studies
@@ -43,9 +43,9 @@ def state_of(algorithm, spec=SPEC, **settings):
     return cfg, algorithm.init(cfg, Context(spec, None), NOISE)
 
 
-def constant_mlp(value: float, inputs: int, outputs: int = 1) -> nets.MLP:
+def constant_mlp(value: float, inputs: int, outputs: int = 1) -> layers.MLP:
     bias = jnp.arange(outputs) + value
-    return nets.MLP((nets.Linear(jnp.zeros((inputs, outputs)), bias),), ())
+    return layers.MLP((layers.Linear(jnp.zeros((inputs, outputs)), bias),), ())
 
 
 # beliefs

@@ -29,7 +29,7 @@ from ..core.contract import Algorithm, Phase, Preset, Treatment
 from ..core.errors import UserError
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
-from ..parts import nets, optimisers, targets
+from ..parts import layers, nets, optimisers, targets
 from . import aca_online
 from .sac import act, critic_loss, dist
 
@@ -115,9 +115,9 @@ def actor_loss(actor: nets.Policy, critic: nets.Critic, alpha: Any, batch: Any, 
     return weight * (alpha * log_prob - q).mean() - likelihood, told
 
 
-def z_loss(z: nets.MLP, y: jax.Array, log_prob: jax.Array, obs: jax.Array) -> tuple[jax.Array, Metrics]:
+def z_loss(z: layers.MLP, y: jax.Array, log_prob: jax.Array, obs: jax.Array) -> tuple[jax.Array, Metrics]:
     """Squared errors of log pi0 + Z_i: y and log_prob [B] of the logged actions."""
-    value = nets.members(z, obs)[..., 0]
+    value = layers.members(z, obs)[..., 0]
     told = {"z": value.mean(), "log_prob": log_prob.mean(), "target": y.mean()}
     return jnp.square(log_prob[None] + value - y[None]).mean(1).sum(), told
 
@@ -127,7 +127,7 @@ def fit_z(cfg: ACA, z: Trained, actor: nets.Policy, alpha: Any, batch: Any, nois
     eps = noise.normal("z_target_action", batch.action.shape)
     _, next_log_prob = actor(batch.next_obs).sample_and_log_prob(eps)
     share = 1 - alpha if cfg.z_backup == "soft" else 1.0
-    following = share * next_log_prob + nets.members(z.net, batch.next_obs)[..., 0].min(0)
+    following = share * next_log_prob + layers.members(z.net, batch.next_obs)[..., 0].min(0)
     y, log_prob = targets.td(batch, following, cfg.discount), actor(batch.obs).log_prob(batch.action)
     return z.step(optimisers.adam(cfg.z_lr), z_loss, y, log_prob, batch.obs, name="z")
 

@@ -19,7 +19,7 @@ import numpy as np
 from ..core.contract import Collect, Phase
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
-from ..parts import nets, optimisers, targets
+from ..parts import layers, nets, optimisers, targets
 from .sac import entropy_goal, temperature_loss
 
 
@@ -40,8 +40,8 @@ def enter(cfg: Any, state: Any, ctx: Any, noise: Any) -> Online:
     if cfg.online_critic == "aligned":
         first, *rest = state.z.net.layers
         blind = jnp.zeros((*first.bias.shape[:1], ctx.spec.action, *first.bias.shape[1:]), first.weight.dtype)
-        first = nets.Linear(jnp.concatenate([first.weight, blind], 1), first.bias)
-        target = nets.Critic(nets.MLP((first, *rest), ()))
+        first = layers.Linear(jnp.concatenate([first.weight, blind], 1), first.bias)
+        target = nets.Critic(layers.MLP((first, *rest), ()))
         critic = critic.replace(target)
         temperature = temperature.replace(jnp.zeros_like(temperature.net))
     return Online(state.actor, state.actor.net, critic, target, temperature)

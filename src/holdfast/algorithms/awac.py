@@ -20,7 +20,7 @@ from ..core.config import config, faults, static
 from ..core.contract import PROPORTIONAL, SCALED, Algorithm, Collect, Phase, Preset, Treatment
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
-from ..parts import losses, nets, targets
+from ..parts import layers, losses, nets, targets
 from ..parts.distributions import choose, draw
 from .iql import critic_loss, critic_optimiser, optimiser, policy_loss
 
@@ -79,7 +79,7 @@ def update(cfg: AWAC, state: State, batch: Any, noise: Any, step: Any) -> tuple[
     advantage = critic.net(batch.obs, batch.action).min(0) - critic.net(batch.obs, action).min(0)
     temperature = cfg.discrete_temperature if state.critic.net.discrete else cfg.temperature
     weight = losses.exp_weight(advantage, 1 / temperature, cfg.max_weight)
-    keep = nets.dropout(noise, "actor_dropout", cfg.actor_dropout, batch.reward.shape, cfg.hidden)
+    keep = layers.dropout(noise, "actor_dropout", cfg.actor_dropout, batch.reward.shape, cfg.hidden)
     actor, m2 = state.actor.step(optimiser(cfg), policy_loss, weight, batch, keep, name="actor")  # eq. 13
     target = ema(critic.net, state.target_critic, cfg.polyak)
     return State(actor, critic, target), merge(m1, m2, {"advantage": advantage.mean()})

@@ -25,7 +25,7 @@ from ..core.config import config, faults
 from ..core.contract import Algorithm, Phase, Preset, Treatment
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree
-from ..parts import losses, nets, optimisers, targets
+from ..parts import initialisers, losses, nets, optimisers, targets
 from ..parts.distributions import Normal, choose
 
 
@@ -77,7 +77,7 @@ def optimiser(cfg: AWR, lr: Any) -> Any:
 
 
 def init(cfg: AWR, ctx: Any, noise: Any) -> State:
-    small = nets.uniform_init(0.01, 0.0)
+    small = initialisers.uniform_init(0.01, 0.0)
     actor = nets.policy(noise.sub("actor"), ctx.spec, cfg.hidden, "deterministic", last=small)
     if not ctx.spec.discrete:
         actor = FixedNormalPolicy(actor.net, jnp.log(cfg.action_std))

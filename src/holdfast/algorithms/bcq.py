@@ -22,7 +22,7 @@ from ..core.config import config, faults
 from ..core.contract import Algorithm, Preset, Treatment
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
-from ..parts import candidates, losses, nets, optimisers, targets
+from ..parts import candidates, layers, losses, nets, optimisers, targets
 from ..parts import vae as vaes
 from .iql import critic_loss
 
@@ -47,11 +47,11 @@ class BCQ:
 class Perturbation(PyTree):
     """xi(s, a): a plus at most phi in each dimension, within [-1, 1]."""
 
-    net: nets.MLP
+    net: layers.MLP
 
     def __call__(self, obs: jax.Array, action: jax.Array, phi: Any) -> jax.Array:
         """Perturbed actions, of the shape of `action` [..., B, A] for obs [B, d]."""
-        return jnp.clip(action + phi * jnp.tanh(nets.joint(self.net, obs, action)), -1, 1)
+        return jnp.clip(action + phi * jnp.tanh(layers.joint(self.net, obs, action)), -1, 1)
 
 
 def perturbation(noise: Any, spec: Any, hidden: tuple[int, ...]) -> Perturbation:

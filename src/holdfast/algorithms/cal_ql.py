@@ -24,7 +24,7 @@ from ..core.config import config, faults, static
 from ..core.contract import Algorithm, Collect, Needs, Phase, Preset, Treatment
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import ema
-from ..parts import nets, optimisers, targets
+from ..parts import initialisers, layers, nets, optimisers, targets
 from .cql import CQL, State, candidates, dual_loss, penalty_of, values, weight_of
 from .sac import act, actor_loss, dist, entropy_goal, temperature_loss
 
@@ -63,11 +63,15 @@ def check(cfg: CalQL) -> list[str]:
 
 def init(cfg: CalQL, ctx: Any, noise: Any) -> State:
     """Orthogonal weights, the last layers' small; standard deviations begin at exp(-1)."""
-    init, last, shape = nets.orthogonal(), nets.orthogonal(1e-2), {"low": -20.0, "high": 2.0, "squash": "tanh"}
+    init, last, shape = (
+        initialisers.orthogonal(),
+        initialisers.orthogonal(1e-2),
+        {"low": -20.0, "high": 2.0, "squash": "tanh"},
+    )
 
-    def heads(noise: Any, n_in: int, n_out: int) -> nets.Linear:
+    def heads(noise: Any, n_in: int, n_out: int) -> layers.Linear:
         made = last(noise, n_in, n_out)
-        return nets.Linear(made.weight, made.bias.at[n_out // 2 :].set(-1))
+        return layers.Linear(made.weight, made.bias.at[n_out // 2 :].set(-1))
 
     actor = nets.policy(noise.sub("actor"), ctx.spec, cfg.hidden, "heads", init=init, last=heads, **shape)
     critic = nets.critic(noise.sub("critic"), ctx.spec, cfg.critic_hidden, init=init, last=last)

@@ -28,7 +28,7 @@ from ..core.config import config, faults, static
 from ..core.contract import SCALED, Algorithm, Preset, Treatment
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree
-from ..parts import candidates, losses, nets, targets
+from ..parts import candidates, layers, losses, nets, targets
 from ..parts.distributions import Categorical, choose, draw
 from .iql import critic_loss, critic_optimiser, optimiser, policy_loss
 
@@ -109,7 +109,7 @@ def update(cfg: CRR, state: State, batch: Any, noise: Any, step: Any) -> tuple[S
         weight = losses.exp_weight(advantage, 1 / temperature, cfg.max_weight)
     else:
         weight = (advantage > 0).astype(advantage.dtype)
-    keep = nets.dropout(noise, "actor_dropout", cfg.actor_dropout, batch.reward.shape, cfg.hidden)
+    keep = layers.dropout(noise, "actor_dropout", cfg.actor_dropout, batch.reward.shape, cfg.hidden)
     actor, m2 = state.actor.step(optimiser(cfg), policy_loss, weight, batch, keep, name="actor")
     old, new = (state.target_actor, state.target_critic), (actor.net, critic.net)
     target_actor, target_critic = targets.follow(new, old, cfg.polyak, cfg.target_every, step)

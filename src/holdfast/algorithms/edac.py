@@ -21,7 +21,7 @@ from ..core.config import config, faults
 from ..core.contract import Algorithm, Preset, Treatment
 from ..core.trained import Metrics, merge
 from ..core.tree import ema
-from ..parts import nets, optimisers
+from ..parts import layers, nets, optimisers
 from . import sac_n
 from .sac_n import State, act, dist, improve, init
 
@@ -40,7 +40,7 @@ def check(cfg: EDAC) -> list[str]:
 def action_gradients(critic: nets.Critic, obs: jax.Array, action: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Every critic's value [E, B] and its gradient in the action [E, B, A]."""
 
-    def one(net: nets.MLP) -> tuple[jax.Array, jax.Array]:
+    def one(net: layers.MLP) -> tuple[jax.Array, jax.Array]:
         def total(action: jax.Array) -> tuple[jax.Array, jax.Array]:
             q = net(jnp.concatenate([obs, action], -1))[..., 0]
             return q.sum(), q

@@ -20,7 +20,7 @@ from ..core.config import config, faults, static
 from ..core.contract import PROPORTIONAL, SCALED, Algorithm, Collect, Phase, Preset, Treatment
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
-from ..parts import losses, nets, optimisers, targets
+from ..parts import initialisers, layers, losses, nets, optimisers, targets
 from ..parts.distributions import choose
 
 
@@ -77,7 +77,7 @@ def critic_optimiser(cfg: Any) -> Any:
 
 
 def init(cfg: IQL, ctx: Any, noise: Any) -> State:
-    spec, init = ctx.spec, nets.orthogonal()
+    spec, init = ctx.spec, initialisers.orthogonal()
     shape = {"low": -5.0, "high": 2.0, "squash": "mean"}
     actor = nets.policy(noise.sub("actor"), spec, cfg.hidden, "gaussian", init=init, **shape)
     value = nets.value(noise.sub("value"), spec, cfg.hidden, init=init)
@@ -111,7 +111,7 @@ def update(cfg: IQL, state: State, batch: Any, noise: Any, step: Any) -> tuple[S
     advantage = q - value.net(batch.obs)
     beta = cfg.discrete_inverse_temperature if state.critic.net.discrete else cfg.inverse_temperature
     weight = losses.exp_weight(advantage, beta, cfg.max_weight)
-    keep = nets.dropout(noise, "actor_dropout", cfg.actor_dropout, batch.reward.shape, cfg.hidden)
+    keep = layers.dropout(noise, "actor_dropout", cfg.actor_dropout, batch.reward.shape, cfg.hidden)
     actor, m2 = state.actor.step(optimiser(cfg), policy_loss, weight, batch, keep, name="actor")  # eq. 7
     y = targets.td(batch, value.net(batch.next_obs), cfg.discount)
     critic, m3 = state.critic.step(critic_optimiser(cfg), critic_loss, y, batch, name="critic")  # eq. 6

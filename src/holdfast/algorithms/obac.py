@@ -27,7 +27,7 @@ from ..core.config import config, faults
 from ..core.contract import Algorithm, Preset, Treatment
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
-from ..parts import losses, nets, optimisers, targets
+from ..parts import initialisers, losses, nets, optimisers, targets
 from ..parts.distributions import TanhNormal, normal_log_prob
 from .iql import value_loss
 from .sac import act, critic_loss, dist, entropy_goal, online, temperature_loss
@@ -67,7 +67,7 @@ class State(PyTree):
     temperature: Trained  # of log alpha
 
 
-TRUNK: dict[str, Any] = {"activation": "tanh elu", "norm": "first", "eps": 1e-5, "init": nets.xavier()}
+TRUNK: dict[str, Any] = {"activation": "tanh elu", "norm": "first", "eps": 1e-5, "init": initialisers.xavier()}
 
 
 def check(cfg: OBAC) -> list[str]:
@@ -79,7 +79,7 @@ def check(cfg: OBAC) -> list[str]:
 
 def actor_and_critic(noise: Any, spec: Any, hidden: tuple[int, ...]) -> tuple[nets.Policy, nets.Critic]:
     """A squashed Gaussian policy and two critics with the authors' networks and initial weights."""
-    shape = {"low": -20.0, "high": 2.0, "squash": "tanh", "last": nets.xavier(heads=2)}
+    shape = {"low": -20.0, "high": 2.0, "squash": "tanh", "last": initialisers.xavier(heads=2)}
     actor = nets.policy(noise.sub("actor"), spec, hidden, "heads", **shape, **TRUNK)
     return actor, nets.critic(noise.sub("critic"), spec, hidden, **TRUNK)
 

@@ -21,7 +21,7 @@ from ..core.config import config, faults, static
 from ..core.contract import SCALED, Algorithm, Phase, Preset, Treatment
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
-from ..parts import losses, nets, optimisers, targets
+from ..parts import layers, losses, nets, optimisers, targets
 from ..parts import vae as vaes
 from .bcq import Perturbation, perturbation
 from .iql import critic_loss
@@ -47,7 +47,7 @@ class PLAS:
 class Actor(PyTree):
     """The latent policy, and the perturbation where there is one."""
 
-    latent: nets.MLP
+    latent: layers.MLP
     xi: Perturbation | None
 
     def __call__(self, vae: vaes.VAE, obs: jax.Array, reach: Any, phi: float) -> tuple[jax.Array, jax.Array]:

@@ -21,7 +21,7 @@ from ..core.config import config, faults
 from ..core.contract import SCALED, Algorithm, Needs, Preset, Treatment
 from ..core.trained import Metrics, Trained, merge, occasionally
 from ..core.tree import ema
-from ..parts import nets, targets
+from ..parts import initialisers, nets, targets
 from .td3_bc import State, critic_loss, critic_optimiser, optimiser, target_action
 
 
@@ -50,10 +50,10 @@ def check(cfg: ReBRAC) -> list[str]:
 
 def init(cfg: ReBRAC, ctx: Any, noise: Any) -> State:
     """Networks with EDAC's initial weights; LayerNorm after the activations of the critics."""
-    hidden = nets.torch_weights(bias=0.1)
-    last = nets.uniform_init(1e-3, 1e-3)
+    hidden = initialisers.torch_weights(bias=0.1)
+    last = initialisers.uniform_init(1e-3, 1e-3)
     actor = nets.policy(noise.sub("actor"), ctx.spec, cfg.hidden, "deterministic", init=hidden, last=last)
-    last = nets.uniform_init(3e-3, 3e-3)
+    last = initialisers.uniform_init(3e-3, 3e-3)
     critic = nets.critic(noise.sub("critic"), ctx.spec, cfg.hidden, norm="post", init=hidden, last=last)
     return State(
         Trained.new(actor, optimiser(cfg)),

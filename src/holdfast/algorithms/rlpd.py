@@ -23,7 +23,7 @@ from ..core.config import config, faults, static
 from ..core.contract import Algorithm, Collect, Needs, Phase, Preset, Treatment
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
-from ..parts import nets, optimisers, targets
+from ..parts import initialisers, nets, optimisers, targets
 from .sac import act, dist, temperature_loss
 
 
@@ -66,9 +66,9 @@ def check(cfg: RLPD) -> list[str]:
 def init(cfg: RLPD, ctx: Any, noise: Any) -> State:
     spec = ctx.spec
     how: dict[str, Any] = {"low": -20.0, "high": 2.0, "squash": "tanh"}
-    how |= {"init": nets.xavier(), "last": nets.xavier(2)}
+    how |= {"init": initialisers.xavier(), "last": initialisers.xavier(2)}
     actor = nets.policy(noise.sub("actor"), spec, cfg.hidden, "heads", **how)
-    critic = nets.critic(noise.sub("critic"), spec, cfg.hidden, cfg.critics, norm="pre", init=nets.xavier())
+    critic = nets.critic(noise.sub("critic"), spec, cfg.hidden, cfg.critics, norm="pre", init=initialisers.xavier())
     return State(
         Trained.new(actor, optimisers.adam(cfg.actor_lr)),
         Trained.new(critic, optimisers.adam(cfg.critic_lr)),

@@ -21,7 +21,7 @@ from ..core.config import config, faults
 from ..core.contract import Algorithm, Preset, Treatment
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
-from ..parts import losses, nets, optimisers, targets
+from ..parts import initialisers, losses, nets, optimisers, targets
 from .sac import act, critic_loss, dist, entropy_goal, temperature_loss
 
 
@@ -64,10 +64,10 @@ def check(cfg: SACN) -> list[str]:
 
 def init(cfg: Any, ctx: Any, noise: Any) -> State:
     """Networks with the authors' initial weights: biases of .1, last layers close to 0."""
-    hidden = nets.torch_weights(bias=0.1)
-    shape = {"low": -5.0, "high": 2.0, "squash": "tanh", "init": hidden, "last": nets.uniform_init(1e-3, 1e-3)}
+    hidden = initialisers.torch_weights(bias=0.1)
+    shape = {"low": -5.0, "high": 2.0, "squash": "tanh", "init": hidden, "last": initialisers.uniform_init(1e-3, 1e-3)}
     actor = nets.policy(noise.sub("actor"), ctx.spec, cfg.hidden, "heads", **shape)
-    last = nets.uniform_init(3e-3, 3e-3)
+    last = initialisers.uniform_init(3e-3, 3e-3)
     critic = nets.critic(noise.sub("critic"), ctx.spec, cfg.hidden, cfg.critics, init=hidden, last=last)
     return State(
         Trained.new(actor, optimisers.adam(cfg.actor_lr)),

@@ -28,7 +28,7 @@ from ..core.config import config, faults, static
 from ..core.contract import PROPORTIONAL, SCALED, Algorithm, Collect, Phase, Preset, Treatment
 from ..core.trained import Metrics, Trained, merge, occasionally
 from ..core.tree import PyTree, ema
-from ..parts import nets, optimisers, targets
+from ..parts import initialisers, layers, nets, optimisers, targets
 from ..parts import vae as vaes
 from ..parts.distributions import normal_log_prob
 from .plas import phases
@@ -84,9 +84,9 @@ def check(cfg: SPOT) -> list[str]:
 def init(cfg: SPOT, ctx: Any, noise: Any) -> State:
     spec, w = ctx.spec, cfg.last_init
     vae = vaes.vae(noise.sub("vae"), spec, cfg.vae_hidden, 2 * spec.action)
-    last = nets.uniform_init(w, w) if w else None
+    last = initialisers.uniform_init(w, w) if w else None
     actor = nets.policy(noise.sub("actor"), spec, cfg.hidden, "deterministic", last=last)
-    last = nets.uniform_init(3 * w, 3 * w) if w else None
+    last = initialisers.uniform_init(3 * w, 3 * w) if w else None
     critic = nets.critic(
         noise.sub("critic"), spec, cfg.hidden, last=last, norm="pre" if cfg.critic_layer_norm else "none"
     )
@@ -127,7 +127,7 @@ def actor_loss(actor: nets.Policy, critic: nets.Critic, vae: vaes.VAE, obs: Any,
 
 def update(cfg: SPOT, state: State, batch: Any, noise: Any, step: Any) -> tuple[State, Metrics]:
     shape, rate, vae = batch.reward.shape, cfg.actor_dropout, state.vae.net
-    keep = nets.dropout(noise, "target_actor_dropout", rate, shape, cfg.hidden)
+    keep = layers.dropout(noise, "target_actor_dropout", rate, shape, cfg.hidden)
     slow: Any = functools.partial(state.target_actor, keep=keep)
     next_action = target_action(cfg, slow, batch, noise)
     y = targets.td(batch, state.target_critic(batch.next_obs, next_action).min(0), cfg.discount)
@@ -135,7 +135,7 @@ def update(cfg: SPOT, state: State, batch: Any, noise: Any, step: Any) -> tuple[
 
     def delayed(moving: Any) -> tuple[Any, Metrics]:
         actor, target_actor, target_critic = moving
-        keep = nets.dropout(noise, "actor_dropout", rate, shape, cfg.hidden)
+        keep = layers.dropout(noise, "actor_dropout", rate, shape, cfg.hidden)
         eps = noise.normal("vae_latent", (cfg.samples, *shape, vae.latent))
         given = (critic.net, vae, batch.obs, keep, eps, cfg)
         actor, m = actor.step(optimiser(cfg), actor_loss, *given, name="actor")

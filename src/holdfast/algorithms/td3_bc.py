@@ -21,7 +21,7 @@ from ..core.config import config, faults, static
 from ..core.contract import PROPORTIONAL, SCALED, Algorithm, Collect, Phase, Preset, Treatment
 from ..core.trained import Metrics, Trained, merge, occasionally
 from ..core.tree import PyTree, ema
-from ..parts import nets, optimisers, targets
+from ..parts import layers, nets, optimisers, targets
 
 
 @config
@@ -120,7 +120,7 @@ def update(cfg: TD3BC, state: State, batch: Any, noise: Any, step: Any, weight: 
 
     def delayed(moving: Any) -> tuple[Any, Metrics]:
         actor, target_actor, target_critic = moving
-        keep = nets.dropout(noise, "actor_dropout", cfg.actor_dropout, batch.reward.shape, cfg.hidden)
+        keep = layers.dropout(noise, "actor_dropout", cfg.actor_dropout, batch.reward.shape, cfg.hidden)
         actor, m = actor.step(optimiser(cfg), actor_loss, critic.net, cfg.alpha, batch, weight, keep, name="actor")
         return (actor, ema(actor.net, target_actor, cfg.polyak), ema(critic.net, target_critic, cfg.polyak)), m
 

@@ -25,7 +25,7 @@ from ..core.config import config, faults, static
 from ..core.contract import SCALED, Algorithm, Preset, Treatment
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
-from ..parts import candidates, divergences, losses, nets, optimisers, spectral, targets
+from ..parts import candidates, divergences, layers, losses, nets, optimisers, spectral, targets
 from ..parts import vae as vaes
 from .bear import dual_step, matched, phases_with
 
@@ -108,7 +108,7 @@ def masks(cfg: UWAC, noise: Any, name: str, rows: tuple[int, ...]) -> tuple[jax.
     if not cfg.passes:
         return ()
     lead = (cfg.passes, 2, *((1,) * len(rows) if cfg.shared_masks else rows))
-    keep = nets.dropout(noise, name, cfg.dropout, lead, cfg.hidden)
+    keep = layers.dropout(noise, name, cfg.dropout, lead, cfg.hidden)
     return tuple(jnp.broadcast_to(k, (cfg.passes, 2, *rows, k.shape[-1])) for k in keep)
 
 
@@ -161,7 +161,7 @@ def update(cfg: UWAC, state: State, batch: Any, noise: Any, step: Any, warm: boo
     y = targets.td(batch, losses.mix(q, cfg.mix).max(0), cfg.discount)
     variance = variance.sum(0).max(0)
     weight = certainty(cfg, variance)
-    keep = nets.dropout(noise, "data_dropout", cfg.dropout, (2, n), cfg.hidden)
+    keep = layers.dropout(noise, "data_dropout", cfg.dropout, (2, n), cfg.hidden)
     row = (state.directions, y, weight, keep, batch, cfg.squared_weight)
     new_critic, m2 = state.critic.step(optimisers.adam(cfg.critic_lr), critic_loss, *row, name="critic")
 

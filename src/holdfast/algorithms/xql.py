@@ -23,7 +23,7 @@ from ..core.config import config, faults, static
 from ..core.contract import Algorithm, Preset, Treatment
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import ema
-from ..parts import losses, nets, optimisers, targets
+from ..parts import initialisers, layers, losses, nets, optimisers, targets
 from .iql import State, act, dist, optimiser, policy_loss
 
 
@@ -58,7 +58,7 @@ def check(cfg: XQL) -> list[str]:
 
 
 def init(cfg: XQL, ctx: Any, noise: Any) -> State:
-    spec, init = ctx.spec, nets.orthogonal()
+    spec, init = ctx.spec, initialisers.orthogonal()
     actor = nets.policy(noise.sub("actor"), spec, cfg.hidden, "gaussian", init=init, low=-5.0, high=2.0, squash="mean")
     norm = "pre" if cfg.value_layer_norm else "none"
     value = nets.value(noise.sub("value"), spec, cfg.hidden, init=init, norm=norm)
@@ -112,7 +112,7 @@ def update(cfg: XQL, state: State, batch: Any, noise: Any, step: Any) -> tuple[S
     q = state.target_critic(batch.obs, batch.action).min(0)
     advantage = q - value.net(batch.obs)
     weight = losses.exp_weight(advantage, cfg.inverse_temperature, cfg.max_weight)
-    keep = nets.dropout(noise, "actor_dropout", cfg.actor_dropout, batch.reward.shape, cfg.hidden)
+    keep = layers.dropout(noise, "actor_dropout", cfg.actor_dropout, batch.reward.shape, cfg.hidden)
     actor, m2 = state.actor.step(optimiser(cfg), policy_loss, weight, batch, keep, name="actor")  # eq. 12
     y, tx = targets.td(batch, value.net(batch.next_obs), cfg.discount), optimisers.adam(cfg.critic_lr)
     critic, m3 = state.critic.step(tx, critic_loss, y, batch, cfg.huber_delta, name="critic")  # eq. 11

@@ -13,14 +13,14 @@ import jax.numpy as jnp
 from ..core.noise import Noise
 from ..core.spec import Batch, Spec
 from ..core.tree import PyTree, static_field
-from . import nets, targets
+from . import layers, nets, targets
 from .distributions import Categorical
 
 
 class ActionValues(PyTree):
     """K estimates of Q(s, a) for every action."""
 
-    net: nets.MLP  # A * K outputs, action by action
+    net: layers.MLP  # A * K outputs, action by action
     count: int = static_field(static=True, default=1)  # K
 
     def __call__(self, obs: jax.Array) -> jax.Array:
@@ -36,7 +36,7 @@ class ActionValues(PyTree):
         *body, last = self.net.layers
         weight = last.weight.reshape(len(last.weight), -1, self.count) @ weights
         bias = last.bias.reshape(-1, self.count) @ weights
-        net = nets.MLP((*body, nets.Linear(weight, bias)), self.net.norms, self.net.activation, self.net.norm)
+        net = layers.MLP((*body, layers.Linear(weight, bias)), self.net.norms, self.net.activation, self.net.norm)
         return ActionValues(net)
 
     def mean(self, obs: jax.Array) -> jax.Array:

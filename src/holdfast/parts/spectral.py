@@ -7,12 +7,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from . import nets
+from . import layers
 
 Directions = tuple[jax.Array, ...]  # one unit vector [out] a layer; [E, out] for an ensemble
 
 
-def directions(noise: Any, net: nets.MLP) -> Directions:
+def directions(noise: Any, net: layers.MLP) -> Directions:
     """Random unit vectors to start the power iteration of each layer from; for one network or an ensemble [E, ...]."""
     draws = (noise.normal(f"direction_{i}", layer.bias.shape) for i, layer in enumerate(net.layers))
     return tuple(unit(u) for u in draws)
@@ -23,19 +23,19 @@ def unit(u: jax.Array) -> jax.Array:
     return u / (jnp.sqrt(jnp.square(u).sum(-1, keepdims=True)) + 1e-12)
 
 
-def normalise(net: nets.MLP, towards: Directions) -> tuple[nets.MLP, Directions]:
+def normalise(net: layers.MLP, towards: Directions) -> tuple[layers.MLP, Directions]:
     """One power iteration a layer, and the network with every weight divided by the singular value that it gives.
 
     Gradients flow through the singular value, not through its directions, as in PyTorch.
     """
     pairs = [_normalise(layer, u) for layer, u in zip(net.layers, towards, strict=True)]
-    layers, after = zip(*pairs, strict=True)
-    return nets.MLP(layers, net.norms, net.activation, net.norm), after
+    made, after = zip(*pairs, strict=True)
+    return layers.MLP(made, net.norms, net.activation, net.norm), after
 
 
-def _normalise(layer: nets.Linear, u: jax.Array) -> tuple[nets.Linear, jax.Array]:
+def _normalise(layer: layers.Linear, u: jax.Array) -> tuple[layers.Linear, jax.Array]:
     fixed = jax.lax.stop_gradient(layer.weight)
     v = unit(fixed @ u)
     u = unit(v @ fixed)
     sigma = v @ layer.weight @ u
-    return nets.Linear(layer.weight / sigma, layer.bias), u
+    return layers.Linear(layer.weight / sigma, layer.bias), u

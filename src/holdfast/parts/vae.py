@@ -11,14 +11,14 @@ from ..core.noise import Noise
 from ..core.spec import Spec
 from ..core.trained import Metrics, Trained
 from ..core.tree import PyTree
-from . import nets, optimisers
+from . import layers, nets, optimisers
 
 
 class VAE(PyTree):
     """Encoder of (s, a) to a normal over latents, decoder of (s, z) to an action in [-1, 1]."""
 
-    encoder: nets.MLP  # outputs mean and log standard deviation, 2 L
-    decoder: nets.MLP
+    encoder: layers.MLP  # outputs mean and log standard deviation, 2 L
+    decoder: layers.MLP
 
     @property
     def latent(self) -> int:
@@ -32,7 +32,7 @@ class VAE(PyTree):
 
     def raw(self, obs: jax.Array, latent: jax.Array) -> jax.Array:
         """The decoder's output before tanh: [..., A]."""
-        return nets.joint(self.decoder, obs, latent)
+        return layers.joint(self.decoder, obs, latent)
 
     def decode(self, obs: jax.Array, latent: jax.Array) -> jax.Array:
         """Actions for latents: obs [*rows, d] and latents [..., *rows, L] (several a state, if wished) to [..., A]."""

@@ -3,7 +3,7 @@
 The numbers stand in benchmarks/results/scores.csv, the page in docs/results.md; both are rewritten after every cell.
 Cells of the same steps, seeds, data and settings are not trained again (a default that has changed since makes its cell
 anew), and a run that was stopped goes on where it was: a table that was killed is called again. The runs lie in
-runs/results/, with a checkpoint every 5000 updates.
+runs/results/, with a checkpoint every 1000 updates.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def cell(name: str, dataset: Dataset, data: str, args: argparse.Namespace) -> di
             run: Run = resume(out, hooks=[Progress()])
         else:
             how = {"eval_episodes": args.episodes, "clip_actions": clip, "hooks": [Progress()]}
-            how |= {"eval_every": args.steps, "save_every": 5000}  # only the last policies count
+            how |= {"eval_every": args.steps, "save_every": 1000}  # only the last policies count
             run = train(name, data, steps=args.steps, seeds=args.seeds, out=out, preset=preset, **how)
     except (UserError, Diverged) as error:
         return {**row, "note": str(error)}

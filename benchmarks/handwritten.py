@@ -127,7 +127,10 @@ INITS = {"td3_bc": td3_bc_init, "iql": iql_init}
 UPDATES = {"td3_bc": td3_bc_update, "iql": iql_update}
 
 
-@partial(jax.jit, static_argnames=("name", "steps"), donate_argnums=1)
+OPTIONS = {"xla_gpu_command_buffer_scheduling_mode": "CONCURRENT"} if jax.default_backend() == "gpu" else None
+
+
+@partial(jax.jit, static_argnames=("name", "steps"), donate_argnums=1, compiler_options=OPTIONS)
 def run(name: str, state: Any, data: Any, key: jax.Array, first: jax.Array, steps: int) -> Any:
     """`steps` updates as one scan."""
 

@@ -26,6 +26,7 @@ import online
 import peer as d3rlpy
 
 HERE = Path(__file__).resolve().parent
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # the contestants share one GPU
 HANDWRITTEN = ("td3_bc", "iql")  # in handwritten.py
 PEER = {"iql": 3.5, "td3_bc": 3.5, "sac": 3.5, "bear": 3.0, "bcq": 8.0, "cql": 1.5}  # times d3rlpy, asked
 TARGETS = {"matmul": 0.55, "handwritten": 0.95, "online": online.TARGET, "evaluation": 4.0, "import": 1.0}
@@ -202,22 +203,26 @@ def header(seeds: Sequence[int]) -> list[str]:
 
 
 def verdicts(report: dict[str, Any]) -> list[tuple[str, float, bool]]:
-    """What was to be reached: (what, figure, whether it was). One seed, the algorithms that the targets are about."""
-    out = []
+    """What was to be reached: (what, figure, whether it was). One seed, the algorithms that the targets are about.
+
+    The matmul rate is a target of CPUs: one seed's networks are far too small to fill an accelerator.
+    """
+    out, on_cpu = [], report["machine"]["accelerator"] is None
     for found in report["algorithms"]:
         name, share = found["algorithm"], found["share_of_matmul"][min(found["share_of_matmul"])]
         times, bare = found.get("ratio_peer_fit"), found.get("ratio_peer_update")
-        enough = share >= TARGETS["matmul"]
+        enough = on_cpu and share >= TARGETS["matmul"]
         if name in HANDWRITTEN:
             figures = (
                 ("times d3rlpy's fit", times, PEER[name]),
                 ("times d3rlpy's bare update", bare, PEER[name]),
-                ("of the matmul rate", share, TARGETS["matmul"]),
+                ("of the matmul rate", share if on_cpu else None, TARGETS["matmul"]),
                 ("times the handwritten scan", found["ratio_handwritten"], TARGETS["handwritten"]),
             )
             out += [(f"{name}: {k}, at least {least}", v, v >= least) for k, v, least in figures if v is not None]
         elif name in PEER and times is not None:  # as fast as the count of FLOPs allows is fast enough
-            what = f"{name}: times d3rlpy's fit, at least {PEER[name]}, or {TARGETS['matmul']} of matmul ({share:.2f})"
+            alternative = f", or {TARGETS['matmul']} of matmul ({share:.2f})" if on_cpu else ""
+            what = f"{name}: times d3rlpy's fit, at least {PEER[name]}{alternative}"
             out.append((what, times, enough or times >= PEER[name]))
     if "ratio_peer" in report.get("online", {}):
         figure, least = report["online"]["ratio_peer"], TARGETS["online"]

@@ -97,10 +97,18 @@ class Ours:
                 program = loop.Program(self.algorithm, phase, index, cfgs, keys, self.ctx, {"data": self.columns})
                 carry = program.start(state)
                 state = carry.state
-            program.compile(carry)
-            carry, _ = program.run(carry, START, START + WARM)
-            self.programs[seeds] = [program, carry, START + WARM]
+            unit = self.unit()
+            program.compile(carry, unit)
+            warm = -(-WARM // unit) * unit
+            carry, _ = program.run(carry, START, START + warm)
+            self.programs[seeds] = [program, carry, START + warm]
         return self.programs[seeds]
+
+    def unit(self) -> int:
+        """Updates that a block is a multiple of, as blocks of training are."""
+        from holdfast.training import loop
+
+        return loop.stride_of(loop.STRIDE)
 
     def compile(self, seeds: int) -> dict[str, Any]:
         program = self.program(seeds)[0]
@@ -108,18 +116,18 @@ class Ours:
 
     def speed(self, seeds: int, seconds: float) -> dict[str, Any]:
         """Updates a second of all seeds together."""
-        held = self.program(seeds)
+        held, unit = self.program(seeds), self.unit()
 
         def work(n: int) -> Any:
             program, carry, at = held
-            held[1], _ = program.run(carry, at, at + n)
-            held[2] = at + n
+            held[1], _ = program.run(carry, at, at + n * unit)
+            held[2] = at + n * unit
             return held[1].state
 
-        return {"updates_per_second": timed(work, 20, seconds) * seeds}
+        return {"updates_per_second": timed(work, max(1, 20 // unit), seconds) * unit * seeds}
 
     def flops(self) -> dict[str, Any]:
-        """FLOPs of one update as XLA counts them in the compiled program.
+        """FLOPs of one update as XLA counts them in the program compiled for the CPU (other compilers hide some).
 
         A branch on the step (a delayed update) is counted as if it were always taken: so one update is compiled for
         each step of the period, with the step a constant, and the mean is what training really pays.
@@ -128,13 +136,14 @@ class Ours:
         every = [v for k, v in vars(self.cfg).items() if k.endswith("_every") and isinstance(v, int) and 1 < v <= 16]
         period = math.lcm(*every)
         one = jax.tree.map(lambda x: x[0], (program.cfgs, program.keys, carry))
+        *one, sources = jax.device_put((*one, program.sources), jax.devices("cpu")[0])
         found = []
         for step in range(START, START + period):
 
             def update(cfg: Any, key: Any, carry: Any, sources: Any, step: int = step) -> Any:
                 return program._update(cfg, key, carry, sources, step)
 
-            cost = jax.jit(update).lower(*one, program.sources).compile().cost_analysis() or {}
+            cost = jax.jit(update).lower(*one, sources).compile().cost_analysis() or {}
             found.append(float(cost.get("flops", "nan")))
         return {"flops": statistics.fmean(found)}
 

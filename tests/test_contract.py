@@ -24,6 +24,7 @@ from holdfast.core.tree import named_leaves
 from holdfast.data import buffer, sampler, treatment
 from holdfast.data import columns as cols
 from holdfast.data.dataset import Dataset
+from holdfast.training import loop
 from holdfast.training.loop import Carry, Program, replicate, seed_keys
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -330,6 +331,32 @@ def test_the_boundaries_of_blocks_do_not_matter(name, kind):
     whole, _ = c.train(programs(name, kind), (0, 10))
     parts, _ = c.train(programs(name, kind), (0, 4, 5, 10))
     identical(whole.state, parts.state)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("td3_bc", "continuous"), ("iql", "discrete")])
+def test_blocks_in_strides_are_the_same_updates(name, kind, monkeypatch):
+    """As on a GPU: an inner loop of known length where it divides the block, the plain one where it does not."""
+    c = case(name, kind)
+    whole, found = c.train(programs(name, kind), (0, 10))
+    monkeypatch.setattr(loop, "STRIDE", 4)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(loop, "options", lambda: None)  # of a GPU: no CPU takes them
+    (program,) = c.programs()
+    c.started[id(program)] = c.started[id(programs(name, kind)[0])]
+    strided, parts = c.train([program], (0, 8, 10))
+    assert set(program._blocks) == {4, 1}
+    for key, leaf in named_leaves(strided.state).items():
+        np.testing.assert_allclose(leaf, named_leaves(whole.state)[key], rtol=1e-4, atol=1e-6, err_msg=key)
+    if name == "iql":  # all its metrics are of every update
+        mean = (8 * parts[0][1].mean + 2 * parts[1][1].mean) / 10
+        np.testing.assert_allclose(mean, found[0][1].mean, rtol=1e-4, atol=1e-6)
+
+
+def test_on_a_cpu_blocks_have_no_strides(monkeypatch):
+    assert jax.default_backend() != "cpu" or (loop.stride_of(1000), loop.options()) == (1, None)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert (loop.stride_of(1000), loop.stride_of(1020), loop.stride_of(0)) == (loop.STRIDE, 1, 1)
+    assert loop.options() == loop.ON_GPU
 
 
 @few_cases

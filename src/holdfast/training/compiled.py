@@ -16,7 +16,7 @@ from ..data import buffer
 from ..environments import jax_env
 from ..environments.collector import EnvironmentFailed
 from ..environments.jax_env import JaxEnv, Turn, World
-from .loop import Carry, Program
+from .loop import Carry, Program, options
 from .rounds import COLLECTED, Ran, explore, updates_by
 
 
@@ -55,7 +55,7 @@ class CompiledRounds:
         self._nothing = (self.program.nothing(), told)
         shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)), (carry, self._nothing))
         fixed = (self.program.cfgs, self.program.keys, self.program.sources)
-        self._block = jax.jit(self._run, donate_argnums=0).lower(*shapes, *fixed, 0, 0).compile()
+        self._block = jax.jit(self._run, donate_argnums=0).lower(*shapes, *fixed, 0, 0).compile(options())
         self.program.compile_seconds += time.perf_counter() - began
 
     def restore(self, log: Any, carry: Carry) -> Carry:

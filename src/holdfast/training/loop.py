@@ -2,7 +2,8 @@
 
 It never names an algorithm. A block is `fori_loop(lo, hi)` over `vmap` over replicas of sample, update, freeze; the
 bounds are traced, so one program serves blocks of any length, and the step is the loop's own, so `step % k` stays a
-branch.
+branch. On a GPU the host asks after each trip of such a loop whether there is another, which costs a tenth of a small
+update: there STRIDE updates are an inner loop of known length, in blocks that STRIDE divides.
 """
 
 from __future__ import annotations
@@ -28,6 +29,19 @@ from ..environments.jax_env import JaxEnv
 
 # A first state is computed once, in a fraction of a second; compiled well, its program would cost as much as the block.
 ONCE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+STRIDE = 50
+# Small networks leave a GPU idle: kernels that don't wait for each other's results run side by side.
+ON_GPU = {"xla_gpu_command_buffer_scheduling_mode": "CONCURRENT"}
+
+
+def options() -> dict[str, Any] | None:
+    """How programs of updates are compiled on the default backend."""
+    return ON_GPU if jax.default_backend() == "gpu" else None
+
+
+def stride_of(updates: int) -> int:
+    """Updates of one inner loop in a block of that many, on the default backend."""
+    return STRIDE if jax.default_backend() != "cpu" and updates and updates % STRIDE == 0 else 1
 
 
 class Carry(NamedTuple):
@@ -82,7 +96,7 @@ class Program:
         self.update = self.phase.update or self.algorithm.update
         self.needs = self.phase.needs or self.algorithm.needs(cfg)
         self.batch_size = self.phase.batch_size or cfg.batch_size
-        self._block: Any = None
+        self._blocks: dict[int, Any] = {}  # by stride
         self._refresh: Any = None
 
     def noise(self, keys: jax.Array, purpose: str, step: Any) -> Noise:
@@ -116,21 +130,24 @@ class Program:
         """The states after `enter`, as shapes, from those of the phase before."""
         return jax.eval_shape(self._start, self.cfgs, self.keys, self.ctx, state)
 
-    def compile(self, carry: Carry) -> None:
-        """Compile the block for carries of this shape (the refresh is compiled on its first use)."""
-        began = time.perf_counter()
-        if not self.metrics:
-            self.shapes(None)
-        lowered = jax.jit(self._run, donate_argnums=0).lower(carry, self.cfgs, self.keys, self.sources, 0, 0)
-        self._block = lowered.compile()
-        self.flops = (self._block.cost_analysis() or {}).get("flops")
-        self.compile_seconds += time.perf_counter() - began
+    def compile(self, carry: Carry, updates: int = 0) -> Any:
+        """The program for carries of this shape and blocks of so many updates (a refresh is compiled on first use)."""
+        stride = stride_of(updates)
+        if stride not in self._blocks:
+            began = time.perf_counter()
+            if not self.metrics:
+                self.shapes(None)
+            run = jax.jit(functools.partial(self._run, stride), donate_argnums=0)
+            lowered = run.lower(carry, self.cfgs, self.keys, self.sources, 0, 0)
+            block = self._blocks[stride] = lowered.compile(options())
+            self.flops = (block.cost_analysis() or {}).get("flops")
+            self.compile_seconds += time.perf_counter() - began
+        return self._blocks[stride]
 
     def run(self, carry: Carry, lo: int, hi: int) -> tuple[Carry, Found]:
         """Updates lo <= step < hi of this phase. The carry given is consumed."""
-        if self._block is None:
-            self.compile(carry)
-        carry, found = self._block(carry, self.cfgs, self.keys, self.sources, lo, hi)
+        block = self.compile(carry, hi - lo)
+        carry, found = block(carry, self.cfgs, self.keys, self.sources, lo, hi)
         return carry, self.told(found)
 
     def nothing(self) -> tuple[Any, Any, Any]:
@@ -221,11 +238,15 @@ class Program:
         env, n = self.env, self.phase.collect.envs
         return jax.vmap(lambda key: jax_env.begin(env, self.noise(key, "world", 0), n))(keys)
 
-    def _run(self, carry: Carry, cfgs: Any, keys: jax.Array, sources: Any, lo: Any, hi: Any) -> Any:
-        return self.updates(carry, self.nothing(), cfgs, keys, sources, lo, hi)
+    def _run(self, stride: int, carry: Carry, cfgs: Any, keys: jax.Array, sources: Any, lo: Any, hi: Any) -> Any:
+        return self.updates(carry, self.nothing(), cfgs, keys, sources, lo, hi, stride)
 
-    def updates(self, carry: Carry, found: Any, cfgs: Any, keys: jax.Array, sources: Any, lo: Any, hi: Any) -> Any:
+    def updates(
+        self, carry: Carry, found: Any, cfgs: Any, keys: jax.Array, sources: Any, lo: Any, hi: Any, stride: int = 1
+    ) -> Any:
         """Updates lo <= step < hi, traced: the carry after them, and `found` with their metrics added.
+
+        `stride` divides hi - lo.
 
         Where no rows arrive in between, each update's batch is drawn during the update before, so that drawing and
         gathering fill a core that the networks leave idle (5 % of an update of IQL on two cores).
@@ -251,5 +272,14 @@ class Program:
             return carry, after, total, weights + weight, jnp.where(bad, step, first_bad)
 
         batch = draw(carry, lo) if ahead else ()
-        carry, _, *found = jax.lax.fori_loop(lo, hi, body, (carry, batch, *found))
+        all_ = (carry, batch, *found)
+        if stride == 1:
+            carry, _, *found = jax.lax.fori_loop(lo, hi, body, all_)
+        else:
+
+            def inner(trip: Any, all_: Any) -> Any:
+                first = lo + trip * stride
+                return jax.lax.fori_loop(0, stride, lambda i, all_: body(first + i, all_), all_)
+
+            carry, _, *found = jax.lax.fori_loop(0, (hi - lo) // stride, inner, all_)
         return carry, tuple(found)

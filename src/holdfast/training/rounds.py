@@ -24,7 +24,7 @@ from ..data.episodes import Episodes
 from ..environments.collector import Collector, EnvironmentFailed, Steps
 from ..parts.distributions import Categorical
 from ..policy.policy import stages
-from .loop import Carry, Found, Program
+from .loop import Carry, Found, Program, options
 from .settings import Settings
 
 COLLECTED = ("collect/return", "collect/length", "collect/episodes")
@@ -138,7 +138,7 @@ class Rounds:
         self._blank = self._empty()
         args = (leaves, self.program.nothing(), self._blank, self._seen(), np.zeros(4, np.int32))
         shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)), args)
-        self._round = jax.jit(self._one_round, donate_argnums=(1, 2)).lower(self._fixed, *shapes).compile()
+        self._round = jax.jit(self._one_round, donate_argnums=(1, 2)).lower(self._fixed, *shapes).compile(options())
         self.program.compile_seconds += time.perf_counter() - began
 
     def run(self, carry: Carry, lo: int, hi: int) -> Ran:

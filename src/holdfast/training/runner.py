@@ -133,10 +133,12 @@ class Runner:
             steps = self.settings.steps_of(program.phase)
             if local < steps and not bool(np.asarray(carry.done).all()):
                 if self.rounds is None:
-                    program.compile(carry)
+                    program.compile(carry, self._next(program.phase, base, local) - local)
                 self._tell("compiled", program.phase.name, program.compile_seconds)
             while local < steps and not bool(np.asarray(carry.done).all()):
-                hi = min(self._next(program.phase, base, local), base + steps) - base
+                hi = self._next(program.phase, base, local)
+                if self.rounds is None:
+                    program.compile(carry, hi - local)  # where this block is of another kind
                 carry, local = self._block(program, carry, base, local, hi)
             at = Position(index, local, base + local, carry.state, carry)
             self._save(at)
@@ -332,14 +334,14 @@ class Runner:
         return settings.save_every or (max(settings.block, settings.steps // 20) if collects else settings.block)
 
     def _next(self, phase: Phase, base: int, local: int) -> int:
-        """The next step of the whole run at which a block has to end."""
+        """The next step of the phase at which a block has to end."""
         step = base + local
         clocks = [self.settings.block, self._save_interval]
         clocks += [self.settings.evaluation_interval] if self.evaluator else []
         ends = [(step // every + 1) * every for every in clocks]
         ends += [base + (local // phase.every + 1) * phase.every] if phase.refresh else []
         n = phase.collect.envs if phase.collect else 1  # a step of every environment is the least
-        return base + -(-(min(ends) - base) // n) * n
+        return min(-(-(min(ends) - base) // n) * n, self.settings.steps_of(phase))
 
     def _due(self, before: int, step: int, every: int) -> bool:
         return step // every > before // every

@@ -356,7 +356,10 @@ def test_on_a_cpu_blocks_have_no_strides(monkeypatch):
     assert jax.default_backend() != "cpu" or (loop.stride_of(1000), loop.options()) == (1, None)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert (loop.stride_of(1000), loop.stride_of(1020), loop.stride_of(0)) == (loop.STRIDE, 1, 1)
-    assert loop.options() == loop.ON_GPU
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    assert loop.options() == {loop.SIDE_BY_SIDE: "CONCURRENT"}
+    monkeypatch.setenv("XLA_FLAGS", f"--{loop.SIDE_BY_SIDE}=LHS")
+    assert loop.options() is None
 
 
 @few_cases

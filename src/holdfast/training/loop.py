@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -31,12 +32,13 @@ from ..environments.jax_env import JaxEnv
 ONCE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 STRIDE = 50
 # Small networks leave a GPU idle: kernels that don't wait for each other's results run side by side.
-ON_GPU = {"xla_gpu_command_buffer_scheduling_mode": "CONCURRENT"}
+SIDE_BY_SIDE = "xla_gpu_command_buffer_scheduling_mode"
 
 
 def options() -> dict[str, Any] | None:
-    """How programs of updates are compiled on the default backend."""
-    return ON_GPU if jax.default_backend() == "gpu" else None
+    """How programs of updates are compiled on the default backend; what `XLA_FLAGS` says of it goes first."""
+    given = jax.default_backend() != "gpu" or SIDE_BY_SIDE in os.environ.get("XLA_FLAGS", "")
+    return None if given else {SIDE_BY_SIDE: "CONCURRENT"}
 
 
 def stride_of(updates: int) -> int:

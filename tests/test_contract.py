@@ -389,16 +389,27 @@ def test_every_traced_setting_can_be_swept_in_one_program(name):
     Offline first, then with fine-tuning for those that did nothing offline.
     """
     algorithm = registry.get(name)
-    silent = set(traced_fields(algorithm.Config))
+    # a bound may be one that nothing reached in a few updates
+    silent = {f for f in traced_fields(algorithm.Config) if not f.startswith(("max_", "min_")) and "clip" not in f}
     cfgs = [small(preset.config) for preset in algorithm.presets.values()]
-    for tuning in (False, True) if algorithm.finetune else (False,):
-        for cfg, kind in itertools.product(cfgs, [k for n, k in CASES if n == name]):
-            c = case(name, kind) if cfg == cfgs[0] else Case(name, kind, cfg)
-            silent &= swept_without_effect(c, silent, tuning)
+    stages, kinds = (False, True) if algorithm.finetune else (False,), [k for n, k in CASES if n == name]
+    for tried in (cfgs, list(other_choices(algorithm, cfgs[0]))):
+        for tuning, cfg, kind in itertools.product(stages, tried, kinds):
             if not silent:
                 return
-    # a bound may be one that nothing reached in a few updates
-    assert {f for f in silent if not f.startswith(("max_", "min_")) and "clip" not in f} == set()
+            c = case(name, kind) if cfg == cfgs[0] else Case(name, kind, cfg)
+            silent &= swept_without_effect(c, silent, tuning)
+    assert silent == set()
+
+
+def other_choices(algorithm: Algorithm, cfg):
+    """The config with every other choice of each setting that is one of several words, as its check names them."""
+    for field in (f.name for f in dataclasses.fields(cfg) if isinstance(getattr(cfg, f.name), str)):
+        for fault in algorithm.check(dataclasses.replace(cfg, **{field: "?"})):
+            for word in fault.partition("expected one of ")[2].split(", "):
+                other = dataclasses.replace(cfg, **{field: word})
+                if other != cfg and not algorithm.check(other):
+                    yield other
 
 
 def swept_without_effect(c: Case, fields: set[str], tuning: bool) -> set[str]:

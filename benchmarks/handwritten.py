@@ -7,7 +7,6 @@ against this. The updates are those of holdfast.algorithms.td3_bc and iql: same 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax
@@ -127,12 +126,8 @@ INITS = {"td3_bc": td3_bc_init, "iql": iql_init}
 UPDATES = {"td3_bc": td3_bc_update, "iql": iql_update}
 
 
-OPTIONS = {"xla_gpu_command_buffer_scheduling_mode": "CONCURRENT"} if jax.default_backend() == "gpu" else None
-
-
-@partial(jax.jit, static_argnames=("name", "steps"), donate_argnums=1, compiler_options=OPTIONS)
 def run(name: str, state: Any, data: Any, key: jax.Array, first: jax.Array, steps: int) -> Any:
-    """`steps` updates as one scan."""
+    """`steps` updates as one scan; to be jitted, with `name` and `steps` static."""
 
     def body(state: Any, step: jax.Array) -> tuple[Any, None]:
         draw, noise = jax.random.split(jax.random.fold_in(key, step))

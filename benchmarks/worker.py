@@ -155,12 +155,16 @@ class Ours:
 
 
 class Handwritten:
-    """The same update without the library."""
+    """The same update without the library, compiled as the library compiles."""
 
     def __init__(self, name: str) -> None:
         import handwritten
 
-        self.name, self.run = name, handwritten.run
+        from holdfast.training.loop import options
+
+        static = ("name", "steps")
+        self.name = name
+        self.run = jax.jit(handwritten.run, static_argnames=static, donate_argnums=1, compiler_options=options())
         data = synthetic.rows()
         n = synthetic.STEPS
         obs = np.concatenate([data["obs"], data["obs"][: n // synthetic.EPISODE]])

@@ -21,12 +21,12 @@ from typing import Any
 from holdfast.algorithms import registry
 from holdfast.core.config import to_dict
 from holdfast.core.errors import Diverged, UserError
-from holdfast.data.checks import check
+from holdfast.core.files import write_atomic
+from holdfast.data.checks.check import check
 from holdfast.data.dataset import Dataset
 from holdfast.data.sources import bundled_names, load_dataset
 from holdfast.data.sources.minari import local_ids
 from holdfast.evaluation.scores import normalized, reference_of
-from holdfast.policy.files import write_atomic
 from holdfast.training.hooks import Progress
 from holdfast.training.run import Run, resume, train
 

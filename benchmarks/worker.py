@@ -66,7 +66,7 @@ class Ours:
         from holdfast.algorithms import registry
         from holdfast.core.contract import Context
         from holdfast.core.spec import Spec
-        from holdfast.data.columns import Columns
+        from holdfast.data.feed.columns import Columns
 
         self.algorithm = registry.get(name)
         presets = self.algorithm.presets
@@ -199,7 +199,7 @@ class Evaluation:
         from holdfast.core.contract import Context
         from holdfast.core.noise import Noise
         from holdfast.core.spec import Spec
-        from holdfast.data.treatment import untreated
+        from holdfast.data.feed.treatment import untreated
         from holdfast.policy.policy import Policy
 
         env = gymnasium.make(name)
@@ -239,7 +239,7 @@ class Online:
 
     def play(self, seconds: float) -> dict[str, Any]:
         """Steps a second of the environment alone, with random actions."""
-        from holdfast.environments.adapter import make_env
+        from holdfast.environments.gym.adapter import make_env
 
         env = make_env(self.name)
         env.reset(seed=0)
@@ -279,8 +279,8 @@ class Online:
     def _begin(self, seeds: int, warmup: int) -> Any:
         from holdfast.algorithms import registry
         from holdfast.core.config import to_dict
+        from holdfast.runs.settings import Settings, resolve
         from holdfast.training.runner import Runner
-        from holdfast.training.settings import Settings, resolve
 
         cfg, treatment = resolve(registry.get("sac"), None, {"warmup": warmup}, None)
         given = {"seeds": seeds, "env": self.name, "evaluate": False}
@@ -292,8 +292,8 @@ class Online:
     def _ring(self, what: str, seconds: float) -> float:
         from holdfast.core.contract import Needs
         from holdfast.core.noise import Noise
-        from holdfast.data import buffer, sampler
-        from holdfast.environments.adapter import make_env, spec_of
+        from holdfast.data.feed import buffer, sampler
+        from holdfast.environments.gym.adapter import make_env, spec_of
 
         if what not in self.held:
             row = buffer.blank_row(spec_of(make_env(self.name)))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .core.contract import Algorithm, Phase, Preset, Treatment
     from .core.errors import Diverged, UserError
-    from .data.checks import check
+    from .data.checks.check import check
     from .data.dataset import Dataset
     from .data.sources import load_dataset
     from .evaluation.evaluate import evaluate
@@ -29,7 +29,7 @@ _HOMES = {
     "Preset": "core.contract",
     "Treatment": "core.contract",
     "UserError": "core.errors",
-    "check": "data.checks",
+    "check": "data.checks.check",
     "evaluate": "evaluation.evaluate",
     "finetune": "training.run",
     "load_dataset": "data.sources",

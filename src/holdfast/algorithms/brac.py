@@ -28,7 +28,7 @@ from ..core.contract import SCALED, Algorithm, Needs, Phase, Preset
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
 from ..parts import candidates, losses, nets, optimisers, targets
-from ..parts.behaviour import BoundedPolicy, cloning_loss, discriminator_loss, divergence, learn_weight
+from ..parts.divergence_estimates import BoundedPolicy, cloning_loss, discriminator_loss, divergence, learn_weight
 from . import sac
 
 ALPHA_MAX = 500.0  # authors' code

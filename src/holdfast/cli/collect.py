@@ -67,11 +67,11 @@ class Collect:
         """Collect, write, and say what it came to."""
         from rich.console import Console
 
+        from ..collection.play import CollectionFailed, mean_return
+        from ..collection.presets import Asked, make
         from ..core.errors import UserError
         from ..data.convert import convert, free
-        from ..evaluation.collect import CollectionFailed, mean_return
         from ..training.hooks import Progress
-        from ..training.logs import Asked, make
 
         free(self.to, self.name)  # before the long part
         given = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("to", "name")}

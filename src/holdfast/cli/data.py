@@ -80,7 +80,7 @@ class Check(Source):
 
     def run(self) -> int:
         """Print the faults."""
-        from ..data.checks import ALLOWED, check
+        from ..data.checks.check import ALLOWED, check
 
         for kind in self.allow:
             if kind not in ALLOWED:
@@ -125,19 +125,19 @@ class Convert(Source):
 
     def run(self) -> int:
         """Load, mend, write."""
-        from ..data import mend
-        from ..data.check_dynamics import stray_starts
+        from ..data.checks import fixes
+        from ..data.checks.dynamics import stray_starts
         from ..data.convert import convert
 
         dataset = self.load()
         if self.drop_nonfinite:
-            dataset = mend.drop_nonfinite(dataset)
+            dataset = fixes.drop_nonfinite(dataset)
         if self.cut_at_flags:
-            dataset = mend.cut_at_flags(dataset)
+            dataset = fixes.cut_at_flags(dataset)
         if self.drop_stray_starts:
-            dataset = mend.drop_first_rows(dataset, stray_starts(dataset))
+            dataset = fixes.drop_first_rows(dataset, stray_starts(dataset))
         if self.clip_actions:
-            dataset = mend.clip_actions(dataset)
+            dataset = fixes.clip_actions(dataset)
         path = convert(dataset, self.to, self.name)
         size = f"{dataset.n_steps} steps in {dataset.n_episodes} episodes"
         _console().print(f"{path}: {size}, fingerprint {dataset.fingerprint[:16]}")

@@ -41,9 +41,9 @@ def main(argv: Sequence[str]) -> int:
     from ..core.errors import UserError
     from ..data.sources import load_dataset
     from ..report.curves import write_curve
-    from ..report.record import logged_returns, read_run
     from ..report.table import results_table
-    from ..training.folder import free_folder
+    from ..runs.folder import free_folder
+    from ..runs.read import logged_returns, read_run
     from ..training.hooks import Progress
     from ..training.run import train
 

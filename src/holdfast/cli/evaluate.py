@@ -55,7 +55,7 @@ def main(argv: Sequence[str]) -> int:
     env = args.env or environment_of(policies[0].info)
     names = [folder.name for folder in folders]
     if args.record is not None:  # first: what is missing for it shows before the long part
-        from ..evaluation.record import record
+        from ..evaluation.video import record
 
         value, steps = record(policies[0], args.record, env, args.seed, args.mode)
         sys.stderr.write(f"{args.record}: one episode of {names[0]}, return {value:.1f} in {steps} steps\n")

@@ -36,8 +36,8 @@ def main(argv: Sequence[str]) -> int:
     from ..core.errors import UserError
     from ..report.curves import write_curve
     from ..report.page import write_page
-    from ..report.record import read_run
     from ..report.table import results_table
+    from ..runs.read import read_run
 
     record = read_run(args.run)
     Console().print(results_table(record))

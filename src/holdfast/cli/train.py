@@ -159,9 +159,9 @@ def fresh(name: str | None, argv: list[str], repeated: str | None) -> int:
 def run(algorithm: Any, args: Any, treatment: Any, others: dict[str, Any]) -> int:
     """Train by parsed arguments; `others` are options of the data that have no flag."""
     from ..core import config
+    from ..runs.settings import Settings, parse_sweep
     from ..training.hooks import Progress
     from ..training.run import located, start
-    from ..training.settings import Settings, parse_sweep
 
     options, flags = args.run, args.data
     faults = algorithm.check(args.method)
@@ -224,8 +224,8 @@ def show(folder: Path) -> None:
     """Print what a finished run came to."""
     from rich.console import Console
 
-    from ..report.record import read_run
     from ..report.table import results_table
+    from ..runs.read import read_run
 
     Console().print(results_table(read_run(folder)))
     sys.stdout.write(f"policy in {folder / 'policy'}; holdfast report {folder} draws the curves\n")
@@ -256,7 +256,7 @@ def read(path: Path) -> dict[str, Any]:
     Raises:
         UserError: no such file, or not a config.
     """
-    from ..training.settings import Settings
+    from ..runs.settings import Settings
 
     try:
         values = json.loads(path.read_text())

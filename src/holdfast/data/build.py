@@ -10,7 +10,7 @@ import numpy as np
 from ..core.errors import UserError
 from . import spaces
 from .arrays import OBSERVATION_COLUMNS, STORED_COLUMNS, as_actions, closed, flags, numbers
-from .faults import Fault, Where
+from .checks.faults import Fault, Where
 from .flat import Cut, cut
 
 

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.errors import UserError
-from .faults import Fault, Where
+from .checks.faults import Fault, Where
 
 JUMP = 1e-6  # next_observations[i] further than this from observations[i + 1]: another episode (the rule of IQL's code)
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.errors import UserError
-from ..environments.adapter import make_env, mask_of, name_of, one_line, require_match
+from ..environments.gym.adapter import make_env, mask_of, name_of, one_line, require_match
 from .rollout import episode_seeds
 
 REST = 0.01  # what is left of a constant reward's value where a rollout is cut

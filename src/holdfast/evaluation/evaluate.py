@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import UserError
-from ..environments.adapter import make_env
-from ..environments.workers import TIMEOUT, Workers
+from ..environments.gym.adapter import make_env
+from ..environments.gym.workers import TIMEOUT, Workers
 from ..policy.acting import Replicas
 from ..policy.policy import Policy
 from .rollout import SLOTS, Arena

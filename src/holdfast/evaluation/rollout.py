@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.errors import UserError
-from ..environments.adapter import name_of, require_match, spec_of
-from ..environments.slots import NO_RESET, Broke, Local, Outcome, Shape
+from ..environments.gym.adapter import name_of, require_match, spec_of
+from ..environments.gym.env_pool import NO_RESET, Broke, Local, Outcome, Shape
 
 SLOTS = 16  # environments a replica at most: enough to spread the cost of a call, few enough to make and hold
 HELD = 128  # environments in all at most, or one a replica

@@ -13,7 +13,7 @@ import numpy as np
 from ..core.errors import UserError, unknown
 from ..core.noise import Noise
 from ..core.spec import Seen, Spec
-from .liveness import reads
+from .pruning import reads
 
 MODES = ("best", "sample")  # the most likely action, or a draw from the policy; exploring is for training
 

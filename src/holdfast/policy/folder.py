@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import UserError
-from .files import read_checked, read_json, write_json
+from ..core.files import read_checked, read_json, write_json
 from .storage import arrays_of, metadata_of, save_tree
 
 FORMAT = 1

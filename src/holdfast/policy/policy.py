@@ -17,7 +17,7 @@ from ..core.contract import Algorithm, Context, Frozen, Phase
 from ..core.errors import UserError
 from ..core.noise import Noise
 from ..core.spec import Spec
-from ..data.treatment import Fitted
+from ..data.feed.treatment import Fitted
 from . import folder as folder_of
 from .acting import Acting, Layout, Replicas, layout_of, require_rows
 from .storage import fill, leaves_by_name

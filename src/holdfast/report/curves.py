@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import UserError
-from ..policy.files import write_atomic
-from .record import Record, read_run
+from ..core.files import write_atomic
+from ..runs.read import Record, read_run
 
 COLOURS = ("#1f5fa8", "#c8502d", "#2f8f5b", "#8a4fa3", "#b58a12", "#3aa0b4", "#a83264", "#5a6b7b")
 INK, FAINT, LINE = "#22272e", "#6b7480", "#d9dee4"

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import UserError
+from ..core.files import write_atomic
 from ..data.dataset import Dataset
 from ..data.describe import describe, histogram
-from ..policy.files import write_atomic
+from ..runs.read import Record, logged_returns, read_run
 from .curves import axis_of, levels
-from .record import Record, logged_returns, read_run
 from .svg import Line, chart
 from .table import HEADER, number, rows
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..evaluation.statistics import Estimate, mean_interval
+from ..runs.read import Group, Record
 from .curves import axis_of
-from .record import Group, Record
 
 if TYPE_CHECKING:
     from rich.console import Group as Shown

@@ -23,9 +23,9 @@ from ..core.errors import UserError
 from ..data.sources import load_dataset
 from ..policy.policy import Policy, template_of
 from ..report.curves import COLOURS, LINE
-from ..report.record import Record
-from ..training import switch
-from ..training.folder import RunFolder
+from ..runs.folder import RunFolder
+from ..runs.read import Record
+from ..training import handover
 from ..training.hooks import Progress
 from ..training.run import finetune
 from . import runs
@@ -183,7 +183,7 @@ def ended(record: Record) -> tuple[Policy, Any]:
     policy = Policy.load(folder.policy_folders(record.replicas)[0])
     one = template_of(policy.algorithm, policy.cfg, policy.spec, policy.info)
     like = jax.tree.map(lambda x: jax.ShapeDtypeStruct((len(record.replicas), *x.shape), x.dtype), one)
-    return policy, switch.read({"run": str(record.path), "step": None}, like)
+    return policy, handover.read({"run": str(record.path), "step": None}, like)
 
 
 def values(cfg: Any, state: Any, obs: jax.Array, key: jax.Array, step: Any) -> tuple[jax.Array, jax.Array]:

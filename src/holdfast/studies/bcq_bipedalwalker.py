@@ -11,16 +11,16 @@ import importlib.util
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..collection import from_run, presets
+from ..collection.play import mean_return
 from ..core.errors import UserError
 from ..data.dataset import Dataset
 from ..data.sources import load_dataset
-from ..environments.adapter import make_env
-from ..evaluation.collect import mean_return
+from ..environments.gym.adapter import make_env
 from ..policy.policy import Policy
 from ..report.curves import COLOURS, FAINT
-from ..report.record import Record
-from ..training import logs, replay
-from ..training.folder import RunFolder
+from ..runs.folder import RunFolder
+from ..runs.read import Record
 from ..training.hooks import Progress
 from . import runs
 from .result import Result
@@ -91,7 +91,7 @@ def size_of(args: Args) -> Size:
     base = PAPER if args.paper else QUICK
     given = {name: getattr(args, name, None) for name in Size._fields}
     size = base._replace(**{name: value for name, value in given.items() if value is not None})
-    least = {"expert_steps": logs.EVALUATIONS, "steps": 1, "updates": size.evaluations, "seeds": 1, "seed": 0}
+    least = {"expert_steps": presets.EVALUATIONS, "steps": 1, "updates": size.evaluations, "seeds": 1, "seed": 0}
     faults = [
         f"{n} is {getattr(size, n)}, expected at least {low}" for n, low in least.items() if getattr(size, n) < low
     ]
@@ -120,16 +120,16 @@ def logged(args: Args, size: Size) -> dict[str, str]:
     """
     if args.data is not None:
         return dict(zip(LOGS, args.data, strict=True))
-    presets = {"expert": "imitation", "random": "random", "imperfect": "imperfect"}
+    regime = {"expert": "imitation", "random": "random", "imperfect": "imperfect"}
     found, by = {}, args.expert
     for name in LOGS:
         path = args.runs / "logs" / f"{name}.npz"
         found[name] = str(path)
-        asked = logs.Asked(preset=presets[name], env=ENV, steps=size.steps, seed=size.seed)
+        asked = presets.Asked(preset=regime[name], env=ENV, steps=size.steps, seed=size.seed)
         if name != "random":
             by = by or str(learned(size, args.runs / "agent"))
             asked = dataclasses.replace(asked, by=by, sb3=args.sb3)
-        logs.standing(asked, f"bipedalwalker-{name}", path, [Progress()])
+        presets.standing(asked, f"bipedalwalker-{name}", path, [Progress()])
     return found
 
 
@@ -138,11 +138,11 @@ def learned(size: Size, agent: Path) -> Path:
     rates = dict.fromkeys(("actor_lr", "critic_lr", "temperature_lr"), 7.3e-4)
     config: dict[str, Any] = {"discount": 0.98, "polyak": 0.02, **rates}
     config |= {"hidden": size.expert_hidden, "batch_size": size.expert_batch}
-    asked = logs.Asked(
+    asked = presets.Asked(
         preset="expert", env=ENV, seed=size.seed, agent=agent, train_steps=size.expert_steps, config=config
     )
-    logs.learned(asked, "sac", {}, [Progress()])
-    return max(replay.policies(agent), key=lambda kept: kept[1])[2]
+    presets.learned(asked, "sac", {}, [Progress()])
+    return max(from_run.policies(agent), key=lambda kept: kept[1])[2]
 
 
 def run(args: Args | None = None) -> Result:
@@ -221,7 +221,7 @@ def shown(found: dict[str, dict[str, Record]], args: Args, told: bool) -> list[s
     record = found["expert"]["BCQ"]
     path = args.runs / "bcq-expert.mp4"
     if not path.is_file():
-        from ..evaluation.record import record as film
+        from ..evaluation.video import record as film
 
         policy = Policy.load(RunFolder(record.path).policy_folders(record.replicas)[0])
         try:

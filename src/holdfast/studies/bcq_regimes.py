@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..collection import from_run, presets
+from ..collection.play import mean_return
 from ..core.errors import UserError
 from ..data.dataset import Dataset
-from ..environments.adapter import make_env
-from ..evaluation.collect import mean_return
+from ..environments.gym.adapter import make_env
 from ..report.curves import COLOURS, FAINT
-from ..report.record import Record
-from ..training import logs, replay
+from ..runs.read import Record
 from ..training.hooks import Progress
 from . import runs
 from .result import Result
@@ -130,16 +130,16 @@ def written(regime: str, size: Size, folder: Path) -> Dataset:
     Raises:
         UserError: anything that making it refuses.
     """
-    agents = {name: folder / f"behaviour-{name}" for name in logs.REPLAYS}
-    asked = logs.Asked(preset=regime, env=size.env, seed=size.seed)
+    agents = {name: folder / f"behaviour-{name}" for name in presets.REPLAYS}
+    asked = presets.Asked(preset=regime, env=size.env, seed=size.seed)
     config = {"hidden": size.hidden, "warmup": size.warmup}
     if regime in agents:
         asked = dataclasses.replace(asked, steps=size.steps, agent=agents[regime], config=config)
     else:
         steps = size.steps if regime == "imitation" else max(1, round(size.steps * size.imperfect))
-        expert = max(replay.policies(agents["concurrent"]), key=lambda kept: kept[1])[2]
+        expert = max(from_run.policies(agents["concurrent"]), key=lambda kept: kept[1])[2]
         asked = dataclasses.replace(asked, by=str(expert), steps=steps)
-    return logs.standing(asked, regime, folder / "logs" / f"{regime}.npz", [Progress()])
+    return presets.standing(asked, regime, folder / "logs" / f"{regime}.npz", [Progress()])
 
 
 def learn(regime: str, size: Size, folder: Path) -> Regime:
@@ -160,7 +160,7 @@ def learn(regime: str, size: Size, folder: Path) -> Regime:
             eval_episodes=size.episodes,
             **growing,
         )
-    behaviour = runs.read_run(folder / f"behaviour-{regime}") if regime in logs.REPLAYS else None
+    behaviour = runs.read_run(folder / f"behaviour-{regime}") if regime in presets.REPLAYS else None
     return Regime(data, behaviour, found)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..core.errors import unknown
 from ..report.curves import COLOURS, LINE
-from ..report.record import Record
+from ..runs.read import Record
 from . import runs
 from .obac_motivation import PAPER, QUICK, size_of
 from .result import Result

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..report.curves import COLOURS, LINE
-from ..report.record import Record
+from ..runs.read import Record
 from . import runs
 from .result import Result
 

@@ -28,11 +28,11 @@ from ..data.dataset import Dataset
 from ..data.sources import load_dataset
 from ..environments import probes as probes_of
 from ..evaluation.discounted import discounted_returns, horizon
-from ..evaluation.estimates import believed_value, has_value
+from ..evaluation.q_values import believed_value, has_value
 from ..policy.acting import Replicas
-from ..training.course import Moment, course
+from ..runs.settings import Settings
+from ..training.driver import Moment, course
 from ..training.runner import Runner
-from ..training.settings import Settings
 from .result import Result
 
 HEADER = ("problem", "method", "step", "estimate", "true return", "overestimate", "low", "high")

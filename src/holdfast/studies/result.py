@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..core.errors import UserError
-from ..policy.files import write_atomic, write_json
+from ..core.files import write_atomic, write_json
 
 
 class Result(NamedTuple):

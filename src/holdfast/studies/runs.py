@@ -14,11 +14,11 @@ from ..core import config as config_of
 from ..core.errors import UserError
 from ..evaluation.statistics import Estimate, mean_interval
 from ..report.curves import FAINT, LINE, short
-from ..report.record import Record, read_run
+from ..runs.read import Record, read_run
+from ..runs.settings import resolve
 from ..training.hooks import Progress
 from ..training.run import located, train
 from ..training.run import stand as settle
-from ..training.settings import resolve
 
 MILESTONES = 5  # rows of a table for each learner
 EPISODES = 5  # of an evaluation, for each seed; as in OBAC's code

@@ -24,9 +24,9 @@ from ..core.noise import Noise
 from ..core.spec import Batch
 from ..core.trained import weighted
 from ..core.tree import where
-from ..data import buffer, sampler
-from ..environments import jax_env
-from ..environments.jax_env import JaxEnv
+from ..data.feed import buffer, sampler
+from ..environments.jax import env as jax_env
+from ..environments.jax.env import JaxEnv
 
 # A first state is computed once, in a fraction of a second; compiled well, its program would cost as much as the block.
 ONCE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}

@@ -13,10 +13,10 @@ from ..core.errors import UserError, unknown
 from ..data.dataset import Dataset
 from ..data.sources import load_dataset
 from ..policy.policy import Policy
-from .folder import RunFolder, free_folder
+from ..runs.folder import RunFolder, free_folder
+from ..runs.settings import Settings, parse_sweep, resolve
 from .hooks import Hook
 from .runner import Runner
-from .settings import Settings, parse_sweep, resolve
 
 
 @dataclasses.dataclass(frozen=True)
@@ -241,7 +241,7 @@ def resume(
     if algorithm is not None and algorithm != settings.algorithm:
         raise UserError(f"{run} trains {settings.algorithm}, not {algorithm}: leave the name out, or start another run")
     if folder.result.is_file():
-        from ..policy.files import read_json
+        from ..core.files import read_json
 
         return Run(folder.path, read_json(folder.result))
     if folder.checkpoints.latest() is not None:

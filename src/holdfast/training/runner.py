@@ -14,28 +14,28 @@ from ..algorithms import registry
 from ..core import config
 from ..core.contract import Algorithm, Phase
 from ..core.errors import Diverged, UserError
+from ..core.files import write_json
 from ..data.dataset import Dataset
-from ..environments.adapter import require_match
-from ..environments.collector import Collector, EnvironmentFailed
-from ..environments.slots import Shape
-from ..environments.workers import Workers
+from ..environments.gym.adapter import require_match
+from ..environments.gym.collector import Collector, EnvironmentFailed
+from ..environments.gym.env_pool import Shape
+from ..environments.gym.workers import Workers
 from ..evaluation.evaluate import Evaluation, Evaluator
 from ..policy.acting import Replicas
-from ..policy.files import write_json
 from ..policy.policy import Policy
-from . import settings as settings_of
-from . import switch
-from .compiled import CompiledRounds
-from .folder import RunFolder
+from ..runs import settings as settings_of
+from ..runs.folder import RunFolder
+from ..runs.settings import Settings
+from . import handover
+from .collect_gym import COLLECTED, Rounds, horizons
+from .collect_jax import CompiledRounds
 from .hooks import Block, Evaluated, Hook, Start
-from .ledger import Ledger, result_of
-from .loggers import logger
 from .loop import Carry, Found, Program
-from .preparation import evaluator_of, programs_of
-from .problem import problem_of
-from .refusals import require_rows
-from .rounds import COLLECTED, Rounds, horizons
-from .settings import Settings
+from .plan.programs import evaluator_of, programs_of
+from .plan.schedule import require_rows
+from .plan.task import problem_of
+from .run_tables import Ledger, result_of
+from .trackers import logger
 
 
 class Position(NamedTuple):
@@ -232,18 +232,18 @@ class Runner:
             result["exact"] = "exact" if self.rounds.exact else "exact except the environment"
         if settings.source:
             result["source"] = settings.source
-            result["finetune"] = switch.summary(self.folder.evaluations) if self.evaluator else None
+            result["finetune"] = handover.summary(self.folder.evaluations) if self.evaluator else None
         write_json(self.folder.result, result)
         return result
 
     def _begin(self) -> Position:
         source = self.settings.source
-        state = None if source is None else switch.read(source, self._source_state())
+        state = None if source is None else handover.read(source, self._source_state())
         self.folder.create()
         self.folder.clear()
         self.folder.write_config({**self.settings.to_dict(), "dataset_fingerprint": self.problem.fingerprint})
         if source is not None:
-            switch.keep(self.folder, source, state)
+            handover.keep(self.folder, source, state)
         return self._from_nothing()
 
     def _from_nothing(self) -> Position:
@@ -251,7 +251,7 @@ class Runner:
         self.reached = 0
         if self.settings.source is None:
             return Position(0, 0, 0, None, None)
-        return Position(0, 0, 0, switch.kept(self.folder, self.settings.source, self._source_state()), None)
+        return Position(0, 0, 0, handover.kept(self.folder, self.settings.source, self._source_state()), None)
 
     def _source_state(self) -> Any:
         """The states that the fine-tuned run ended with, as shapes."""

@@ -1,0 +1,260 @@
+"""Drawing batches on the device: rows of columns, views of them and rings; static and proportional mixes; n steps."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ...core.contract import Needs
+from ...core.errors import UserError
+from ...core.spec import Batch
+from ...core.tree import PyTree
+from .buffer import Ring, add
+from .columns import Columns
+
+
+class View(PyTree):
+    """Some transitions of columns, by index: the training or the holdout episodes, say."""
+
+    columns: Columns
+    index: jax.Array  # [n] transitions
+
+
+class Begun(PyTree):
+    """The first transitions of columns: a log that is still being written."""
+
+    columns: Columns
+    count: jax.Array  # int32, transitions that are there
+
+
+Source = Columns | View | Ring | Begun
+
+
+def begun(columns: Columns, updates: Any, rate: float) -> Begun:
+    """The columns as they stood `updates` updates before the last, `rate` transitions having arrived with each."""
+    n = columns.row.shape[0]
+    missing = jnp.floor(jnp.asarray(updates, jnp.float32) * rate).astype(jnp.int32)
+    return Begun(columns, jnp.clip(n - missing, 1, n))
+
+
+def size(source: Source) -> Any:
+    """How many transitions a source holds; traced where it grows."""
+    if isinstance(source, Ring):
+        return source.size
+    if isinstance(source, Begun):
+        return source.count
+    return (source.index if isinstance(source, View) else source.row).shape[0]
+
+
+def rows(columns: Columns, index: jax.Array) -> Batch:
+    """The transitions at `index` [...] as a batch [..., *]. Observation t and t+1 come from one array."""
+    at = columns.row[index]
+    return Batch(
+        obs=columns.obs[at],
+        action=columns.action[index],
+        reward=columns.reward[index],
+        next_obs=columns.obs[at + 1],
+        terminated=columns.terminated[index],
+        truncated=columns.truncated[index],
+        mask=None if columns.mask is None else columns.mask[at],
+        next_mask=None if columns.mask is None else columns.mask[at + 1],
+        extra={name: column[index] for name, column in columns.extra.items()},
+    )
+
+
+def at(source: Source, index: jax.Array) -> Batch:
+    """The transitions of any source at `index` [...], which counts its own rows."""
+    if isinstance(source, Ring):
+        return jax.tree.map(lambda x: x[index], source.rows)
+    if isinstance(source, View):
+        return rows(source.columns, source.index[index])
+    return rows(source.columns if isinstance(source, Begun) else source, index)
+
+
+def spans(source: Source, index: jax.Array, length: int, discount: Any) -> Batch:
+    """Rows that span up to `length` steps of their episode, from the transitions at `index` [...].
+
+    A span of k steps has the reward `r_0 + discount r_1 + ... + discount^(k-1) r_(k-1)` and leads to the observation
+    after its last step; its column "discount" is `discount^(k-1)`, so that `targets.td` bootstraps with `discount^k`.
+    It stops at a true end, at a time limit (and bootstraps beyond it), where a log breaks off, and at the newest row.
+    A logged column "discount" enters step by step. `next_action` is that of the last step, other columns of the first.
+    """
+    where, alive = _onward(source, index, length)
+    steps = at(source, where)
+    ended = (steps.terminated + steps.truncated) > 0
+    alive = jnp.cumprod(alive & jnp.concatenate([jnp.ones_like(ended[:1]), ~ended[:-1]]), 0)  # steps of the span
+    factor = discount * steps.extra["discount"] if "discount" in steps.extra else jnp.full_like(steps.reward, discount)
+    weight = jnp.cumprod(jnp.concatenate([jnp.ones_like(factor[:1]), factor[:-1]]), 0)
+    last = alive.sum(0) - 1
+    first, end = at(source, index), at(source, jnp.take_along_axis(where, last[None], 0)[0])
+    onward = jnp.take_along_axis(weight, last[None], 0)[0]
+    if "discount" in end.extra:
+        onward = onward * end.extra["discount"]
+    extra = {name: (end if name == "next_action" else first).extra[name] for name in first.extra}
+    return Batch(
+        obs=first.obs,
+        action=first.action,
+        reward=(steps.reward * weight * alive).sum(0),
+        next_obs=end.next_obs,
+        terminated=end.terminated,
+        truncated=end.truncated,
+        mask=first.mask,
+        next_mask=end.next_mask,
+        extra={**extra, "discount": onward},
+    )
+
+
+def _onward(source: Source, index: jax.Array, length: int) -> tuple[jax.Array, jax.Array]:
+    """Where the row at `index` and its `length` - 1 followers stand, [length, ...], and whether each is one."""
+    index, ahead = index[None], jnp.arange(length).reshape(-1, *[1] * index.ndim)
+    if isinstance(source, Ring):
+        where = (index + ahead * source.stride) % source.capacity
+        return where, (source.cursor - 1 - index) % source.capacity >= ahead * source.stride
+    where = jnp.minimum(index + ahead, size(source) - 1)
+    columns = source if isinstance(source, Columns) else source.columns
+    row = columns.row[source.index[where] if isinstance(source, View) else where]
+    # between two episodes stands the first one's last observation, so that numbers of rows jump by two
+    return where, jnp.concatenate([jnp.ones_like(row[:1], bool), row[1:] == row[:-1] + 1])
+
+
+def preload(ring: Ring, columns: Columns, index: Any) -> Ring:
+    """The ring with the transitions of the data at `index` [m] added; the oldest make room.
+
+    Each episode's last row counts as truncated where nothing else ends it, and so does every row where the ring's rows
+    are not one after another: n-step rows then end there.
+    """
+    index = jnp.asarray(index)[-ring.capacity :]
+    new = rows(columns, index)
+    joined = jnp.append(columns.row[index[1:]] == columns.row[index[:-1]] + 1, False)
+    ended = jnp.where(joined & (ring.stride == 1), new.truncated, 1 - new.terminated)
+    extra = {name: new.extra[name] for name in ring.rows.extra}
+    return add(ring, Batch(**{**vars(new), "truncated": ended, "extra": extra}), jnp.ones(len(index), bool))
+
+
+def shares(mix: Mapping[str, float], batch_size: int) -> dict[str, int]:
+    """Rows of a batch that each source gives: proportional, by largest remainder, every source at least one.
+
+    Raises:
+        UserError: the batch has fewer rows than the mix has sources.
+    """
+    mix = {name: share for name, share in mix.items() if share > 0}
+    if batch_size < len(mix):
+        raise UserError(
+            f"batch_size is {batch_size}, but the mix has {len(mix)} sources ({', '.join(mix)}): raise --batch-size"
+        )
+    total = sum(mix.values())
+    exact = {name: share / total * batch_size for name, share in mix.items()}
+    counts = {name: max(1, int(x)) for name, x in exact.items()}
+    by_remainder = sorted(exact, key=lambda name: exact[name] - counts[name], reverse=True)
+    for name in by_remainder:
+        if sum(counts.values()) >= batch_size:
+            break
+        counts[name] += 1
+    while sum(counts.values()) > batch_size:
+        counts[max(counts, key=lambda name: counts[name])] -= 1
+    return counts
+
+
+def sample(
+    sources: Mapping[str, Source],
+    mix: Mapping[str, float] | str,
+    batch_size: int,
+    needs: Needs,
+    noise: Any,
+    written: Mapping[str, jax.Array] | None = None,
+    discount: Any = None,
+) -> Batch:
+    """One update's batch: rows uniform within each source, with replacement; leaves [B, ...] or [k, B, ...].
+
+    Args:
+        sources: by name.
+        mix: each one's share of the batch; or "proportional", every row of the data and of the rings alike.
+        batch_size: B.
+        needs: how many slices, what a row spans, and the columns that rings must have.
+        noise: of the draw.
+        written: columns of the data that training itself writes, [N, ...] each; they join `extra`.
+        discount: of rows that span several steps.
+
+    Raises:
+        UserError: columns that a ring does not have.
+    """
+    lead = () if needs.batches == 1 else (needs.batches,)
+    written = written or {}
+
+    def draw(name: str, index: jax.Array) -> Batch:
+        source = sources[name]
+        if isinstance(source, Ring):
+            _require_columns(name, source, needs, written)
+        part = at(source, index) if needs.kind == "transitions" else spans(source, index, needs.length, discount)
+        index = source.index[index] if isinstance(source, View) else index
+        more = {column: values[index] for column, values in written.items()}
+        return Batch(**{**vars(part), "extra": part.extra | more})
+
+    if isinstance(mix, str):
+        return _proportional({name: size(sources[name]) for name in pool(sources)}, (*lead, batch_size), draw, noise)
+    parts, bounds, start = [], [], 0
+    for name, count in shares(mix, batch_size).items():
+        parts.append(draw(name, noise.integers(f"rows_{name}", (*lead, count), size(sources[name]))))
+        bounds.append((name, start, start + count))
+        start += count
+    whole = jax.tree.map(lambda *x: jnp.concatenate(x, axis=len(lead)), *_alike(parts))
+    return Batch(**{**vars(whole), "parts": tuple(bounds)})
+
+
+def pool(sources: Mapping[str, Source]) -> list[str]:
+    """The sources of a proportional mix: the data and every ring, but no view of the data."""
+    return [name for name, source in sources.items() if name == "data" or isinstance(source, Ring)]
+
+
+def drawn(mix: Mapping[str, float] | str, sources: Mapping[str, Source]) -> list[str]:
+    """Names of the sources that a mix draws from."""
+    return pool(sources) if isinstance(mix, str) else [name for name, share in mix.items() if share > 0]
+
+
+def _proportional(sizes: Mapping[str, Any], shape: tuple[int, ...], draw: Any, noise: Any) -> Batch:
+    """Rows of all the sources laid end to end: each is drawn from every one, and the one it fell on is kept."""
+    index = noise.integers("rows", shape, sum(sizes.values()))
+    parts, starts, start = [], [], 0
+    for name, count in sizes.items():
+        parts.append(draw(name, jnp.clip(index - start, 0, jnp.maximum(count - 1, 0))))
+        starts.append(start)
+        start = start + count
+    whole, *others = _alike(parts)
+    for begin, other in zip(starts[1:], others, strict=True):
+        here = functools.partial(_choose, index >= begin)
+        whole = jax.tree.map(here, other, whole)
+    return whole
+
+
+def _choose(pred: jax.Array, yes: jax.Array, no: jax.Array) -> jax.Array:
+    return jnp.where(pred.reshape(*pred.shape, *[1] * (yes.ndim - pred.ndim)), yes, no)
+
+
+def _alike(parts: list[Batch]) -> list[Batch]:
+    """The parts with the columns that all of them have; steps without a logged discount have 1."""
+    if any("discount" in part.extra for part in parts):
+        parts = [_discounted(part) for part in parts]
+    common = [name for name in parts[0].extra if all(name in part.extra for part in parts)]
+    return [Batch(**{**vars(part), "extra": {name: part.extra[name] for name in common}}) for part in parts]
+
+
+def _discounted(part: Batch) -> Batch:
+    return Batch(**{**vars(part), "extra": {"discount": jnp.ones_like(part.reward), **part.extra}})
+
+
+def _require_columns(name: str, ring: Ring, needs: Needs, written: Mapping[str, Any]) -> None:
+    if written:
+        raise UserError(
+            f"this phase writes the columns {', '.join(written)} of the data, and collected rows ('{name}') have none "
+            "such: draw from the data alone, or refresh the state only"
+        )
+    missing = [column for column in needs.columns if column not in ring.rows.extra]
+    if missing:
+        raise UserError(
+            f"collected rows ('{name}') have no column {', '.join(missing)}: collect whole episodes "
+            "(Collect(whole=True)), or draw from the data alone"
+        )

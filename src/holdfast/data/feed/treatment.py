@@ -1,0 +1,158 @@
+"""Treatments: how observations, actions and rewards are scaled on their way to training and back.
+
+Fitted on the training set, then frozen; a policy carries the result, so evaluation and fine-tuning see the same
+numbers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...core.errors import UserError
+from ..arrays import take
+
+if TYPE_CHECKING:
+    from gymnasium.spaces import Space
+
+    from ...core.contract import Treatment
+    from ..dataset import Dataset
+
+ARRAYS = ("obs_mean", "obs_std", "action_low", "action_high")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Fitted:
+    """A treatment with its numbers. Observations become `(obs - obs_mean) / obs_std`, rewards `(r + reward_shift) *
+    reward_scale`.
+
+    Where observations are left as they are, `obs_mean` is 0 and `obs_std` is 1, so a policy may always apply them.
+    """
+
+    obs_mean: np.ndarray  # [*obs] float64
+    obs_std: np.ndarray  # [*obs] float64, the divisor: the standard deviation with epsilon already added
+    reward_scale: float = 1.0
+    reward_shift: float = 0.0
+    action_low: np.ndarray | None = None  # [A], in the environment's units and type; None where discrete
+    action_high: np.ndarray | None = None
+    action_start: int = 0  # the first action of a Discrete space
+    action_count: int = 0  # how many actions a Discrete space has, 0 where continuous
+    clip_actions: float | None = None  # act_inside clips to +-(1 - clip_actions)
+    normalized: bool = False
+
+    @property
+    def discrete(self) -> bool:
+        """Whether actions are integers."""
+        return self.action_low is None
+
+    def observe(self, obs: Any, dtype: Any = np.float32) -> np.ndarray:
+        """Observations `[..., *obs]` as a network sees them; worked in float64, cast to `dtype` at the end."""
+        if not self.normalized:
+            return np.asarray(obs, dtype)
+        return ((np.asarray(obs, np.float64) - self.obs_mean) / self.obs_std).astype(dtype)
+
+    def act_inside(self, actions: Any, dtype: Any = np.float32) -> np.ndarray:
+        """Actions from the environment's units: `[..., A]` in [-1, 1], or `[...]` int32 from 0 where discrete."""
+        if self.discrete:
+            return (np.asarray(actions) - self.action_start).astype(np.int32)
+        centre, half = self._centre_half
+        inside = (np.asarray(actions, np.float64) - centre) / half
+        if self.clip_actions is not None:
+            inside = np.clip(inside, self.clip_actions - 1.0, 1.0 - self.clip_actions)
+        return inside.astype(dtype)
+
+    def act_outside(self, inside: Any) -> np.ndarray:
+        """Actions to the environment's units and type, within its bounds: the way back from `act_inside`."""
+        if self.action_low is None or self.action_high is None:
+            return np.asarray(inside).astype(np.int64) + self.action_start
+        centre, half = self._centre_half
+        outside = (centre + half * np.asarray(inside, np.float64)).astype(self.action_low.dtype)
+        return np.clip(outside, self.action_low, self.action_high)
+
+    def rewards(self, rewards: Any) -> np.ndarray:
+        """Treated rewards, float64: `(r + reward_shift) * reward_scale`."""
+        return (np.asarray(rewards, np.float64) + self.reward_shift) * self.reward_scale
+
+    def to_dict(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """JSON-ready values, and arrays by name: what a policy folder keeps. The inverse of `from_dict`."""
+        arrays = {k: v for k in ARRAYS if (v := getattr(self, k)) is not None}
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ARRAYS}
+        return values, arrays
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> Fitted:
+        """The fitted treatment that `to_dict` wrote."""
+        fields: dict[str, Any] = {**values, **{k: np.asarray(v) for k, v in arrays.items()}}
+        return cls(**fields)
+
+    @functools.cached_property
+    def _centre_half(self) -> tuple[np.ndarray, np.ndarray]:
+        low, high = np.asarray(self.action_low, np.float64), np.asarray(self.action_high, np.float64)
+        return (high + low) / 2, (high - low) / 2
+
+
+def fit(treatment: Treatment, dataset: Dataset) -> Fitted:
+    """Fit a treatment on the training set.
+
+    Mean and standard deviation (divided by N) are those of the observations that transitions start from, as in TD3+BC's
+    code. With `return_scale` rewards are first multiplied by `return_scale / (max return - min return)`, then shifted,
+    then scaled.
+
+    Raises:
+        UserError: no transitions, all returns equal where they are to scale rewards, or action bounds that are infinite
+            or empty.
+    """
+    if not dataset.n_steps:
+        raise UserError(f"{dataset.id} is empty: no transitions; expected at least one")
+    fitted = untreated(dataset.observation_space, dataset.action_space, dataset.id)
+    obs_mean, obs_std = fitted.obs_mean, fitted.obs_std
+    if treatment.normalize_obs is not None:
+        seen = take(dataset.observations, dataset.observation_rows).astype(np.float64)
+        obs_mean, obs_std = seen.mean(0), seen.std(0) + treatment.normalize_obs
+        if (obs_std == 0).any():
+            dim = int(np.flatnonzero(obs_std == 0)[0])
+            raise UserError(f"{dataset.id}: observations[{dim}] is constant; normalize_obs needs an epsilon > 0")
+    scale, shift = float(treatment.reward_scale), float(treatment.reward_shift)
+    if treatment.return_scale is not None:
+        returns = dataset.returns()
+        spread = float(returns.max() - returns.min())
+        if not spread > 0:
+            raise UserError(
+                f"{dataset.id}: return_scale divides by max return - min return, which is {spread:g} here "
+                f"({dataset.n_episodes} episodes); train without it: --return-scale None"
+            )
+        factor = treatment.return_scale / spread
+        scale, shift = scale * factor, shift / factor
+    return dataclasses.replace(
+        fitted,
+        obs_mean=obs_mean,
+        obs_std=obs_std,
+        reward_scale=scale,
+        reward_shift=shift,
+        clip_actions=treatment.clip_actions,
+        normalized=treatment.normalize_obs is not None,
+    )
+
+
+def untreated(observation_space: Space, action_space: Any, where: str = "the environment") -> Fitted:
+    """The treatment that changes nothing but the units of actions, for training without data.
+
+    Raises:
+        UserError: action bounds that are infinite or empty.
+    """
+    shape = observation_space.shape or ()
+    mean, std = np.zeros(shape), np.ones(shape)
+    if not hasattr(action_space, "low"):
+        return Fitted(mean, std, action_start=int(action_space.start), action_count=int(action_space.n))
+    low, high = np.asarray(action_space.low), np.asarray(action_space.high)
+    wrong = ~(np.isfinite(low) & np.isfinite(high) & (low < high))
+    if wrong.any():
+        dim = int(np.flatnonzero(wrong)[0])
+        raise UserError(
+            f"{where}: bounds of actions[{dim}] are {low[dim]:g} to {high[dim]:g}, expected low < high, finite; "
+            "give action_bounds to the loader (--action-bounds LOW HIGH)"
+        )
+    return Fitted(mean, std, action_low=low.copy(), action_high=high.copy())

@@ -1,0 +1,1 @@
+"""Environments written in JAX, which are stepped inside a compiled program."""

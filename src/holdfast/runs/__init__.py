@@ -1,0 +1,1 @@
+"""Run folders: settings, files, checkpoints, tables, and reading a run back."""

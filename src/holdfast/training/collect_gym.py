@@ -1,0 +1,277 @@
+"""Rounds below the block: step the environments, store the rows, update, act. One compiled call a round.
+
+Collection counts environment steps of a replica; the updates follow from them: after `warmup` steps at random, `every`
+updates for each `steps` vector steps.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..core.contract import Algorithm, Collect, Phase
+from ..core.noise import Noise
+from ..core.spec import Batch, Seen, Spec
+from ..data.feed import buffer, sampler
+from ..data.feed.episodes import Episodes
+from ..environments.gym.collector import Collector, EnvironmentFailed, Steps
+from ..parts.distributions import Categorical
+from ..policy.policy import stages
+from ..runs.settings import Settings
+from .loop import Carry, Found, Program, options
+
+COLLECTED = ("collect/return", "collect/length", "collect/episodes")
+CHUNK = 256  # rows of whole episodes that join the ring in one call
+
+
+class Ran(NamedTuple):
+    """What a block of environment steps came to."""
+
+    carry: Carry
+    found: Found  # metrics of the updates
+    ended: dict[str, np.ndarray]  # what the ended episodes came to, [R]
+    made: int  # updates of each replica
+    step: int  # where it ended
+    failure: EnvironmentFailed | None  # why it ended sooner than asked
+
+
+def ended(finished: Sequence[tuple[int, float, int]], replicas: int) -> dict[str, np.ndarray]:
+    """Mean return and length, and number, of the (replica, return, length) of episodes: [R] each by COLLECTED."""
+    found = {name: np.full(replicas, np.nan) for name in COLLECTED}
+    for r in range(replicas):
+        mine = [(value, length) for replica, value, length in finished if replica == r]
+        found["collect/episodes"][r] = len(mine)
+        if mine:
+            found["collect/return"][r], found["collect/length"][r] = np.mean(mine, 0)
+    return found
+
+
+def updates_by(collect: Collect, step: Any) -> Any:
+    """Updates done once `step` environment steps are, traced or not."""
+    after = step - collect.warmup - collect.delay
+    return after // (collect.steps * collect.envs) * collect.every * (after > 0)
+
+
+def phases_of(algorithm: Algorithm, cfg: Any, settings: Settings) -> tuple[Phase, ...]:
+    """The phases of a run, those that collect with its number of environments and its size of the replay.
+
+    Several environments make as many steps and updates as one would: the ratio of the two is the algorithm's.
+    """
+    found = []
+    for phase in stages(algorithm, cfg, settings.stage):
+        collect = phase.collect
+        if collect is not None:
+            n = settings.envs or collect.envs
+            every, capacity = collect.every * n // collect.envs, settings.replay or collect.capacity
+            phase = phase._replace(collect=collect._replace(envs=n, every=every, capacity=capacity))
+        found.append(phase)
+    return tuple(found)
+
+
+def horizons(algorithm: Algorithm, cfg: Any, settings: Settings) -> dict[str, int]:
+    """Settings named `...decay_steps` that are 0, which stands for all the updates of the run, as their number."""
+    names = [f.name for f in dataclasses.fields(cfg) if f.name.endswith("decay_steps") and getattr(cfg, f.name) == 0]
+    if not names:
+        return {}
+    main = next((phase for phase in reversed(phases_of(algorithm, cfg, settings)) if phase.steps is None), None)
+    collect = None if main is None else main.collect
+    updates = settings.steps if collect is None else updates_by(collect, settings.steps)
+    return dict.fromkeys(names, max(1, updates))
+
+
+def explore(program: Program, spec: Spec, cfg: Any, key: Any, state: Any, seen: Seen, step: Any) -> Any:
+    """The actions [n, ...] of one replica after `step` environment steps: random in the warm-up, then its policy's."""
+    n, collect = len(seen.reward), program.phase.collect or Collect()
+    noise = Noise(jax.random.fold_in(jax.random.fold_in(key, program.index), step)).sub("collect")
+    chosen, _ = program.algorithm.act(cfg, state, seen, (), noise, "explore")
+    if spec.discrete:
+        law = jnp.zeros((n, spec.action)) if seen.mask is None else jnp.where(seen.mask, 0.0, -jnp.inf)
+        random = Categorical(law).sample(noise.uniform("random", law.shape)).astype(jnp.int32)
+        return jnp.where(step < collect.warmup, random, chosen).astype(jnp.int32)
+    random = noise.uniform("random", (n, *spec.action_shape)) * 2 - 1
+    return jnp.where(step < collect.warmup, random, chosen)
+
+
+class Rounds:
+    """The online half of a phase: R x n environments and the ring that they fill."""
+
+    def __init__(self, program: Program, collector: Collector, fitted: Any, spec: Spec) -> None:
+        """
+        Args:
+            program: of a phase with `collect`.
+            collector: its environments.
+            fitted: treatment of observations, rewards and actions.
+            spec: shapes of the problem.
+        """
+        self.program, self.collector, self.fitted, self.spec = program, collector, fitted, spec
+        self.collect = program.phase.collect or Collect()
+        self.n = self.collect.envs
+        self.actions: np.ndarray | None = None  # inside units, for the observations at hand
+        self.episodes: Episodes | None = None
+        if self.collect.whole:
+            discount = getattr(program.cfgs, "discount", np.ones(len(program.keys)))
+            self.episodes = Episodes(self.n, program.needs.columns, np.asarray(discount, float).tolist())
+        self.held = 0  # rows that every replica has in the ring, at least
+        self._fixed, self._fixed_tree = jax.tree.flatten((program.cfgs, program.keys, program.sources))
+        self._tree: Any = None  # of the carry
+        self._blank: tuple[Any, ...] = ()  # what a round without rows is given
+        self._round: Any = None
+        self._add: Any = None
+
+    def start(self, carry: Carry) -> None:
+        """Reset the environments and choose the first actions."""
+        self.collector.begin()
+        self.compile(carry)
+        self._count(carry)
+
+    def compile(self, carry: Carry) -> None:
+        """Compile the round for carries of this shape; the carry is left as it is."""
+        began = time.perf_counter()
+        leaves, self._tree = jax.tree.flatten(carry)
+        self._blank = self._empty()
+        args = (leaves, self.program.nothing(), self._blank, self._seen(), np.zeros(4, np.int32))
+        shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)), args)
+        self._round = jax.jit(self._one_round, donate_argnums=(1, 2)).lower(self._fixed, *shapes).compile(options())
+        self.program.compile_seconds += time.perf_counter() - began
+
+    def run(self, carry: Carry, lo: int, hi: int) -> Ran:
+        """Environment steps lo <= step < hi of each replica, with the updates that they bring.
+
+        Where an environment fails it ends at the last whole step, so that all there is can be saved first.
+        """
+        found, made, failure = self.program.nothing(), 0, None
+        leaves = jax.tree.leaves(carry)  # once: in every round, walking the trees of networks costs more than a step
+        if self.actions is None:
+            leaves, found = self._call(leaves, found, None, lo, 0, 0)
+        for step in range(lo, hi, self.n):
+            try:
+                stepped = self.collector.step(self.fitted.act_outside(self.actions))
+            except EnvironmentFailed as fault:
+                hi, failure = step, fault
+                break
+            first, last = updates_by(self.collect, step), updates_by(self.collect, step + self.n)
+            if self.episodes is not None:
+                leaves = jax.tree.leaves(self._store(self._tree.unflatten(leaves), self.episodes, stepped))
+            if not self.held:
+                first = last  # nothing to draw yet: these updates are left out
+            rows = stepped if self.episodes is None else None
+            leaves, found = self._call(leaves, found, rows, step + self.n, first, last)
+            made += last - first
+        return Ran(self._tree.unflatten(leaves), self.program.told(found), self._ended(), made, hi, failure)
+
+    def log(self) -> dict[str, Any]:
+        """What a checkpoint keeps beside the carry, JSON-ready."""
+        actions = None if self.actions is None else self.actions.tolist()
+        episodes = None if self.episodes is None else self.episodes.log()
+        return {"environments": self.collector.log(), "actions": actions, "episodes": episodes}
+
+    def restore(self, log: dict[str, Any], carry: Carry) -> Carry:
+        """Bring environments and pending actions to where `log` left them.
+
+        Returns:
+            The carry; where an environment did not repeat itself, no row of its ring goes on into the next.
+        """
+        dtype = np.int32 if self.spec.discrete else np.float32
+        if self.episodes is None:
+            same = self.collector.restore(log["environments"])
+        else:
+            inside = [[[np.asarray(a, dtype) for a in env] for env in row] for row in log["episodes"]]
+
+            def watch(r: int, e: int, t: int, steps: Steps) -> None:
+                self.episodes.add(r, e, Batch(*self._fields(steps, inside[r][e][t])))  # type: ignore[union-attr]
+
+            same = self.collector.restore(log["environments"], watch)
+        if not same:
+            name = self.collect.to
+            ring = jax.jit(jax.vmap(buffer.cut))(carry.rings[name])
+            carry = carry._replace(rings={**carry.rings, name: ring})
+        self.actions = None if log["actions"] is None else np.asarray(log["actions"], dtype)
+        self.compile(carry)
+        self._count(carry)
+        return carry
+
+    def close(self) -> None:
+        """Close the environments."""
+        self.collector.close()
+
+    @property
+    def exact(self) -> bool:
+        """Whether a resumed run can be the same as one never stopped: environments repeat themselves."""
+        return self.collector.exact
+
+    def _count(self, carry: Carry) -> None:
+        rings = sampler.drawn(self.program.phase.mix, {**self.program.sources, **carry.rings})
+        own = self.collect.to
+        self.held = 1  # a ring that each step adds to has rows before its first update, one of whole episodes may not
+        if self.episodes is not None and own in rings:
+            self.episodes.stored = np.asarray(carry.rings[own].size).tolist()
+            self.held = min(self.episodes.stored)
+
+    def _store(self, carry: Carry, episodes: Episodes, rows: Steps) -> Carry:
+        """Rows join their episodes, and episodes that have ended join the ring, a chunk of rows at a time."""
+        treated = Batch(*self._fields(rows, self.actions))
+        for r, e in np.ndindex(self.collector.start.shape):
+            episodes.add(r, e, jax.tree.map(lambda x, at=(r, e): x[at], treated))
+        name = self.collect.to
+        for batch, keep in episodes.chunks(min(CHUNK, carry.rings[name].rows.reward.shape[1])):
+            if self._add is None:
+                self._add = jax.jit(jax.vmap(buffer.add), donate_argnums=0)
+            carry = carry._replace(rings={**carry.rings, name: self._add(carry.rings[name], batch, keep)})
+        self.held = min(episodes.stored) if not self.held else self.held
+        return carry
+
+    def _call(self, leaves: Any, found: Any, rows: Steps | None, step: int, lo: int, hi: int) -> tuple[Any, Any]:
+        row = self._blank if rows is None else self._fields(rows, self.actions)
+        numbers = np.array([step, lo, hi, rows is not None], np.int32)
+        leaves, found, actions = self._round(self._fixed, leaves, found, row, self._seen(), numbers)
+        self.actions = np.asarray(actions)
+        return leaves, found
+
+    def _one_round(self, fixed: Any, leaves: Any, found: Any, row: Any, seen: Any, numbers: Any) -> Any:
+        """Store a row of every environment (where the last of `numbers` says so), update, and act on what is seen."""
+        (cfgs, keys, sources), carry = jax.tree.unflatten(self._fixed_tree, fixed), self._tree.unflatten(leaves)
+        (step, lo, hi, stored), name, (obs, reward, mask) = numbers, self.collect.to, seen
+        keep = jnp.full(row[2].shape, stored > 0)
+        ring = jax.vmap(buffer.add)(carry.rings[name], Batch(*row), keep)
+        carry = carry._replace(rings={**carry.rings, name: ring})
+        carry, found = self.program.updates(carry, found, cfgs, keys, sources, lo, hi)
+        shown = Seen(obs, reward, mask, jnp.full(len(keys), hi))
+        act = functools.partial(explore, self.program, self.spec)
+        actions = jax.vmap(act, (0, 0, 0, 0, None))(cfgs, keys, carry.state, shown, step)
+        return jax.tree.leaves(carry), found, actions
+
+    def _fields(self, rows: Steps, actions: Any) -> tuple[Any, ...]:
+        """Those of a `Batch`, treated; plain, for making a module costs more than all else that is done to a row."""
+        return (
+            self.fitted.observe(rows.obs),
+            actions,
+            self.fitted.rewards(rows.reward).astype(np.float32),
+            self.fitted.observe(rows.next_obs),
+            rows.terminated.astype(np.float32),
+            rows.truncated.astype(np.float32),
+            rows.mask if self.spec.masked else None,
+            rows.next_mask if self.spec.masked else None,
+            {},
+        )
+
+    def _empty(self) -> tuple[Any, ...]:
+        lead = self.collector.start.shape
+        blank = buffer.blank_row(self.spec, self.program.needs.columns if self.collect.whole else ())
+        wide = jax.tree.map(lambda x: np.zeros((*lead, *x.shape), x.dtype), blank)
+        return tuple(getattr(wide, f.name) for f in dataclasses.fields(wide) if f.name != "parts")
+
+    def _seen(self) -> tuple[Any, ...]:
+        """Fields of a `Seen` but for the step."""
+        c = self.collector
+        reward = np.where(c.start, 0, self.fitted.rewards(c.reward)).astype(np.float32)
+        return self.fitted.observe(c.obs), reward, c.mask if self.spec.masked else None
+
+    def _ended(self) -> dict[str, np.ndarray]:
+        return ended(self.collector.take_finished(), len(self.collector.seeds))

@@ -1,0 +1,163 @@
+"""Hooks that send a run's numbers to TensorBoard, Weights & Biases or MLflow; each is an extra, loaded on demand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..core.errors import UserError, unknown
+from ..core.files import read_json, write_json
+from .hooks import Block, Evaluated, Hook, Start
+
+
+class Logger(Hook):
+    """Scalars by name and step, one stream a replica."""
+
+    def scalars(self, replica: int, values: dict[str, float], step: int) -> None:
+        raise TypeError(f"{type(self).__name__} says nothing of scalars")
+
+    def block(self, block: Block) -> None:
+        replicas = len(next(iter(block.metrics.values()), ()))
+        for i in range(replicas):
+            values = {name: float(v[i]) for name, v in block.metrics.items() if v[i] == v[i]}
+            self.scalars(i, values, block.step)
+
+    def evaluated(self, evaluated: Evaluated) -> None:
+        found = evaluated.evaluation
+        for i, returns in enumerate(found.returns):
+            values = {"evaluation/return_mean": float(returns.mean())}
+            if found.scores is not None:
+                values["evaluation/normalized_score"] = float(found.scores[i])
+            self.scalars(i, values, evaluated.step)
+
+
+class TensorBoard(Logger):
+    """Event files in the run's folder, `tensorboard/NAME/`."""
+
+    def __init__(self) -> None:
+        try:
+            from tensorboard.summary.writer.event_file_writer import EventFileWriter
+        except ImportError as error:
+            raise missing("tensorboard") from error
+        self.make = EventFileWriter
+        self.writers: list[Any] = []
+
+    def start(self, start: Start) -> None:
+        folder = start.folder.path / "tensorboard"
+        self.writers = [self.make(str(folder / replica.name)) for replica in start.replicas]
+
+    def scalars(self, replica: int, values: dict[str, float], step: int) -> None:
+        import time
+
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        summary = Summary(value=[Summary.Value(tag=name, simple_value=value) for name, value in values.items()])
+        self.writers[replica].add_event(Event(wall_time=time.time(), step=step, summary=summary))
+
+    def end(self, result: dict[str, Any] | None) -> None:
+        for writer in self.writers:
+            writer.close()
+
+
+class Service(Logger):
+    """A logger whose runs live elsewhere, one for all replicas; with several their names stand before the metrics'.
+
+    The service's id of the run stands in the run's folder: what is resumed goes on there, and another run of the same
+    name is another one there too.
+    """
+
+    extra: str
+
+    def start(self, start: Start) -> None:
+        self.names = [replica.name for replica in start.replicas]
+        self.place = start.folder.path / f"{self.extra}.json"
+        known = read_json(self.place)["id"] if self.place.exists() else None
+        write_json(self.place, {"id": self.begin(start, known)})
+
+    def begin(self, start: Start, known: str | None) -> str:
+        """Start a run of the service, or go on with the one of the id `known`; returns the id."""
+        raise TypeError(f"{type(self).__name__} says nothing of beginnings")
+
+    def named(self, replica: int, values: dict[str, float]) -> dict[str, float]:
+        """The values under the names that the service shows."""
+        prefix = f"{self.names[replica]}/" if len(self.names) > 1 else ""
+        return {prefix + name: value for name, value in values.items()}
+
+
+class WandB(Service):
+    """One Weights & Biases run."""
+
+    extra = "wandb"
+
+    def __init__(self) -> None:
+        try:
+            import wandb
+        except ImportError as error:
+            raise missing(self.extra) from error
+        self.wandb = wandb
+
+    def begin(self, start: Start, known: str | None) -> str:
+        name, folder = start.folder.path.name, str(start.folder.path)
+        self.run = self.wandb.init(
+            project="holdfast", name=name, id=known, dir=folder, config=start.settings.to_dict(), resume="allow"
+        )
+        # W&B's own step counts calls and refuses to go back; a resumed run does, and every replica calls for itself
+        self.run.define_metric("step")
+        self.run.define_metric("*", step_metric="step")
+        return str(self.run.id)
+
+    def scalars(self, replica: int, values: dict[str, float], step: int) -> None:
+        self.run.log({**self.named(replica, values), "step": step})
+
+    def end(self, result: dict[str, Any] | None) -> None:
+        if result:
+            self.run.summary.update({k: result[k] for k in ("return_mean", "normalized_score", "updates_per_second")})
+        self.run.finish(exit_code=0 if result else 1)
+
+
+class MLflow(Service):
+    """One MLflow run, at the tracking address that MLflow's own environment variables name."""
+
+    extra = "mlflow"
+
+    def __init__(self) -> None:
+        try:
+            import mlflow
+        except ImportError as error:
+            raise missing(self.extra) from error
+        self.mlflow = mlflow
+
+    def begin(self, start: Start, known: str | None) -> str:
+        self.mlflow.set_experiment("holdfast")
+        if known is not None:
+            return str(self.mlflow.start_run(run_id=known).info.run_id)
+        run = self.mlflow.start_run(run_name=start.folder.path.name)
+        self.mlflow.log_params(
+            {"algorithm": start.settings.algorithm, "data": start.settings.subject, **start.settings.config}
+        )
+        return str(run.info.run_id)
+
+    def scalars(self, replica: int, values: dict[str, float], step: int) -> None:
+        self.mlflow.log_metrics(self.named(replica, values), step=step)
+
+    def end(self, result: dict[str, Any] | None) -> None:
+        self.mlflow.end_run("FINISHED" if result else "FAILED")
+
+
+LOGGERS: dict[str, type[Logger]] = {"tensorboard": TensorBoard, "wandb": WandB, "mlflow": MLflow}
+
+
+def logger(name: str) -> Logger:
+    """A logger by name.
+
+    Raises:
+        UserError: an unknown name, or its package is not installed.
+    """
+    if name not in LOGGERS:
+        raise unknown("logger", name, LOGGERS)
+    return LOGGERS[name]()
+
+
+def missing(extra: str) -> UserError:
+    """The error for an extra that is not installed."""
+    return UserError(f"{extra} is not installed: pip install 'holdfast[{extra}]'")

@@ -1,0 +1,243 @@
+"""Trees on disk: what is written comes back, what is damaged is found, and a failed write loses nothing."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from holdfast.core.errors import UserError
+from holdfast.core.files import write_atomic
+from holdfast.policy.storage import load_tree, pack, save_tree
+from holdfast.runs.checkpoints import Checkpoints
+
+
+def tree(scale: float = 1.0) -> dict:
+    return {
+        "net": {"weight": jnp.arange(6.0).reshape(2, 3) * scale, "bias": jnp.zeros(3)},
+        "key": jax.random.PRNGKey(7),
+        "step": jnp.int32(3),
+        "host": (np.arange(4, dtype=np.int64), 5, 2.5, True),
+    }
+
+
+def same(a: object, b: object) -> bool:
+    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    return all(np.array_equal(x, y) and np.asarray(x).dtype == np.asarray(y).dtype for x, y in pairs)
+
+
+def full_disk(monkeypatch: pytest.MonkeyPatch, name: str, when: str) -> None:
+    """Make `os.name` fail as on a full disk; for `replace`, only where the target's name contains `when`."""
+    real = getattr(os, name)
+
+    def fail(*args: object) -> object:
+        if name == "fsync" or when in str(args[1]):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(*args)
+
+    monkeypatch.setattr(os, name, fail)
+
+
+def flip(path: Path, where: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[where] ^= 1
+    path.write_bytes(data)
+
+
+def test_a_tree_comes_back_in_kind(tmp_path: Path) -> None:
+    sha256 = save_tree(tmp_path / "deep" / "t.safetensors", tree(), {"note": "x"})
+    read = load_tree(tmp_path / "deep" / "t.safetensors", tree(0.0), sha256)
+    assert same(read, tree())
+    assert isinstance(read["net"]["weight"], jax.Array)
+    assert isinstance(read["host"][0], np.ndarray)
+    assert [type(x) for x in read["host"][1:]] == [int, float, bool]
+
+
+def test_the_same_tree_gives_the_same_bytes() -> None:
+    assert pack(tree(), {"b": 1, "a": 2}) == pack(tree(), {"a": 2, "b": 1})
+
+
+def test_every_difference_is_listed_in_one_line(tmp_path: Path) -> None:
+    save_tree(tmp_path / "t", {"a": jnp.zeros(2), "b": jnp.zeros(3), "c": jnp.zeros(1), "same": jnp.ones(1)})
+    like = {"a": jnp.zeros((2, 1)), "b": jnp.zeros(3, jnp.int32), "d": jnp.zeros(1), "same": jnp.zeros(1)}
+    with pytest.raises(UserError) as error:
+        load_tree(tmp_path / "t", like)
+    text = str(error.value)
+    assert "\n" not in text
+    for part in (
+        "missing d",
+        "unexpected c",
+        "a has shape (2,), expected (2, 1)",
+        "b has type float32, expected int32",
+    ):
+        assert part in text
+    assert "same" not in text
+
+
+def test_leaves_of_one_name_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"a\.b"):
+        pack({"a.b": jnp.zeros(1), "a": {"b": jnp.zeros(1)}})
+
+
+@pytest.mark.parametrize("where", [0, 9, -1])
+def test_a_flipped_byte_is_found(tmp_path: Path, where: int) -> None:
+    sha256 = save_tree(tmp_path / "t", tree())
+    flip(tmp_path / "t", where)
+    with pytest.raises(UserError, match="damaged"):
+        load_tree(tmp_path / "t", tree(), sha256)
+
+
+def test_no_tree_at_all(tmp_path: Path) -> None:
+    for data in (b"", b"\x00" * 40, os.urandom(1000), pack(tree())[:200], pack(tree())[:-1]):
+        (tmp_path / "t").write_bytes(data)
+        with pytest.raises(UserError, match="damaged"):
+            load_tree(tmp_path / "t", tree())
+    with pytest.raises(UserError, match="does not exist"):
+        load_tree(tmp_path / "none", tree())
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    write_atomic(tmp_path / "f", b"old")
+    full_disk(monkeypatch, call, "f")
+    with pytest.raises(UserError, match="No space left on device") as error:
+        write_atomic(tmp_path / "f", b"new", kept="the old one is kept")
+    assert "the old one is kept" in str(error.value)
+    assert [p.name for p in tmp_path.iterdir()] == ["f"]
+    assert (tmp_path / "f").read_bytes() == b"old"
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(UserError, match="cannot write"):
+        write_atomic(tmp_path / "file" / "f", b"x")
+    if os.geteuid() != 0:  # root may write everywhere
+        (tmp_path / "locked").mkdir(mode=0o500)
+        with pytest.raises(UserError, match="cannot write"):
+            write_atomic(tmp_path / "locked" / "f", b"x")
+
+
+def test_a_read_only_file_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: object, *args: object) -> object:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("builtins.open", refuse)
+    with pytest.raises(UserError, match="Read-only file system"):
+        Checkpoints(tmp_path).save(1, tree())
+
+
+def test_checkpoints_keep_the_newest(tmp_path: Path) -> None:
+    kept = Checkpoints(tmp_path / "checkpoints", keep=2)
+    assert kept.latest() is None
+    for step in (5, 10, 1_000_000_000):
+        kept.save(step, tree(step), {"phase": step})
+    assert kept.steps() == [10, 1_000_000_000]
+    assert len(list(kept.folder.iterdir())) == 4
+    read, facts = kept.load(tree())
+    assert same(read, tree(1_000_000_000))
+    assert facts == {"phase": 1_000_000_000}
+    assert same(kept.read(10).tree(tree()), tree(10))
+    with pytest.raises(UserError, match=r"no checkpoint of step 5.*10, 1000000000"):
+        kept.read(5)
+
+
+def test_no_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no checkpoint in"):
+        Checkpoints(tmp_path / "none").read()
+
+
+def test_a_step_saved_again_replaces_the_first(tmp_path: Path) -> None:
+    kept = Checkpoints(tmp_path)
+    kept.save(5, tree(1.0))
+    kept.save(5, tree(2.0))
+    assert same(kept.load(tree())[0], tree(2.0))
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+@pytest.mark.parametrize("part", ["safetensors", "json"])
+@pytest.mark.parametrize("step", [5, 6])  # saving a step anew must be as safe as saving the next
+def test_a_full_disk_keeps_the_last_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, part: str, step: int
+) -> None:
+    kept = Checkpoints(tmp_path)
+    kept.save(5, tree(1.0))
+    before = sorted(p.name for p in tmp_path.iterdir())
+    with monkeypatch.context() as patch:
+        full_disk(patch, call, part)
+        with pytest.raises(UserError, match="the checkpoint of step 5 is kept"):
+            kept.save(step, tree(2.0))
+    assert sorted(p.name for p in tmp_path.iterdir()) == before
+    assert same(kept.load(tree())[0], tree(1.0))
+    kept.save(6, tree(2.0))
+    assert same(kept.load(tree())[0], tree(2.0))
+
+
+@pytest.mark.parametrize("part", ["safetensors", "json"])
+@pytest.mark.parametrize("step", [5, 6])
+def test_a_kill_between_two_writes_keeps_the_last_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str, step: int
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    real = os.replace
+
+    def die(source: object, target: object) -> None:
+        if str(target).endswith(part):
+            raise Killed
+        real(source, target)
+
+    kept = Checkpoints(tmp_path)
+    kept.save(5, tree(1.0))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", die)
+        with pytest.raises(Killed):
+            kept.save(step, tree(2.0))
+    assert len(list(tmp_path.iterdir())) > 2, "the kill left something behind, or this test tests nothing"
+    assert kept.steps() == [5]
+    assert same(kept.load(tree())[0], tree(1.0))
+    kept.save(7, tree(3.0))
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_what_a_kill_kept_from_being_dropped_is_dropped_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die(*_: object, **__: object) -> None:
+        raise Killed
+
+    kept = Checkpoints(tmp_path)
+    kept.save(1, tree(1.0))
+    kept.save(2, tree(2.0))
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", die)
+        with pytest.raises(Killed):
+            kept.save(3, tree(3.0))
+    assert kept.steps() == [1, 2, 3]
+    kept.prune()
+    assert kept.steps() == [2, 3]
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_a_damaged_checkpoint_names_the_one_before(tmp_path: Path) -> None:
+    kept = Checkpoints(tmp_path)
+    kept.save(5, tree())
+    pointer = kept.save(6, tree(2.0))
+    flip(tmp_path / json.loads(pointer.read_text())["file"], 500)
+    with pytest.raises(UserError, match=r"damaged.*checkpoint of step 5, delete .*step-000000006.json"):
+        kept.read()
+    assert same(kept.read(5).tree(tree()), tree())
+    pointer.write_text("{")
+    with pytest.raises(UserError, match=r"step-000000006.json is damaged.*checkpoint of step 5"):
+        kept.read()
+    pointer.write_text("{}")
+    with pytest.raises(UserError, match=r"step-000000006.json is damaged"):
+        kept.read()

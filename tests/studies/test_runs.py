@@ -1,0 +1,145 @@
+"""Studies made of runs: what they train, what they read back, what they say of it."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from holdfast.core.errors import UserError
+from holdfast.evaluation.statistics import Estimate
+from holdfast.runs.read import Record
+from holdfast.studies import obac, obac_motivation, result, runs
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+
+def record(returns, steps=(100, 200, 300, 400, 500), metrics=None):
+    """A run of made-up returns [R, T, E]."""
+    returns = np.asarray(returns, float)
+    seeds = list(range(len(returns)))
+    names = [f"seed-{s}" for s in seeds]
+    told = {k: np.asarray(v, float) for k, v in (metrics or {}).items()}
+    parts = (names, seeds, [{}] * len(seeds), np.array(steps), told, np.array(steps), returns)
+    return Record(None, {"algorithm": "sac", "data": None, "env": "E"}, None, *parts, None, [], "E", None)
+
+
+def test_rows_stand_at_equal_distances_and_end_with_the_run():
+    run = record(np.zeros((2, 20, 3)), np.arange(1, 21) * 50)
+    assert [int(run.eval_steps[t]) for t in runs.milestones(run)] == [200, 400, 600, 800, 1000]
+    few = record(np.zeros((2, 2, 3)), [10, 20])
+    assert runs.milestones(few) == [0, 1]
+
+
+def test_a_row_has_the_mean_and_the_area_so_far():
+    run = record([[[0, 2], [4, 4], [5, 7], [8, 8], [9, 11]], [[2, 4], [4, 4], [9, 7], [8, 8], [9, 11]]])
+    rows = runs.rows_of("E", "SAC", run)
+    assert [row[:3] for row in rows] == [("E", "SAC", step) for step in (100, 200, 300, 400, 500)]
+    assert [row[3] for row in rows] == [2, 4, 7, 8, 10]
+    assert [row[6] for row in rows] == [2, 3, 13 / 3, 21 / 4, 31 / 5]
+    assert all(row[4] <= row[3] <= row[5] for row in rows)
+
+
+def test_metrics_are_means_of_the_stretch_before_each_row():
+    values = [[np.nan, 1, 0, 1, 3], [np.nan, 3, 1, 1, 5]]
+    assert runs.stretch(record(np.zeros((2, 5, 1)), metrics={"m": values}), "m")[1:] == [2, 0.5, 1, 4]
+    assert np.isnan(runs.stretch(record(np.zeros((2, 5, 1)), metrics={"m": values}), "m")[0])
+
+
+def test_differences_are_taken_seed_by_seed_and_said_with_care():
+    low = record([[[0], [0]], [[10], [10]], [[20], [20]]], (1, 2))
+    high = record([[[1], [3]], [[12], [12]], [[22], [22]]], (1, 2))
+    found = runs.gain(high, low)
+    assert found == Estimate(2.0, 2.0, 2.0)  # the spread between seeds is not that of the difference
+    assert runs.verdict(found).endswith("above")
+    assert runs.verdict(runs.gain(low, high)).endswith("below")
+    assert "no difference" in runs.verdict(Estimate(1.0, -0.5, 2.0))
+    assert "one seed" in runs.verdict(runs.gain(record([[[1], [3]]], (1, 2)), record([[[0], [0]]], (1, 2))))
+
+
+@pytest.mark.parametrize(
+    ("module", "wrong", "said"),
+    [
+        (
+            obac_motivation,
+            {"steps": 900, "seeds": 0},
+            "seeds is 0, expected at least 1; steps is 900, expected at least 1005",
+        ),
+        (obac_motivation, {"envs": ()}, "envs is empty"),
+        (obac, {"envs": ("Pendulum-v9",)}, "Pendulum"),
+        (obac, {"envs": ("CartPole-v1",)}, "obac needs continuous actions"),
+        (obac, {"gate": "stat"}, "did you mean 'state'"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_trained(module, wrong, said, tmp_path):
+    with pytest.raises(UserError, match=said):
+        module.run(module.Args(runs=tmp_path / "runs", **wrong))
+    assert not list(tmp_path.rglob("config.json"))
+
+
+TINY = runs.Size(("Pendulum-v1",), 40, 2, 0, 5, {"hidden": (8,), "batch_size": 8, "warmup": 10})
+
+
+def test_the_motivation_of_obac(tmp_path, monkeypatch):
+    monkeypatch.setattr(obac_motivation, "QUICK", TINY)
+    args = obac_motivation.Args(runs=tmp_path / "runs")
+    found = obac_motivation.run(args)
+    assert [row[:3] for row in found.rows] == [
+        ("Pendulum-v1", arm.label, step) for arm in obac_motivation.ARMS for step in (8, 16, 24, 32, 40)
+    ]
+    assert found.notes[0] == obac_motivation.CLAIM
+    assert "Pendulum-v1, 2 seeds" in found.notes[1]
+    replay = [tmp_path / "runs" / "Pendulum-v1" / name / "metrics.csv" for name in ("SAC", "IQL-concurrent")]
+    assert replay[0].read_bytes() == replay[1].read_bytes()  # both policies are of one replay
+
+    trained = []
+    monkeypatch.setattr(runs, "train", lambda *a, **k: trained.append(a))
+    again = obac_motivation.run(args)
+    assert again.rows == found.rows
+    assert not trained
+    with pytest.raises(UserError, match=r"steps 40 instead of 45.*name another folder with --runs"):
+        obac_motivation.run(obac_motivation.Args(runs=tmp_path / "runs", steps=45))
+    with pytest.raises(UserError, match=r"hidden \[8\] instead of \[9\]"):
+        obac_motivation.run(obac_motivation.Args(runs=tmp_path / "runs", hidden=(9,)))
+
+
+def gated(returns, on, difference):
+    """A run of OBAC with made-up returns and gate; nothing is reported before the first update."""
+    values = {"on": on, "difference": difference, "policy_value": 0 * difference, "behaviour_value": difference}
+    told = {f"gate/{name}": np.full((2, 5), float(value)) for name, value in values.items()}
+    for value in told.values():
+        value[:, 0] = np.nan
+    return record(np.full((2, 5, 3), float(returns)), metrics=told)
+
+
+def test_what_is_said_of_obac(tmp_path, monkeypatch):
+    made = {obac.OBAC: gated(-100, 0.25, 3), obac.SAC: gated(-120, 0, 2), obac.FIXED: gated(-150, 1, 5)}
+    monkeypatch.setattr(runs, "learn_all", lambda arms, size, folder: dict.fromkeys(size.envs, made))
+    found = obac.run(obac.Args(envs=("A", "B")))
+    assert len(found.rows) == 2 * 3 * 5
+    assert found.rows[0][7:] == ("", "")
+    assert found.rows[1][7:] == (0.25, 3)
+    for env, note in zip("AB", found.notes[1:], strict=True):
+        assert f"in {env}, 2 seeds" in note
+        assert "OBAC less SAC +20.0 [+20.0, +20.0]: above" in note
+        assert "less the fixed constraint +50.0" in note
+        assert "on for 25 % of the updates at first and 25 % at last" in note
+    pytest.importorskip("matplotlib")
+    written = result.write(found, tmp_path)
+    assert [p.suffix for p in written] == [".json", ".csv", ".png"]
+    with written[1].open(newline="") as file:
+        assert len(list(csv.reader(file))) == 1 + 30
+    assert json.loads(written[0].read_text())["settings"]["arms"][1]["config"]["gate"] == "off"
+
+
+@pytest.mark.slow
+def test_obac_against_sac(tmp_path, monkeypatch):
+    monkeypatch.setattr(obac, "QUICK", TINY)
+    found = obac.run(obac.Args(runs=tmp_path / "runs"))
+    gate = {label: [row[7] for row in found.rows if row[1] == label] for label in (obac.OBAC, obac.SAC, obac.FIXED)}
+    assert gate[obac.SAC][0] == ""  # no update within the random steps
+    assert gate[obac.SAC][2:] == [0, 0, 0]
+    assert gate[obac.FIXED][2:] == [1, 1, 1]
+    assert all(0 <= on <= 1 for on in gate[obac.OBAC][2:])

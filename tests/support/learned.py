@@ -1,0 +1,119 @@
+"""Training an algorithm on a small data set, without files and runs: what the tests on probes share."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from holdfast.algorithms import registry
+from holdfast.core.config import as_arrays
+from holdfast.core.contract import Context, Treatment
+from holdfast.core.noise import Noise
+from holdfast.core.spec import Seen
+from holdfast.data.dataset import Dataset
+from holdfast.data.feed import columns as cols
+from holdfast.data.feed import treatment
+from holdfast.evaluation.q_values import believed_value
+from holdfast.training.loop import Program, replicate, seed_keys
+
+DISCOUNT = 0.8
+# small and fast; restraint so weak that the best action in the data is what is wanted, where that is a setting
+USUAL = {
+    "hidden": (64,),
+    "critic_hidden": (64,),
+    "vae_hidden": (64,),
+    "batch_size": 64,
+    "discount": DISCOUNT,
+    "polyak": 0.05,
+    "actor_decay_steps": 0,
+    "inverse_temperature": 20.0,
+    "discrete_inverse_temperature": 20.0,
+    "temperature": 0.05,
+    "discrete_temperature": 0.05,
+}
+
+
+def settings(name: str) -> dict:
+    """Fields of an algorithm's config by name."""
+    return {f.name: f for f in dataclasses.fields(registry.get(name).Config)}
+
+
+class Learned:
+    """What R replicas of an algorithm have learned from a data set; every phase takes `steps` updates."""
+
+    def __init__(
+        self, name: str, data: Dataset, steps: int, sweep: dict | None = None, seeds: Sequence[int] = (0,), **overrides
+    ) -> None:
+        self.algorithm = registry.get(name)
+        known = settings(name)
+        rates = {n: 3e-3 for n in known if n.endswith("lr")}
+        values = {k: v for k, v in {**USUAL, **rates, **overrides}.items() if k in known}
+        cfg = dataclasses.replace(next(iter(self.algorithm.presets.values())).config, **values)
+        assert not self.algorithm.check(cfg)
+        if self.algorithm.filter is not None:
+            data = self.algorithm.filter(cfg, data)
+        ((field, swept),) = (sweep or {"batch_size": [cfg.batch_size]}).items()
+        cfgs = [dataclasses.replace(cfg, **{field: v}) for v in swept for _ in seeds]
+        fitted = treatment.fit(Treatment(), data)
+        columns = jax.tree.map(jnp.asarray, cols.prepare(data, fitted, self.algorithm.needs(cfg).columns, DISCOUNT))
+        ctx = Context(data.spec, columns, cols.stats(data, fitted))
+        self.cfg, self.state, self.steps = as_arrays(cfg), None, 0
+        for i, phase in enumerate(self.algorithm.phases(cfg)):
+            keys, given = seed_keys([*seeds] * len(swept)), {"data": columns}
+            self.program = Program(self.algorithm, phase, i, replicate(cfgs), keys, ctx, given)
+            self.carry, self.steps = self.program.start(self.state), 0
+            self.more(steps)
+
+    def more(self, steps: int) -> None:
+        """Go on with the last phase, its slow clock included."""
+        end, every = self.steps + steps, self.program.phase.every or self.steps + steps
+        while self.steps < end:
+            following = min(end, (self.steps // every + 1) * every)
+            self.carry, found = self.program.run(self.carry, self.steps, following)
+            assert (found.first_bad < 0).all()
+            self.steps = following
+            if self.program.phase.refresh is not None and self.steps < end:
+                self.carry, _ = self.program.refresh(self.carry, self.steps)
+        self.state = self.carry.state
+
+    def replica(self, i: int = 0):
+        return jax.tree.map(lambda x: jnp.asarray(np.asarray(x)[i]), self.state)
+
+    def act(self, obs, mode: str = "best") -> np.ndarray:
+        """Of the last replica."""
+        obs = jnp.asarray(obs, jnp.float32)
+        seen = Seen(obs, jnp.zeros(len(obs)))
+        run = jax.jit(functools.partial(self.algorithm.act, mode=mode))
+        return np.asarray(run(self.cfg, self.replica(-1), seen, (), Noise(jax.random.PRNGKey(0)))[0])
+
+    def believed(self, obs, action=None) -> tuple[np.ndarray, np.ndarray]:
+        """Actions [R, n, ...] (those given, or each replica's own best) and what they are believed to be worth, [R, n].
+
+        All replicas have the first one's settings.
+        """
+        obs = jnp.asarray(obs, jnp.float32)
+        seen = Seen(obs, jnp.zeros(len(obs)))
+
+        def one(state):
+            own = self.algorithm.act(self.cfg, state, seen, (), Noise(jax.random.PRNGKey(0)), "best")[0]
+            chosen = own if action is None else jnp.asarray(action)
+            return chosen, believed_value(self.algorithm, self.cfg, state, obs, chosen)
+
+        chosen, value = jax.jit(jax.vmap(one))(self.state)
+        return np.asarray(chosen), np.asarray(value)
+
+    def q(self, obs, action) -> np.ndarray:
+        """Mean over the critics."""
+        critic = self.replica().critic.net
+        return np.asarray(
+            jax.jit(critic.__class__.__call__)(critic, jnp.asarray(obs, jnp.float32), jnp.asarray(action))
+        ).mean(0)
+
+    def v(self, obs, i: int = 0) -> np.ndarray:
+        net = self.replica(i).value.net
+        return np.asarray(jax.jit(net.__class__.__call__)(net, jnp.asarray(obs, jnp.float32)))

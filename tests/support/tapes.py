@@ -1,0 +1,112 @@
+"""Reads the recorded update steps in tests/golden: settings, weights, batch and noise in; losses and weights out."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from holdfast.core.config import as_arrays
+from holdfast.core.noise import Tape
+from holdfast.core.spec import Batch
+from holdfast.core.tree import named_leaves
+from holdfast.parts import layers, nets
+
+FOLDER = pathlib.Path(__file__).parents[1] / "golden"
+TOLERANCE = 1e-9
+
+
+class Golden:
+    """One recorded file."""
+
+    def __init__(self, name: str) -> None:
+        self.arrays = dict(np.load(FOLDER / f"{name}.npz"))
+        self.steps = int(self["config/steps"])
+
+    def __getitem__(self, key: str) -> Any:
+        return self.arrays[key]
+
+    def setting(self, name: str) -> Any:
+        return self[f"config/{name}"].item()
+
+    def batch(self) -> Batch:
+        names = ("obs", "action", "reward", "next_obs", "terminated")
+        return Batch(*(jnp.asarray(self[f"batch/{n}"]) for n in names), truncated=jnp.zeros(len(self["batch/reward"])))
+
+    def noise(self, step: int) -> dict[str, Any]:
+        """The draws of one step, counted from 1, by name."""
+        prefix = "noise/"
+        return {k[len(prefix) :]: jnp.asarray(v[step - 1]) for k, v in self.arrays.items() if k.startswith(prefix)}
+
+    def mlp(self, path: str, suffix: str = "", **how: Any) -> layers.MLP:
+        """`path/layer0..` and heads `mean`, `log_std` (side by side) as an MLP; `suffix` "/step1" reads the result."""
+
+        def linear(name: str) -> layers.Linear:
+            return layers.Linear(*(jnp.asarray(self[f"{path}/{name}/{part}{suffix}"]) for part in ("weight", "bias")))
+
+        def there(name: str) -> bool:
+            return f"{path}/{name}/weight{suffix}" in self.arrays
+
+        dense = [linear(f"layer{i}") for i in range(10) if there(f"layer{i}")]
+        heads = [linear(name) for name in ("mean", "log_std") if there(name)]
+        if heads:
+            dense.append(jax.tree.map(lambda *x: jnp.concatenate(x, -1), *heads))
+        norms = [f"layernorm{i}" for i in range(10) if there(f"layernorm{i}")]
+        eps = how.pop("eps", 1e-6)
+        return layers.MLP(tuple(dense), tuple(layers.LayerNorm(*jax.tree.leaves(linear(n)), eps) for n in norms), **how)
+
+    def critic(
+        self, root: str, suffix: str = "", members: tuple[str, ...] = ("critic1", "critic2"), **how: Any
+    ) -> nets.Critic:
+        """Critics recorded apart, as one ensemble."""
+        each = (self.mlp(f"{root}/{m}", suffix, **how) for m in members)
+        return nets.Critic(jax.tree.map(lambda *x: jnp.stack(x), *each))
+
+
+def close(name: str, found: Any, wanted: Any, tolerance: float) -> None:
+    """Every leaf equal to a relative tolerance (of the leaf's largest entry)."""
+    a, b = named_leaves(found), named_leaves(wanted)
+    assert a.keys() == b.keys(), name
+    for key in a:
+        scale = max(float(np.abs(b[key]).max()), 1e-12)
+        np.testing.assert_allclose(a[key], b[key], rtol=tolerance, atol=tolerance * scale, err_msg=f"{name}: {key}")
+
+
+def replay(algorithm, cfg, state, golden, expected, losses, update=None, batch=None, tape=None, slopes=None):
+    """Runs every recorded step and compares state and losses after each; the whole tape has to be used.
+
+    `slopes`: scalars whose recorded gradient is compared too, since Adam hides its size: {our name: theirs}.
+    """
+    used, cfg, update = set(), as_arrays(cfg), update or algorithm.update
+    batch = golden.batch() if batch is None else batch
+
+    @jax.jit
+    def run(state, arrays, step):
+        return update(cfg, state, batch, Tape(arrays, used=used), step)
+
+    for step in range(1, golden.steps + 1):
+        arrays = golden.noise(step) if tape is None else tape(golden.noise(step))
+        state, metrics = run(state, arrays, jnp.asarray(step - 1))
+        close(f"step {step}", expected(state), expected(state, f"/step{step}"), TOLERANCE)
+        for ours, theirs in losses.items():
+            key = f"expected/{theirs}/step{step}"
+            value, weight = metrics[ours] if isinstance(metrics[ours], tuple) else (metrics[ours], 1)
+            assert (key in golden.arrays) == bool(weight), (ours, step)
+            if weight:  # metrics of occasional updates are float32
+                assert value == pytest.approx(golden[key], rel=TOLERANCE if value.dtype == "float64" else 1e-6)
+        for ours, theirs in (slopes or {}).items():
+            slope = abs(float(golden[f"expected/grads/{theirs}/step{step}"]))
+            assert metrics[f"{ours}/gradient_norm"] == pytest.approx(slope, rel=TOLERANCE), (ours, step)
+        assert used == arrays.keys()
+
+
+def common(g, *names):
+    return {n: g.setting(n) for n in names} | {
+        "discount": g.setting("discount"),
+        "polyak": g.setting("tau"),
+        "hidden": (8, 8),
+    }

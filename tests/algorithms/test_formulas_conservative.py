@@ -379,7 +379,7 @@ def test_crr_weights_are_strict_and_capped():
             max_weight=2.5,
             critic_lr=0.0,
             polyak=0.0,
-            actor_decay_steps=-1,
+            actor_decay_steps="constant",
         )
         critic = discrete_critic([2, 0], [2, 0])
         state = crr.State(

@@ -340,7 +340,7 @@ def test_xqls_smoothed_rows():
 
 def test_xqls_value_is_fitted_on_random_actions_too():
     """With one layer everywhere: V's loss over the data's rows and the random ones, Q at each."""
-    spec, cfg = Spec((1,), 2), xql.XQL(random_actions=1, value_updates=3, hidden=(4,), actor_decay_steps=0)
+    spec, cfg = Spec((1,), 2), xql.XQL(random_actions=1, value_updates=3, hidden=(4,), actor_decay_steps="run")
     state = xql.init(cfg, Context(spec), NOISE)
     uniform = array([0.5, 1], [0, 0.25])
     b, tape = batch(), Tape({"random_action": uniform})

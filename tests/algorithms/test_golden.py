@@ -17,7 +17,7 @@ def test_iql():
         expectile=g.setting("expectile"),
         inverse_temperature=g.setting("temperature"),
         actor_decay_steps=g.setting("max_steps"),
-        critic_decay_steps=-1,
+        critic_decay_steps="constant",
         max_weight=g.setting("max_weight"),
         **common(g, "actor_lr", "value_lr", "critic_lr"),
     )

@@ -191,7 +191,7 @@ def test_crr(name):
     settings = common(g, "n_action_samples", "max_weight", "actor_lr", "critic_lr")
     cfg = crr.CRR(
         weight=g.setting("weight_type"),
-        actor_decay_steps=-1,
+        actor_decay_steps="constant",
         advantage=g.setting("advantage_type"),
         temperature=g.setting("beta"),
         target_every=g.setting("target_update_interval") if hard else 1,

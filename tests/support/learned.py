@@ -30,7 +30,7 @@ USUAL = {
     "batch_size": 64,
     "discount": DISCOUNT,
     "polyak": 0.05,
-    "actor_decay_steps": 0,
+    "actor_decay_steps": "constant",
     "inverse_temperature": 20.0,
     "discrete_inverse_temperature": 20.0,
     "temperature": 0.05,

@@ -251,15 +251,20 @@ def test_a_run_in_an_environment_alone_is_not_an_offline_one(tmp_path):
 def test_horizons_are_the_updates_of_the_run():
     td3_bc, dqn = registry.get("td3_bc"), registry.get("dqn")
     run = Settings("td3_bc", "d", 70, {}, {})
-    cfg = td3_bc.Config(actor_decay_steps=0)
+    cfg = td3_bc.Config(actor_decay_steps="run")
     assert horizons(td3_bc, cfg, run) == {"actor_decay_steps": 70, "online_decay_steps": 70}
-    cfg = dqn.Config(critic_decay_steps=0, warmup=10, update_every=4)
+    cfg = dqn.Config(critic_decay_steps="run", warmup=10, update_every=4)
     assert horizons(dqn, cfg, Settings("dqn", None, 70, {}, {}, env="e")) == {"critic_decay_steps": 15}
 
 
 def test_rates_that_fell_offline_are_constant_online():
     config = {"actor_decay_steps": 100, "critic_decay_steps": 0, "online_decay_steps": 7, "discount": 0.9}
-    wanted = {"actor_decay_steps": -1, "critic_decay_steps": -1, "online_decay_steps": 7, "discount": 0.9}
+    wanted = {
+        "actor_decay_steps": "constant",
+        "critic_decay_steps": "constant",
+        "online_decay_steps": 7,
+        "discount": 0.9,
+    }
     assert constant_rates(config) == wanted
 
 

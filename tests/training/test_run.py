@@ -213,7 +213,7 @@ def poisoned(monkeypatch):
 
 
 def test_infinite_metric_stops_the_run(tmp_path, poisoned):
-    settings, constant = {"steps": 30, "block": 5, "eval_every": 5}, {**TINY, "actor_decay_steps": -1}
+    settings, constant = {"steps": 30, "block": 5, "eval_every": 5}, {**TINY, "actor_decay_steps": "constant"}
     with pytest.raises(Diverged, match=r"actor/loss of seed-0 is NaN or infinite at update 13") as told:
         tiny(tmp_path / "run", poisoned, seeds=2, config=constant, **settings)
     assert told.value.exit_code == 3

@@ -24,9 +24,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core.config import config, faults
-from ..core.contract import Algorithm, Phase, Preset, Treatment
+from ..core.config import Horizon, config, faults
+from ..core.contract import Algorithm, Context, Phase, Preset, Treatment
 from ..core.errors import UserError
+from ..core.noise import Noise
+from ..core.spec import Batch, Step
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
 from ..parts import layers, nets, optimisers, targets
@@ -47,7 +49,7 @@ class ACA:
     floor_width: float = 7.0  # online: beta, deviations from the mean at which the soft floor of log pi0 lies
     prior_weight: float = 1.0  # online: weight of log pi0 in Q at the switch
     min_prior_weight: float = 0.5  # online: where it stops falling; 0 random, 1 expert data
-    online_decay_steps: int = 40_000  # online: updates over which it would fall to 0; 0: those of the run
+    online_decay_steps: Horizon = 40_000  # online: updates until it would be 0
     best_episodes: int = 0  # online: logged episodes of the highest returns that the replay begins with; 50 expert data
     clip_norm: float = 0.25  # online: bound of the norm of the actor's gradient
     discount: float = 0.99  # gamma
@@ -79,7 +81,6 @@ def check(cfg: ACA) -> list[str]:
         "online_critic": "aligned|offline",
         "align_steps": "at least 0",
         "realign_steps": "at least 0",
-        "online_decay_steps": "at least 0",
         "best_episodes": "at least 0",
     }
     rules |= dict.fromkeys(("omega", "floor_width", "prior_weight", "min_prior_weight"), "at least 0")
@@ -87,7 +88,7 @@ def check(cfg: ACA) -> list[str]:
     return faults(cfg, discount="in [0, 1]", polyak="in [0, 1]", **rules)
 
 
-def init(cfg: ACA, ctx: Any, noise: Any) -> State:
+def init(cfg: ACA, ctx: Context, noise: Noise) -> State:
     spec = ctx.spec
     if cfg.squashed:
         actor = nets.policy(noise.sub("actor"), spec, cfg.hidden, "heads", low=-20.0, high=2.0, squash="tanh")
@@ -105,7 +106,7 @@ def init(cfg: ACA, ctx: Any, noise: Any) -> State:
     )
 
 
-def actor_loss(actor: nets.Policy, critic: nets.Critic, alpha: Any, batch: Any, eps: jax.Array, cfg: ACA) -> Any:
+def actor_loss(actor: nets.Policy, critic: nets.Critic, alpha: Any, batch: Batch, eps: jax.Array, cfg: ACA) -> Any:
     law = actor(batch.obs)
     action, log_prob = law.sample_and_log_prob(eps)
     q, likelihood = critic(batch.obs, action).min(0), law.log_prob(batch.action).mean()
@@ -122,7 +123,7 @@ def z_loss(z: layers.MLP, y: jax.Array, log_prob: jax.Array, obs: jax.Array) -> 
     return jnp.square(log_prob[None] + value - y[None]).mean(1).sum(), told
 
 
-def fit_z(cfg: ACA, z: Trained, actor: nets.Policy, alpha: Any, batch: Any, noise: Any) -> tuple[Trained, Metrics]:
+def fit_z(cfg: ACA, z: Trained, actor: nets.Policy, alpha: Any, batch: Batch, noise: Noise) -> tuple[Trained, Metrics]:
     """One step of both Z; `alpha` is the temperature of a soft target."""
     eps = noise.normal("z_target_action", batch.action.shape)
     _, next_log_prob = actor(batch.next_obs).sample_and_log_prob(eps)
@@ -132,7 +133,7 @@ def fit_z(cfg: ACA, z: Trained, actor: nets.Policy, alpha: Any, batch: Any, nois
     return z.step(optimisers.adam(cfg.z_lr), z_loss, y, log_prob, batch.obs, name="z")
 
 
-def update(cfg: ACA, state: State, batch: Any, noise: Any, step: Any) -> tuple[State, Metrics]:
+def update(cfg: ACA, state: State, batch: Batch, noise: Noise, step: Step) -> tuple[State, Metrics]:
     """Stage 1, with Z where it is fitted beside the policy."""
     temperature, m1 = aca_online.cool(cfg, state, batch, noise)
     actor, alpha = state.actor.net, jnp.exp(temperature.net)
@@ -150,7 +151,7 @@ def update(cfg: ACA, state: State, batch: Any, noise: Any, step: Any) -> tuple[S
     return State(moved, critic, target, temperature, z), merge(m1, m2, m3, m4)
 
 
-def align(cfg: ACA, state: State, batch: Any, noise: Any, step: Any) -> tuple[State, Metrics]:
+def align(cfg: ACA, state: State, batch: Batch, noise: Noise, step: Step) -> tuple[State, Metrics]:
     """Stage 2: Z alone, with the temperature 1."""
     z, metrics = fit_z(cfg, state.z, state.actor.net, 1.0, batch, noise)
     return State(state.actor, state.critic, state.target_critic, state.temperature, z), metrics

@@ -16,7 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..core.contract import Collect, Phase
+from ..core.contract import Collect, Context, Phase
+from ..core.noise import Noise
+from ..core.spec import Batch, Step
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
 from ..parts import layers, nets, optimisers, targets
@@ -31,7 +33,7 @@ class Online(PyTree):
     temperature: Trained
 
 
-def enter(cfg: Any, state: Any, ctx: Any, noise: Any) -> Online:
+def enter(cfg: Any, state: Any, ctx: Context, noise: Noise) -> Online:
     """R(s, a) = Z(s): Z's layers, with rows of zeros for the action in the first one. alpha = 1.
 
     Where stage 1's critic goes on instead, so does its temperature.
@@ -47,7 +49,7 @@ def enter(cfg: Any, state: Any, ctx: Any, noise: Any) -> Online:
     return Online(state.actor, state.actor.net, critic, target, temperature)
 
 
-def cool(cfg: Any, state: Any, batch: Any, noise: Any) -> tuple[Trained, Metrics]:
+def cool(cfg: Any, state: Any, batch: Batch, noise: Noise) -> tuple[Trained, Metrics]:
     """One step of the temperature."""
     eps = noise.normal("temperature_action", batch.action.shape)
     _, log_prob = state.actor.net(batch.obs).sample_and_log_prob(eps)
@@ -62,20 +64,20 @@ def log_prior(reference: nets.Policy, obs: jax.Array, action: jax.Array, width: 
     return weight * (jax.nn.softplus(law.log_prob(action) - floor) + floor)
 
 
-def prior_weight(cfg: Any, step: Any) -> jax.Array:
+def prior_weight(cfg: Any, step: Step) -> jax.Array:
     """w at update `step`, from 0: along a line towards 0 over `online_decay_steps`, and not below its minimum."""
-    fallen = step / cfg.online_decay_steps if cfg.online_decay_steps else 0.0
+    fallen = optimisers.progress(step, cfg.online_decay_steps)
     return jnp.maximum(cfg.prior_weight * (1 - fallen), cfg.min_prior_weight)
 
 
-def prior(cfg: Any, state: Online, step: Any, obs: jax.Array, action: jax.Array) -> jax.Array:
+def prior(cfg: Any, state: Online, step: Step, obs: jax.Array, action: jax.Array) -> jax.Array:
     """What pi0 gives to Q at update `step`, [B]; nothing where stage 1's critic goes on."""
     if cfg.online_critic == "offline":
         return jnp.zeros(obs.shape[:-1])
     return log_prior(state.reference, obs, action, cfg.floor_width, prior_weight(cfg, step))
 
 
-def critic_loss(critic: nets.Critic, y: jax.Array, prior: jax.Array, batch: Any) -> tuple[jax.Array, Metrics]:
+def critic_loss(critic: nets.Critic, y: jax.Array, prior: jax.Array, batch: Batch) -> tuple[jax.Array, Metrics]:
     r = critic(batch.obs, batch.action)
     q = r + prior[None]
     told = {"q": q.mean(), "prior": prior.mean(), "target": y.mean()}
@@ -91,7 +93,7 @@ def actor_loss(
     return (alpha * log_prob - q).mean(), {"entropy": -log_prob.mean(), "q": q.mean(), "prior": prior.mean()}
 
 
-def update(cfg: Any, state: Online, batch: Any, noise: Any, step: Any) -> tuple[Online, Metrics]:
+def update(cfg: Any, state: Online, batch: Batch, noise: Noise, step: Step) -> tuple[Online, Metrics]:
     """SAC whose critic is log pi0 + R."""
     prior_of = functools.partial(prior, cfg, state, step)
     temperature, m1 = cool(cfg, state, batch, noise)

@@ -16,8 +16,10 @@ from typing import Any
 
 import jax
 
-from ..core.config import config, faults, static
-from ..core.contract import PROPORTIONAL, SCALED, Algorithm, Collect, Phase, Preset, Treatment
+from ..core.config import Schedule, config, faults, static
+from ..core.contract import PROPORTIONAL, SCALED, Algorithm, Collect, Context, Phase, Preset, Treatment
+from ..core.noise import Noise
+from ..core.spec import Batch, Memory, Mode, Seen, Step
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
 from ..parts import layers, losses, nets, targets
@@ -36,8 +38,8 @@ class AWAC:
     polyak: float = 0.005  # rate at which the target critics follow
     actor_lr: float = 3e-4  # Adam
     critic_lr: float = 3e-4  # Adam
-    actor_decay_steps: int = -1  # cosine horizon of the actor's rate, in updates; 0: the run's steps, -1: constant rate
-    critic_decay_steps: int = -1  # the same for the critics
+    actor_decay_steps: Schedule = "constant"  # actor's rate: constant, or a cosine over the run or N updates
+    critic_decay_steps: Schedule = "constant"  # the same for the critics
     actor_dropout: float = static(default=0.0)  # share of the actor's hidden units that an update leaves out
     hidden: tuple[int, ...] = (256, 256, 256)  # widths of the hidden layers of every network
     batch_size: int = 256  # rows an update
@@ -52,7 +54,6 @@ class State(PyTree):
 
 def check(cfg: AWAC) -> list[str]:
     rules = dict.fromkeys(("temperature", "discrete_temperature", "max_weight"), "positive")
-    rules |= dict.fromkeys(("actor_decay_steps", "critic_decay_steps"), "at least -1")
     rules |= {
         "value_action": "sample|mode",
         "mean": "unbounded|tanh",
@@ -62,14 +63,14 @@ def check(cfg: AWAC) -> list[str]:
     return faults(cfg, discount="in [0, 1]", polyak="in [0, 1]", **rules)
 
 
-def init(cfg: AWAC, ctx: Any, noise: Any) -> State:
+def init(cfg: AWAC, ctx: Context, noise: Noise) -> State:
     squash = "none" if cfg.mean == "unbounded" else "mean"
     actor = nets.policy(noise.sub("actor"), ctx.spec, cfg.hidden, "gaussian", low=-20.0, high=2.0, squash=squash)
     critic = nets.critic(noise.sub("critic"), ctx.spec, cfg.hidden)
     return State(Trained.new(actor, optimiser(cfg)), Trained.new(critic, critic_optimiser(cfg)), critic)
 
 
-def update(cfg: AWAC, state: State, batch: Any, noise: Any, step: Any) -> tuple[State, Metrics]:
+def update(cfg: AWAC, state: State, batch: Batch, noise: Noise, step: Step) -> tuple[State, Metrics]:
     next_action = draw(state.actor.net(batch.next_obs).among(batch.next_mask), noise, "target_action")
     y = targets.td(batch, state.target_critic(batch.next_obs, next_action).min(0), cfg.discount)
     critic, m1 = state.critic.step(critic_optimiser(cfg), critic_loss, y, batch, name="critic")  # eq. 10
@@ -85,11 +86,11 @@ def update(cfg: AWAC, state: State, batch: Any, noise: Any, step: Any) -> tuple[
     return State(actor, critic, target), merge(m1, m2, {"advantage": advantage.mean()})
 
 
-def dist(cfg: AWAC, state: State, seen: Any, memory: Any) -> Any:
+def dist(cfg: AWAC, state: State, seen: Seen, memory: Memory) -> Any:
     return state.actor.net(seen.obs).among(seen.mask)
 
 
-def act(cfg: AWAC, state: State, seen: Any, memory: Any, noise: Any, mode: str) -> tuple[jax.Array, Any]:
+def act(cfg: AWAC, state: State, seen: Seen, memory: Memory, noise: Noise, mode: Mode) -> tuple[jax.Array, Any]:
     return choose(dist(cfg, state, seen, memory), noise, mode), memory
 
 
@@ -104,8 +105,8 @@ PRESETS = {
             temperature=1.5,
             max_weight=20.0,
             mean="tanh",
-            actor_decay_steps=0,
-            critic_decay_steps=0,
+            actor_decay_steps="run",
+            critic_decay_steps="run",
             actor_dropout=0.1,
             hidden=(256, 256),
         ),

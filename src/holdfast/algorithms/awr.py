@@ -22,7 +22,9 @@ import jax
 import jax.numpy as jnp
 
 from ..core.config import config, faults
-from ..core.contract import Algorithm, Phase, Preset, Treatment
+from ..core.contract import Algorithm, Context, Phase, Preset, Treatment
+from ..core.noise import Noise
+from ..core.spec import Batch, Memory, Mode, Seen, Step
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree
 from ..parts import initialisers, losses, nets, optimisers, targets
@@ -76,7 +78,7 @@ def optimiser(cfg: AWR, lr: Any) -> Any:
     return optimisers.adam(lr) if cfg.optimiser == "adam" else optimisers.sgd(lr, 0.9)
 
 
-def init(cfg: AWR, ctx: Any, noise: Any) -> State:
+def init(cfg: AWR, ctx: Context, noise: Noise) -> State:
     small = initialisers.uniform_init(0.01, 0.0)
     actor = nets.policy(noise.sub("actor"), ctx.spec, cfg.hidden, "deterministic", last=small)
     if not ctx.spec.discrete:
@@ -85,7 +87,7 @@ def init(cfg: AWR, ctx: Any, noise: Any) -> State:
     return State(Trained.new(actor, optimiser(cfg, cfg.actor_lr)), Trained.new(critic, optimiser(cfg, cfg.critic_lr)))
 
 
-def refresh(cfg: AWR, state: State, sources: Any, ctx: Any, noise: Any, step: Any) -> tuple[State, Any, Metrics]:
+def refresh(cfg: AWR, state: State, sources: Any, ctx: Context, noise: Noise, step: Step) -> tuple[State, Any, Metrics]:
     """Returns and weights of all rows with the critic as it is."""
     data = sources["data"]
     values = jax.lax.map(state.critic.net, data.obs, batch_size=8192) / (1 - cfg.discount)
@@ -108,7 +110,7 @@ def critic_loss(critic: nets.Value, target: jax.Array, obs: jax.Array) -> tuple[
     return 0.5 * jnp.square(critic(obs) - target).mean(), {"target": target.mean()}
 
 
-def actor_loss(actor: nets.Policy, batch: Any, bound_weight: Any) -> tuple[jax.Array, Metrics]:
+def actor_loss(actor: nets.Policy, batch: Batch, bound_weight: Any) -> tuple[jax.Array, Metrics]:
     law = actor(batch.obs).among(batch.mask)
     log_prob = law.log_prob(batch.action)
     loss = -(batch.weight * log_prob).mean()
@@ -119,7 +121,7 @@ def actor_loss(actor: nets.Policy, batch: Any, bound_weight: Any) -> tuple[jax.A
     return loss, found
 
 
-def update(cfg: AWR, state: State, batch: Any, noise: Any, step: Any) -> tuple[State, Metrics]:
+def update(cfg: AWR, state: State, batch: Batch, noise: Noise, step: Step) -> tuple[State, Metrics]:
     target = batch.lambda_return * (1 - cfg.discount)
     critic, m1 = state.critic.step(optimiser(cfg, cfg.critic_lr), critic_loss, target, batch.obs, name="critic")
     actor, m2 = state.actor.step(optimiser(cfg, cfg.actor_lr), actor_loss, batch, cfg.bound_weight, name="actor")
@@ -130,11 +132,11 @@ def phases(cfg: AWR) -> tuple[Phase, ...]:
     return (Phase(refresh=refresh, every=cfg.refresh_every),)
 
 
-def dist(cfg: AWR, state: State, seen: Any, memory: Any) -> Any:
+def dist(cfg: AWR, state: State, seen: Seen, memory: Memory) -> Any:
     return state.actor.net(seen.obs).among(seen.mask)
 
 
-def act(cfg: AWR, state: State, seen: Any, memory: Any, noise: Any, mode: str) -> tuple[jax.Array, Any]:
+def act(cfg: AWR, state: State, seen: Seen, memory: Memory, noise: Noise, mode: Mode) -> tuple[jax.Array, Any]:
     return choose(dist(cfg, state, seen, memory), noise, mode), memory
 
 

@@ -16,8 +16,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core.config import config, faults
-from ..core.contract import Algorithm, Preset, Treatment
+from ..core.config import Schedule, config, faults
+from ..core.contract import Algorithm, Context, Preset, Treatment
+from ..core.noise import Noise
+from ..core.spec import Batch, Memory, Mode, Seen, Step
 from ..core.trained import Metrics, Trained
 from ..core.tree import PyTree
 from ..parts import nets, optimisers
@@ -29,12 +31,12 @@ class BC:
     kind: str = "deterministic"  # continuous policy: deterministic (mean squared error) or gaussian (likelihood)
     logit_penalty: float = 0.5  # discrete: weight of the mean squared log-probability, as in d3rlpy; 0 for none
     actor_lr: float = 3e-4  # Adam, CORL
-    actor_decay_steps: int = 0  # cosine horizon of the learning rate, in updates; 0: the run's steps, -1: constant rate
+    actor_decay_steps: Schedule = "run"  # learning rate: constant, or a cosine over the run or N updates
     hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers, CORL
     batch_size: int = 256  # rows an update
 
 
-RULES = {"kind": "deterministic|gaussian", "logit_penalty": "at least 0", "actor_decay_steps": "at least -1"}
+RULES = {"kind": "deterministic|gaussian", "logit_penalty": "at least 0"}
 
 
 class State(PyTree):
@@ -49,7 +51,7 @@ def optimiser(cfg: BC) -> Any:
     return optimisers.adam(optimisers.cosine(cfg.actor_lr, cfg.actor_decay_steps))
 
 
-def init(cfg: BC, ctx: Any, noise: Any) -> State:
+def init(cfg: BC, ctx: Context, noise: Noise) -> State:
     if cfg.kind == "gaussian":
         actor = nets.policy(
             noise.sub("actor"), ctx.spec, cfg.hidden, "heads", low=-5.0, high=2.0, squash="tanh", edge=1e-3
@@ -66,7 +68,7 @@ def squared_log_probs(law: Categorical) -> jax.Array:
     return jnp.square(jnp.where(legal, log_prob, 0)).sum(-1) / legal.sum(-1)
 
 
-def actor_loss(actor: nets.Policy, batch: Any, logit_penalty: Any) -> tuple[jax.Array, Metrics]:
+def actor_loss(actor: nets.Policy, batch: Batch, logit_penalty: Any) -> tuple[jax.Array, Metrics]:
     law = actor(batch.obs).among(batch.mask)
     if isinstance(law, Deterministic):
         return ((law.action - batch.action) ** 2).mean(), {}
@@ -77,16 +79,16 @@ def actor_loss(actor: nets.Policy, batch: Any, logit_penalty: Any) -> tuple[jax.
     return nll, {}
 
 
-def update(cfg: BC, state: State, batch: Any, noise: Any, step: Any) -> tuple[State, Metrics]:
+def update(cfg: BC, state: State, batch: Batch, noise: Noise, step: Step) -> tuple[State, Metrics]:
     actor, metrics = state.actor.step(optimiser(cfg), actor_loss, batch, cfg.logit_penalty, name="actor")
     return State(actor), metrics
 
 
-def dist(cfg: BC, state: State, seen: Any, memory: Any) -> Any:
+def dist(cfg: BC, state: State, seen: Seen, memory: Memory) -> Any:
     return state.actor.net(seen.obs).among(seen.mask)
 
 
-def act(cfg: BC, state: State, seen: Any, memory: Any, noise: Any, mode: str) -> tuple[jax.Array, Any]:
+def act(cfg: BC, state: State, seen: Seen, memory: Memory, noise: Noise, mode: Mode) -> tuple[jax.Array, Any]:
     return choose(dist(cfg, state, seen, memory), noise, mode), memory
 
 

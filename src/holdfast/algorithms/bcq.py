@@ -19,7 +19,9 @@ import jax
 import jax.numpy as jnp
 
 from ..core.config import config, faults
-from ..core.contract import Algorithm, Preset, Treatment
+from ..core.contract import Algorithm, Context, Preset, Treatment
+from ..core.noise import Noise
+from ..core.spec import Batch, Memory, Mode, Seen, Step
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
 from ..parts import candidates, layers, losses, nets, optimisers, targets
@@ -54,7 +56,7 @@ class Perturbation(PyTree):
         return jnp.clip(action + phi * jnp.tanh(layers.joint(self.net, obs, action)), -1, 1)
 
 
-def perturbation(noise: Any, spec: Any, hidden: tuple[int, ...]) -> Perturbation:
+def perturbation(noise: Noise, spec: Any, hidden: tuple[int, ...]) -> Perturbation:
     (d,) = spec.obs
     return Perturbation(nets.mlp(noise, (d + spec.action, *hidden, spec.action)))
 
@@ -72,7 +74,7 @@ def check(cfg: BCQ) -> list[str]:
     return faults(cfg, phi="at least 0", kl_weight="at least 0", discount="in [0, 1]", polyak="in [0, 1]", **rules)
 
 
-def init(cfg: BCQ, ctx: Any, noise: Any) -> State:
+def init(cfg: BCQ, ctx: Context, noise: Noise) -> State:
     spec = ctx.spec
     vae = vaes.vae(noise.sub("vae"), spec, cfg.vae_hidden, 2 * spec.action)
     critic = nets.critic(noise.sub("critic"), spec, cfg.hidden)
@@ -92,7 +94,7 @@ def perturbation_loss(xi: Perturbation, critic: nets.Critic, obs: jax.Array, dec
     return -q, {"q": q, "change": jnp.abs(action - decoded).mean()}
 
 
-def update(cfg: BCQ, state: State, batch: Any, noise: Any, step: Any) -> tuple[State, Metrics]:
+def update(cfg: BCQ, state: State, batch: Batch, noise: Noise, step: Step) -> tuple[State, Metrics]:
     vae, m1 = vaes.fit(state.vae, cfg.vae_lr, batch, noise, cfg.kl_weight)
 
     n, latent = len(batch.reward), vae.net.latent
@@ -111,7 +113,7 @@ def update(cfg: BCQ, state: State, batch: Any, noise: Any, step: Any) -> tuple[S
     return State(vae, critic, xi, target_critic, target_xi), merge(m1, m2, m3, {"target": y.mean()})
 
 
-def act(cfg: BCQ, state: State, seen: Any, memory: Any, noise: Any, mode: str) -> tuple[jax.Array, Any]:
+def act(cfg: BCQ, state: State, seen: Seen, memory: Memory, noise: Noise, mode: Mode) -> tuple[jax.Array, Any]:
     vae = state.vae.net
     latent = candidates.normals(noise, mode, cfg.acting_candidates, len(seen.obs), vae.latent)
     action = state.perturbation.net(seen.obs, vae.decode(seen.obs, jnp.clip(latent, -0.5, 0.5)), cfg.phi)

@@ -23,7 +23,9 @@ import jax
 import jax.numpy as jnp
 
 from ..core.config import config, faults, static
-from ..core.contract import SCALED, Algorithm, Phase, Preset, Treatment
+from ..core.contract import SCALED, Algorithm, Context, Phase, Preset, Treatment
+from ..core.noise import Noise
+from ..core.spec import Batch, Memory, Mode, Seen, Step
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
 from ..parts import candidates, divergences, losses, nets, optimisers, targets
@@ -77,7 +79,7 @@ def check(cfg: BEAR) -> list[str]:
     return found
 
 
-def init(cfg: BEAR, ctx: Any, noise: Any) -> State:
+def init(cfg: BEAR, ctx: Context, noise: Noise) -> State:
     spec = ctx.spec
     vae = vaes.vae(noise.sub("vae"), spec, cfg.vae_hidden, 2 * spec.action)
     actor = nets.policy(noise.sub("actor"), spec, cfg.hidden, "heads", low=-20.0, high=2.0, squash="tanh")
@@ -96,10 +98,10 @@ def actor_loss(
     actor: nets.Policy, critic: Any, alpha: Any, behaviour: jax.Array, eps: jax.Array, obs: jax.Array, cfg: Any
 ) -> tuple[jax.Array, Metrics]:
     """`behaviour` [n, B, A] are the VAE's actions before tanh, `eps` [n, B, A]; without a critic, the warm start's."""
-    law = actor(obs).repeat(len(eps))
-    raw = law.mean + jnp.exp(law.log_std) * eps
+    dist: Any = actor(obs).repeat(len(eps))  # a Gaussian
+    raw = dist.mean + jnp.exp(dist.log_std) * eps
     mmd = divergences.mmd(behaviour, raw, cfg.kernel, cfg.sigma).mean()
-    metrics = {"mmd": mmd, "std": jnp.exp(law.log_std).mean()}
+    metrics = {"mmd": mmd, "std": jnp.exp(dist.log_std).mean()}
     if critic is None:
         return alpha * mmd, metrics
     q = critic(obs, jnp.tanh(raw[: cfg.q_samples])).mean(1)
@@ -118,7 +120,9 @@ def dual_step(multiplier: Trained, lr: Any, mmd: jax.Array, threshold: Any) -> t
     return multiplier.replace(jnp.clip(multiplier.net, -5, 10)), metrics
 
 
-def update(cfg: BEAR, state: State, batch: Any, noise: Any, step: Any, warm: bool = False) -> tuple[State, Metrics]:
+def update(
+    cfg: BEAR, state: State, batch: Batch, noise: Noise, step: Step, warm: bool = False
+) -> tuple[State, Metrics]:
     vae, m1 = vaes.fit(state.vae, cfg.vae_lr, batch, noise, cfg.kl_weight)
 
     (n, size), law = batch.action.shape, state.target_actor(batch.next_obs).repeat(cfg.candidates)
@@ -137,14 +141,14 @@ def update(cfg: BEAR, state: State, batch: Any, noise: Any, step: Any, warm: boo
     return state, merge(m1, m2, m3, m4, {"target": y.mean()})
 
 
-def matched(cfg: Any, vae: vaes.VAE, batch: Any, noise: Any) -> tuple[jax.Array, jax.Array]:
+def matched(cfg: Any, vae: vaes.VAE, batch: Batch, noise: Noise) -> tuple[jax.Array, jax.Array]:
     """The two sides of the MMD, [n, B, A] each: decoded actions before tanh, and noise for the policy's."""
     latent = vaes.prior(noise, "vae_decode_latent", (cfg.match_samples, len(batch.reward), vae.latent))
     eps = noise.normal("actor_action", (cfg.match_samples, *batch.action.shape))
     return vae.raw(batch.obs, latent), eps
 
 
-def act(cfg: Any, state: Any, seen: Any, memory: Any, noise: Any, mode: str) -> tuple[jax.Array, Any]:
+def act(cfg: Any, state: Any, seen: Seen, memory: Memory, noise: Noise, mode: Mode) -> tuple[jax.Array, Any]:
     law = state.actor.net(seen.obs)
     action = law.repeat(cfg.acting_candidates).sample(
         candidates.normals(noise, mode, cfg.acting_candidates, *law.mean.shape)
@@ -155,7 +159,7 @@ def act(cfg: Any, state: Any, seen: Any, memory: Any, noise: Any, mode: str) -> 
 def phases_with(update: Any) -> Any:
     """`phases` of an algorithm whose `update` knows of a warm start."""
 
-    def warm(cfg: Any, state: Any, batch: Any, noise: Any, step: Any) -> tuple[Any, Metrics]:
+    def warm(cfg: Any, state: Any, batch: Batch, noise: Noise, step: Step) -> tuple[Any, Metrics]:
         return update(cfg, state, batch, noise, step, warm=True)
 
     return lambda cfg: (Phase("warm_start", steps=cfg.warm_start, update=warm), Phase())

@@ -23,8 +23,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core.config import config, faults
-from ..core.contract import SCALED, Algorithm, Needs, Phase, Preset
+from ..core.config import Schedule, config, faults
+from ..core.contract import SCALED, Algorithm, Context, Needs, Phase, Preset
+from ..core.noise import Noise
+from ..core.spec import Batch, Memory, Mode, Seen, Step
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
 from ..parts import candidates, losses, nets, optimisers, targets
@@ -59,9 +61,9 @@ class BRAC:
     discount: float = 0.99  # gamma
     polyak: float = 0.005  # rate at which the target critics follow
     actor_lr: float = 3e-4  # Adam
-    actor_decay_steps: int = -1  # cosine horizon of the actor's rate, in updates; 0: the run's steps, -1: constant rate
+    actor_decay_steps: Schedule = "constant"  # actor's rate: constant, or a cosine over the run or N updates
     critic_lr: float = 1e-3  # Adam, of the discriminator too
-    critic_decay_steps: int = -1  # the same for the critics
+    critic_decay_steps: Schedule = "constant"  # the same for the critics
     alpha_lr: float = 1e-3  # Adam, of alpha and entropy_weight where they are learned
     hidden: tuple[int, ...] = (200, 200)  # widths of the hidden layers of the policies
     critic_hidden: tuple[int, ...] = (300, 300)  # of critics and discriminator
@@ -89,7 +91,6 @@ def check(cfg: BRAC) -> list[str]:
     )
     rules = dict.fromkeys((*least, "warm_start"), "at least 0")
     rules |= dict.fromkeys(("discount", "polyak", "mix"), "in [0, 1]")
-    rules |= dict.fromkeys(("actor_decay_steps", "critic_decay_steps"), "at least -1")
     positive = (
         "acting_actions",
         "divergence_samples",
@@ -115,7 +116,7 @@ def optimiser(cfg: BRAC, name: str) -> Any:
     return adam(optimisers.cosine(getattr(cfg, f"{name}_lr"), getattr(cfg, f"{name}_decay_steps")))
 
 
-def init(cfg: BRAC, ctx: Any, noise: Any) -> State:
+def init(cfg: BRAC, ctx: Context, noise: Noise) -> State:
     sizes = (*ctx.spec.obs, *cfg.hidden, 2 * ctx.spec.action)
     actor, behaviour = (BoundedPolicy(nets.mlp(noise.sub(name), sizes)) for name in ("actor", "behaviour"))
     critic = nets.critic(noise.sub("critic"), ctx.spec, cfg.critic_hidden)
@@ -132,7 +133,7 @@ def init(cfg: BRAC, ctx: Any, noise: Any) -> State:
     )
 
 
-def clone(cfg: BRAC, state: State, batch: Any, noise: Any, step: Any) -> tuple[State, Metrics]:
+def clone(cfg: BRAC, state: State, batch: Batch, noise: Noise, step: Step) -> tuple[State, Metrics]:
     """The behaviour phase: likelihood of the logged actions, and entropy with a learned weight."""
     shape, weight = batch.action.shape, state.reference_entropy
     given = (batch, weight.net, noise.normal("clone_action", shape))
@@ -145,19 +146,19 @@ def clone(cfg: BRAC, state: State, batch: Any, noise: Any, step: Any) -> tuple[S
     return State(**(vars(state) | moved)), merge(m1, m2)
 
 
-def draws_of(cfg: BRAC, noise: Any, name: str, shape: tuple[int, ...]) -> tuple[jax.Array, ...]:
+def draws_of(cfg: BRAC, noise: Noise, name: str, shape: tuple[int, ...]) -> tuple[jax.Array, ...]:
     """Draws of one primal estimate: of the policy and, for mmd, of b, [n, B, A] each; the dual ones need none."""
     laws = {"kl": ("policy",), "mmd": ("policy", "behaviour")}.get(cfg.divergence, ())
     return tuple(noise.normal(f"{name}_{law}", (cfg.divergence_samples, *shape)) for law in laws)
 
 
-def critic_loss(critic: nets.Critic, y: jax.Array, batch: Any, decay: Any) -> tuple[jax.Array, Metrics]:
+def critic_loss(critic: nets.Critic, y: jax.Array, batch: Batch, decay: Any) -> tuple[jax.Array, Metrics]:
     loss, found = sac.critic_loss(critic, y, batch)
     return loss + decay * losses.squared_weights(critic.nets), found
 
 
 def actor_loss(
-    actor: BoundedPolicy, critic: Any, reference: Any, weights: Any, batch: Any, eps: jax.Array, draws: Any, cfg: BRAC
+    actor: BoundedPolicy, critic: Any, reference: Any, weights: Any, batch: Batch, eps: jax.Array, draws: Any, cfg: BRAC
 ) -> tuple[jax.Array, Metrics]:
     """`weights` are those of entropy, divergence and value (0 in the warm start)."""
     law = actor(batch.obs)
@@ -169,7 +170,7 @@ def actor_loss(
     return loss + cfg.actor_weight_decay * losses.squared_weights(actor.net), found
 
 
-def discriminate(cfg: BRAC, net: Trained, actor: BoundedPolicy, slices: Any, noise: Any) -> tuple[Trained, Metrics]:
+def discriminate(cfg: BRAC, net: Trained, actor: BoundedPolicy, slices: Any, noise: Noise) -> tuple[Trained, Metrics]:
     """One update of the discriminator for each slice [k, B, ...] of the batch."""
     action = actor(slices.obs).sample(noise.normal("c_action", slices.action.shape))
     rows = (slices.obs, action, slices.action, noise.uniform("c_between", slices.reward.shape))
@@ -178,7 +179,9 @@ def discriminate(cfg: BRAC, net: Trained, actor: BoundedPolicy, slices: Any, noi
     return net, jax.tree.map(jnp.mean, metrics)
 
 
-def update(cfg: BRAC, state: State, batch: Any, noise: Any, step: Any, *, value_penalty: bool) -> tuple[State, Metrics]:
+def update(
+    cfg: BRAC, state: State, batch: Batch, noise: Noise, step: Step, *, value_penalty: bool
+) -> tuple[State, Metrics]:
     slices = batch if batch.reward.ndim == 2 else jax.tree.map(lambda x: x[None], batch)
     batch = jax.tree.map(lambda x: x[0], slices)
     shape, reference, alpha, entropy = batch.action.shape, state.reference, state.alpha, state.entropy_weight
@@ -216,7 +219,7 @@ def update(cfg: BRAC, state: State, batch: Any, noise: Any, step: Any, *, value_
     return State(actor, critic, target, reference, state.reference_entropy, alpha, entropy), metrics
 
 
-def act(cfg: BRAC, state: State, seen: Any, memory: Any, noise: Any, mode: str) -> tuple[jax.Array, Any]:
+def act(cfg: BRAC, state: State, seen: Seen, memory: Memory, noise: Noise, mode: Mode) -> tuple[jax.Array, Any]:
     if cfg.acting == "mode":
         return sac.act(cfg, state, seen, memory, noise, mode)
     law, n = state.actor.net(seen.obs), cfg.acting_actions
@@ -235,7 +238,7 @@ def phases(cfg: BRAC) -> tuple[Phase, ...]:
 
 
 SMALL = Preset(
-    BRAC(alpha=1.0, clone_start=True, actor_decay_steps=0, critic_decay_steps=0),
+    BRAC(alpha=1.0, clone_start=True, actor_decay_steps="run", critic_decay_steps="run"),
     SCALED,
     "ours, chosen on a log of 100,000 steps: docs/algorithms/brac_v.md",
 )

@@ -21,7 +21,9 @@ import jax
 import jax.numpy as jnp
 
 from ..core.config import config, faults, static
-from ..core.contract import Algorithm, Collect, Needs, Phase, Preset, Treatment
+from ..core.contract import Algorithm, Collect, Context, Needs, Phase, Preset, Treatment
+from ..core.noise import Noise
+from ..core.spec import Batch, Step
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import ema
 from ..parts import initialisers, layers, nets, optimisers, targets
@@ -61,7 +63,7 @@ def check(cfg: CalQL) -> list[str]:
     return faults(cfg, discount="in [0, 1]", polyak="in [0, 1]", initial_temperature="positive", **rules)
 
 
-def init(cfg: CalQL, ctx: Any, noise: Any) -> State:
+def init(cfg: CalQL, ctx: Context, noise: Noise) -> State:
     """Orthogonal weights, the last layers' small; standard deviations begin at exp(-1)."""
     init, last, shape = (
         initialisers.orthogonal(),
@@ -69,7 +71,7 @@ def init(cfg: CalQL, ctx: Any, noise: Any) -> State:
         {"low": -20.0, "high": 2.0, "squash": "tanh"},
     )
 
-    def heads(noise: Any, n_in: int, n_out: int) -> layers.Linear:
+    def heads(noise: Noise, n_in: int, n_out: int) -> layers.Linear:
         made = last(noise, n_in, n_out)
         return layers.Linear(made.weight, made.bias.at[n_out // 2 :].set(-1))
 
@@ -100,7 +102,7 @@ def difference_of(cfg: CalQL, q: jax.Array, q_data: jax.Array, floor: jax.Array,
 
 
 def critic_loss(
-    critic: nets.Critic, y: jax.Array, batch: Any, action: jax.Array, log_density: jax.Array, cfg: CalQL, dual: Any
+    critic: nets.Critic, y: jax.Array, batch: Batch, action: jax.Array, log_density: jax.Array, cfg: CalQL, dual: Any
 ) -> tuple[jax.Array, Metrics]:
     """Eq. 5.1, `action` [3 N, B, A]."""
     q_data, q = values(critic, batch, action)
@@ -110,7 +112,7 @@ def critic_loss(
     return (td + penalty).sum(), found | {"q": q_data.mean(), "q_mu": q.mean(), "target": y.mean()}
 
 
-def update(cfg: CalQL, state: State, batch: Any, noise: Any, step: Any) -> tuple[State, Metrics]:
+def update(cfg: CalQL, state: State, batch: Batch, noise: Noise, step: Step) -> tuple[State, Metrics]:
     shape, n = batch.action.shape, cfg.backup_actions
     law, next_law = state.actor.net(batch.obs), state.actor.net(batch.next_obs)
     eps, alpha = noise.normal("policy_action", shape), jnp.exp(state.temperature.net)

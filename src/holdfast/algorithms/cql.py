@@ -27,7 +27,9 @@ import jax
 import jax.numpy as jnp
 
 from ..core.config import config, faults
-from ..core.contract import SCALED, Algorithm, Collect, Phase, Preset, Treatment
+from ..core.contract import SCALED, Algorithm, Collect, Context, Phase, Preset, Treatment
+from ..core.noise import Noise
+from ..core.spec import Batch, Step
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
 from ..parts import nets, optimisers, targets
@@ -78,7 +80,7 @@ def check(cfg: CQL) -> list[str]:
     return found
 
 
-def init(cfg: CQL, ctx: Any, noise: Any) -> State:
+def init(cfg: CQL, ctx: Context, noise: Noise) -> State:
     actor = nets.policy(noise.sub("actor"), ctx.spec, cfg.hidden, "heads", low=-5.0, high=2.0, squash="tanh")
     critic = nets.critic(noise.sub("critic"), ctx.spec, cfg.hidden)
     return State(
@@ -90,7 +92,7 @@ def init(cfg: CQL, ctx: Any, noise: Any) -> State:
     )
 
 
-def actor_loss(actor: nets.Policy, critic: nets.Critic, alpha: Any, batch: Any, eps: jax.Array, cloning: Any) -> Any:
+def actor_loss(actor: nets.Policy, critic: nets.Critic, alpha: Any, batch: Batch, eps: jax.Array, cloning: Any) -> Any:
     law = actor(batch.obs)
     action, log_prob = law.sample_and_log_prob(eps)
     q, likelihood = critic(batch.obs, action).min(0), law.log_prob(batch.action)
@@ -98,7 +100,7 @@ def actor_loss(actor: nets.Policy, critic: nets.Critic, alpha: Any, batch: Any, 
     return loss, {"entropy": -log_prob.mean(), "q": q.mean(), "log_prob": likelihood.mean()}
 
 
-def candidates(cfg: CQL, law: Any, next_law: Any, batch: Any, noise: Any) -> tuple[jax.Array, jax.Array]:
+def candidates(cfg: CQL, law: Any, next_law: Any, batch: Batch, noise: Noise) -> tuple[jax.Array, jax.Array]:
     """The actions that stand for mu and their log-densities: [K, B, A] and [K, B]."""
     shape = (cfg.n_actions, *batch.action.shape)
     drawn = []
@@ -124,7 +126,7 @@ def value_of_mu(cfg: CQL, q: jax.Array, q_data: jax.Array, log_density: jax.Arra
     return t * jax.nn.logsumexp(q / t, 1).mean(1)
 
 
-def values(critic: nets.Critic, batch: Any, action: jax.Array) -> tuple[jax.Array, jax.Array]:
+def values(critic: nets.Critic, batch: Batch, action: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Q at the logged actions [E, B] and at candidates [K, B, A], all at s, [E, K, B]: one call on [(1 + K) B] rows."""
     action = jnp.concatenate([batch.action[None], action])
     obs = jnp.broadcast_to(batch.obs, (len(action), *batch.obs.shape))
@@ -139,7 +141,7 @@ def penalty_of(cfg: Any, difference: jax.Array, dual: Any) -> jax.Array:
 
 
 def critic_loss(
-    critic: nets.Critic, y: jax.Array, batch: Any, action: jax.Array, log_density: jax.Array, cfg: CQL, dual: Any
+    critic: nets.Critic, y: jax.Array, batch: Batch, action: jax.Array, log_density: jax.Array, cfg: CQL, dual: Any
 ) -> tuple[jax.Array, Metrics]:
     """Eq. 4."""
     q_data, q = values(critic, batch, action)
@@ -159,7 +161,7 @@ def weight_of(log_dual: jax.Array) -> jax.Array:
     return jnp.clip(jnp.exp(log_dual), 0, 1e6)
 
 
-def update(cfg: CQL, state: State, batch: Any, noise: Any, step: Any) -> tuple[State, Metrics]:
+def update(cfg: CQL, state: State, batch: Batch, noise: Noise, step: Step) -> tuple[State, Metrics]:
     shape = batch.action.shape
     law, next_law = state.actor.net(batch.obs), state.actor.net(batch.next_obs)
     eps = noise.normal("policy_action", shape)
@@ -184,12 +186,12 @@ def update(cfg: CQL, state: State, batch: Any, noise: Any, step: Any) -> tuple[S
     return State(actor, critic, target, temperature, dual), merge(m1, m2, m3, m4)
 
 
-def enter(cfg: CQL, state: State, ctx: Any, noise: Any) -> sac.State:
+def enter(cfg: CQL, state: State, ctx: Context, noise: Noise) -> sac.State:
     """What SAC keeps; the penalty's dual variable is left behind."""
     return sac.State(state.actor, state.critic, state.target_critic, state.temperature)
 
 
-def online_update(cfg: CQL, state: sac.State, batch: Any, noise: Any, step: Any) -> tuple[sac.State, Metrics]:
+def online_update(cfg: CQL, state: sac.State, batch: Batch, noise: Noise, step: Step) -> tuple[sac.State, Metrics]:
     same = ("discount", "polyak", "target_entropy", "actor_lr", "critic_lr", "temperature_lr")
     return sac.update(sac.SAC(**{name: getattr(cfg, name) for name in same}), state, batch, noise, step)
 

@@ -24,8 +24,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core.config import config, faults, static
-from ..core.contract import SCALED, Algorithm, Preset, Treatment
+from ..core.config import Schedule, config, faults, static
+from ..core.contract import SCALED, Algorithm, Context, Preset, Treatment
+from ..core.noise import Noise
+from ..core.spec import Batch, Memory, Mode, Seen, Step
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree
 from ..parts import candidates, layers, losses, nets, targets
@@ -48,9 +50,9 @@ class CRR:
     polyak: float = 0.005  # rate at which the targets follow; 1 for copies
     target_every: int = 1  # updates between the targets' steps; 100 with polyak 1 in the paper and in Acme
     actor_lr: float = 3e-4  # Adam
-    actor_decay_steps: int = 0  # cosine horizon of the actor's rate, in updates; 0: the run's steps, -1: constant rate
+    actor_decay_steps: Schedule = "run"  # actor's rate: constant, or a cosine over the run or N updates
     critic_lr: float = 3e-4  # Adam
-    critic_decay_steps: int = -1  # the same for the critics
+    critic_decay_steps: Schedule = "constant"  # the same for the critics
     actor_dropout: float = static(default=0.0)  # share of the actor's hidden units that an update leaves out
     n_critics: int = 2  # the paper has 1
     hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers of every network
@@ -69,24 +71,23 @@ def check(cfg: CRR) -> list[str]:
     rules |= {"weight": "exp|binary", "advantage": "mean|max", "acting": "policy|critic"}
     rules |= dict.fromkeys(("temperature", "discrete_temperature", "max_weight"), "positive")
     rules |= {"actor_dropout": "in [0, 1)"}
-    rules |= dict.fromkeys(("actor_decay_steps", "critic_decay_steps"), "at least -1")
     return faults(cfg, discount="in [0, 1]", polyak="in [0, 1]", **rules)
 
 
-def init(cfg: CRR, ctx: Any, noise: Any) -> State:
+def init(cfg: CRR, ctx: Context, noise: Noise) -> State:
     actor = nets.policy(noise.sub("actor"), ctx.spec, cfg.hidden, "heads", low=cfg.min_log_std, high=2.0, squash="mean")
     critic = nets.critic(noise.sub("critic"), ctx.spec, cfg.hidden, n=cfg.n_critics)
     return State(Trained.new(actor, optimiser(cfg)), Trained.new(critic, critic_optimiser(cfg)), actor, critic)
 
 
-def next_value(law: Any, critic: nets.Critic, obs: jax.Array, noise: Any) -> jax.Array:
+def next_value(law: Any, critic: nets.Critic, obs: jax.Array, noise: Noise) -> jax.Array:
     """The smaller critic at one action of the policy, or its expectation over discrete ones: [B]."""
     if isinstance(law, Categorical):
         return (jax.nn.softmax(law.logits) * critic.all(obs).min(0)).sum(-1)
     return critic(obs, draw(law, noise, "target_action")).min(0)
 
 
-def policy_value(cfg: CRR, law: Any, critic: nets.Critic, obs: jax.Array, noise: Any) -> jax.Array:
+def policy_value(cfg: CRR, law: Any, critic: nets.Critic, obs: jax.Array, noise: Noise) -> jax.Array:
     """Mean or maximum of Q over actions of the policy: [B]."""
     if isinstance(law, Categorical):
         q, share = critic.all(obs).mean(0), jax.nn.softmax(law.logits)
@@ -96,7 +97,7 @@ def policy_value(cfg: CRR, law: Any, critic: nets.Critic, obs: jax.Array, noise:
     return q.mean(0) if cfg.advantage == "mean" else q.max(0)
 
 
-def update(cfg: CRR, state: State, batch: Any, noise: Any, step: Any) -> tuple[State, Metrics]:
+def update(cfg: CRR, state: State, batch: Batch, noise: Noise, step: Step) -> tuple[State, Metrics]:
     next_law = state.target_actor(batch.next_obs).among(batch.next_mask)
     y = targets.td(batch, next_value(next_law, state.target_critic, batch.next_obs, noise), cfg.discount)
     critic, m1 = state.critic.step(critic_optimiser(cfg), critic_loss, y, batch, name="critic")
@@ -117,14 +118,14 @@ def update(cfg: CRR, state: State, batch: Any, noise: Any, step: Any) -> tuple[S
     return State(actor, critic, target_actor, target_critic), merge(m1, m2, found)
 
 
-def dist(cfg: CRR, state: State, seen: Any, memory: Any) -> Any:
+def dist(cfg: CRR, state: State, seen: Seen, memory: Memory) -> Any:
     law = state.actor.net(seen.obs).among(seen.mask)
     if cfg.acting == "critic" and isinstance(law, Categorical):
         return Categorical(law.log_probs() + state.critic.net.all(seen.obs).mean(0))
     return law
 
 
-def act(cfg: CRR, state: State, seen: Any, memory: Any, noise: Any, mode: str) -> tuple[jax.Array, Any]:
+def act(cfg: CRR, state: State, seen: Seen, memory: Memory, noise: Noise, mode: Mode) -> tuple[jax.Array, Any]:
     law = dist(cfg, state, seen, memory)
     if cfg.acting == "policy" or isinstance(law, Categorical):
         return choose(law, noise, mode), memory
@@ -142,17 +143,17 @@ D3RLPY, ACME = (
 )
 PRESETS = {
     "small": Preset(
-        CRR(temperature=1.5, min_log_std=-1.0, critic_decay_steps=0, actor_dropout=0.1),
+        CRR(temperature=1.5, min_log_std=-1.0, critic_decay_steps="run", actor_dropout=0.1),
         SCALED,
         "ours, chosen on mixed logs of 100,000 steps: docs/algorithms/crr.md",
     ),
     "mujoco": Preset(CRR(), Treatment(), D3RLPY + "algos/qlearning/crr.py, soft targets, exp weights"),
     "d3rlpy": Preset(
-        CRR(weight="binary", min_log_std=-20.0, actor_decay_steps=-1, acting="critic"),
+        CRR(weight="binary", min_log_std=-20.0, actor_decay_steps="constant", acting="critic"),
         Treatment(),
         D3RLPY + "reproductions/offline/crr.py",
     ),
-    "acme": Preset(CRR(n_critics=1, polyak=1.0, target_every=100, actor_decay_steps=-1), Treatment(), ACME),
+    "acme": Preset(CRR(n_critics=1, polyak=1.0, target_every=100, actor_decay_steps="constant"), Treatment(), ACME),
     "binary_max": Preset(CRR(weight="binary", advantage="max"), Treatment(), "the paper, binary max"),
     "critic_weighted": Preset(CRR(acting="critic"), Treatment(), "the paper's critic-weighted policy"),
 }

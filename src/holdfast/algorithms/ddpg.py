@@ -11,10 +11,10 @@ PyTorch's initial weights. Online it collects with that noise, after random acti
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..core.config import config, faults
-from ..core.contract import Algorithm, Collect, Phase, Preset, Treatment
+from ..core.contract import Algorithm, Collect, Context, Phase, Preset, Treatment
+from ..core.noise import Noise
+from ..core.spec import Batch, Step
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import ema
 from ..parts import nets, optimisers, targets
@@ -46,7 +46,7 @@ def check(cfg: DDPG) -> list[str]:
     return faults(cfg, discount="in [0, 1]", polyak="in [0, 1]", **rules)
 
 
-def init(cfg: DDPG, ctx: Any, noise: Any) -> State:
+def init(cfg: DDPG, ctx: Context, noise: Noise) -> State:
     actor = nets.policy(noise.sub("actor"), ctx.spec, cfg.hidden, "deterministic")
     critic = nets.critic(noise.sub("critic"), ctx.spec, cfg.hidden, 1)
     return State(
@@ -57,7 +57,7 @@ def init(cfg: DDPG, ctx: Any, noise: Any) -> State:
     )
 
 
-def update(cfg: DDPG, state: State, batch: Any, noise: Any, step: Any) -> tuple[State, Metrics]:
+def update(cfg: DDPG, state: State, batch: Batch, noise: Noise, step: Step) -> tuple[State, Metrics]:
     next_action = state.target_actor(batch.next_obs).mode()
     y = targets.td(batch, state.target_critic(batch.next_obs, next_action)[0], cfg.discount)
     critic, m1 = state.critic.step(optimisers.adam(cfg.critic_lr), critic_loss, y, batch, name="critic")

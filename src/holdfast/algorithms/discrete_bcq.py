@@ -19,8 +19,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core.config import config, faults
-from ..core.contract import Algorithm, Preset, Treatment
+from ..core.config import Schedule, config, faults
+from ..core.contract import Algorithm, Context, Preset, Treatment
+from ..core.noise import Noise
+from ..core.spec import Batch, Memory, Mode, Seen, Step
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree
 from ..parts import losses, nets, optimisers, targets
@@ -39,7 +41,7 @@ class DiscreteBCQ:
     epsilon: float = 0.1  # share of random actions while exploring online
     epsilon_steps: int = 0  # updates over which epsilon falls from 1 to that; 0: from the start
     critic_lr: float = 3e-4  # Adam
-    critic_decay_steps: int = -1  # cosine horizon of its rate, in updates; 0: the run's steps, -1: constant rate
+    critic_decay_steps: Schedule = "constant"  # its rate: constant, or a cosine over the run or N updates
     imitation_lr: float = 3e-4  # Adam
     adam_eps: float = 1e-8  # Adam's constant outside the root; 1.5e-4 on Atari
     hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers of both networks
@@ -60,7 +62,7 @@ def optimiser(cfg: DiscreteBCQ) -> Any:
     return optimisers.adam(cfg.imitation_lr, cfg.adam_eps)
 
 
-def init(cfg: DiscreteBCQ, ctx: Any, noise: Any) -> State:
+def init(cfg: DiscreteBCQ, ctx: Context, noise: Noise) -> State:
     critic = action_values(noise.sub("critic"), ctx.spec, cfg.hidden)
     imitation = nets.policy(noise.sub("imitation"), ctx.spec, cfg.hidden, "deterministic")
     return State(Trained.new(critic, dqn.optimiser(cfg)), Trained.new(imitation, optimiser(cfg)), critic)
@@ -73,22 +75,22 @@ def allowed(law: Categorical, mask: jax.Array | None, threshold: Any) -> jax.Arr
     return (behind > jnp.log(threshold)) | (behind == 0)
 
 
-def critic_loss(critic: ActionValues, y: jax.Array, batch: Any, among: jax.Array) -> tuple[jax.Array, Metrics]:
+def critic_loss(critic: ActionValues, y: jax.Array, batch: Batch, among: jax.Array) -> tuple[jax.Array, Metrics]:
     values = critic(batch.obs)
     told = dqn.told(values.mean(-1), batch.action, among, y)
     return losses.huber(pick(values, batch.action) - y).mean(), told
 
 
-def imitation_loss(imitation: nets.Policy, penalty: Any, batch: Any) -> tuple[jax.Array, Metrics]:
-    law = imitation(batch.obs)
-    legal = law.among(batch.mask)
+def imitation_loss(imitation: nets.Policy, penalty: Any, batch: Batch) -> tuple[jax.Array, Metrics]:
+    dist: Any = imitation(batch.obs)  # Categorical
+    legal = dist.among(batch.mask)
     nll = -legal.log_prob(batch.action).mean()
     hit = (legal.mode() == batch.action).mean()
-    logits = jnp.where(jnp.isfinite(legal.logits), law.logits, 0)
+    logits = jnp.where(jnp.isfinite(legal.logits), dist.logits, 0)
     return nll + penalty * jnp.square(logits).mean(), {"nll": nll, "accuracy": hit}
 
 
-def update(cfg: DiscreteBCQ, state: State, batch: Any, noise: Any, step: Any) -> tuple[State, Metrics]:
+def update(cfg: DiscreteBCQ, state: State, batch: Batch, noise: Noise, step: Step) -> tuple[State, Metrics]:
     next_among = allowed(state.imitation.net(batch.next_obs), batch.next_mask, cfg.threshold)
     next_action = best(state.critic.net.mean(batch.next_obs), next_among)
     y = td(batch, pick(state.target_critic(batch.next_obs), next_action), cfg.discount)  # [B, 1]
@@ -100,12 +102,12 @@ def update(cfg: DiscreteBCQ, state: State, batch: Any, noise: Any, step: Any) ->
     return State(critic, imitation, target), merge(m1, m2, {"allowed": among.mean()})
 
 
-def dist(cfg: DiscreteBCQ, state: State, seen: Any, memory: Any) -> Any:
+def dist(cfg: DiscreteBCQ, state: State, seen: Seen, memory: Memory) -> Any:
     among = allowed(state.imitation.net(seen.obs), seen.mask, cfg.threshold)
     return greedy(state.critic.net.mean(seen.obs), among)
 
 
-def act(cfg: DiscreteBCQ, state: State, seen: Any, memory: Any, noise: Any, mode: str) -> tuple[jax.Array, Any]:
+def act(cfg: DiscreteBCQ, state: State, seen: Seen, memory: Memory, noise: Noise, mode: Mode) -> tuple[jax.Array, Any]:
     epsilon = epsilon_at(seen.step, cfg.epsilon, cfg.epsilon_steps)
     return epsilon_greedy(dist(cfg, state, seen, memory), seen.mask, epsilon, noise, mode), memory
 

@@ -16,13 +16,13 @@ Illegal actions are in no term.
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
-from ..core.config import config, faults
-from ..core.contract import Preset, Treatment
+from ..core.config import Schedule, config, faults
+from ..core.contract import Context, Preset, Treatment
+from ..core.noise import Noise
+from ..core.spec import Batch, Step
 from ..core.trained import Metrics
 from ..parts import losses, targets
 from ..parts.action_values import ActionValues, next_values, pick, td
@@ -39,7 +39,7 @@ class DiscreteCQL(dqn.DQN):
     data_term: bool = True  # less Q of the data (eq. 2); False: eq. 1, which bounds every Q(s, a) from below
     critic: str = "dqn"  # dqn or qr_dqn
     quantiles: int = 32  # of qr_dqn; d3rlpy 32, Atari 200
-    critic_decay_steps: int = 0  # cosine horizon of the rate, in updates; 0: the run's steps, -1: constant rate
+    critic_decay_steps: Schedule = "run"  # rate: constant, or a cosine over the run or N updates
 
 
 def check(cfg: DiscreteCQL) -> list[str]:
@@ -47,7 +47,7 @@ def check(cfg: DiscreteCQL) -> list[str]:
     return faults(cfg, quantiles="positive", **own, **dqn.RULES)
 
 
-def init(cfg: DiscreteCQL, ctx: Any, noise: Any) -> State:
+def init(cfg: DiscreteCQL, ctx: Context, noise: Noise) -> State:
     return dqn.start(cfg, ctx, noise, cfg.quantiles if cfg.critic == "qr_dqn" else 1)
 
 
@@ -62,7 +62,7 @@ def pushed_down(q: jax.Array, mask: jax.Array | None, mu: str) -> jax.Array:
     return (jnp.exp(Categorical(logits).among(mask).log_probs()) * q).sum(-1)
 
 
-def critic_loss(critic: ActionValues, y: jax.Array, batch: Any, cfg: DiscreteCQL) -> tuple[jax.Array, Metrics]:
+def critic_loss(critic: ActionValues, y: jax.Array, batch: Batch, cfg: DiscreteCQL) -> tuple[jax.Array, Metrics]:
     values = critic(batch.obs)
     chosen, q = pick(values, batch.action), values.mean(-1)
     error = quantile_loss(chosen, y) if cfg.critic == "qr_dqn" else losses.huber(chosen - y).mean()
@@ -76,7 +76,7 @@ def critic_loss(critic: ActionValues, y: jax.Array, batch: Any, cfg: DiscreteCQL
     }
 
 
-def update(cfg: DiscreteCQL, state: State, batch: Any, noise: Any, step: Any) -> tuple[State, Metrics]:
+def update(cfg: DiscreteCQL, state: State, batch: Batch, noise: Noise, step: Step) -> tuple[State, Metrics]:
     following = next_values(state.critic.net, state.target_critic, batch, cfg.double)
     y = td(batch, following, cfg.discount)  # [B, 1], or [B, quantiles]
     critic, metrics = state.critic.step(dqn.optimiser(cfg), critic_loss, y, batch, cfg, name="critic")
@@ -95,7 +95,7 @@ def atari(alpha: float, share: str) -> Preset:
         epsilon=0.01,
         epsilon_steps=62_500,
         critic_lr=5e-5,
-        critic_decay_steps=-1,
+        critic_decay_steps="constant",
         adam_eps=0.01 / 32,
         batch_size=32,
     )

@@ -18,7 +18,9 @@ import jax
 import jax.numpy as jnp
 
 from ..core.config import config, faults
-from ..core.contract import Algorithm, Preset, Treatment
+from ..core.contract import Algorithm, Context, Preset, Treatment
+from ..core.noise import Noise
+from ..core.spec import Batch, Step
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import ema
 from ..parts import nets, optimisers, targets
@@ -46,7 +48,7 @@ def check(cfg: DiscreteSAC) -> list[str]:
     return faults(cfg, initial_temperature="positive", warmup="at least 0", update_ratio="positive", **shares)
 
 
-def init(cfg: DiscreteSAC, ctx: Any, noise: Any) -> State:
+def init(cfg: DiscreteSAC, ctx: Context, noise: Noise) -> State:
     actor = nets.policy(noise.sub("actor"), ctx.spec, cfg.hidden, "heads")
     critic = nets.critic(noise.sub("critic"), ctx.spec, cfg.hidden)
     return State(
@@ -75,14 +77,14 @@ def temperature_loss(log_alpha: jax.Array, entropy: jax.Array, goal: jax.Array) 
     return (log_alpha * (entropy - goal)).mean(), {"alpha": jnp.exp(log_alpha), "goal": goal.mean()}
 
 
-def actor_loss(actor: nets.Policy, q: jax.Array, alpha: Any, batch: Any) -> tuple[jax.Array, Metrics]:
+def actor_loss(actor: nets.CategoricalPolicy, q: jax.Array, alpha: Any, batch: Batch) -> tuple[jax.Array, Metrics]:
     law = actor(batch.obs).among(batch.mask)
     prob, log_prob = table(law)
     found = {"entropy": -(prob * log_prob).sum(-1).mean(), "q": (prob * q).sum(-1).mean()}
     return -soft_value(law, q, alpha).mean(), found
 
 
-def update(cfg: DiscreteSAC, state: State, batch: Any, noise: Any, step: Any) -> tuple[State, Metrics]:
+def update(cfg: DiscreteSAC, state: State, batch: Batch, noise: Noise, step: Step) -> tuple[State, Metrics]:
     alpha, next_law = jnp.exp(state.temperature.net), state.actor.net(batch.next_obs).among(batch.next_mask)
     y = targets.td(batch, soft_value(next_law, state.target_critic.all(batch.next_obs).min(0), alpha), cfg.discount)
     critic, m1 = state.critic.step(optimisers.adam(cfg.critic_lr), critic_loss, y, batch, name="critic")  # eq. 4

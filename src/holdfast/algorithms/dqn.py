@@ -16,8 +16,10 @@ from typing import Any
 
 import jax
 
-from ..core.config import config, faults
-from ..core.contract import Algorithm, Collect, Phase, Preset, Treatment
+from ..core.config import Schedule, config, faults
+from ..core.contract import Algorithm, Collect, Context, Phase, Preset, Treatment
+from ..core.noise import Noise
+from ..core.spec import Batch, Memory, Mode, Seen, Step
 from ..core.trained import Metrics, Trained
 from ..core.tree import PyTree
 from ..parts import losses, optimisers, targets
@@ -44,7 +46,7 @@ class DQN:
     epsilon: float = 0.1  # share of random actions while exploring online
     epsilon_steps: int = 0  # updates over which epsilon falls from 1 to that; 0: from the start
     critic_lr: float = 3e-4  # Adam
-    critic_decay_steps: int = -1  # cosine horizon of its rate, in updates; 0: the run's steps, -1: constant rate
+    critic_decay_steps: Schedule = "constant"  # its rate: constant, or a cosine over the run or N updates
     adam_eps: float = 1e-8  # Adam's constant outside the root; 1.5e-4 or .01 / 32 on Atari
     hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers
     batch_size: int = 64  # rows an update
@@ -65,7 +67,6 @@ RULES = {
     "epsilon": "in [0, 1]",
     "epsilon_steps": "at least 0",
     "adam_eps": "positive",
-    "critic_decay_steps": "at least -1",
     "n_step": "positive",
     "warmup": "at least 0",
     "update_every": "positive",
@@ -80,13 +81,13 @@ def optimiser(cfg: Any) -> Any:
     return optimisers.adam(optimisers.cosine(cfg.critic_lr, cfg.critic_decay_steps), cfg.adam_eps)
 
 
-def start(cfg: Any, ctx: Any, noise: Any, count: int) -> State:
+def start(cfg: Any, ctx: Context, noise: Noise, count: int) -> State:
     """A network with `count` estimates of each action's value, and its target."""
     critic = action_values(noise.sub("critic"), ctx.spec, cfg.hidden, count)
     return State(Trained.new(critic, optimiser(cfg)), critic)
 
 
-def init(cfg: DQN, ctx: Any, noise: Any) -> State:
+def init(cfg: DQN, ctx: Context, noise: Noise) -> State:
     return start(cfg, ctx, noise, 1)
 
 
@@ -95,12 +96,12 @@ def told(q: jax.Array, action: jax.Array, among: jax.Array | None, y: jax.Array)
     return {"q": take(q, action).mean(), "policy_q": take(q, best(q, among)).mean(), "target": y.mean()}
 
 
-def critic_loss(critic: ActionValues, y: jax.Array, batch: Any) -> tuple[jax.Array, Metrics]:
+def critic_loss(critic: ActionValues, y: jax.Array, batch: Batch) -> tuple[jax.Array, Metrics]:
     values = critic(batch.obs)
     return losses.huber(pick(values, batch.action) - y).mean(), told(values.mean(-1), batch.action, batch.mask, y)
 
 
-def update(cfg: DQN, state: State, batch: Any, noise: Any, step: Any) -> tuple[State, Metrics]:
+def update(cfg: DQN, state: State, batch: Batch, noise: Noise, step: Step) -> tuple[State, Metrics]:
     following = next_values(state.critic.net, state.target_critic, batch, cfg.double)
     y = td(batch, following, cfg.discount)  # [B, 1]
     critic, metrics = state.critic.step(optimiser(cfg), critic_loss, y, batch, name="critic")
@@ -108,12 +109,12 @@ def update(cfg: DQN, state: State, batch: Any, noise: Any, step: Any) -> tuple[S
     return State(critic, target), metrics
 
 
-def dist(cfg: Any, state: Any, seen: Any, memory: Any) -> Any:
+def dist(cfg: Any, state: Any, seen: Seen, memory: Memory) -> Any:
     return greedy(state.critic.net.mean(seen.obs), seen.mask)
 
 
 def act(
-    cfg: Any, state: Any, seen: Any, memory: Any, noise: Any, mode: str, *, dist: Any = dist
+    cfg: Any, state: Any, seen: Seen, memory: Memory, noise: Noise, mode: Mode, *, dist: Any = dist
 ) -> tuple[jax.Array, Any]:
     epsilon = epsilon_at(seen.step, cfg.epsilon, cfg.epsilon_steps)
     return epsilon_greedy(dist(cfg, state, seen, memory), seen.mask, epsilon, noise, mode), memory

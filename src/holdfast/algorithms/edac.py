@@ -19,6 +19,8 @@ import jax.numpy as jnp
 
 from ..core.config import config, faults
 from ..core.contract import Algorithm, Preset, Treatment
+from ..core.noise import Noise
+from ..core.spec import Batch, Step
 from ..core.trained import Metrics, merge
 from ..core.tree import ema
 from ..parts import layers, nets, optimisers
@@ -60,13 +62,13 @@ def similarity(gradients: jax.Array) -> jax.Array:
     return pairs.mean() / (len(gradients) - 1)
 
 
-def critic_loss(critic: nets.Critic, y: jax.Array, batch: Any, eta: Any) -> tuple[jax.Array, Metrics]:
+def critic_loss(critic: nets.Critic, y: jax.Array, batch: Batch, eta: Any) -> tuple[jax.Array, Metrics]:
     q, gradients = action_gradients(critic, batch.obs, batch.action)
     error, alike = jnp.square(q - y[None]).mean(1).sum(), similarity(gradients)
     return error + eta * alike, {"q": q.mean(), "target": y.mean(), "td": error, "similarity": alike}
 
 
-def update(cfg: EDAC, state: State, batch: Any, noise: Any, step: Any) -> tuple[State, Metrics]:
+def update(cfg: EDAC, state: State, batch: Batch, noise: Noise, step: Step) -> tuple[State, Metrics]:
     temperature, actor, y, m1 = improve(cfg, state, batch, noise)
     tx = optimisers.adam(cfg.critic_lr)
     critic, m2 = state.critic.step(tx, critic_loss, y, batch, cfg.diversity, name="critic")  # eq. 5

@@ -16,8 +16,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core.config import config, faults
-from ..core.contract import Preset, Treatment
+from ..core.config import Schedule, config, faults
+from ..core.contract import Context, Preset, Treatment
+from ..core.noise import Noise
+from ..core.spec import Batch, Memory, Seen, Step
 from ..core.trained import Metrics
 from ..parts import losses, targets
 from ..parts.action_values import ActionValues, best, greedy, pick, td
@@ -34,7 +36,7 @@ class EnsembleDQN:
     epsilon: float = 0.1  # share of random actions while exploring online
     epsilon_steps: int = 0  # updates over which epsilon falls from 1 to that; 0: from the start
     critic_lr: float = 3e-4  # Adam
-    critic_decay_steps: int = -1  # cosine horizon of its rate, in updates; 0: the run's steps, -1: constant rate
+    critic_decay_steps: Schedule = "constant"  # its rate: constant, or a cosine over the run or N updates
     adam_eps: float = 1e-8  # Adam's constant outside the root; .01 / 32 on Atari
     hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers of the trunk
     batch_size: int = 64  # rows an update
@@ -49,7 +51,7 @@ def check(cfg: EnsembleDQN) -> list[str]:
     return faults(cfg, heads="positive", acting="mean|min|lcb", acting_deviations="at least 0", **dqn.RULES)
 
 
-def init(cfg: EnsembleDQN, ctx: Any, noise: Any) -> State:
+def init(cfg: EnsembleDQN, ctx: Context, noise: Noise) -> State:
     return dqn.start(cfg, ctx, noise, cfg.heads)
 
 
@@ -59,14 +61,14 @@ def best_of_each(values: jax.Array, mask: jax.Array | None) -> jax.Array:
     return jnp.take_along_axis(values, chosen[:, None], 1)[:, 0]
 
 
-def critic_loss(critic: ActionValues, y: jax.Array, batch: Any) -> tuple[jax.Array, Metrics]:
+def critic_loss(critic: ActionValues, y: jax.Array, batch: Batch) -> tuple[jax.Array, Metrics]:
     values = critic(batch.obs)
     q = pick(values, batch.action)
     loss = losses.huber(q - y).mean()
     return loss, {**dqn.told(values.mean(-1), batch.action, batch.mask, y), "disagreement": q.std(-1).mean()}
 
 
-def update(cfg: EnsembleDQN, state: State, batch: Any, noise: Any, step: Any) -> tuple[State, Metrics]:
+def update(cfg: EnsembleDQN, state: State, batch: Batch, noise: Noise, step: Step) -> tuple[State, Metrics]:
     following = best_of_each(state.target_critic(batch.next_obs), batch.next_mask)
     y = td(batch, following, cfg.discount)  # [B, K]
     critic, metrics = state.critic.step(dqn.optimiser(cfg), critic_loss, y, batch, name="critic")
@@ -74,7 +76,7 @@ def update(cfg: EnsembleDQN, state: State, batch: Any, noise: Any, step: Any) ->
     return State(critic, target), metrics
 
 
-def dist(cfg: Any, state: State, seen: Any, memory: Any) -> Any:
+def dist(cfg: Any, state: State, seen: Seen, memory: Memory) -> Any:
     critic = state.critic.net
     if cfg.acting == "mean":
         return greedy(critic.mean(seen.obs), seen.mask)

@@ -16,8 +16,10 @@ from typing import Any
 
 import jax
 
-from ..core.config import config, faults, static
-from ..core.contract import PROPORTIONAL, SCALED, Algorithm, Collect, Phase, Preset, Treatment
+from ..core.config import Schedule, config, faults, static
+from ..core.contract import PROPORTIONAL, SCALED, Algorithm, Collect, Context, Phase, Preset, Treatment
+from ..core.noise import Noise
+from ..core.spec import Batch, Memory, Mode, Seen, Step
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
 from ..parts import initialisers, layers, losses, nets, optimisers, targets
@@ -35,8 +37,8 @@ class IQL:
     actor_lr: float = 3e-4  # Adam
     value_lr: float = 3e-4  # Adam
     critic_lr: float = 3e-4  # Adam
-    actor_decay_steps: int = 0  # cosine horizon of the actor's rate, in updates; 0: the run's steps, -1: constant rate
-    critic_decay_steps: int = 0  # the same for the rates of value and critics; constant in the authors' code
+    actor_decay_steps: Schedule = "run"  # actor's rate: constant, or a cosine over the run or N updates
+    critic_decay_steps: Schedule = "run"  # the same for the rates of value and critics; constant in the authors' code
     actor_dropout: float = static(default=0.0)  # 0.1 on Kitchen and Adroit
     hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers of every network
     batch_size: int = 256  # rows an update
@@ -58,8 +60,6 @@ def check(cfg: IQL) -> list[str]:
         "max_weight": "positive",
         "polyak": "in [0, 1]",
         "update_ratio": "positive",
-        "actor_decay_steps": "at least -1",
-        "critic_decay_steps": "at least -1",
     }
     return faults(cfg, discount="in [0, 1]", actor_dropout="in [0, 1)", **rules)
 
@@ -76,7 +76,7 @@ def critic_optimiser(cfg: Any) -> Any:
     return optimisers.adam(optimisers.cosine(cfg.critic_lr, cfg.critic_decay_steps))
 
 
-def init(cfg: IQL, ctx: Any, noise: Any) -> State:
+def init(cfg: IQL, ctx: Context, noise: Noise) -> State:
     spec, init = ctx.spec, initialisers.orthogonal()
     shape = {"low": -5.0, "high": 2.0, "squash": "mean"}
     actor = nets.policy(noise.sub("actor"), spec, cfg.hidden, "gaussian", init=init, **shape)
@@ -95,17 +95,17 @@ def value_loss(value: nets.Value, q: jax.Array, obs: jax.Array, tau: Any) -> tup
     return losses.expectile(q - v, tau).mean(), {"mean": v.mean()}
 
 
-def policy_loss(policy: nets.Policy, weight: jax.Array, batch: Any, keep: Any) -> tuple[jax.Array, Metrics]:
+def policy_loss(policy: nets.Policy, weight: jax.Array, batch: Batch, keep: Any) -> tuple[jax.Array, Metrics]:
     log_prob = policy(batch.obs, keep).among(batch.mask).log_prob(batch.action)
     return -(weight * log_prob).mean(), {"log_prob": log_prob.mean(), "weight": weight.mean()}
 
 
-def critic_loss(critic: nets.Critic, y: jax.Array, batch: Any) -> tuple[jax.Array, Metrics]:
+def critic_loss(critic: nets.Critic, y: jax.Array, batch: Batch) -> tuple[jax.Array, Metrics]:
     q = critic(batch.obs, batch.action)
     return ((q - y[None]) ** 2).mean(1).sum(), {"q": q.mean()}
 
 
-def update(cfg: IQL, state: State, batch: Any, noise: Any, step: Any) -> tuple[State, Metrics]:
+def update(cfg: IQL, state: State, batch: Batch, noise: Noise, step: Step) -> tuple[State, Metrics]:
     q = state.target_critic(batch.obs, batch.action).min(0)
     value, m1 = state.value.step(value_optimiser(cfg), value_loss, q, batch.obs, cfg.expectile, name="value")  # eq. 5
     advantage = q - value.net(batch.obs)
@@ -119,11 +119,11 @@ def update(cfg: IQL, state: State, batch: Any, noise: Any, step: Any) -> tuple[S
     return State(actor, value, critic, target), merge(m1, m2, m3, {"advantage": advantage.mean()})
 
 
-def dist(cfg: IQL, state: State, seen: Any, memory: Any) -> Any:
+def dist(cfg: IQL, state: State, seen: Seen, memory: Memory) -> Any:
     return state.actor.net(seen.obs).among(seen.mask)
 
 
-def act(cfg: IQL, state: State, seen: Any, memory: Any, noise: Any, mode: str) -> tuple[jax.Array, Any]:
+def act(cfg: IQL, state: State, seen: Seen, memory: Memory, noise: Noise, mode: Mode) -> tuple[jax.Array, Any]:
     return choose(dist(cfg, state, seen, memory), noise, mode), memory
 
 

@@ -19,8 +19,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core.config import config, faults, static
-from ..core.contract import Algorithm, Needs, Preset, Treatment
+from ..core.config import Schedule, config, faults, static
+from ..core.contract import Algorithm, Context, Needs, Preset, Treatment
+from ..core.noise import Noise
+from ..core.spec import Batch, Memory, Mode, Seen, Step
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree
 from ..parts import optimisers
@@ -43,8 +45,8 @@ class IQLConcurrent:
     critic_lr: float = 3e-4  # Adam, both pairs of critics
     value_lr: float = 3e-4  # Adam, IQL
     temperature_lr: float = 3e-4  # Adam, SAC
-    actor_decay_steps: int = -1  # cosine horizon of the rate of IQL's policy, in updates; -1: constant
-    critic_decay_steps: int = -1  # the same for the rates of IQL's value and critics
+    actor_decay_steps: Schedule = "constant"  # IQL's policy: constant, or a cosine over the run or N updates
+    critic_decay_steps: Schedule = "constant"  # the same for the rates of IQL's value and critics
     actor_dropout: float = static(default=0.0)  # of IQL's policy while training
     hidden: tuple[int, ...] = (512, 512)  # widths of the hidden layers of every network
     batch_size: int = 512  # rows an update of each learner
@@ -61,7 +63,7 @@ def check(cfg: Any) -> list[str]:
     return list(dict.fromkeys([*faults(cfg, play="iql|sac"), *iql.check(cfg), *sac.check(cfg)]))
 
 
-def init(cfg: IQLConcurrent, ctx: Any, noise: Any) -> State:
+def init(cfg: IQLConcurrent, ctx: Context, noise: Noise) -> State:
     actor, critic = actor_and_critic(noise.sub("sac"), ctx.spec, cfg.hidden)
     online = sac.State(
         Trained.new(actor, optimisers.adam(cfg.actor_lr)),
@@ -76,7 +78,7 @@ def needs(cfg: Any) -> Needs:
     return Needs(batches=2)
 
 
-def update(cfg: Any, state: State, batch: Any, noise: Any, step: Any) -> tuple[State, Metrics]:
+def update(cfg: Any, state: State, batch: Batch, noise: Noise, step: Step) -> tuple[State, Metrics]:
     first, second = (jax.tree.map(lambda x, i=i: x[i], batch) for i in range(2))
     online, m1 = sac.update(cfg, state.sac, first, noise.sub("sac"), step)
     offline, m2 = iql.update(cfg, state.iql, second, noise.sub("iql"), step)
@@ -85,12 +87,12 @@ def update(cfg: Any, state: State, batch: Any, noise: Any, step: Any) -> tuple[S
     return State(online, offline), merge(*told, compared(m1["actor/q"], behaviour_value))
 
 
-def dist(cfg: IQLConcurrent, state: State, seen: Any, memory: Any) -> Any:
+def dist(cfg: IQLConcurrent, state: State, seen: Seen, memory: Memory) -> Any:
     """The law of the learner that `play` names."""
     return (sac if cfg.play == "sac" else iql).dist(cfg, getattr(state, cfg.play), seen, memory)
 
 
-def act(cfg: Any, state: State, seen: Any, memory: Any, noise: Any, mode: str) -> tuple[jax.Array, Any]:
+def act(cfg: Any, state: State, seen: Seen, memory: Memory, noise: Noise, mode: Mode) -> tuple[jax.Array, Any]:
     if mode == "explore" or cfg.play == "sac":
         return sac.act(cfg, state.sac, seen, memory, noise, mode)
     return iql.act(cfg, state.iql, seen, memory, noise, mode)

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..core.config import config, faults, static
-from ..core.contract import Algorithm, Preset, Treatment
+from ..core.config import Schedule, config, faults, static
+from ..core.contract import Algorithm, Context, Preset, Treatment
+from ..core.noise import Noise
 from ..core.trained import Trained
 from ..parts import nets
 from . import iql
@@ -34,8 +35,8 @@ class IQLOnline:
     actor_lr: float = 3e-4  # Adam
     value_lr: float = 3e-4  # Adam
     critic_lr: float = 3e-4  # Adam
-    actor_decay_steps: int = -1  # cosine horizon of the actor's rate, in updates; -1: constant, as in fine-tuning
-    critic_decay_steps: int = -1  # the same for the rates of IQL's value and critics
+    actor_decay_steps: Schedule = "constant"  # actor's rate: constant, or a cosine over the run or N updates
+    critic_decay_steps: Schedule = "constant"  # the same for the rates of IQL's value and critics
     actor_dropout: float = static(default=0.0)  # of the actor while training
     trunk: str = "relu"  # layers of every network: relu (IQL) or normed (OBAC)
     hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers of every network
@@ -49,11 +50,11 @@ def check(cfg: Any) -> list[str]:
     return list(dict.fromkeys([*iql.check(cfg), *faults(cfg, **rules)]))  # both look at rates and sizes
 
 
-def init(cfg: IQLOnline, ctx: Any, noise: Any) -> State:
+def init(cfg: IQLOnline, ctx: Context, noise: Noise) -> State:
     return iql.init(cfg, ctx, noise) if cfg.trunk == "relu" else normed(cfg, ctx, noise)  # type: ignore[arg-type]
 
 
-def normed(cfg: Any, ctx: Any, noise: Any) -> State:
+def normed(cfg: Any, ctx: Context, noise: Noise) -> State:
     """IQL's state with OBAC's layers in every network; the policy keeps IQL's form."""
     shape = {"low": -5.0, "high": 2.0, "squash": "mean"}
     actor = nets.policy(noise.sub("actor"), ctx.spec, cfg.hidden, "gaussian", **shape, **TRUNK)

@@ -21,7 +21,9 @@ import jax
 import jax.numpy as jnp
 
 from ..core.config import config, faults
-from ..core.contract import Algorithm, Preset, Treatment
+from ..core.contract import Algorithm, Context, Preset, Treatment
+from ..core.noise import Noise
+from ..core.spec import Batch, Step
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
 from ..parts import nets, optimisers, targets
@@ -62,7 +64,7 @@ def check(cfg: MCQ) -> list[str]:
     return faults(cfg, kl_weight="at least 0", **rules)
 
 
-def init(cfg: MCQ, ctx: Any, noise: Any) -> State:
+def init(cfg: MCQ, ctx: Context, noise: Noise) -> State:
     spec = ctx.spec
     vae = vaes.vae(noise.sub("vae"), spec, cfg.vae_hidden, 2 * spec.action)
     actor = nets.policy(noise.sub("actor"), spec, cfg.hidden, "heads", low=-5.0, high=2.0, squash="tanh")
@@ -76,7 +78,7 @@ def init(cfg: MCQ, ctx: Any, noise: Any) -> State:
     )
 
 
-def critic_loss(critic: nets.Critic, y: Any, batch: Any, bound: Any, states: Any, actions: Any, weight: Any) -> Any:
+def critic_loss(critic: nets.Critic, y: Any, batch: Batch, bound: Any, states: Any, actions: Any, weight: Any) -> Any:
     """`bound` [2B] is the value that `actions` of the policy in `states` should have, y [B] that of the data."""
     obs, action = jnp.concatenate([batch.obs, states]), jnp.concatenate([batch.action, actions])
     inside, outside = jnp.split(critic(obs, action), [len(y)], 1)
@@ -85,7 +87,7 @@ def critic_loss(critic: nets.Critic, y: Any, batch: Any, bound: Any, states: Any
     return (weight * error + (1 - weight) * excess).sum(), metrics
 
 
-def update(cfg: MCQ, state: State, batch: Any, noise: Any, step: Any) -> tuple[State, Metrics]:
+def update(cfg: MCQ, state: State, batch: Batch, noise: Noise, step: Step) -> tuple[State, Metrics]:
     vae, m1 = vaes.fit(state.vae, cfg.vae_lr, batch, noise, cfg.kl_weight)
     alpha = jnp.minimum(jnp.exp(state.temperature.net), cfg.max_temperature)
     shape, n = batch.action.shape, len(batch.reward)

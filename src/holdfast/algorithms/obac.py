@@ -24,7 +24,9 @@ import jax
 import jax.numpy as jnp
 
 from ..core.config import config, faults
-from ..core.contract import Algorithm, Preset, Treatment
+from ..core.contract import Algorithm, Context, Preset, Treatment
+from ..core.noise import Noise
+from ..core.spec import Batch, Step
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
 from ..parts import initialisers, losses, nets, optimisers, targets
@@ -77,14 +79,14 @@ def check(cfg: OBAC) -> list[str]:
     return faults(cfg, discount="in [0, 1]", polyak="in [0, 1]", update_ratio="positive", **rules)
 
 
-def actor_and_critic(noise: Any, spec: Any, hidden: tuple[int, ...]) -> tuple[nets.Policy, nets.Critic]:
+def actor_and_critic(noise: Noise, spec: Any, hidden: tuple[int, ...]) -> tuple[nets.Policy, nets.Critic]:
     """A squashed Gaussian policy and two critics with the authors' networks and initial weights."""
     shape = {"low": -20.0, "high": 2.0, "squash": "tanh", "last": initialisers.xavier(heads=2)}
     actor = nets.policy(noise.sub("actor"), spec, hidden, "heads", **shape, **TRUNK)
     return actor, nets.critic(noise.sub("critic"), spec, hidden, **TRUNK)
 
 
-def init(cfg: OBAC, ctx: Any, noise: Any) -> State:
+def init(cfg: OBAC, ctx: Context, noise: Noise) -> State:
     actor, critic = actor_and_critic(noise, ctx.spec, cfg.hidden)
     value = nets.value(noise.sub("behaviour_value"), ctx.spec, cfg.hidden, **TRUNK)
     return State(
@@ -98,7 +100,7 @@ def init(cfg: OBAC, ctx: Any, noise: Any) -> State:
     )
 
 
-def open_gate(cfg: OBAC, state: State, batch: Any, action: jax.Array) -> tuple[jax.Array, Metrics]:
+def open_gate(cfg: OBAC, state: State, batch: Batch, action: jax.Array) -> tuple[jax.Array, Metrics]:
     """1 where the constraint holds and 0 elsewhere, [B], for actions of the policy; and the two values compared."""
     policy_value = state.critic.net(batch.obs, action).min(0)  # V^pi by one sample, eq. 10
     if cfg.gate == "state":
@@ -126,7 +128,7 @@ def log_density(law: TanhNormal, action: jax.Array, kind: str) -> jax.Array:
 
 
 def actor_loss(
-    actor: nets.Policy, critic: nets.Critic, weight: jax.Array, alpha: Any, batch: Any, eps: jax.Array, kind: str
+    actor: nets.Policy, critic: nets.Critic, weight: jax.Array, alpha: Any, batch: Batch, eps: jax.Array, kind: str
 ) -> tuple[jax.Array, Metrics]:
     """Eq. 15 in the form that can be trained; `weight` [B] of the replayed actions, with lambda and gate in it."""
     law: Any = actor(batch.obs)
@@ -136,7 +138,7 @@ def actor_loss(
     return (alpha * log_prob - q - weight * density).mean(), told
 
 
-def update(cfg: OBAC, state: State, batch: Any, noise: Any, step: Any) -> tuple[State, Metrics]:
+def update(cfg: OBAC, state: State, batch: Batch, noise: Noise, step: Step) -> tuple[State, Metrics]:
     alpha = jnp.where(step == 0, cfg.first_temperature, jnp.exp(state.temperature.net))
     next_law: Any = state.actor.net(batch.next_obs)
     next_action, next_log_prob = next_law.sample_and_log_prob(noise.normal("target_action", batch.action.shape))

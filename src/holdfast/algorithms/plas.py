@@ -18,7 +18,9 @@ import jax
 import jax.numpy as jnp
 
 from ..core.config import config, faults, static
-from ..core.contract import SCALED, Algorithm, Phase, Preset, Treatment
+from ..core.contract import SCALED, Algorithm, Context, Phase, Preset, Treatment
+from ..core.noise import Noise
+from ..core.spec import Batch, Memory, Mode, Seen, Step
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
 from ..parts import layers, losses, nets, optimisers, targets
@@ -70,7 +72,7 @@ def check(cfg: PLAS) -> list[str]:
     return faults(cfg, phi="at least 0", kl_weight="at least 0", discount="in [0, 1]", polyak="in [0, 1]", **rules)
 
 
-def init(cfg: PLAS, ctx: Any, noise: Any) -> State:
+def init(cfg: PLAS, ctx: Context, noise: Noise) -> State:
     spec = ctx.spec
     (d,) = spec.obs
     vae = vaes.vae(noise.sub("vae"), spec, cfg.vae_hidden, 2 * spec.action)
@@ -86,7 +88,7 @@ def init(cfg: PLAS, ctx: Any, noise: Any) -> State:
     )
 
 
-def fit_vae(cfg: Any, state: Any, batch: Any, noise: Any, step: Any) -> tuple[Any, Metrics]:
+def fit_vae(cfg: Any, state: Any, batch: Batch, noise: Noise, step: Step) -> tuple[Any, Metrics]:
     """The update of phase "vae"."""
     vae, metrics = vaes.fit(state.vae, cfg.vae_lr, batch, noise, cfg.kl_weight)
     return type(state)(**{**vars(state), "vae": vae}), metrics
@@ -98,7 +100,7 @@ def actor_loss(actor: Actor, critic: nets.Critic, vae: vaes.VAE, obs: jax.Array,
     return -q, {"q": q, "latent": jnp.abs(latent).mean()}
 
 
-def update(cfg: PLAS, state: State, batch: Any, noise: Any, step: Any) -> tuple[State, Metrics]:
+def update(cfg: PLAS, state: State, batch: Batch, noise: Noise, step: Step) -> tuple[State, Metrics]:
     vae, how = state.vae.net, (cfg.max_latent_action, cfg.phi)
     next_action, _ = state.target_actor(vae, batch.next_obs, *how)
     y = targets.td(batch, losses.mix(state.target_critic(batch.next_obs, next_action), cfg.mix), cfg.discount)
@@ -111,7 +113,7 @@ def update(cfg: PLAS, state: State, batch: Any, noise: Any, step: Any) -> tuple[
     return State(state.vae, actor, critic, target_actor, target_critic), merge(m1, m2, {"target": y.mean()})
 
 
-def act(cfg: PLAS, state: State, seen: Any, memory: Any, noise: Any, mode: str) -> tuple[jax.Array, Any]:
+def act(cfg: PLAS, state: State, seen: Seen, memory: Memory, noise: Noise, mode: Mode) -> tuple[jax.Array, Any]:
     return state.actor.net(state.vae.net, seen.obs, cfg.max_latent_action, cfg.phi)[0], memory
 
 

@@ -9,13 +9,13 @@ As in the paper a' is the target network's choice; `double` leaves it to the onl
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
 from ..core.config import config, faults
-from ..core.contract import Preset, Treatment
+from ..core.contract import Context, Preset, Treatment
+from ..core.noise import Noise
+from ..core.spec import Batch, Step
 from ..core.trained import Metrics
 from ..parts import losses, targets
 from ..parts.action_values import ActionValues, next_values, pick, td
@@ -33,7 +33,7 @@ def check(cfg: QRDQN) -> list[str]:
     return faults(cfg, quantiles="positive", **dqn.RULES)
 
 
-def init(cfg: QRDQN, ctx: Any, noise: Any) -> State:
+def init(cfg: QRDQN, ctx: Context, noise: Noise) -> State:
     return dqn.start(cfg, ctx, noise, cfg.quantiles)
 
 
@@ -43,13 +43,13 @@ def quantile_loss(z: jax.Array, y: jax.Array) -> jax.Array:
     return losses.quantile_huber(z, y, taus).mean()
 
 
-def critic_loss(critic: ActionValues, y: jax.Array, batch: Any) -> tuple[jax.Array, Metrics]:
+def critic_loss(critic: ActionValues, y: jax.Array, batch: Batch) -> tuple[jax.Array, Metrics]:
     values = critic(batch.obs)
     z = pick(values, batch.action)
     return quantile_loss(z, y), {**dqn.told(values.mean(-1), batch.action, batch.mask, y), "spread": z.std(-1).mean()}
 
 
-def update(cfg: QRDQN, state: State, batch: Any, noise: Any, step: Any) -> tuple[State, Metrics]:
+def update(cfg: QRDQN, state: State, batch: Batch, noise: Noise, step: Step) -> tuple[State, Metrics]:
     following = next_values(state.critic.net, state.target_critic, batch, cfg.double)
     y = td(batch, following, cfg.discount)  # [B, N]
     critic, metrics = state.critic.step(dqn.optimiser(cfg), critic_loss, y, batch, name="critic")

@@ -17,8 +17,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core.config import config, faults
-from ..core.contract import SCALED, Algorithm, Needs, Preset, Treatment
+from ..core.config import Schedule, config, faults
+from ..core.contract import SCALED, Algorithm, Context, Needs, Preset, Treatment
+from ..core.noise import Noise
+from ..core.spec import Batch, Memory, Mode, Seen, Step
 from ..core.trained import Metrics, Trained, merge, occasionally
 from ..core.tree import ema
 from ..parts import initialisers, nets, targets
@@ -35,20 +37,19 @@ class ReBRAC:
     noise_clip: float = 0.5  # bound of that noise
     policy_every: int = 2  # critic updates an actor update
     actor_lr: float = 1e-3  # Adam; 3e-4 on AntMaze and Adroit
-    actor_decay_steps: int = -1  # cosine horizon of the actor's rate, in updates; 0: the run's steps, -1: constant rate
+    actor_decay_steps: Schedule = "constant"  # actor's rate: constant, or a cosine over the run or N updates
     critic_lr: float = 1e-3  # Adam; 5e-5 on AntMaze, 3e-4 on Adroit
-    critic_decay_steps: int = -1  # the same for the critics' rate
+    critic_decay_steps: Schedule = "constant"  # the same for the critics' rate
     hidden: tuple[int, ...] = (256, 256, 256)  # widths of the hidden layers of every network
     batch_size: int = 1024  # rows an update; 256 on AntMaze and Adroit
 
 
 def check(cfg: ReBRAC) -> list[str]:
     rules = dict.fromkeys(("actor_penalty", "critic_penalty", "policy_noise", "noise_clip"), "at least 0")
-    rules |= dict.fromkeys(("actor_decay_steps", "critic_decay_steps"), "at least -1")
     return faults(cfg, discount="in [0, 1]", polyak="in [0, 1]", policy_every="positive", **rules)
 
 
-def init(cfg: ReBRAC, ctx: Any, noise: Any) -> State:
+def init(cfg: ReBRAC, ctx: Context, noise: Noise) -> State:
     """Networks with EDAC's initial weights; LayerNorm after the activations of the critics."""
     hidden = initialisers.torch_weights(bias=0.1)
     last = initialisers.uniform_init(1e-3, 1e-3)
@@ -68,14 +69,14 @@ def distance(action: jax.Array, other: jax.Array) -> jax.Array:
     return jnp.square(action - other).sum(-1)
 
 
-def actor_loss(actor: nets.Policy, critic: nets.Critic, beta: Any, batch: Any) -> tuple[jax.Array, Metrics]:
+def actor_loss(actor: nets.Policy, critic: nets.Critic, beta: Any, batch: Batch) -> tuple[jax.Array, Metrics]:
     action = actor(batch.obs).mode()
     q, cloning = critic(batch.obs, action).min(0), distance(action, batch.action).mean()
     scale = 1 / jnp.abs(jax.lax.stop_gradient(q)).mean()
     return beta * cloning - scale * q.mean(), {"cloning": cloning, "q": q.mean(), "lambda": scale}
 
 
-def update(cfg: ReBRAC, state: State, batch: Any, noise: Any, step: Any) -> tuple[State, Metrics]:
+def update(cfg: ReBRAC, state: State, batch: Batch, noise: Noise, step: Step) -> tuple[State, Metrics]:
     next_action = target_action(cfg, state.target_actor, batch, noise)
     penalty = distance(next_action, batch.next_action)
     q = state.target_critic(batch.next_obs, next_action).min(0) - cfg.critic_penalty * penalty
@@ -92,7 +93,7 @@ def update(cfg: ReBRAC, state: State, batch: Any, noise: Any, step: Any) -> tupl
     return State(actor, critic, target_actor, target_critic), merge(m1, m2, {"penalty": penalty.mean()})
 
 
-def act(cfg: ReBRAC, state: State, seen: Any, memory: Any, noise: Any, mode: str) -> tuple[jax.Array, Any]:
+def act(cfg: ReBRAC, state: State, seen: Seen, memory: Memory, noise: Noise, mode: Mode) -> tuple[jax.Array, Any]:
     """The actor's action in every mode: the paper explores without noise when it fine-tunes."""
     return state.actor.net(seen.obs).mode(), memory
 
@@ -131,7 +132,7 @@ MAZE = {"actor_lr": 3e-4, "critic_lr": 5e-5, "batch_size": 256, "discount": 0.99
 HAND = {"actor_lr": 3e-4, "critic_lr": 3e-4, "batch_size": 256}
 PRESETS = {
     "small": Preset(
-        ReBRAC(actor_penalty=0.1, actor_decay_steps=0, critic_decay_steps=0),
+        ReBRAC(actor_penalty=0.1, actor_decay_steps="run", critic_decay_steps="run"),
         SCALED,
         "ours, chosen on a mixed log of 100,000 steps: docs/algorithms/rebrac.md",
     ),

@@ -12,11 +12,11 @@ convolutional trunk, and heads on it in place of the separate networks of the pa
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 
 from ..core.config import config
+from ..core.noise import Noise
+from ..core.spec import Batch, Step
 from ..core.trained import Metrics
 from ..parts import losses, targets
 from ..parts.action_values import ActionValues, best, pick, td
@@ -29,12 +29,12 @@ class REM(ensemble_dqn.EnsembleDQN):
     """The settings of Ensemble-DQN."""
 
 
-def critic_loss(critic: ActionValues, mixture: jax.Array, y: jax.Array, batch: Any) -> tuple[jax.Array, Metrics]:
+def critic_loss(critic: ActionValues, mixture: jax.Array, y: jax.Array, batch: Batch) -> tuple[jax.Array, Metrics]:
     values = critic.mix(mixture)(batch.obs)  # [B, A, 1]
     return losses.huber(pick(values, batch.action) - y).mean(), dqn.told(values[..., 0], batch.action, batch.mask, y)
 
 
-def update(cfg: REM, state: State, batch: Any, noise: Any, step: Any) -> tuple[State, Metrics]:
+def update(cfg: REM, state: State, batch: Batch, noise: Noise, step: Step) -> tuple[State, Metrics]:
     uniform = noise.uniform("mixture_uniform", (cfg.heads,))
     mixture = uniform / uniform.sum()
     following = state.target_critic.mix(mixture)(batch.next_obs)

@@ -20,7 +20,9 @@ import jax
 import jax.numpy as jnp
 
 from ..core.config import config, faults, static
-from ..core.contract import Algorithm, Collect, Needs, Phase, Preset, Treatment
+from ..core.contract import Algorithm, Collect, Context, Needs, Phase, Preset, Treatment
+from ..core.noise import Noise
+from ..core.spec import Batch, Step
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
 from ..parts import initialisers, nets, optimisers, targets
@@ -63,7 +65,7 @@ def check(cfg: RLPD) -> list[str]:
     return found
 
 
-def init(cfg: RLPD, ctx: Any, noise: Any) -> State:
+def init(cfg: RLPD, ctx: Context, noise: Noise) -> State:
     spec = ctx.spec
     how: dict[str, Any] = {"low": -20.0, "high": 2.0, "squash": "tanh"}
     how |= {"init": initialisers.xavier(), "last": initialisers.xavier(2)}
@@ -77,7 +79,7 @@ def init(cfg: RLPD, ctx: Any, noise: Any) -> State:
     )
 
 
-def critic_loss(critic: nets.Critic, y: jax.Array, batch: Any) -> tuple[jax.Array, Metrics]:
+def critic_loss(critic: nets.Critic, y: jax.Array, batch: Batch) -> tuple[jax.Array, Metrics]:
     """The mean over members and rows."""
     q = critic(batch.obs, batch.action)
     return jnp.square(q - y[None]).mean(), {"q": q.mean(), "spread": q.std(0).mean(), "target": y.mean()}
@@ -89,7 +91,7 @@ def actor_loss(actor: nets.Policy, critic: nets.Critic, alpha: Any, obs: jax.Arr
     return (alpha * log_prob - q).mean(), {"entropy": -log_prob.mean(), "q": q.mean()}
 
 
-def update(cfg: RLPD, state: State, batch: Any, noise: Any, step: Any) -> tuple[State, Metrics]:
+def update(cfg: RLPD, state: State, batch: Batch, noise: Noise, step: Step) -> tuple[State, Metrics]:
     if cfg.update_ratio == 1:
         batch = jax.tree.map(lambda x: x[None], batch)
     actor, alpha, shape = state.actor.net, jnp.exp(state.temperature.net), batch.action.shape

@@ -15,7 +15,9 @@ import jax
 import jax.numpy as jnp
 
 from ..core.config import config, faults
-from ..core.contract import Algorithm, Collect, Phase, Preset, Treatment
+from ..core.contract import Algorithm, Collect, Context, Phase, Preset, Treatment
+from ..core.noise import Noise
+from ..core.spec import Batch, Memory, Mode, Seen, Step
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
 from ..parts import nets, optimisers, targets
@@ -52,7 +54,7 @@ def check(cfg: SAC) -> list[str]:
     return faults(cfg, discount="in [0, 1]", polyak="in [0, 1]", initial_temperature="positive", **rules)
 
 
-def init(cfg: SAC, ctx: Any, noise: Any) -> State:
+def init(cfg: SAC, ctx: Context, noise: Noise) -> State:
     actor = nets.policy(noise.sub("actor"), ctx.spec, cfg.hidden, "heads", low=-20.0, high=2.0, squash="tanh")
     norm = "pre" if cfg.critic_layer_norm else "none"
     critic = nets.critic(noise.sub("critic"), ctx.spec, cfg.hidden, norm=norm)
@@ -64,7 +66,7 @@ def init(cfg: SAC, ctx: Any, noise: Any) -> State:
     )
 
 
-def critic_loss(critic: nets.Critic, y: jax.Array, batch: Any) -> tuple[jax.Array, Metrics]:
+def critic_loss(critic: nets.Critic, y: jax.Array, batch: Batch) -> tuple[jax.Array, Metrics]:
     q = critic(batch.obs, batch.action)
     return jnp.square(q - y[None]).mean(1).sum(), {"q": q.mean(), "target": y.mean()}
 
@@ -81,12 +83,12 @@ def temperature_loss(log_alpha: jax.Array, log_prob: jax.Array, target_entropy: 
     return -((log_alpha if kind == "log" else alpha) * (log_prob + target_entropy)).mean(), {"alpha": alpha}
 
 
-def entropy_goal(cfg: Any, batch: Any) -> Any:
+def entropy_goal(cfg: Any, batch: Batch) -> Any:
     """`target_entropy`, or minus the number of action dimensions where it is 0."""
     return jnp.where(cfg.target_entropy == 0, -float(batch.action.shape[-1]), cfg.target_entropy)
 
 
-def update(cfg: SAC, state: State, batch: Any, noise: Any, step: Any) -> tuple[State, Metrics]:
+def update(cfg: SAC, state: State, batch: Batch, noise: Noise, step: Step) -> tuple[State, Metrics]:
     next_law, alpha = state.actor.net(batch.next_obs), jnp.exp(state.temperature.net)
     next_action, next_log_prob = next_law.sample_and_log_prob(noise.normal("target_action", batch.action.shape))
     soft = state.target_critic(batch.next_obs, next_action).min(0) - alpha * next_log_prob
@@ -116,11 +118,11 @@ def finetune(cfg: Any) -> tuple[Phase, ...]:
     return (Phase("online", mix={"online": 1.0}, collect=collect),)
 
 
-def dist(cfg: Any, state: Any, seen: Any, memory: Any) -> Any:
+def dist(cfg: Any, state: Any, seen: Seen, memory: Memory) -> Any:
     return state.actor.net(seen.obs).among(seen.mask)
 
 
-def act(cfg: Any, state: Any, seen: Any, memory: Any, noise: Any, mode: str) -> tuple[jax.Array, Any]:
+def act(cfg: Any, state: Any, seen: Seen, memory: Memory, noise: Noise, mode: Mode) -> tuple[jax.Array, Any]:
     return choose(dist(cfg, state, seen, memory), noise, mode), memory
 
 

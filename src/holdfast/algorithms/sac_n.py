@@ -18,7 +18,9 @@ import jax
 import jax.numpy as jnp
 
 from ..core.config import config, faults
-from ..core.contract import Algorithm, Preset, Treatment
+from ..core.contract import Algorithm, Context, Preset, Treatment
+from ..core.noise import Noise
+from ..core.spec import Batch, Step
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
 from ..parts import initialisers, losses, nets, optimisers, targets
@@ -62,7 +64,7 @@ def check(cfg: SACN) -> list[str]:
     return faults(cfg, value="min|mean|lcb|mixture", **RULES) + ["lcb of one critic: expected at least 2"] * alone
 
 
-def init(cfg: Any, ctx: Any, noise: Any) -> State:
+def init(cfg: Any, ctx: Context, noise: Noise) -> State:
     """Networks with the authors' initial weights: biases of .1, last layers close to 0."""
     hidden = initialisers.torch_weights(bias=0.1)
     shape = {"low": -5.0, "high": 2.0, "squash": "tanh", "init": hidden, "last": initialisers.uniform_init(1e-3, 1e-3)}
@@ -77,7 +79,7 @@ def init(cfg: Any, ctx: Any, noise: Any) -> State:
     )
 
 
-def mixed_loss(critic: nets.Critic, y: jax.Array, batch: Any, mixture: jax.Array) -> tuple[jax.Array, Metrics]:
+def mixed_loss(critic: nets.Critic, y: jax.Array, batch: Batch, mixture: jax.Array) -> tuple[jax.Array, Metrics]:
     """REM's: the mixture of the critics, not each of them, is pulled to y."""
     q = mixture @ critic(batch.obs, batch.action)
     return jnp.square(q - y).mean(), {"q": q.mean(), "target": y.mean()}
@@ -94,7 +96,7 @@ def actor_loss(
 
 
 def improve(
-    cfg: Any, state: State, batch: Any, noise: Any, mixture: jax.Array | None = None
+    cfg: Any, state: State, batch: Batch, noise: Noise, mixture: jax.Array | None = None
 ) -> tuple[Trained, Trained, jax.Array, Metrics]:
     """All of an update but the critics: temperature, actor, and the target y [B] that the critics regress on; the
     target values are mixed by `mixture` [N], or taken as `value` says."""
@@ -113,7 +115,7 @@ def improve(
     return temperature, actor, targets.td(batch, value - alpha * next_log_prob, cfg.discount), merge(m1, m2)
 
 
-def update(cfg: SACN, state: State, batch: Any, noise: Any, step: Any) -> tuple[State, Metrics]:
+def update(cfg: SACN, state: State, batch: Batch, noise: Noise, step: Step) -> tuple[State, Metrics]:
     mixture = None
     if cfg.value == "mixture":
         uniform = noise.uniform("mixture_uniform", (cfg.critics,))

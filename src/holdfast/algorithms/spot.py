@@ -24,8 +24,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core.config import config, faults, static
-from ..core.contract import PROPORTIONAL, SCALED, Algorithm, Collect, Phase, Preset, Treatment
+from ..core.config import Horizon, Schedule, config, faults, static
+from ..core.contract import PROPORTIONAL, SCALED, Algorithm, Collect, Context, Phase, Preset, Treatment
+from ..core.noise import Noise
+from ..core.spec import Batch, Step
 from ..core.trained import Metrics, Trained, merge, occasionally
 from ..core.tree import PyTree, ema
 from ..parts import initialisers, layers, nets, optimisers, targets
@@ -50,13 +52,13 @@ class SPOT:
     policy_every: int = 2  # critic updates an actor update
     exploration_noise: float = 0.1  # standard deviation of the noise on actions taken online
     min_support_share: float = 0.2  # online: share of support_weight at which it stops falling
-    online_decay_steps: int = 0  # online: updates over which it would fall to 0; published 1 000 000; 0: the run's
+    online_decay_steps: Horizon = "run"  # online: updates until it would be 0; published 1 000 000
     update_ratio: int = 1  # online: updates an environment step
     last_init: float = static(default=0.0)  # bound of the initial last layer, actor; thrice that, critics; 0: as others
     actor_lr: float = 3e-4  # Adam; 1e-4 on AntMaze
-    actor_decay_steps: int = -1  # cosine horizon of the actor's rate, in updates; 0: the run's steps, -1: constant rate
+    actor_decay_steps: Schedule = "constant"  # actor's rate: constant, or a cosine over the run or N updates
     critic_lr: float = 3e-4  # Adam
-    critic_decay_steps: int = -1  # the same for the critics' rate
+    critic_decay_steps: Schedule = "constant"  # the same for the critics' rate
     critic_layer_norm: bool = False  # LayerNorm before the activations of the critics
     vae_lr: float = 1e-3  # Adam
     hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers of actor and critics
@@ -75,13 +77,12 @@ class State(PyTree):
 def check(cfg: SPOT) -> list[str]:
     rules = dict.fromkeys(("policy_every", "samples", "vae_hidden", "vae_steps"), "positive")
     rules |= dict.fromkeys(("support_weight", "policy_noise", "noise_clip", "exploration_noise"), "at least 0")
-    rules |= {"min_support_share": "in [0, 1]", "online_decay_steps": "at least 0", "update_ratio": "positive"}
-    rules |= dict.fromkeys(("actor_decay_steps", "critic_decay_steps"), "at least -1")
+    rules |= {"min_support_share": "in [0, 1]", "update_ratio": "positive"}
     rules |= {"kl_weight": "positive", "last_init": "at least 0", "actor_dropout": "in [0, 1)"}
     return faults(cfg, discount="in [0, 1]", polyak="in [0, 1]", **rules)
 
 
-def init(cfg: SPOT, ctx: Any, noise: Any) -> State:
+def init(cfg: SPOT, ctx: Context, noise: Noise) -> State:
     spec, w = ctx.spec, cfg.last_init
     vae = vaes.vae(noise.sub("vae"), spec, cfg.vae_hidden, 2 * spec.action)
     last = initialisers.uniform_init(w, w) if w else None
@@ -125,7 +126,7 @@ def actor_loss(actor: nets.Policy, critic: nets.Critic, vae: vaes.VAE, obs: Any,
     return cfg.support_weight * price - scale * q.mean(), {"q": q.mean(), "price": price}
 
 
-def update(cfg: SPOT, state: State, batch: Any, noise: Any, step: Any) -> tuple[State, Metrics]:
+def update(cfg: SPOT, state: State, batch: Batch, noise: Noise, step: Step) -> tuple[State, Metrics]:
     shape, rate, vae = batch.reward.shape, cfg.actor_dropout, state.vae.net
     keep = layers.dropout(noise, "target_actor_dropout", rate, shape, cfg.hidden)
     slow: Any = functools.partial(state.target_actor, keep=keep)
@@ -146,13 +147,13 @@ def update(cfg: SPOT, state: State, batch: Any, noise: Any, step: Any) -> tuple[
     return State(state.vae, actor, critic, target_actor, target_critic), merge(m1, m2)
 
 
-def support_share(cfg: SPOT, step: Any) -> jax.Array:
+def support_share(cfg: SPOT, step: Step) -> jax.Array:
     """What is left of `support_weight` at update `step`, from 0, of the online phase."""
-    fallen = (step + 1) / cfg.online_decay_steps if cfg.online_decay_steps else 0.0
+    fallen = optimisers.progress(step + 1, cfg.online_decay_steps)
     return jnp.maximum(1 - fallen, cfg.min_support_share)
 
 
-def online_update(cfg: SPOT, state: State, batch: Any, noise: Any, step: Any) -> tuple[State, Metrics]:
+def online_update(cfg: SPOT, state: State, batch: Batch, noise: Noise, step: Step) -> tuple[State, Metrics]:
     weight: Any = cfg.support_weight * support_share(cfg, step)
     state, metrics = update(dataclasses.replace(cfg, support_weight=weight), state, batch, noise, step)
     return state, merge(metrics, {"support/weight": weight})
@@ -166,7 +167,7 @@ def finetune(cfg: SPOT) -> tuple[Phase, ...]:
 
 CODE = "authors' code, github.com/thuml/SPOT, SPOT.py, train_vae.py and configs/offline"
 ANTMAZE: dict[str, Any] = {"actor_dropout": 0.0, "actor_lr": 1e-4, "last_init": 1e-3}
-SMALL = SPOT(support_weight=1.0, critic_layer_norm=True, actor_decay_steps=0, critic_decay_steps=0)
+SMALL = SPOT(support_weight=1.0, critic_layer_norm=True, actor_decay_steps="run", critic_decay_steps="run")
 PRESETS = {
     "small": Preset(
         SMALL,

@@ -23,8 +23,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..core.config import config, faults, static
-from ..core.contract import Algorithm, Preset, Treatment
+from ..core.contract import Algorithm, Context, Preset, Treatment
 from ..core.errors import UserError
+from ..core.noise import Noise
+from ..core.spec import Batch, Memory, Mode, Seen, Step
 from ..core.trained import Metrics
 from ..core.tree import PyTree
 from ..parts import targets
@@ -79,7 +81,7 @@ def usable(support: jax.Array, mask: jax.Array | None) -> jax.Array:
     return jnp.where(both.any(-1, keepdims=True), both, legal)
 
 
-def init(cfg: TabularBCQ, ctx: Any, noise: Any) -> State:
+def init(cfg: TabularBCQ, ctx: Context, noise: Noise) -> State:
     counts = jnp.zeros((cfg.states, ctx.spec.action), int)
     codes = jnp.zeros((cfg.states, *ctx.spec.obs))
     if ctx.data is not None:  # None where only the shapes are asked for: a shipped policy is being loaded
@@ -89,7 +91,7 @@ def init(cfg: TabularBCQ, ctx: Any, noise: Any) -> State:
     return State(codes, counts >= cfg.least_count, jnp.zeros_like(q), q)
 
 
-def update(cfg: TabularBCQ, state: State, batch: Any, noise: Any, step: Any) -> tuple[State, Metrics]:
+def update(cfg: TabularBCQ, state: State, batch: Batch, noise: Noise, step: Step) -> tuple[State, Metrics]:
     here, there = state_of(state.codes, batch.obs), state_of(state.codes, batch.next_obs)
     among = usable(state.support[there], batch.next_mask)
     y = targets.td(batch, take(state.q[there], best(state.q[there], among)), cfg.discount)
@@ -112,12 +114,12 @@ def update(cfg: TabularBCQ, state: State, batch: Any, noise: Any, step: Any) -> 
     return State(state.codes, state.support, visits, q), {f"critic/{name}": value for name, value in told.items()}
 
 
-def dist(cfg: TabularBCQ, state: State, seen: Any, memory: Any) -> Any:
+def dist(cfg: TabularBCQ, state: State, seen: Seen, memory: Memory) -> Any:
     here = state_of(state.codes, seen.obs)
     return greedy(state.q[here], usable(state.support[here], seen.mask))
 
 
-def act(cfg: TabularBCQ, state: State, seen: Any, memory: Any, noise: Any, mode: str) -> tuple[jax.Array, Any]:
+def act(cfg: TabularBCQ, state: State, seen: Seen, memory: Memory, noise: Noise, mode: Mode) -> tuple[jax.Array, Any]:
     return epsilon_greedy(dist(cfg, state, seen, memory), seen.mask, cfg.epsilon, noise, mode), memory
 
 

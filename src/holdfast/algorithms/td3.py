@@ -16,7 +16,9 @@ from typing import Any
 import jax
 
 from ..core.config import config, faults
-from ..core.contract import Algorithm, Collect, Phase, Preset, Treatment
+from ..core.contract import Algorithm, Collect, Context, Phase, Preset, Treatment
+from ..core.noise import Noise
+from ..core.spec import Batch, Step
 from ..core.trained import Metrics, Trained, merge, occasionally
 from ..core.tree import ema
 from ..parts import nets, optimisers, targets
@@ -47,7 +49,7 @@ def check(cfg: TD3) -> list[str]:
     return faults(cfg, discount="in [0, 1]", polyak="in [0, 1]", policy_every="positive", **rules)
 
 
-def init(cfg: TD3, ctx: Any, noise: Any) -> State:
+def init(cfg: TD3, ctx: Context, noise: Noise) -> State:
     actor = nets.policy(noise.sub("actor"), ctx.spec, cfg.hidden, "deterministic")
     critic = nets.critic(noise.sub("critic"), ctx.spec, cfg.hidden)
     return State(
@@ -65,7 +67,7 @@ def actor_loss(actor: nets.Policy, critic: nets.Critic, obs: jax.Array) -> tuple
     return -q, {"q": q}
 
 
-def update(cfg: TD3, state: State, batch: Any, noise: Any, step: Any) -> tuple[State, Metrics]:
+def update(cfg: TD3, state: State, batch: Batch, noise: Noise, step: Step) -> tuple[State, Metrics]:
     next_action = target_action(cfg, state.target_actor, batch, noise)
     y = targets.td(batch, state.target_critic(batch.next_obs, next_action).min(0), cfg.discount)
     critic, m1 = state.critic.step(optimisers.adam(cfg.critic_lr), critic_loss, y, batch, name="critic")

@@ -17,8 +17,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core.config import config, faults, static
-from ..core.contract import PROPORTIONAL, SCALED, Algorithm, Collect, Phase, Preset, Treatment
+from ..core.config import Horizon, Schedule, config, faults, static
+from ..core.contract import PROPORTIONAL, SCALED, Algorithm, Collect, Context, Phase, Preset, Treatment
+from ..core.noise import Noise
+from ..core.spec import Batch, Memory, Mode, Seen, Step
 from ..core.trained import Metrics, Trained, merge, occasionally
 from ..core.tree import PyTree, ema
 from ..parts import layers, nets, optimisers, targets
@@ -35,10 +37,10 @@ class TD3BC:
     exploration_noise: float = 0.1  # standard deviation of the noise on actions taken online
     actor_lr: float = 3e-4  # Adam
     online_cloning: float = 0.2  # fine-tuning: share of the cloning term that is left after `online_decay_steps`
-    online_decay_steps: int = 0  # fine-tuning: updates over which that falls along a line from 1; 0: the run's steps
-    actor_decay_steps: int = -1  # cosine horizon of the actor's rate, in updates; 0: the run's steps, -1: constant rate
+    online_decay_steps: Horizon = "run"  # fine-tuning: updates over which it falls along a line from 1
+    actor_decay_steps: Schedule = "constant"  # actor's rate: constant, or a cosine over the run or N updates
     critic_lr: float = 3e-4  # Adam
-    critic_decay_steps: int = -1  # the same for the critics' rate
+    critic_decay_steps: Schedule = "constant"  # the same for the critics' rate
     actor_dropout: float = static(default=0.0)  # share of the actor's hidden units left out in its update
     critic_layer_norm: bool = False  # LayerNorm before the activations of the critics
     hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers of every network
@@ -60,17 +62,14 @@ def check(cfg: TD3BC) -> list[str]:
         "noise_clip": "at least 0",
         "policy_every": "positive",
         "update_ratio": "positive",
-        "actor_decay_steps": "at least -1",
-        "critic_decay_steps": "at least -1",
         "actor_dropout": "in [0, 1)",
-        "online_decay_steps": "at least 0",
         "online_cloning": "in [0, 1]",
     }
     return faults(cfg, discount="in [0, 1]", polyak="in [0, 1]", exploration_noise="at least 0", **rules)
 
 
 def optimiser(cfg: Any) -> Any:
-    horizon = cfg.actor_decay_steps // cfg.policy_every if cfg.actor_decay_steps > 0 else cfg.actor_decay_steps
+    horizon = optimisers.fewer(cfg.actor_decay_steps, cfg.policy_every)
     return optimisers.adam(optimisers.cosine(cfg.actor_lr, horizon))
 
 
@@ -78,7 +77,7 @@ def critic_optimiser(cfg: Any) -> Any:
     return optimisers.adam(optimisers.cosine(cfg.critic_lr, cfg.critic_decay_steps))
 
 
-def init(cfg: TD3BC, ctx: Any, noise: Any) -> State:
+def init(cfg: TD3BC, ctx: Context, noise: Noise) -> State:
     actor = nets.policy(noise.sub("actor"), ctx.spec, cfg.hidden, "deterministic")
     norm = "pre" if cfg.critic_layer_norm else "none"
     critic = nets.critic(noise.sub("critic"), ctx.spec, cfg.hidden, norm=norm)
@@ -90,13 +89,13 @@ def init(cfg: TD3BC, ctx: Any, noise: Any) -> State:
     )
 
 
-def critic_loss(critic: nets.Critic, y: jax.Array, batch: Any) -> tuple[jax.Array, Metrics]:
+def critic_loss(critic: nets.Critic, y: jax.Array, batch: Batch) -> tuple[jax.Array, Metrics]:
     q = critic(batch.obs, batch.action)
     return ((q - y[None]) ** 2).mean(1).sum(), {"q": q.mean(), "target": y.mean()}
 
 
 def actor_loss(
-    actor: nets.Policy, critic: nets.Critic, alpha: Any, batch: Any, weight: Any = 1.0, keep: Any = ()
+    actor: nets.Policy, critic: nets.Critic, alpha: Any, batch: Batch, weight: Any = 1.0, keep: Any = ()
 ) -> Any:
     """Eq. 5 of the first critic, with `weight` on the cloning term: 1, unless fine-tuning lets it fall."""
     action = actor(batch.obs, keep).mode()
@@ -107,13 +106,15 @@ def actor_loss(
     return weight * cloning - scale * q.mean(), {"cloning": cloning, "q": q.mean(), "lambda": scale}
 
 
-def target_action(cfg: Any, actor: nets.Policy, batch: Any, noise: Any) -> jax.Array:
+def target_action(cfg: Any, actor: nets.Policy, batch: Batch, noise: Noise) -> jax.Array:
     """pi'(s') with clipped noise: target policy smoothing, TD3's eq. 14."""
     eps = cfg.policy_noise * noise.normal("target_policy", batch.action.shape)
     return jnp.clip(actor(batch.next_obs).mode() + jnp.clip(eps, -cfg.noise_clip, cfg.noise_clip), -1, 1)
 
 
-def update(cfg: TD3BC, state: State, batch: Any, noise: Any, step: Any, weight: Any = 1.0) -> tuple[State, Metrics]:
+def update(
+    cfg: TD3BC, state: State, batch: Batch, noise: Noise, step: Step, weight: Any = 1.0
+) -> tuple[State, Metrics]:
     next_action = target_action(cfg, state.target_actor, batch, noise)
     y = targets.td(batch, state.target_critic(batch.next_obs, next_action).min(0), cfg.discount)
     critic, m1 = state.critic.step(critic_optimiser(cfg), critic_loss, y, batch, name="critic")
@@ -129,12 +130,12 @@ def update(cfg: TD3BC, state: State, batch: Any, noise: Any, step: Any, weight: 
     return State(actor, critic, target_actor, target_critic), merge(m1, m2)
 
 
-def cloning_left(cfg: TD3BC, step: Any) -> Any:
+def cloning_left(cfg: TD3BC, step: Step) -> Any:
     """Weight of the cloning term at a step of fine-tuning: a line from 1 down to `online_cloning`, then constant."""
-    return 1 + (cfg.online_cloning - 1) * jnp.minimum(step / max(1, cfg.online_decay_steps), 1.0)
+    return 1 + (cfg.online_cloning - 1) * jnp.minimum(optimisers.progress(step, cfg.online_decay_steps), 1.0)
 
 
-def online_update(cfg: TD3BC, state: State, batch: Any, noise: Any, step: Any) -> tuple[State, Metrics]:
+def online_update(cfg: TD3BC, state: State, batch: Batch, noise: Noise, step: Step) -> tuple[State, Metrics]:
     weight = cloning_left(cfg, step)
     state, metrics = update(cfg, state, batch, noise, step, weight)
     return state, metrics | {"cloning_weight": weight}
@@ -146,7 +147,7 @@ def finetune(cfg: TD3BC) -> tuple[Phase, ...]:
     return (Phase("online", update=online_update, mix=PROPORTIONAL, collect=collect),)
 
 
-def act(cfg: TD3BC, state: State, seen: Any, memory: Any, noise: Any, mode: str) -> tuple[jax.Array, Any]:
+def act(cfg: TD3BC, state: State, seen: Seen, memory: Memory, noise: Noise, mode: Mode) -> tuple[jax.Array, Any]:
     action = state.actor.net(seen.obs).mode()
     if mode == "explore":
         action = jnp.clip(action + cfg.exploration_noise * noise.normal("act", action.shape), -1, 1)
@@ -155,7 +156,7 @@ def act(cfg: TD3BC, state: State, seen: Any, memory: Any, noise: Any, mode: str)
 
 PRESETS = {
     "small": Preset(
-        TD3BC(alpha=0.6, critic_layer_norm=True, actor_decay_steps=0, critic_decay_steps=0),
+        TD3BC(alpha=0.6, critic_layer_norm=True, actor_decay_steps="run", critic_decay_steps="run"),
         SCALED,
         "ours, chosen on logs of 100,000 steps: docs/algorithms/td3_bc.md",
     ),

@@ -22,7 +22,9 @@ import jax
 import jax.numpy as jnp
 
 from ..core.config import config, faults, static
-from ..core.contract import SCALED, Algorithm, Preset, Treatment
+from ..core.contract import SCALED, Algorithm, Context, Preset, Treatment
+from ..core.noise import Noise
+from ..core.spec import Batch, Memory, Mode, Seen, Step
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
 from ..parts import candidates, divergences, layers, losses, nets, optimisers, spectral, targets
@@ -80,7 +82,7 @@ def check(cfg: UWAC) -> list[str]:
     return found
 
 
-def init(cfg: UWAC, ctx: Any, noise: Any) -> State:
+def init(cfg: UWAC, ctx: Context, noise: Noise) -> State:
     spec = ctx.spec
     vae = vaes.vae(noise.sub("vae"), spec, cfg.vae_hidden, 2 * spec.action)
     actor = nets.policy(noise.sub("actor"), spec, cfg.hidden, "heads", low=-5.0, high=2.0, squash="tanh")
@@ -103,7 +105,7 @@ def smooth(critic: nets.Critic, directions: spectral.Directions) -> tuple[nets.C
     return nets.Critic(ensemble), directions
 
 
-def masks(cfg: UWAC, noise: Any, name: str, rows: tuple[int, ...]) -> tuple[jax.Array, ...]:
+def masks(cfg: UWAC, noise: Noise, name: str, rows: tuple[int, ...]) -> tuple[jax.Array, ...]:
     """Dropout's factors for `passes` passes of two critics over `rows`: [T, 2, *rows, width] a layer; () without."""
     if not cfg.passes:
         return ()
@@ -128,7 +130,9 @@ def certainty(cfg: UWAC, variance: jax.Array) -> jax.Array:
     return jnp.exp(-cfg.beta * variance) if cfg.exp_weight else jnp.minimum(cfg.beta / variance, 1)
 
 
-def critic_loss(critic: nets.Critic, directions: Any, y: Any, weight: Any, keep: Any, batch: Any, square: bool) -> Any:
+def critic_loss(
+    critic: nets.Critic, directions: Any, y: Any, weight: Any, keep: Any, batch: Batch, square: bool
+) -> Any:
     q = smooth(critic, directions)[0](batch.obs, batch.action, keep)
     weight = jnp.square(weight) if square else weight
     return (weight[None] * jnp.square(q - y[None])).mean(1).sum(), {"q": q.mean()}
@@ -138,8 +142,8 @@ def actor_loss(
     actor: nets.Policy, critic: Any, alpha: Any, behaviour: Any, eps: Any, keep: Any, obs: jax.Array, cfg: UWAC
 ) -> tuple[jax.Array, Metrics]:
     """As BEAR's, Q times its weight; without a critic, the warm start's."""
-    law = actor(obs).repeat(len(eps))
-    raw = law.mean + jnp.exp(law.log_std) * eps
+    dist: Any = actor(obs).repeat(len(eps))  # a Gaussian
+    raw = dist.mean + jnp.exp(dist.log_std) * eps
     mmd = divergences.mmd(behaviour, raw, cfg.kernel, cfg.sigma).mean()
     price = alpha * (mmd - cfg.threshold)
     if critic is None:
@@ -149,7 +153,9 @@ def actor_loss(
     return price - (q.min(0) * weight).mean(), {"mmd": mmd, "q": q.mean(), "weight": weight.mean()}
 
 
-def update(cfg: UWAC, state: State, batch: Any, noise: Any, step: Any, warm: bool = False) -> tuple[State, Metrics]:
+def update(
+    cfg: UWAC, state: State, batch: Batch, noise: Noise, step: Step, warm: bool = False
+) -> tuple[State, Metrics]:
     vae, m1 = vaes.fit(state.vae, cfg.vae_lr, batch, noise, cfg.kl_weight)
     critic, directions = smooth(state.critic.net, state.directions)
 
@@ -175,7 +181,7 @@ def update(cfg: UWAC, state: State, batch: Any, noise: Any, step: Any, warm: boo
     return State(vae, actor, new_critic, multiplier, target_critic, directions), merge(m1, m2, m3, m4, found)
 
 
-def act(cfg: UWAC, state: State, seen: Any, memory: Any, noise: Any, mode: str) -> tuple[jax.Array, Any]:
+def act(cfg: UWAC, state: State, seen: Seen, memory: Memory, noise: Noise, mode: Mode) -> tuple[jax.Array, Any]:
     law, count = state.actor.net(seen.obs), cfg.acting_candidates
     action = law.repeat(count).sample(candidates.normals(noise, mode, count, *law.mean.shape))
     critic = smooth(state.critic.net, state.directions)[0]

@@ -19,8 +19,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core.config import config, faults, static
-from ..core.contract import Algorithm, Preset, Treatment
+from ..core.config import Schedule, config, faults, static
+from ..core.contract import Algorithm, Context, Preset, Treatment
+from ..core.noise import Noise
+from ..core.spec import Batch, Step
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import ema
 from ..parts import initialisers, layers, losses, nets, optimisers, targets
@@ -39,7 +41,7 @@ class XQL:
     actor_lr: float = 3e-4  # Adam
     value_lr: float = 3e-4  # Adam
     critic_lr: float = 3e-4  # Adam
-    actor_decay_steps: int = 0  # cosine horizon of the actor's rate, in updates; 0: the run's steps, -1: constant rate
+    actor_decay_steps: Schedule = "run"  # actor's rate: constant, or a cosine over the run or N updates
     actor_dropout: float = static(default=0.0)  # 0.1 on Kitchen and Adroit
     value_layer_norm: bool = True  # LayerNorm in the value network
     value_updates: int = 1  # steps of V an update; 4 on antmaze-medium-diverse
@@ -53,11 +55,10 @@ def check(cfg: XQL) -> list[str]:
     above = ("gumbel_temperature", "max_exponent", "max_weight", "huber_delta", "value_updates")
     least = ("inverse_temperature", "random_actions", "action_noise")
     rules = dict.fromkeys(above, "positive") | dict.fromkeys(least, "at least 0")
-    rules |= {"actor_decay_steps": "at least -1"}
     return faults(cfg, discount="in [0, 1]", polyak="in [0, 1]", actor_dropout="in [0, 1)", **rules)
 
 
-def init(cfg: XQL, ctx: Any, noise: Any) -> State:
+def init(cfg: XQL, ctx: Context, noise: Noise) -> State:
     spec, init = ctx.spec, initialisers.orthogonal()
     actor = nets.policy(noise.sub("actor"), spec, cfg.hidden, "gaussian", init=init, low=-5.0, high=2.0, squash="mean")
     norm = "pre" if cfg.value_layer_norm else "none"
@@ -87,12 +88,12 @@ def value_loss(value: nets.Value, q: jax.Array, obs: jax.Array, cfg: XQL) -> tup
     return gumbel(q - v, cfg.gumbel_temperature, cfg.max_exponent).mean(), {"mean": v.mean(), "capped": capped}
 
 
-def critic_loss(critic: nets.Critic, y: jax.Array, batch: Any, delta: Any) -> tuple[jax.Array, Metrics]:
+def critic_loss(critic: nets.Critic, y: jax.Array, batch: Batch, delta: Any) -> tuple[jax.Array, Metrics]:
     q = critic(batch.obs, batch.action)
     return losses.huber(q - y[None], delta).mean(1).sum(), {"q": q.mean()}
 
 
-def smoothed(cfg: XQL, batch: Any, noise: Any) -> tuple[jax.Array, jax.Array]:
+def smoothed(cfg: XQL, batch: Batch, noise: Noise) -> tuple[jax.Array, jax.Array]:
     """Observations [(1 + n) B, d] and actions that V is fitted on: the data's and n uniform ones a row, with noise."""
     obs, action = batch.obs, batch.action
     if cfg.random_actions:
@@ -104,7 +105,7 @@ def smoothed(cfg: XQL, batch: Any, noise: Any) -> tuple[jax.Array, jax.Array]:
     return obs, action
 
 
-def update(cfg: XQL, state: State, batch: Any, noise: Any, step: Any) -> tuple[State, Metrics]:
+def update(cfg: XQL, state: State, batch: Batch, noise: Noise, step: Step) -> tuple[State, Metrics]:
     value, wide = state.value, smoothed(cfg, batch, noise)
     q, tx = state.target_critic(*wide).min(0), optimisers.adam(cfg.value_lr)
     for _ in range(cfg.value_updates):
@@ -130,7 +131,7 @@ def gym(script: str, beta: float, maximum: float, batch_size: int = 256, **setti
 
 
 def maze(script: str, beta: float, maximum: float, batch_size: int = 256, **settings: Any) -> Preset:
-    cfg = XQL(beta, maximum, inverse_temperature=10.0, actor_decay_steps=-1, batch_size=batch_size, **settings)
+    cfg = XQL(beta, maximum, inverse_temperature=10.0, actor_decay_steps="constant", batch_size=batch_size, **settings)
     return Preset(cfg, MAZE, f"{SCRIPTS}antmaze/{script}.sh")
 
 

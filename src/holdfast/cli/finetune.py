@@ -68,7 +68,7 @@ def main(argv: Sequence[str]) -> int:
 
     run, source = argv[0], finetunable(argv[0])
     algorithm = registry.get(source.algorithm)
-    cfg: Any = config.from_dict(algorithm.Config, constant_rates(source.config))
+    cfg: Any = config.from_dict(algorithm.Config, constant_rates(algorithm, source.config))
     made = dataclasses.make_dataclass("Args", [("run", Options), ("method", algorithm.Config)])
     made.__doc__ = f"Fine-tune {run} ({registry.ROWS[algorithm.name].title}); its own settings are the defaults."
     args: Any = usage.parse(

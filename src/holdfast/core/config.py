@@ -6,7 +6,7 @@ import dataclasses
 import json
 import math
 import typing
-from typing import Any, TypeVar, dataclass_transform
+from typing import Any, Literal, TypeVar, dataclass_transform
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,11 @@ import jax.numpy as jnp
 from .errors import UserError, unknown
 
 C = TypeVar("C")
+
+# A learning rate over a run: constant, a cosine over all updates of the run, or a cosine over so many updates.
+Schedule = int | Literal["constant", "run"]
+# A number of updates: those of the whole run, or so many.
+Horizon = int | Literal["run"]
 
 
 def static(*, default: Any) -> Any:
@@ -34,6 +39,18 @@ def config(cls: type[C]) -> type[C]:
 def traced_fields(cls: Any) -> list[str]:
     """Names of the fields of a config (class or instance) that are traced."""
     return [f.name for f in dataclasses.fields(cls) if f.type in ("float", float) and not f.metadata.get("static")]
+
+
+def fields_of(cls: Any, kind: Any) -> list[str]:
+    """Names of the fields of a config (class or instance) whose type is `kind`: `Schedule` or `Horizon`."""
+    hints = typing.get_type_hints(cls if isinstance(cls, type) else type(cls))
+    return [name for name, hint in hints.items() if hint == kind]
+
+
+def over_the_run(cfg: C, updates: int) -> C:
+    """The config with every `Schedule` and `Horizon` of "run" set to the number of updates of the run."""
+    names = [*fields_of(cfg, Schedule), *fields_of(cfg, Horizon)]
+    return dataclasses.replace(cfg, **{n: updates for n in names if getattr(cfg, n) == "run"})  # type: ignore[type-var]
 
 
 def as_arrays(cfg: C) -> C:
@@ -67,6 +84,14 @@ def _of_type(cls: type, name: str, value: Any, hint: Any) -> Any:
         item = typing.get_args(hint)[0]
         if isinstance(value, (list, tuple)) and all(isinstance(v, item) and not isinstance(v, bool) for v in value):
             return tuple(value)
+    elif hint in (Schedule, Horizon):
+        value = {0: "run", -1: "constant"}.get(value, value)  # as version 0.1.0 wrote them
+        if value in typing.get_args(typing.get_args(hint)[1]):
+            return value
+        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+            return value
+        words = " or ".join(f"'{word}'" for word in typing.get_args(typing.get_args(hint)[1]))
+        raise UserError(f"{cls.__name__}.{name} is {value!r}, expected {words} or a number of updates")
     elif hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
     elif hint is int and isinstance(value, int) and not isinstance(value, bool):
@@ -83,15 +108,14 @@ def _of_type(cls: type, name: str, value: Any, hint: Any) -> Any:
 def faults(cfg: Any, **rules: str) -> list[str]:
     """All settings of `cfg` that break their rule, as text.
 
-    Rules: "positive", "at least 0", "at least -1", "in (0, 1)", "in [0, 1]", "in (0, 1]", "in [0, 1)", or "a|b|c".
+    Rules: "positive", "at least 0", "in (0, 1)", "in [0, 1]", "in (0, 1]", "in [0, 1)", or "a|b|c".
 
     Sizes (`hidden`, `batch_size`) and learning rates are held to "positive" without being named, other floats to
-    "finite".
+    "finite", schedules and horizons to their words or a positive number.
     """
     holds = {
         "positive": lambda x: x > 0,
         "at least 0": lambda x: x >= 0,
-        "at least -1": lambda x: x >= -1,
         "in (0, 1)": lambda x: 0 < x < 1,
         "in [0, 1]": lambda x: 0 <= x <= 1,
         "in (0, 1]": lambda x: 0 < x <= 1,
@@ -99,8 +123,16 @@ def faults(cfg: Any, **rules: str) -> list[str]:
         "finite": math.isfinite,
     }
     found = []
+    words = dict.fromkeys(fields_of(cfg, Schedule), ("constant", "run")) | dict.fromkeys(
+        fields_of(cfg, Horizon), ("run",)
+    )
     for name in [f.name for f in dataclasses.fields(cfg)]:
         value = getattr(cfg, name)
+        if name in words:
+            if value not in words[name] and not (isinstance(value, int) and value > 0):
+                expected = " or ".join(map(repr, words[name]))
+                found.append(f"{name} is {value!r}, expected {expected} or a positive number of updates")
+            continue
         usual = "finite" if isinstance(value, float) else None
         usual = "positive" if name.endswith("lr") or name in ("hidden", "batch_size") else usual
         rule = rules.get(name, usual)

@@ -9,7 +9,7 @@ import jax
 
 from .noise import Noise
 from .spec import Spec
-from .tree import PyTree, static_field
+from .tree import PyTree, field
 
 
 class Needs(NamedTuple):
@@ -24,7 +24,7 @@ class Needs(NamedTuple):
 class Frozen(PyTree):
     """Another algorithm's policy, held still: an input of algorithms that evaluate or follow one."""
 
-    act: Callable = static_field(static=True)
+    act: Callable = field(static=True)
     cfg: Any
     state: Any
 
@@ -36,10 +36,10 @@ class Frozen(PyTree):
 class Context(PyTree):
     """What `init`, `enter` and `refresh` may look at; shared by all replicas."""
 
-    spec: Spec = static_field(static=True)
+    spec: Spec = field(static=True)
     data: Any = None  # the training columns, where there is a data set
-    stats: dict[str, Any] = static_field(default_factory=dict)  # scalars of the data: return_max, return_min ...
-    inputs: dict[str, Frozen] = static_field(default_factory=dict)
+    stats: dict[str, Any] = field(default_factory=dict)  # scalars of the data: return_max, return_min ...
+    inputs: dict[str, Frozen] = field(default_factory=dict)
 
 
 class Collect(NamedTuple):

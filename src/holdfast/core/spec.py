@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 
-from .tree import PyTree, static_field
+from .tree import PyTree, field
+
+Mode = Literal["best", "sample", "explore"]  # the most likely action, a draw from the policy, or a draw for exploring
+Scalar = jax.Array | float  # a number, traced or not
+Step = jax.Array | int  # a number of updates, traced or not
+Memory = PyTree | tuple[()] | dict[str, jax.Array] | jax.Array  # what a policy keeps from step to step: leaves [n, ...]
 
 
 class Spec(NamedTuple):
@@ -45,8 +50,8 @@ class Batch(PyTree):
     truncated: jax.Array
     mask: jax.Array | None = None  # legal actions at obs: [B, A] booleans
     next_mask: jax.Array | None = None
-    extra: dict[str, jax.Array] = static_field(default_factory=dict)
-    parts: tuple[tuple[str, int, int], ...] = static_field(static=True, default=())  # (source, start, stop) along B
+    extra: dict[str, jax.Array] = field(default_factory=dict)
+    parts: tuple[tuple[str, int, int], ...] = field(static=True, default=())  # (source, start, stop) along B
 
     def __getattr__(self, name: str) -> jax.Array:
         extra = object.__getattribute__(self, "extra") if name != "extra" else {}

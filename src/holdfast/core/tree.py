@@ -7,9 +7,9 @@ from typing import Any, TypeVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from equinox import field as static_field
+from equinox import field
 
-__all__ = ["PyTree", "ema", "name_of", "named_leaves", "static_field", "where"]
+__all__ = ["PyTree", "ema", "field", "name_of", "named_leaves", "where"]
 
 T = TypeVar("T")
 

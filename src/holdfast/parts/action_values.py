@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from ..core.noise import Noise
-from ..core.spec import Batch, Spec
-from ..core.tree import PyTree, static_field
+from ..core.spec import Batch, Mode, Spec, Step
+from ..core.tree import PyTree, field
 from . import layers, nets, targets
 from .distributions import Categorical
 
@@ -21,7 +21,7 @@ class ActionValues(PyTree):
     """K estimates of Q(s, a) for every action."""
 
     net: layers.MLP  # A * K outputs, action by action
-    count: int = static_field(static=True, default=1)  # K
+    count: int = field(static=True, default=1)  # K
 
     def __call__(self, obs: jax.Array) -> jax.Array:
         """[..., d] to [..., A, K]."""
@@ -81,12 +81,12 @@ def greedy(q: jax.Array, mask: jax.Array | None = None) -> Categorical:
     return Categorical(jnp.where(chosen, 0.0, -jnp.inf))
 
 
-def epsilon_at(step: Any, final: Any, steps: int) -> Any:
+def epsilon_at(step: Step, final: Any, steps: int) -> Any:
     """Epsilon after `step` updates: from 1 down to `final` along a line of `steps` updates; `final` for `steps` = 0."""
     return 1 + (final - 1) * jnp.minimum(step / steps, 1.0) if steps else final
 
 
-def epsilon_greedy(law: Categorical, mask: jax.Array | None, epsilon: Any, noise: Any, mode: str) -> jax.Array:
+def epsilon_greedy(law: Categorical, mask: jax.Array | None, epsilon: Any, noise: Noise, mode: Mode) -> jax.Array:
     """Acting by a greedy law [n, A]: its action, or in mode "explore" a uniform legal one with probability epsilon."""
     action = law.mode()
     if mode != "explore":

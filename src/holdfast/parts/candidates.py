@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..core.noise import Noise
+from ..core.spec import Mode
 
-def normals(noise: Any, mode: str, n: int, rows: int, size: int) -> jax.Array:
+
+def normals(noise: Noise, mode: Mode, n: int, rows: int, size: int) -> jax.Array:
     """Standard normals behind the n candidates of each row: [n, rows, size].
 
     Fresh ones to sample or explore. In mode "best" the same n constants for every row and call: then the policy is a

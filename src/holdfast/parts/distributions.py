@@ -6,12 +6,13 @@ Shapes: leaves are [..., A] (A action dimensions, or A discrete actions); log-de
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from ..core.tree import PyTree, static_field
+from ..core.noise import Noise
+from ..core.spec import Mode
+from ..core.tree import PyTree, field
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -26,21 +27,44 @@ def squash_correction(u: jax.Array) -> jax.Array:
     return 2 * (math.log(2) - u - jax.nn.softplus(-2 * u))
 
 
-class Law(PyTree):
-    """What every law answers. `draws` names the noise it takes: none, normal or uniform."""
+class Distribution(PyTree):
+    """A distribution over actions. `draws` names the noise that a sample takes: none, normal or uniform."""
 
     draws = "none"
 
-    def among(self, mask: jax.Array | None) -> Any:
-        """The law restricted to legal actions; only discrete ones can be illegal."""
+    def mode(self) -> jax.Array:
+        """The most likely action: [..., A], or [...] if discrete."""
+        raise self._lacks("mode")
+
+    def sample(self, eps: jax.Array) -> jax.Array:
+        """An action for the noise `eps`."""
+        raise self._lacks("sample")
+
+    def sample_and_log_prob(self, eps: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Actions for standard normals `eps`, and their log-density [...]."""
+        raise self._lacks("density")
+
+    def log_prob(self, action: jax.Array) -> jax.Array:
+        """Log-density of `action`: [...]."""
+        raise self._lacks("density")
+
+    def log_prob_at(self, eps: jax.Array | float) -> jax.Array:
+        """Log-density `eps` standard deviations from the mean: [...]."""
+        raise self._lacks("density")
+
+    def among(self, mask: jax.Array | None) -> Distribution:
+        """The distribution restricted to legal actions; only discrete actions can be illegal."""
         return self
 
-    def repeat(self, n: int) -> Any:
-        """The law `n` times along a new leading axis, for n draws a row: leaves [n, ...]."""
+    def repeat(self, n: int) -> Distribution:
+        """The distribution `n` times along a new leading axis, for n draws a row: leaves [n, ...]."""
         return jax.tree.map(lambda x: jnp.broadcast_to(x, (n, *x.shape)), self)
 
+    def _lacks(self, what: str) -> TypeError:
+        return TypeError(f"a {type(self).__name__} distribution has no {what}")
 
-class Deterministic(Law):
+
+class Deterministic(Distribution):
     """All mass on one action in [-1, 1]."""
 
     action: jax.Array
@@ -48,11 +72,11 @@ class Deterministic(Law):
     def mode(self) -> jax.Array:
         return self.action
 
-    def sample(self, eps: Any = None) -> jax.Array:
+    def sample(self, eps: jax.Array | None = None) -> jax.Array:
         return self.action
 
 
-class Normal(Law):
+class Normal(Distribution):
     """A diagonal normal over actions; samples are clipped to [-1, 1], densities are of the unclipped normal."""
 
     mean: jax.Array
@@ -71,7 +95,7 @@ class Normal(Law):
         action = self.sample(eps)
         return action, self.log_prob(action)
 
-    def log_prob_at(self, eps: jax.Array) -> jax.Array:
+    def log_prob_at(self, eps: jax.Array | float) -> jax.Array:
         """The density `eps` standard deviations from the mean, unclipped: eps [..., A] or a number; [...]."""
         return self.log_prob(self.mean + jnp.exp(self.log_std) * eps)
 
@@ -82,7 +106,7 @@ class Normal(Law):
         return (self.log_std + 0.5 * (1 + LOG_2PI)).sum(-1)
 
 
-class TanhNormal(Law):
+class TanhNormal(Distribution):
     """tanh of a diagonal normal: the squashed Gaussian of SAC.
 
     `edge` keeps atanh finite: given actions are clipped to +-(1 - edge) first. A `floor` above 0 makes the correction
@@ -91,8 +115,8 @@ class TanhNormal(Law):
 
     mean: jax.Array
     log_std: jax.Array
-    edge: float = static_field(static=True, default=1e-6)
-    floor: float = static_field(static=True, default=0.0)
+    edge: float = field(static=True, default=1e-6)
+    floor: float = field(static=True, default=0.0)
     draws = "normal"
 
     def mode(self) -> jax.Array:
@@ -106,7 +130,7 @@ class TanhNormal(Law):
         u = self.mean + jnp.exp(self.log_std) * eps
         return jnp.tanh(u), self._density(u)
 
-    def log_prob_at(self, eps: jax.Array) -> jax.Array:
+    def log_prob_at(self, eps: jax.Array | float) -> jax.Array:
         """The density of the action `eps` standard deviations from the mean before tanh: eps [..., A] or a number."""
         return self._density(self.mean + jnp.exp(self.log_std) * eps)
 
@@ -118,7 +142,7 @@ class TanhNormal(Law):
         return (normal_log_prob(u, self.mean, self.log_std) - squash).sum(-1)
 
 
-class Categorical(Law):
+class Categorical(Distribution):
     """Discrete actions by their logits [..., A]."""
 
     logits: jax.Array
@@ -150,15 +174,12 @@ class Categorical(Law):
         return Categorical(jnp.where(mask | ~mask.any(-1, keepdims=True), self.logits, -jnp.inf))
 
 
-Distribution = Any  # Deterministic, Normal, TanhNormal or Categorical
-
-
 def take(values: jax.Array, index: jax.Array) -> jax.Array:
     """`values[..., index]`: the entry of each row's own index, [..., A] and [...] to [...]."""
     return jnp.take_along_axis(values, index[..., None], -1)[..., 0]
 
 
-def draw(dist: Distribution, noise: Any, name: str) -> jax.Array:
+def draw(dist: Distribution, noise: Noise, name: str) -> jax.Array:
     """One action a row, with the kind of noise that the law takes."""
     if dist.draws == "none":
         return dist.mode()
@@ -166,6 +187,6 @@ def draw(dist: Distribution, noise: Any, name: str) -> jax.Array:
     return dist.sample(getattr(noise, dist.draws)(name, leaf.shape))
 
 
-def choose(dist: Distribution, noise: Any, mode: str) -> jax.Array:
+def choose(dist: Distribution, noise: Noise, mode: Mode) -> jax.Array:
     """Acting: the mode for "best", a draw for "sample" and "explore"."""
     return dist.mode() if mode == "best" else draw(dist, noise, "act")

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ..core.spec import Batch
 from ..core.trained import Metrics, Trained
 from . import nets
 from .distributions import TanhNormal
@@ -27,7 +28,7 @@ class BoundedPolicy(nets.Policy):
         return TanhNormal(mean, -5 + 2.5 * (jnp.tanh(x) + 1), 1e-3)
 
 
-def cloning_loss(policy: nets.Policy, batch: Any, weight: Any, eps: jax.Array) -> tuple[jax.Array, Metrics]:
+def cloning_loss(policy: nets.Policy, batch: Batch, weight: Any, eps: jax.Array) -> tuple[jax.Array, Metrics]:
     """Minus the likelihood of the logged actions, minus `weight` times the entropy (one sample a row, eps [B, A])."""
     law = policy(batch.obs)
     likelihood, entropy = law.log_prob(batch.action).mean(), -law.sample_and_log_prob(eps)[1].mean()

@@ -11,7 +11,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core.tree import PyTree, static_field
+from ..core.noise import Noise
+from ..core.tree import PyTree, field
 
 ACTIVATIONS: dict[str, Callable] = {
     "relu": jax.nn.relu,
@@ -102,7 +103,7 @@ class LayerNorm(PyTree):
 
     weight: jax.Array
     bias: jax.Array
-    eps: float = static_field(static=True, default=1e-6)
+    eps: float = field(static=True, default=1e-6)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         x = x - x.mean(-1, keepdims=True)
@@ -119,8 +120,8 @@ class MLP(PyTree):
 
     layers: tuple[Linear, ...]
     norms: tuple[LayerNorm, ...]
-    activation: str = static_field(static=True, default="relu")
-    norm: str = static_field(static=True, default="none")
+    activation: str = field(static=True, default="relu")
+    norm: str = field(static=True, default="none")
 
     def __call__(self, x: jax.Array, keep: tuple[jax.Array, ...] = ()) -> jax.Array:
         """Rows [..., in] to [..., out]. `keep` holds dropout's factors for each hidden layer, see `dropout`."""
@@ -152,7 +153,7 @@ def joint(net: MLP, obs: jax.Array, x: jax.Array, keep: tuple[jax.Array, ...] = 
 
 
 def dropout(
-    noise: Any, name: str, rate: float, lead: tuple[int, ...], hidden: tuple[int, ...]
+    noise: Noise, name: str, rate: float, lead: tuple[int, ...], hidden: tuple[int, ...]
 ) -> tuple[jax.Array, ...]:
     """Factors of inverted dropout for each hidden layer, [*lead, width]: 0, or 1 / (1 - rate) where a unit is kept."""
     if not rate:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from ..core.noise import Noise
 from ..core.spec import Spec
-from ..core.tree import PyTree, static_field
+from ..core.tree import PyTree, field
 from .distributions import Categorical, Deterministic, Distribution, Normal, TanhNormal, take
 from .initialisers import torch_uniform
 from .layers import MLP, LayerNorm, joint, members
@@ -51,7 +51,7 @@ class Critic(PyTree):
     """
 
     nets: MLP  # leaves [E, ...]
-    discrete: bool = static_field(static=True, default=False)
+    discrete: bool = field(static=True, default=False)
 
     def __call__(self, obs: jax.Array, action: jax.Array, keep: tuple[jax.Array, ...] = ()) -> jax.Array:
         """Q(s, a): obs [..., d] and action [..., A] (or [...] integers) to [E, ...].
@@ -126,9 +126,9 @@ class GaussianPolicy(Policy):
     """
 
     log_std: jax.Array  # [A]
-    low: float = static_field(static=True, default=-5.0)
-    high: float = static_field(static=True, default=2.0)
-    squash: str = static_field(static=True, default="mean")
+    low: float = field(static=True, default=-5.0)
+    high: float = field(static=True, default=2.0)
+    squash: str = field(static=True, default="mean")
 
     def __call__(self, obs: jax.Array, keep: tuple[jax.Array, ...] = ()) -> Distribution:
         mean = self.net(obs, keep)
@@ -139,11 +139,11 @@ class GaussianPolicy(Policy):
 class GaussianHeadsPolicy(Policy):
     """A Gaussian with mean and log standard deviation (clipped to [low, high]) from the network's 2A outputs."""
 
-    low: float = static_field(static=True, default=-20.0)
-    high: float = static_field(static=True, default=2.0)
-    squash: str = static_field(static=True, default="tanh")
-    edge: float = static_field(static=True, default=1e-6)
-    floor: float = static_field(static=True, default=0.0)
+    low: float = field(static=True, default=-20.0)
+    high: float = field(static=True, default=2.0)
+    squash: str = field(static=True, default="tanh")
+    edge: float = field(static=True, default=1e-6)
+    floor: float = field(static=True, default=0.0)
 
     def __call__(self, obs: jax.Array, keep: tuple[jax.Array, ...] = ()) -> Distribution:
         mean, log_std = jnp.split(self.net(obs, keep), 2, -1)

@@ -8,6 +8,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from ..core.config import Horizon, Schedule
+from ..core.spec import Step
+
 
 def adam(lr: Any, eps: float = 1e-8, clip_norm: Any = None) -> optax.GradientTransformation:
     """Adam, betas .9 and .999; `lr` is a (traced) number or a schedule.
@@ -31,12 +34,33 @@ def sgd(lr: Any, momentum: float) -> optax.GradientTransformation:
     return optax.sgd(lr, momentum=momentum)
 
 
-def cosine(lr: Any, steps: int) -> Any:
-    """`lr` falling to 0 along half a cosine over `steps` updates; constant where `steps` is not positive.
+def cosine(lr: Any, steps: Schedule) -> Any:
+    """`lr` falling to 0 along half a cosine over `steps` updates, or constant if `steps` is "constant".
 
     Update t (from 0) takes lr (1 + cos(pi t / steps)) / 2. The peak may be traced, the horizon not. A constant
     rate is a schedule too: the optimiser's state is then the same with any horizon, and fine-tuning may end a decay.
+
+    Raises:
+        ValueError: `steps` is "run": `core.config.over_the_run` replaces it by the number of updates first.
     """
-    if steps <= 0:
+    if steps == "constant":
         return lambda count: lr
+    if isinstance(steps, str):
+        raise ValueError(f"the schedule '{steps}' has no number of updates yet: see core.config.over_the_run")
     return lambda count: lr * 0.5 * (1 + jnp.cos(jnp.pi * jnp.minimum(count, steps) / steps))
+
+
+def fewer(steps: Schedule, every: int) -> Schedule:
+    """The schedule of a network that moves on every `every`-th update only: its optimiser counts its own steps."""
+    return max(1, steps // every) if isinstance(steps, int) else steps
+
+
+def progress(step: Step, steps: Horizon) -> jax.Array | float:
+    """The share of `steps` updates that is over at `step`, beyond 1 after them.
+
+    Raises:
+        ValueError: `steps` is "run": `core.config.over_the_run` replaces it by the number of updates first.
+    """
+    if isinstance(steps, str):
+        raise ValueError(f"the horizon '{steps}' has no number of updates yet: see core.config.over_the_run")
+    return step / steps

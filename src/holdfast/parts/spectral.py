@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
+from ..core.noise import Noise
 from . import layers
 
 Directions = tuple[jax.Array, ...]  # one unit vector [out] a layer; [E, out] for an ensemble
 
 
-def directions(noise: Any, net: layers.MLP) -> Directions:
+def directions(noise: Noise, net: layers.MLP) -> Directions:
     """Random unit vectors to start the power iteration of each layer from; for one network or an ensemble [E, ...]."""
     draws = (noise.normal(f"direction_{i}", layer.bias.shape) for i, layer in enumerate(net.layers))
     return tuple(unit(u) for u in draws)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.contract import Needs
-from ..core.spec import Batch
+from ..core.spec import Batch, Step
 from ..core.tree import ema
 
 
@@ -30,7 +30,7 @@ def n_step_rows(cfg: Any) -> Needs:
     return Needs(kind="nstep", length=cfg.n_step) if cfg.n_step > 1 else Needs()
 
 
-def follow(new: Any, old: Any, rate: Any, every: int, step: Any) -> Any:
+def follow(new: Any, old: Any, rate: Any, every: int, step: Step) -> Any:
     """The target network after update number `step` (from 0): a Polyak step toward `new` on every `every`-th update.
 
     Rate 1 and a long interval is the hard copy of DQN; `every` = 1 and a small rate the soft target.

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.noise import Noise
-from ..core.spec import Spec
+from ..core.spec import Batch, Spec
 from ..core.trained import Metrics, Trained
 from ..core.tree import PyTree
 from . import layers, nets, optimisers
@@ -59,12 +59,12 @@ def loss(vae: VAE, obs: jax.Array, action: jax.Array, eps: jax.Array, beta: Any)
     return error + beta * kl.mean(), {"reconstruction": error, "kl": kl.mean()}
 
 
-def fit(vae: Trained, lr: Any, batch: Any, noise: Any, beta: Any) -> tuple[Trained, Metrics]:
+def fit(vae: Trained, lr: Any, batch: Batch, noise: Noise, beta: Any) -> tuple[Trained, Metrics]:
     """One step of Adam on `loss` over a batch."""
     eps = noise.normal("vae_posterior", (*batch.reward.shape, vae.net.latent))
     return vae.step(optimisers.adam(lr), loss, batch.obs, batch.action, eps, beta, name="vae")
 
 
-def prior(noise: Any, name: str, shape: tuple[int, ...]) -> jax.Array:
+def prior(noise: Noise, name: str, shape: tuple[int, ...]) -> jax.Array:
     """Latents to decode: standard normals clipped to +-.5, where the decoder has seen most data (BCQ's code)."""
     return jnp.clip(noise.normal(name, shape), -0.5, 0.5)

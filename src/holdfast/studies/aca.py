@@ -20,6 +20,7 @@ from ..algorithms import aca_online
 from ..core import config as config_of
 from ..core.contract import Context
 from ..core.errors import UserError
+from ..core.noise import Noise
 from ..data.sources import load_dataset
 from ..policy.policy import Policy, template_of
 from ..report.curves import COLOURS, LINE
@@ -165,11 +166,13 @@ def study(method: Method, size: Size, folder: Path, obs: np.ndarray) -> Found:
     for stage, record in stages:
         policy, states = ended(record)
         cfg, seen = config_of.as_arrays(policy.cfg), jnp.asarray(policy.fitted.observe(obs), jnp.float32)
+        keys = jax.random.split(jax.random.PRNGKey(size.seed), size.seeds)
         if stage == "aligned":
             ctx = Context(policy.spec)
-            states = jax.jit(jax.vmap(lambda s, cfg=cfg, ctx=ctx: aca_online.enter(cfg, s, ctx, None)))(states)
+            states = jax.jit(jax.vmap(lambda s, cfg=cfg, ctx=ctx: aca_online.enter(cfg, s, ctx, Noise(keys[0]))))(
+                states
+            )
         at = 0 if stage == "aligned" else size.steps
-        keys = jax.random.split(jax.random.PRNGKey(size.seed), size.seeds)
         given = jax.jit(jax.vmap(lambda s, k, cfg=cfg, seen=seen, at=at: values(cfg, s, seen, k, at)))(states, keys)
         log_prob, q = np.asarray(given, np.float64)  # [R, K, S]
         ranks[stage] = float(rank_correlation(log_prob, q).mean())

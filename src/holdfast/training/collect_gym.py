@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..core import config
 from ..core.contract import Algorithm, Collect, Phase
 from ..core.noise import Noise
 from ..core.spec import Batch, Seen, Spec
@@ -75,15 +76,12 @@ def phases_of(algorithm: Algorithm, cfg: Any, settings: Settings) -> tuple[Phase
     return tuple(found)
 
 
-def horizons(algorithm: Algorithm, cfg: Any, settings: Settings) -> dict[str, int]:
-    """Settings named `...decay_steps` that are 0, which stands for all the updates of the run, as their number."""
-    names = [f.name for f in dataclasses.fields(cfg) if f.name.endswith("decay_steps") and getattr(cfg, f.name) == 0]
-    if not names:
-        return {}
+def resolved(algorithm: Algorithm, cfg: Any, settings: Settings) -> Any:
+    """The config with its schedules over the run in numbers of updates."""
     main = next((phase for phase in reversed(phases_of(algorithm, cfg, settings)) if phase.steps is None), None)
     collect = None if main is None else main.collect
     updates = settings.steps if collect is None else updates_by(collect, settings.steps)
-    return dict.fromkeys(names, max(1, updates))
+    return config.over_the_run(cfg, max(1, updates))
 
 
 def explore(program: Program, spec: Spec, cfg: Any, key: Any, state: Any, seen: Seen, step: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..algorithms import registry
 from ..core import config as config_of
+from ..core.contract import Algorithm
 from ..core.errors import UserError, unknown
 from ..data.dataset import Dataset
 from ..data.sources import load_dataset
@@ -140,7 +141,7 @@ def finetune(
         if name not in known:
             raise unknown("argument of finetune", name, known)
     found = registry.get(source.algorithm)
-    cfg: Any = config_of.from_dict(found.Config, {**constant_rates(source.config), **(config or {})})
+    cfg: Any = config_of.from_dict(found.Config, {**constant_rates(found, source.config), **(config or {})})
     faults = found.check(cfg)
     if faults:
         raise UserError(f"{found.name}: {'; '.join(faults)}")
@@ -163,10 +164,9 @@ def finetune(
     return start(made, out, data if data is not None else in_memory(made, path), hooks, f"{made.algorithm}-finetune")
 
 
-def constant_rates(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of an offline run as fine-tuning takes them up: rates that fell are constant."""
-    fell = [n for n in config if n.endswith("decay_steps") and not n.startswith("online_")]
-    return {**config, **dict.fromkeys(fell, -1)}
+def constant_rates(algorithm: Algorithm, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of an offline run as fine-tuning takes them up: every learning rate is constant."""
+    return {**config, **dict.fromkeys(config_of.fields_of(algorithm.Config, config_of.Schedule), "constant")}
 
 
 def finetunable(run: str | Path) -> Settings:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -27,7 +26,7 @@ from ..runs import settings as settings_of
 from ..runs.folder import RunFolder
 from ..runs.settings import Settings
 from . import handover
-from .collect_gym import COLLECTED, Rounds, horizons
+from .collect_gym import COLLECTED, Rounds, resolved
 from .collect_jax import CompiledRounds
 from .hooks import Block, Evaluated, Hook, Start
 from .loop import Carry, Found, Program
@@ -69,7 +68,7 @@ class Runner:
         self.settings = settings
         self.algorithm: Algorithm = registry.get(settings.algorithm)
         self.cfg: Any = config.from_dict(self.algorithm.Config, settings.config)
-        self.cfg = dataclasses.replace(self.cfg, **horizons(self.algorithm, self.cfg, settings))
+        self.cfg = resolved(self.algorithm, self.cfg, settings)
         seeds = range(settings.seed, settings.seed + settings.seeds)
         self.replicas = settings_of.replicas(self.algorithm, self.cfg, settings.sweep, seeds)
         self.hooks = [*hooks, *(logger(name) for name in settings.loggers)]

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...core.spec import Batch, Spec
-from ...core.tree import PyTree, static_field
+from ...core.tree import PyTree, field
 from .episodes import blank_column
 
 
@@ -19,7 +19,7 @@ class Ring(PyTree):
     rows: Batch  # leaves [capacity, ...]
     size: jax.Array  # int32, rows that hold something
     cursor: jax.Array  # int32, where the next row goes
-    stride: int = static_field(static=True, default=1)  # rows from one step of an environment to its next
+    stride: int = field(static=True, default=1)  # rows from one step of an environment to its next
 
     @property
     def capacity(self) -> int:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...core.errors import UserError, unknown
-from ...core.tree import PyTree, static_field
+from ...core.tree import PyTree, field
 from ..arrays import OBSERVATION_COLUMNS, take
 from ..dataset import Dataset
 from .treatment import Fitted
@@ -27,7 +27,7 @@ class Columns(PyTree):
     terminated: Any  # [N] 1.0 at true ends
     truncated: Any  # [N] 1.0 at time limits
     mask: Any = None  # [M, A] bool: actions that are legal
-    extra: dict[str, Any] = static_field(default_factory=dict)  # derived and stored columns by name, [N, ...]
+    extra: dict[str, Any] = field(default_factory=dict)  # derived and stored columns by name, [N, ...]
 
 
 class Given(NamedTuple):

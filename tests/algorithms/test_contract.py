@@ -16,7 +16,7 @@ import pytest
 
 from holdfast.algorithms import registry
 from holdfast.algorithms.citations import CITATIONS
-from holdfast.core.config import as_arrays, from_dict, to_dict, traced_fields
+from holdfast.core.config import as_arrays, from_dict, over_the_run, to_dict, traced_fields
 from holdfast.core.contract import Algorithm, Context, Treatment
 from holdfast.core.noise import Noise
 from holdfast.core.spec import Batch, Seen
@@ -56,7 +56,7 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 def small(cfg):
     """The same settings with small networks and batches."""
     sizes = {f.name: (8,) for f in dataclasses.fields(cfg) if f.name.endswith("hidden")}
-    return dataclasses.replace(cfg, **sizes, batch_size=16)
+    return over_the_run(dataclasses.replace(cfg, **sizes, batch_size=16), 50)
 
 
 @functools.cache

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from holdfast.algorithms import registry
-from holdfast.core.config import as_arrays
+from holdfast.core.config import as_arrays, over_the_run
 from holdfast.core.contract import Context, Treatment
 from holdfast.core.noise import Noise
 from holdfast.core.spec import Seen
@@ -54,6 +54,7 @@ class Learned:
         rates = {n: 3e-3 for n in known if n.endswith("lr")}
         values = {k: v for k, v in {**USUAL, **rates, **overrides}.items() if k in known}
         cfg = dataclasses.replace(next(iter(self.algorithm.presets.values())).config, **values)
+        cfg = over_the_run(cfg, steps)
         assert not self.algorithm.check(cfg)
         if self.algorithm.filter is not None:
             data = self.algorithm.filter(cfg, data)

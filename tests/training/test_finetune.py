@@ -23,7 +23,7 @@ from holdfast.runs.folder import RunFolder
 from holdfast.runs.read import read_run
 from holdfast.runs.settings import Settings
 from holdfast.training import handover
-from holdfast.training.collect_gym import horizons
+from holdfast.training.collect_gym import resolved
 from holdfast.training.hooks import Hook
 from holdfast.training.run import constant_rates, resume
 from support.small_runs import require_same, rows, tiny
@@ -252,20 +252,21 @@ def test_horizons_are_the_updates_of_the_run():
     td3_bc, dqn = registry.get("td3_bc"), registry.get("dqn")
     run = Settings("td3_bc", "d", 70, {}, {})
     cfg = td3_bc.Config(actor_decay_steps="run")
-    assert horizons(td3_bc, cfg, run) == {"actor_decay_steps": 70, "online_decay_steps": 70}
+    found = resolved(td3_bc, cfg, run)
+    assert (found.actor_decay_steps, found.critic_decay_steps, found.online_decay_steps) == (70, "constant", 70)
     cfg = dqn.Config(critic_decay_steps="run", warmup=10, update_every=4)
-    assert horizons(dqn, cfg, Settings("dqn", None, 70, {}, {}, env="e")) == {"critic_decay_steps": 15}
+    assert resolved(dqn, cfg, Settings("dqn", None, 70, {}, {}, env="e")).critic_decay_steps == 15
 
 
 def test_rates_that_fell_offline_are_constant_online():
-    config = {"actor_decay_steps": 100, "critic_decay_steps": 0, "online_decay_steps": 7, "discount": 0.9}
+    config = {"actor_decay_steps": 100, "critic_decay_steps": "run", "online_decay_steps": 7, "discount": 0.9}
     wanted = {
         "actor_decay_steps": "constant",
         "critic_decay_steps": "constant",
         "online_decay_steps": 7,
         "discount": 0.9,
     }
-    assert constant_rates(config) == wanted
+    assert constant_rates(registry.get("td3_bc"), config) == wanted
 
 
 def test_the_cloning_term_falls_along_a_line():

@@ -9,6 +9,7 @@ one state, half of them the policy's draws and half uniform: a critic that ranks
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -169,9 +170,8 @@ def study(method: Method, size: Size, folder: Path, obs: np.ndarray) -> Found:
         keys = jax.random.split(jax.random.PRNGKey(size.seed), size.seeds)
         if stage == "aligned":
             ctx = Context(policy.spec)
-            states = jax.jit(jax.vmap(lambda s, cfg=cfg, ctx=ctx: aca_online.enter(cfg, s, ctx, Noise(keys[0]))))(
-                states
-            )
+            enter = functools.partial(aca_online.enter, cfg, ctx=ctx, noise=Noise(keys[0]))
+            states = jax.jit(jax.vmap(lambda s, enter=enter: enter(s)))(states)
         at = 0 if stage == "aligned" else size.steps
         given = jax.jit(jax.vmap(lambda s, k, cfg=cfg, seen=seen, at=at: values(cfg, s, seen, k, at)))(states, keys)
         log_prob, q = np.asarray(given, np.float64)  # [R, K, S]

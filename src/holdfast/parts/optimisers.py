@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from ..core.config import Horizon, Schedule
-from ..core.spec import Step
+from ..core.spec import Scalar, Step
 
 
 def adam(lr: Any, eps: float = 1e-8, clip_norm: Any = None) -> optax.GradientTransformation:
@@ -48,6 +48,11 @@ def cosine(lr: Any, steps: Schedule) -> Any:
     if isinstance(steps, str):
         raise ValueError(f"the schedule '{steps}' has no number of updates yet: see core.config.over_the_run")
     return lambda count: lr * 0.5 * (1 + jnp.cos(jnp.pi * jnp.minimum(count, steps) / steps))
+
+
+def scheduled(lr: Scalar, steps: Schedule) -> optax.GradientTransformation:
+    """Adam whose learning rate follows `cosine(lr, steps)`."""
+    return adam(cosine(lr, steps))
 
 
 def fewer(steps: Schedule, every: int) -> Schedule:

@@ -33,7 +33,8 @@ from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
 from ..parts import layers, nets, optimisers, targets
 from . import aca_online
-from .sac import act, critic_loss, dist
+from ..parts.critics import squared_error as critic_loss
+from .sac import act, dist
 
 
 @config

@@ -25,7 +25,8 @@ from ..core.trained import Metrics, Trained, merge
 from ..core.tree import ema
 from ..parts import nets, optimisers, targets
 from ..parts.distributions import Categorical
-from .sac import State, act, critic_loss, dist, finetune, online
+from ..parts.critics import squared_error as critic_loss
+from .sac import State, act, dist, finetune, online
 
 
 @config

@@ -115,9 +115,6 @@ def value_loss(value: nets.Value, q: jax.Array, obs: jax.Array, tau: Scalar) -> 
     return losses.expectile(q - v, tau).mean(), {"mean": v.mean()}
 
 
-critic_loss = squared_error  # until awac, crr, bcq, bear and plas import it from parts
-
-
 def policy_loss(
     policy: nets.Policy, weight: jax.Array, batch: Batch, keep: tuple[jax.Array, ...]
 ) -> tuple[jax.Array, Metrics]:

@@ -33,8 +33,7 @@ from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
 from ..parts import layers, nets, optimisers, targets
 from . import aca_online
-from ..parts.critics import squared_error as critic_loss
-from .sac import act, dist
+from .sac import act, critic_loss, dist
 
 
 @config

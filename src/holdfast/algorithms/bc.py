@@ -19,7 +19,7 @@ import optax
 from ..core.config import Schedule, config, faults
 from ..core.contract import Algorithm, Context, Preset, Treatment
 from ..core.noise import Noise
-from ..core.spec import Batch, Memory, Mode, Scalar, Seen, Step
+from ..core.spec import Batch, Memory, Mode, Scalar, Seen, Spec, Step
 from ..core.trained import Metrics, Trained
 from ..core.tree import PyTree
 from ..parts import nets, optimisers
@@ -49,12 +49,14 @@ def optimiser(cfg: BC) -> optax.GradientTransformation:
 
 
 def init(cfg: BC, ctx: Context, noise: Noise) -> State:
+    return State(Trained.new(network(cfg, ctx.spec, noise.sub("actor")), optimiser(cfg)))
+
+
+def network(cfg: BC, spec: Spec, noise: Noise) -> nets.Policy:
+    """The policy for the action space of `spec`; discrete actions have logits for either kind."""
     if cfg.kind == "gaussian":
-        shape = {"low": -5.0, "high": 2.0, "squash": "tanh", "edge": 1e-3}
-        actor = nets.policy(noise.sub("actor"), ctx.spec, cfg.hidden, "heads", **shape)
-    else:
-        actor = nets.policy(noise.sub("actor"), ctx.spec, cfg.hidden, "deterministic")
-    return State(Trained.new(actor, optimiser(cfg)))
+        return nets.gaussian_heads_policy(noise, spec, cfg.hidden, low=-5.0, edge=1e-3)
+    return nets.deterministic_policy(noise, spec, cfg.hidden)
 
 
 def squared_log_probs(dist: Categorical) -> jax.Array:

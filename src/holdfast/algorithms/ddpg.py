@@ -48,7 +48,7 @@ def optimisers_of(cfg: DDPG) -> Optimisers:
 
 
 def init(cfg: DDPG, ctx: Context, noise: Noise) -> State:
-    actor = nets.policy(noise.sub("actor"), ctx.spec, cfg.hidden, "deterministic")
+    actor = nets.deterministic_policy(noise.sub("actor"), ctx.spec, cfg.hidden)
     critic = nets.critic(noise.sub("critic"), ctx.spec, cfg.hidden, 1)
     return state_of(optimisers_of(cfg), actor, critic)
 

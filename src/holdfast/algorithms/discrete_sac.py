@@ -25,8 +25,7 @@ from ..core.trained import Metrics, Trained, merge
 from ..core.tree import ema
 from ..parts import nets, optimisers, targets
 from ..parts.distributions import Categorical
-from ..parts.critics import squared_error as critic_loss
-from .sac import State, act, dist, finetune, online
+from .sac import State, act, critic_loss, dist, finetune, online
 
 
 @config

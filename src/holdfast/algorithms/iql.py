@@ -16,7 +16,7 @@ steadies the last policy on short logs; the published presets keep them constant
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import optax
@@ -86,18 +86,9 @@ def optimisers_of(cfg: IQL) -> Optimisers:
     )
 
 
-def optimiser(cfg: IQL) -> optax.GradientTransformation:
-    return optimisers.scheduled(cfg.actor_lr, cfg.actor_decay_steps)
-
-
-def critic_optimiser(cfg: IQL) -> optax.GradientTransformation:
-    return optimisers.scheduled(cfg.critic_lr, cfg.critic_decay_steps)
-
-
 def init(cfg: IQL, ctx: Context, noise: Noise) -> State:
     weights = initialisers.orthogonal()
-    shape = {"low": -5.0, "high": 2.0, "squash": "mean"}
-    actor = nets.policy(noise.sub("actor"), ctx.spec, cfg.hidden, "gaussian", init=weights, **shape)
+    actor = nets.gaussian_policy(noise.sub("actor"), ctx.spec, cfg.hidden, init=weights)
     value = nets.value(noise.sub("value"), ctx.spec, cfg.hidden, init=weights)
     critic = nets.critic(noise.sub("critic"), ctx.spec, cfg.hidden, init=weights)
     return state_of(cfg, actor, value, critic)
@@ -153,6 +144,18 @@ def finetune(cfg: IQL) -> tuple[Phase, ...]:
 
 CODE = "authors' code, github.com/ikostrikov/implicit_q_learning, configs/"
 CLIPPED = Treatment(clip_actions=1e-5)
+# Names of before, for awac, crr, bcq, bear and plas until they import from parts.
+critic_loss = squared_error
+
+
+def optimiser(cfg: Any) -> optax.GradientTransformation:
+    return optimisers.scheduled(cfg.actor_lr, cfg.actor_decay_steps)
+
+
+def critic_optimiser(cfg: Any) -> optax.GradientTransformation:
+    return optimisers.scheduled(cfg.critic_lr, cfg.critic_decay_steps)
+
+
 PRESETS = {
     "mujoco": Preset(IQL(), CLIPPED._replace(return_scale=1000.0), CODE + "mujoco_config.py"),
     "antmaze": Preset(

@@ -58,8 +58,7 @@ def init(cfg: IQLOnline, ctx: Context, noise: Noise) -> State:
 
 def normed(cfg: iql.IQL, ctx: Context, noise: Noise) -> State:
     """IQL's state with OBAC's layers in every network; the policy keeps IQL's form."""
-    shape = {"low": -5.0, "high": 2.0, "squash": "mean"}
-    actor = nets.policy(noise.sub("actor"), ctx.spec, cfg.hidden, "gaussian", **shape, **TRUNK)
+    actor = nets.gaussian_policy(noise.sub("actor"), ctx.spec, cfg.hidden, **TRUNK)
     value = nets.value(noise.sub("value"), ctx.spec, cfg.hidden, **TRUNK)
     critic = nets.critic(noise.sub("critic"), ctx.spec, cfg.hidden, **TRUNK)
     return iql.state_of(cfg, actor, value, critic)

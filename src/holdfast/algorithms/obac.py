@@ -32,8 +32,7 @@ from ..core.tree import PyTree, ema
 from ..parts import initialisers, losses, nets, optimisers, targets
 from ..parts.distributions import TanhNormal, normal_log_prob
 from .iql import value_loss
-from ..parts.critics import squared_error as critic_loss
-from .sac import act, dist, entropy_goal, online, temperature_loss
+from .sac import act, critic_loss, dist, entropy_goal, online, temperature_loss
 
 
 @config

@@ -62,7 +62,7 @@ def init(cfg: ReBRAC, ctx: Context, noise: Noise) -> State:
     """Networks with EDAC's initial weights; LayerNorm after the activations of the critics."""
     hidden = initialisers.torch_weights(bias=0.1)
     last = initialisers.uniform_init(1e-3, 1e-3)
-    actor = nets.policy(noise.sub("actor"), ctx.spec, cfg.hidden, "deterministic", init=hidden, last=last)
+    actor = nets.deterministic_policy(noise.sub("actor"), ctx.spec, cfg.hidden, init=hidden, last=last)
     last = initialisers.uniform_init(3e-3, 3e-3)
     critic = nets.critic(noise.sub("critic"), ctx.spec, cfg.hidden, norm="post", init=hidden, last=last)
     return state_of(optimisers_of(cfg), actor, critic)

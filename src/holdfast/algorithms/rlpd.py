@@ -59,10 +59,9 @@ def check(cfg: RLPD) -> list[str]:
 
 
 def init(cfg: RLPD, ctx: Context, noise: Noise) -> State:
-    shape: dict[str, Any] = {"low": -20.0, "high": 2.0, "squash": "tanh"}
-    shape |= {"init": initialisers.xavier(), "last": initialisers.xavier(2)}
-    actor = nets.policy(noise.sub("actor"), ctx.spec, cfg.hidden, "heads", **shape)
     weights = initialisers.xavier()
+    last = initialisers.xavier(2)
+    actor = nets.gaussian_heads_policy(noise.sub("actor"), ctx.spec, cfg.hidden, init=weights, last=last)
     critic = nets.critic(noise.sub("critic"), ctx.spec, cfg.hidden, cfg.critics, norm="pre", init=weights)
     tx = optimisers_of(cfg)
     temperature = Trained.new(jnp.log(cfg.initial_temperature), tx.temperature)

@@ -73,7 +73,7 @@ def optimisers_of(cfg: SoftRates) -> Optimisers:
 
 
 def init(cfg: SAC, ctx: Context, noise: Noise) -> State:
-    actor = nets.policy(noise.sub("actor"), ctx.spec, cfg.hidden, "heads", low=-20.0, high=2.0, squash="tanh")
+    actor = nets.gaussian_heads_policy(noise.sub("actor"), ctx.spec, cfg.hidden)
     norm = "pre" if cfg.critic_layer_norm else "none"
     critic = nets.critic(noise.sub("critic"), ctx.spec, cfg.hidden, norm=norm)
     return state_of(cfg, actor, critic)
@@ -147,6 +147,10 @@ def dist(cfg: SAC, state: State, seen: Seen, memory: Memory) -> Distribution:
 
 def act(cfg: SAC, state: State, seen: Seen, memory: Memory, noise: Noise, mode: Mode) -> tuple[jax.Array, Memory]:
     return choose(dist(cfg, state, seen, memory), noise, mode), memory
+
+
+# Name of before, for aca, discrete_sac, obac and brac until they import it from parts.
+critic_loss = squared_error
 
 
 PRESETS = {

@@ -61,8 +61,8 @@ def check(cfg: SACN) -> list[str]:
 def init(cfg: SACN, ctx: Context, noise: Noise) -> State:
     """Networks with the authors' initial weights: biases of .1, last layers close to 0."""
     hidden = initialisers.torch_weights(bias=0.1)
-    shape = {"low": -5.0, "high": 2.0, "squash": "tanh", "init": hidden, "last": initialisers.uniform_init(1e-3, 1e-3)}
-    actor = nets.policy(noise.sub("actor"), ctx.spec, cfg.hidden, "heads", **shape)
+    last = initialisers.uniform_init(1e-3, 1e-3)
+    actor = nets.gaussian_heads_policy(noise.sub("actor"), ctx.spec, cfg.hidden, low=-5.0, init=hidden, last=last)
     last = initialisers.uniform_init(3e-3, 3e-3)
     critic = nets.critic(noise.sub("critic"), ctx.spec, cfg.hidden, cfg.critics, init=hidden, last=last)
     tx = optimisers_of(cfg)

@@ -72,7 +72,7 @@ def optimisers_of(cfg: TD3) -> Optimisers:
 
 
 def init(cfg: TD3, ctx: Context, noise: Noise) -> State:
-    actor = nets.policy(noise.sub("actor"), ctx.spec, cfg.hidden, "deterministic")
+    actor = nets.deterministic_policy(noise.sub("actor"), ctx.spec, cfg.hidden)
     critic = nets.critic(noise.sub("critic"), ctx.spec, cfg.hidden)
     return state_of(optimisers_of(cfg), actor, critic)
 

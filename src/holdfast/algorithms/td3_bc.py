@@ -14,8 +14,11 @@ The paper ends offline. In fine-tuning the weight of the cloning term falls line
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import optax
 
 from ..core.config import Horizon, Schedule, config, faults, static
 from ..core.contract import PROPORTIONAL, SCALED, Algorithm, Collect, Context, Phase, Preset, Treatment
@@ -64,7 +67,7 @@ def optimisers_of(cfg: TD3BC) -> Optimisers:
 
 
 def init(cfg: TD3BC, ctx: Context, noise: Noise) -> State:
-    actor = nets.policy(noise.sub("actor"), ctx.spec, cfg.hidden, "deterministic")
+    actor = nets.deterministic_policy(noise.sub("actor"), ctx.spec, cfg.hidden)
     norm = "pre" if cfg.critic_layer_norm else "none"
     critic = nets.critic(noise.sub("critic"), ctx.spec, cfg.hidden, norm=norm)
     return state_of(optimisers_of(cfg), actor, critic)
@@ -128,6 +131,18 @@ def finetune(cfg: TD3BC) -> tuple[Phase, ...]:
     """One buffer of the data and the new rows, noise on the actions, a cloning term that falls."""
     collect = Collect(warmup=0, every=cfg.update_ratio)
     return (Phase("online", update=online_update, mix=PROPORTIONAL, collect=collect),)
+
+
+# Names of before, for spot until it imports from parts and td3.
+critic_loss = squared_error
+
+
+def optimiser(cfg: Any) -> optax.GradientTransformation:
+    return optimisers_of(cfg).actor
+
+
+def critic_optimiser(cfg: Any) -> optax.GradientTransformation:
+    return optimisers_of(cfg).critic
 
 
 PRESETS = {

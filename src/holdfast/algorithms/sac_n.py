@@ -1,6 +1,6 @@
 """SAC-N (An, Moon, Kim, Song 2021, arXiv:2110.01548, section 3): soft actor-critic with N critics instead of two.
 
-The minimum over many critics is low where they disagree, which is away from the data: no other pessimism is needed. The
+Away from the data the critics disagree, and the minimum over many is low: no other pessimism is needed. The
 more critics, the lower the minimum. The metric `actor/disagreement` shows how far apart they are at the policy's
 actions.
 

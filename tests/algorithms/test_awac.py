@@ -9,7 +9,7 @@ import pytest
 
 from holdfast.algorithms import awac
 from holdfast.core.trained import Trained
-from holdfast.parts import nets, optimisers
+from holdfast.parts import nets
 from support.formulas import (
     NOISE,
     array,
@@ -29,8 +29,8 @@ def test_awac_subtracts_the_value_of_the_mode():
     actor = nets.GaussianPolicy(linear([0.1], [0.2]), array(2, 2), low=-20.0, high=2.0, squash="none")
     critic = critics([1, 1, 2], [2, 1, 2])
     state = awac.State(
-        Trained.new(actor, optimisers.scheduled(cfg.actor_lr, cfg.actor_decay_steps)),
-        Trained.new(critic, optimisers.scheduled(cfg.critic_lr, cfg.critic_decay_steps)),
+        Trained.new(actor, awac.optimisers_of(cfg).actor),
+        Trained.new(critic, awac.optimisers_of(cfg).critic),
         critic,
     )
     _, metrics = awac.update(cfg, state, batch(), NOISE, 0)
@@ -48,8 +48,8 @@ def test_recorded_steps():
         return nets.GaussianPolicy(g.mlp(f"{root}/actor", suffix), log_std, low=-20.0, high=2.0, squash="none")
 
     state = awac.State(
-        Trained.new(actor("params"), optimisers.scheduled(cfg.actor_lr, cfg.actor_decay_steps)),
-        Trained.new(g.critic("params"), optimisers.scheduled(cfg.critic_lr, cfg.critic_decay_steps)),
+        Trained.new(actor("params"), awac.optimisers_of(cfg).actor),
+        Trained.new(g.critic("params"), awac.optimisers_of(cfg).critic),
         g.critic("target"),
     )
 

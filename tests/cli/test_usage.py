@@ -153,7 +153,7 @@ def test_resume_by_command(tmp_path, capsys):
     capsys.readouterr()
     assert "trains bc, not iql" in told(capsys, ["train", "iql", "--resume", run])
     assert "leave --steps 9 out" in told(capsys, ["train", "--resume", run, "--steps", "9"])
-    assert "is no run" in told(capsys, ["train", "--resume", tmp_path])
+    assert "is not a run folder" in told(capsys, ["train", "--resume", tmp_path])
     assert "needs a value" in told(capsys, ["train", "--resume"])
     assert "exists" in told(capsys, ["train", "bc", "--data", DATA, *QUICK, "--out", run])
     assert bits(run) == before
@@ -400,7 +400,7 @@ def test_flipped_byte_and_other_data_on_resume(tmp_path, capsys):
     file.write_bytes(bytes_)
     before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
     line = told(capsys, ["train", "--resume", run])
-    assert re.search(r"damaged.*go on from the checkpoint of step 4, delete", line)
+    assert re.search(r"damaged.*resume from the checkpoint of step 4, delete", line)
     assert {p: p.read_bytes() for p in run.rglob("*") if p.is_file()} == before
 
 

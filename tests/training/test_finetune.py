@@ -23,8 +23,8 @@ from holdfast.runs.folder import RunFolder
 from holdfast.runs.read import read_run
 from holdfast.runs.settings import Settings
 from holdfast.training import handover
-from holdfast.training.collect_gym import resolved
 from holdfast.training.hooks import Hook
+from holdfast.training.plan.schedule import resolved
 from holdfast.training.run import constant_rates, resume
 from support.small_runs import require_same, rows, tiny
 
@@ -194,9 +194,7 @@ def test_a_run_stopped_before_its_copy_says_what_is_missing(offline, tmp_path, m
         finetune(source, steps=40, out=out, **CLOCKS)
     monkeypatch.undo()
     source.rename(tmp_path / "gone")
-    with pytest.raises(
-        UserError, match=r"stopped before it had copied what it fine-tunes from .*offline: bring that run back"
-    ):
+    with pytest.raises(UserError, match=r"stopped before it had copied .*offline: restore that run"):
         resume(out)
 
 
@@ -207,7 +205,7 @@ def test_what_cannot_be_fine_tuned_is_refused(offline, tuned, tmp_path):
         finetune(tiny(tmp_path / "bc", "bc", evaluate=False))
     with pytest.raises(UserError, match="is a fine-tuning run already: go on with holdfast train --resume"):
         finetune(tuned)
-    with pytest.raises(UserError, match="is no run"):
+    with pytest.raises(UserError, match="is not a run folder"):
         finetune(tmp_path / "nothing")
     with pytest.raises(UserError, match="does not match the policy"):
         finetune(offline, env="CartPole-v1", out=tmp_path / "out")

@@ -203,9 +203,9 @@ def test_resume_refuses(tmp_path):
     killed_in("block", 2, run, evaluate=False)
     with pytest.raises(UserError, match="trains bc, not iql"):
         resume(run, algorithm="iql")
-    with pytest.raises(UserError, match="is no run"):
+    with pytest.raises(UserError, match="is not a run folder"):
         resume(tmp_path)
-    with pytest.raises(UserError, match="is no run"):
+    with pytest.raises(UserError, match="is not a run folder"):
         resume(tmp_path / "nowhere")
     kept = (run / "config.json").read_text()
     for text in ("[]", "{", '{"format": 1}', '{"format": 99}', kept.replace('"steps": 8', '"steps": "8"')):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core.errors import UserError
-from . import spaces
+from . import scores, spaces
 from .arrays import OBSERVATION_COLUMNS, flags, frozen, numbers, ranges, take
 from .build import fields_from_arrays, fields_from_episodes
 
@@ -158,10 +158,7 @@ class Dataset:
 
     def normalized(self, returns: Any) -> np.ndarray | None:
         """Normalised score 100 * (return - random) / (expert - random), or None where no reference is known."""
-        if self.reference is None:
-            return None
-        low, high = self.reference
-        return 100.0 * (np.asarray(returns, np.float64) - low) / (high - low)
+        return None if self.reference is None else scores.normalized(returns, self.reference)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -13,9 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..core import config
-from ..core.contract import Algorithm, Context, Frozen, Phase
+from ..core.contract import Algorithm, Context, Frozen
 from ..core.errors import UserError
 from ..core.noise import Noise
+from ..core.phases import stages
 from ..core.spec import Spec
 from ..data.feed.treatment import Fitted
 from . import folder as folder_of
@@ -231,15 +232,6 @@ def template_of(algorithm: Algorithm, cfg: Any, spec: Spec, info: Mapping[str, A
         if phase.enter is not None:
             state = jax.eval_shape(phase.enter, cfg, state, ctx, noise)
     return state
-
-
-def stages(algorithm: Algorithm, cfg: Any, stage: str) -> tuple[Phase, ...]:
-    """Every phase of a kind of run: offline, online (without data), or finetune (the offline ones, then online)."""
-    if stage == "online" and algorithm.online is not None:
-        return algorithm.online(cfg)
-    if stage == "finetune" and algorithm.finetune is not None:
-        return (*algorithm.phases(cfg), *algorithm.finetune(cfg))
-    return algorithm.phases(cfg)
 
 
 def _under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -10,37 +10,25 @@ import dataclasses
 import functools
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..core import config
-from ..core.contract import Algorithm, Collect, Phase
+from ..core.contract import Collect
 from ..core.noise import Noise
 from ..core.spec import Batch, Seen, Spec
 from ..data.feed import buffer, sampler
 from ..data.feed.episodes import Episodes
 from ..environments.gym.collector import Collector, EnvironmentFailed, Steps
 from ..parts.distributions import Categorical
-from ..policy.policy import stages
-from ..runs.settings import Settings
-from .loop import Carry, Found, Program, options
+from .driver import PlayResult
+from .loop import Carry, Program, options
+from .plan.schedule import updates_by
 
 COLLECTED = ("collect/return", "collect/length", "collect/episodes")
 CHUNK = 256  # rows of whole episodes that join the ring in one call
-
-
-class Ran(NamedTuple):
-    """What a block of environment steps came to."""
-
-    carry: Carry
-    found: Found  # metrics of the updates
-    ended: dict[str, np.ndarray]  # what the ended episodes came to, [R]
-    made: int  # updates of each replica
-    step: int  # where it ended
-    failure: EnvironmentFailed | None  # why it ended sooner than asked
 
 
 def ended(finished: Sequence[tuple[int, float, int]], replicas: int) -> dict[str, np.ndarray]:
@@ -52,36 +40,6 @@ def ended(finished: Sequence[tuple[int, float, int]], replicas: int) -> dict[str
         if mine:
             found["collect/return"][r], found["collect/length"][r] = np.mean(mine, 0)
     return found
-
-
-def updates_by(collect: Collect, step: Any) -> Any:
-    """Updates done once `step` environment steps are, traced or not."""
-    after = step - collect.warmup - collect.delay
-    return after // (collect.steps * collect.envs) * collect.every * (after > 0)
-
-
-def phases_of(algorithm: Algorithm, cfg: Any, settings: Settings) -> tuple[Phase, ...]:
-    """The phases of a run, those that collect with its number of environments and its size of the replay.
-
-    Several environments make as many steps and updates as one would: the ratio of the two is the algorithm's.
-    """
-    found = []
-    for phase in stages(algorithm, cfg, settings.stage):
-        collect = phase.collect
-        if collect is not None:
-            n = settings.envs or collect.envs
-            every, capacity = collect.every * n // collect.envs, settings.replay or collect.capacity
-            phase = phase._replace(collect=collect._replace(envs=n, every=every, capacity=capacity))
-        found.append(phase)
-    return tuple(found)
-
-
-def resolved(algorithm: Algorithm, cfg: Any, settings: Settings) -> Any:
-    """The config with its schedules over the run in numbers of updates."""
-    main = next((phase for phase in reversed(phases_of(algorithm, cfg, settings)) if phase.steps is None), None)
-    collect = None if main is None else main.collect
-    updates = settings.steps if collect is None else updates_by(collect, settings.steps)
-    return config.over_the_run(cfg, max(1, updates))
 
 
 def explore(program: Program, spec: Spec, cfg: Any, key: Any, state: Any, seen: Seen, step: Any) -> Any:
@@ -97,7 +55,7 @@ def explore(program: Program, spec: Spec, cfg: Any, key: Any, state: Any, seen: 
     return jnp.where(step < collect.warmup, random, chosen)
 
 
-class Rounds:
+class GymCollection:
     """The online half of a phase: R x n environments and the ring that they fill."""
 
     def __init__(self, program: Program, collector: Collector, fitted: Any, spec: Spec) -> None:
@@ -129,8 +87,10 @@ class Rounds:
         self.compile(carry)
         self._count(carry)
 
-    def compile(self, carry: Carry) -> None:
-        """Compile the round for carries of this shape; the carry is left as it is."""
+    def compile(self, carry: Carry, updates: int = 0) -> None:
+        """Compile the round for carries of this shape, once, whatever the number of updates of a block."""
+        if self._round is not None:
+            return
         began = time.perf_counter()
         leaves, self._tree = jax.tree.flatten(carry)
         self._blank = self._empty()
@@ -139,7 +99,7 @@ class Rounds:
         self._round = jax.jit(self._one_round, donate_argnums=(1, 2)).lower(self._fixed, *shapes).compile(options())
         self.program.compile_seconds += time.perf_counter() - began
 
-    def run(self, carry: Carry, lo: int, hi: int) -> Ran:
+    def run(self, carry: Carry, lo: int, hi: int) -> PlayResult:
         """Environment steps lo <= step < hi of each replica, with the updates that they bring.
 
         Where an environment fails it ends at the last whole step, so that all there is can be saved first.
@@ -162,7 +122,7 @@ class Rounds:
             rows = stepped if self.episodes is None else None
             leaves, found = self._call(leaves, found, rows, step + self.n, first, last)
             made += last - first
-        return Ran(self._tree.unflatten(leaves), self.program.told(found), self._ended(), made, hi, failure)
+        return PlayResult(self._tree.unflatten(leaves), self.program.means(found), self._ended(), made, hi, failure)
 
     def log(self) -> dict[str, Any]:
         """What a checkpoint keeps beside the carry, JSON-ready."""

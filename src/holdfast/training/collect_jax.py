@@ -16,11 +16,13 @@ from ..data.feed import buffer
 from ..environments.gym.collector import EnvironmentFailed
 from ..environments.jax import env as jax_env
 from ..environments.jax.env import JaxEnv, Turn, World
-from .collect_gym import COLLECTED, Ran, explore, updates_by
+from .collect_gym import COLLECTED, explore
+from .driver import PlayResult
 from .loop import Carry, Program, options
+from .plan.schedule import updates_by
 
 
-class Told(NamedTuple):
+class EpisodeSums(NamedTuple):
     """What a block's episodes came to, [R]."""
 
     episodes: Any  # that ended
@@ -29,8 +31,8 @@ class Told(NamedTuple):
     bad: Any  # first environment step that gave what is not finite; -1: none
 
 
-class CompiledRounds:
-    """The interface of `rounds.Rounds`; environments are part of the carry, and saved with it."""
+class JaxCollection:
+    """The interface of `collect_gym.GymCollection`; environments are part of the carry, and saved with it."""
 
     exact = True
 
@@ -49,9 +51,15 @@ class CompiledRounds:
 
     def start(self, carry: Carry) -> None:
         """Compile the block; the environments have begun with the carry."""
+        self.compile(carry)
+
+    def compile(self, carry: Carry, updates: int = 0) -> None:
+        """Compile the block for carries of this shape, once, whatever its number of updates."""
+        if self._block is not None:
+            return
         began, count = time.perf_counter(), len(self.program.keys)
         zeros = np.zeros(count, np.float32)
-        told = Told(np.zeros(count, np.int32), zeros, zeros, np.full(count, -1, np.int32))
+        told = EpisodeSums(np.zeros(count, np.int32), zeros, zeros, np.full(count, -1, np.int32))
         self._nothing = (self.program.nothing(), told)
         shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)), (carry, self._nothing))
         fixed = (self.program.cfgs, self.program.keys, self.program.sources)
@@ -63,7 +71,7 @@ class CompiledRounds:
         self.start(carry)
         return carry
 
-    def run(self, carry: Carry, lo: int, hi: int) -> Ran:
+    def run(self, carry: Carry, lo: int, hi: int) -> PlayResult:
         """Environment steps lo <= step < hi of each replica, with the updates that they bring.
 
         Raises:
@@ -72,7 +80,7 @@ class CompiledRounds:
         fixed = (self.program.cfgs, self.program.keys, self.program.sources)
         end = -(-hi // self.collect.envs) * self.collect.envs  # whole steps of all environments
         carry, (found, told) = self._block(carry, self._nothing, *fixed, lo, end)
-        told = Told(*(np.asarray(x) for x in told))
+        told = EpisodeSums(*(np.asarray(x) for x in told))
         if (told.bad >= 0).any():
             r = int(np.argmax(told.bad >= 0))
             raise EnvironmentFailed(
@@ -81,7 +89,7 @@ class CompiledRounds:
         some = np.where(told.episodes > 0, told.episodes, np.nan)
         ended = dict(zip(COLLECTED, (told.total / some, told.length / some, told.episodes.astype(float)), strict=True))
         made = updates_by(self.collect, end) - updates_by(self.collect, lo)
-        return Ran(carry, self.program.told(found), ended, made, hi, None)
+        return PlayResult(carry, self.program.means(found), ended, made, hi, None)
 
     def log(self) -> None:
         """What a checkpoint keeps beside the carry: nothing."""
@@ -102,7 +110,7 @@ class CompiledRounds:
 
         return jax.lax.fori_loop(lo // n, hi // n, body, (carry, found))
 
-    def _turn(self, cfg: Any, key: Any, carry: Carry, told: Told, step: Any) -> tuple[Carry, Told]:
+    def _turn(self, cfg: Any, key: Any, carry: Carry, told: EpisodeSums, step: Any) -> tuple[Carry, EpisodeSums]:
         """One step of one replica's environments: act, step, store."""
         world: World = carry.world
         name, treat = self.collect.to, self.treatment
@@ -115,7 +123,7 @@ class CompiledRounds:
         carry = carry._replace(world=world, rings={**carry.rings, name: ring})
         ends = turn.terminated | turn.truncated
         fine = jnp.isfinite(turn.next_obs).all() & jnp.isfinite(turn.reward).all()
-        return carry, Told(
+        return carry, EpisodeSums(
             told.episodes + ends.sum(dtype=jnp.int32),
             told.total + jnp.where(ends, turn.total, 0).sum(),
             told.length + jnp.where(ends, turn.time, 0).sum().astype(jnp.float32),

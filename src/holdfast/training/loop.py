@@ -56,7 +56,7 @@ class Carry(NamedTuple):
     world: Any = ()  # environments in JAX, in the middle of their episodes: leaves [R, n, ...]
 
 
-class Found(NamedTuple):
+class BlockMetrics(NamedTuple):
     """Metrics of one block, [R, M]."""
 
     mean: np.ndarray  # NaN where nothing was reported
@@ -146,23 +146,23 @@ class Program:
             self.compile_seconds += time.perf_counter() - began
         return self._blocks[stride]
 
-    def run(self, carry: Carry, lo: int, hi: int) -> tuple[Carry, Found]:
+    def run(self, carry: Carry, lo: int, hi: int) -> tuple[Carry, BlockMetrics]:
         """Updates lo <= step < hi of this phase. The carry given is consumed."""
         block = self.compile(carry, hi - lo)
         carry, found = block(carry, self.cfgs, self.keys, self.sources, lo, hi)
-        return carry, self.told(found)
+        return carry, self.means(found)
 
     def nothing(self) -> tuple[Any, Any, Any]:
         """Sums, weights and first bad updates of no update at all: [R, M] each."""
         zeros = np.zeros((len(self.keys), len(self.metrics)), np.float32)
         return zeros, zeros, np.full(zeros.shape, -1, np.int32)
 
-    def told(self, found: Any) -> Found:
+    def means(self, sums: Any) -> BlockMetrics:
         """Sums and weights as means."""
-        total, weight, first_bad = (np.asarray(x) for x in found)
-        return Found(np.divide(total, weight, out=np.full_like(total, np.nan), where=weight > 0), first_bad)
+        total, weight, first_bad = (np.asarray(x) for x in sums)
+        return BlockMetrics(np.divide(total, weight, out=np.full_like(total, np.nan), where=weight > 0), first_bad)
 
-    def refresh(self, carry: Carry, step: int) -> tuple[Carry, Found]:
+    def refresh(self, carry: Carry, step: int) -> tuple[Carry, BlockMetrics]:
         """The phase's slow clock, outside the block: state, written columns and the metrics `fresh`, at `step`."""
         if self._refresh is None:
             self._refresh = jax.jit(self._refreshed)
@@ -173,7 +173,7 @@ class Program:
             value, weight = metrics[name]
             mean[:, i], told[:, i] = value, np.asarray(weight) > 0
         told &= ~done
-        return carry, Found(np.where(told, mean, np.nan), np.where(told & ~np.isfinite(mean), step, -1))
+        return carry, BlockMetrics(np.where(told, mean, np.nan), np.where(told & ~np.isfinite(mean), step, -1))
 
     def stopped(self, carry: Carry) -> Carry:
         """Replicas newly stopped by `until`, marked."""

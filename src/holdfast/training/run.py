@@ -17,6 +17,7 @@ from ..policy.policy import Policy
 from ..runs.folder import RunFolder, free_folder
 from ..runs.settings import Settings, parse_sweep, resolve
 from .hooks import Hook
+from .plan.plan import plan
 from .runner import Runner
 
 
@@ -211,14 +212,14 @@ def start(
     stem: str | None = None,
 ) -> Run:
     """Start a new run of complete settings; `stem` begins its folder's name where none is given."""
-    runner = Runner(settings, dataset, hooks)
+    made = plan(settings, dataset)
     name = Path(settings.subject).stem if Path(settings.subject).suffix else Path(settings.subject).name
     folder = (
         RunFolder(out)
         if out is not None
         else RunFolder(free_folder(Path("runs"), f"{stem or settings.algorithm}-{name}"))
     )
-    return Run(folder.path, runner.run(folder))
+    return Run(folder.path, Runner(made, folder, hooks).run())
 
 
 def resume(
@@ -247,13 +248,13 @@ def resume(
     if folder.checkpoints.latest() is not None:
         folder.checkpoints.read()  # a damaged one is told before anything is loaded
     data = data if data is not None else in_memory(settings, run)
-    runner = Runner(settings, data, hooks)
-    if runner.problem.fingerprint != facts.get("dataset_fingerprint"):
+    made = plan(settings, data)
+    if made.task.fingerprint != facts.get("dataset_fingerprint"):
         raise UserError(
             f"{settings.data} has changed since {run} was started (its fingerprint is another): bring the old data "
             "back, or start a new run"
         )
-    return Run(folder.path, runner.run(folder, resume=True))
+    return Run(folder.path, Runner(made, folder, hooks).run(resume=True))
 
 
 def stand(

@@ -255,7 +255,9 @@ def test_the_ratio_of_updates_to_steps_is_a_setting(name):
 def test_illegal_actions_are_never_taken(name, tmp_path):
     config = {"hidden": (8,), "batch_size": 8, "warmup": 20}
     # the environment raises where one is
-    run = train(name, env="odd_envs:Masked-v0", steps=60, seeds=2, config=config, eval_episodes=3, out=tmp_path / "run")
+    run = train(
+        name, env="support.worlds:Masked-v0", steps=60, seeds=2, config=config, eval_episodes=3, out=tmp_path / "run"
+    )
     assert run.policy(0).spec.masked
 
 

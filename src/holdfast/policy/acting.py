@@ -151,7 +151,7 @@ class Acting:
         """
         team = self.team
         obs = team.fitted.observe(obs)
-        reward = np.where(start, 0, team.fitted.rewards(reward)).astype(np.float32)
+        reward = np.where(start, np.float32(0), team.fitted.rewards(reward))
         given = (obs, reward, mask, start)
         if not self.many:
             given = jax.tree.map(lambda x: x[0], given)

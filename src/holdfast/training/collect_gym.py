@@ -210,7 +210,7 @@ class GymCollection:
         return (
             self.fitted.observe(rows.obs),
             actions,
-            self.fitted.rewards(rows.reward).astype(np.float32),
+            self.fitted.rewards(rows.reward),
             self.fitted.observe(rows.next_obs),
             rows.terminated.astype(np.float32),
             rows.truncated.astype(np.float32),
@@ -228,7 +228,7 @@ class GymCollection:
     def _seen(self) -> tuple[Any, ...]:
         """Fields of a `Seen` but for the step."""
         c = self.collector
-        reward = np.where(c.start, 0, self.fitted.rewards(c.reward)).astype(np.float32)
+        reward = np.where(c.start, np.float32(0), self.fitted.rewards(c.reward))
         return self.fitted.observe(c.obs), reward, c.mask if self.spec.masked else None
 
     def _ended(self) -> dict[str, np.ndarray]:

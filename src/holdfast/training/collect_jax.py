@@ -13,6 +13,7 @@ from ..core.contract import Collect
 from ..core.noise import Noise
 from ..core.spec import Batch, Seen, Spec
 from ..data.feed import buffer
+from ..data.feed.treatment import Fitted, Numbers
 from ..environments.gym.collector import EnvironmentFailed
 from ..environments.jax import env as jax_env
 from ..environments.jax.env import JaxEnv, Turn, World
@@ -36,7 +37,7 @@ class JaxCollection:
 
     exact = True
 
-    def __init__(self, program: Program, env: JaxEnv, fitted: Any, name: str) -> None:
+    def __init__(self, program: Program, env: JaxEnv, fitted: Fitted, name: str) -> None:
         """
         Args:
             program: of a phase with `collect`, whose `env` this is.
@@ -46,7 +47,7 @@ class JaxCollection:
         """
         self.program, self.env, self.spec, self.name = program, env, env.spec, name
         self.collect = program.phase.collect or Collect()
-        self.treatment = Scale(fitted)
+        self.numbers: Numbers = jax.tree.map(jnp.asarray, fitted.numbers())
         self._block: Any = None
 
     def start(self, carry: Carry) -> None:
@@ -62,7 +63,7 @@ class JaxCollection:
         told = EpisodeSums(np.zeros(count, np.int32), zeros, zeros, np.full(count, -1, np.int32))
         self._nothing = (self.program.nothing(), told)
         shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)), (carry, self._nothing))
-        fixed = (self.program.cfgs, self.program.keys, self.program.sources)
+        fixed = (self.program.cfgs, self.program.keys, self.program.sources, self.numbers)
         self._block = jax.jit(self._run, donate_argnums=0).lower(*shapes, *fixed, 0, 0).compile(options())
         self.program.compile_seconds += time.perf_counter() - began
 
@@ -77,7 +78,7 @@ class JaxCollection:
         Raises:
             EnvironmentFailed: it gave what is not finite, which the block's updates have learned from.
         """
-        fixed = (self.program.cfgs, self.program.keys, self.program.sources)
+        fixed = (self.program.cfgs, self.program.keys, self.program.sources, self.numbers)
         end = -(-hi // self.collect.envs) * self.collect.envs  # whole steps of all environments
         carry, (found, told) = self._block(carry, self._nothing, *fixed, lo, end)
         told = EpisodeSums(*(np.asarray(x) for x in told))
@@ -97,29 +98,33 @@ class JaxCollection:
     def close(self) -> None:
         """Nothing to close."""
 
-    def _run(self, carry: Carry, found: Any, cfgs: Any, keys: Any, sources: Any, lo: Any, hi: Any) -> Any:
+    def _run(
+        self, carry: Carry, found: Any, cfgs: Any, keys: Any, sources: Any, numbers: Numbers, lo: Any, hi: Any
+    ) -> Any:
         n, program = self.collect.envs, self.program
-        turn = jax.vmap(self._turn, (0, 0, 0, 0, None))
+        turn = jax.vmap(self._turn, (0, 0, 0, 0, None, None))
 
         def body(i: Any, both: Any) -> Any:
             (carry, (metrics, told)), step = both, i * n
-            carry, seen = turn(cfgs, keys, carry, told, step)
+            carry, seen = turn(cfgs, keys, carry, told, numbers, step)
             first, last = updates_by(self.collect, step), updates_by(self.collect, step + n)
             carry, metrics = program.updates(carry, metrics, cfgs, keys, sources, first, last)
             return carry, (metrics, seen)
 
         return jax.lax.fori_loop(lo // n, hi // n, body, (carry, found))
 
-    def _turn(self, cfg: Any, key: Any, carry: Carry, told: EpisodeSums, step: Any) -> tuple[Carry, EpisodeSums]:
+    def _turn(
+        self, cfg: Any, key: Any, carry: Carry, told: EpisodeSums, numbers: Numbers, step: Any
+    ) -> tuple[Carry, EpisodeSums]:
         """One step of one replica's environments: act, step, store."""
         world: World = carry.world
-        name, treat = self.collect.to, self.treatment
-        reward = jnp.where(world.start, 0, treat.reward(world.reward))
-        seen = Seen(treat.obs(world.obs), reward, None, updates_by(self.collect, step))
+        name = self.collect.to
+        reward = jnp.where(world.start, 0, numbers.rewards(world.reward))
+        seen = Seen(numbers.observe(world.obs), reward, None, updates_by(self.collect, step))
         action = explore(self.program, self.spec, cfg, key, carry.state, seen, step)
         noise = Noise(jax.random.fold_in(jax.random.fold_in(key, self.program.index), step)).sub("environment")
-        world, turn = jax_env.advance(self.env, world, treat.action(action), noise)
-        ring = buffer.add(carry.rings[name], self._row(turn, action), jnp.ones(len(reward), bool))
+        world, turn = jax_env.advance(self.env, world, numbers.act_outside(action), noise)
+        ring = buffer.add(carry.rings[name], self._row(turn, action, numbers), jnp.ones(len(reward), bool))
         carry = carry._replace(world=world, rings={**carry.rings, name: ring})
         ends = turn.terminated | turn.truncated
         fine = jnp.isfinite(turn.next_obs).all() & jnp.isfinite(turn.reward).all()
@@ -130,33 +135,11 @@ class JaxCollection:
             jnp.where((told.bad < 0) & ~fine, step, told.bad),
         )
 
-    def _row(self, turn: Turn, action: jax.Array) -> Batch:
-        obs, following = self.treatment.obs(turn.obs), self.treatment.obs(turn.next_obs)
-        flags = (turn.terminated.astype(jnp.float32), turn.truncated.astype(jnp.float32))
-        return Batch(obs, action, self.treatment.reward(turn.reward), following, *flags)
-
-
-class Scale:
-    """A fitted treatment on the device."""
-
-    def __init__(self, fitted: Any) -> None:
-        self.fitted = fitted
-        self.mean, self.std = (jnp.asarray(x, jnp.float32) for x in (fitted.obs_mean, fitted.obs_std))
-
-    def obs(self, obs: jax.Array) -> jax.Array:
-        """Observations as a network sees them."""
-        return (obs - self.mean[None]) / self.std[None] if self.fitted.normalized else obs
-
-    def reward(self, reward: jax.Array) -> jax.Array:
-        """Treated rewards."""
-        return (reward + self.fitted.reward_shift) * self.fitted.reward_scale
-
-    def action(self, inside: jax.Array) -> jax.Array:
-        """Actions in the environment's units."""
-        if self.fitted.discrete:
-            return inside + self.fitted.action_start
-        low, high = (jnp.asarray(x, jnp.float32)[None] for x in (self.fitted.action_low, self.fitted.action_high))
-        return jnp.clip((high + low) / 2 + (high - low) / 2 * inside, low, high)
+    def _row(self, turn: Turn, action: jax.Array, numbers: Numbers) -> Batch:
+        ended = turn.terminated.astype(jnp.float32)
+        cut = turn.truncated.astype(jnp.float32)
+        following = numbers.observe(turn.next_obs)
+        return Batch(numbers.observe(turn.obs), action, numbers.rewards(turn.reward), following, ended, cut)
 
 
 def fits(env: JaxEnv | None, spec: Spec, collect: Collect) -> bool:

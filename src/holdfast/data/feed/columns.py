@@ -38,6 +38,7 @@ class Given(NamedTuple):
     action: np.ndarray  # [N, ...] inside units
     reward: np.ndarray  # [N] treated, float64
     discount: float | None
+    dtype: Any  # of observations
 
 
 DERIVED: dict[str, Callable[[Given], np.ndarray]] = {}
@@ -93,7 +94,7 @@ def initial_obs(given: Given) -> np.ndarray:
     """The first observation of each transition's episode, [N, *obs], normalised like the others."""
     data = given.dataset
     first = (data.offsets[:-1] + np.arange(data.n_episodes))[data.episode_of]
-    return given.fitted.observe(take(data.observations, first), np.float64)
+    return given.fitted.observe(take(data.observations, first), given.dtype)
 
 
 def column_names(dataset: Dataset) -> list[str]:
@@ -123,14 +124,14 @@ def prepare(
     for name in columns:
         if name not in column_names(dataset):
             raise unknown("column", name, column_names(dataset))
-    reward = fitted.rewards(dataset.rewards)
-    given = Given(dataset, fitted, fitted.act_inside(dataset.actions, dtype), reward, discount)
+    reward = fitted.rewards(dataset.rewards, np.float64)
+    given = Given(dataset, fitted, fitted.act_inside(dataset.actions, dtype), reward, discount, dtype)
     extra = {name: dataset.columns[name] if name in dataset.columns else DERIVED[name](given) for name in columns}
     return Columns(
         obs=fitted.observe(dataset.observations, dtype),
         row=dataset.observation_rows.astype(np.int32),
         action=given.action,
-        reward=reward.astype(dtype),
+        reward=fitted.rewards(dataset.rewards, dtype),
         terminated=dataset.terminations.astype(dtype),
         truncated=dataset.truncations.astype(dtype),
         mask=dataset.columns["action_mask"].astype(bool) if "action_mask" in dataset.columns else None,
@@ -140,7 +141,7 @@ def prepare(
 
 def stats(dataset: Dataset, fitted: Fitted) -> dict[str, float]:
     """Scalars of the treated data: extremes of episode returns and of rewards, and sizes."""
-    reward = fitted.rewards(dataset.rewards)
+    reward = fitted.rewards(dataset.rewards, np.float64)
     returns = np.add.reduceat(reward, dataset.offsets[:-1])
     return {
         "return_max": float(returns.max()),

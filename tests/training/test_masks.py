@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from holdfast.algorithms import bc, registry
-from holdfast.core.config import as_arrays
+from holdfast.core.config import as_arrays, over_the_run
 from holdfast.core.contract import Context
 from holdfast.core.noise import Noise
 from holdfast.core.spec import Batch, Seen, Spec
@@ -76,7 +76,7 @@ def test_nothing_is_learned_from_an_illegal_action(name):
     small = {f.name: (8,) for f in dataclasses.fields(cfg) if f.name.endswith("hidden")}
     small |= {n: 4 for n in ("heads", "quantiles") if hasattr(cfg, n)}
     rates = {f.name: 1e-2 for f in dataclasses.fields(cfg) if f.name.endswith("lr")}
-    cfg = as_arrays(dataclasses.replace(cfg, **small, **rates))
+    cfg = as_arrays(over_the_run(dataclasses.replace(cfg, **small, **rates), 10))
     mask = jnp.arange(ACTIONS)[None] != jnp.full((ROWS, 1), ILLEGAL)
     obs, following = (jnp.asarray(rng.normal(size=(ROWS, 3)), jnp.float32) for _ in range(2))
     reward, written = (jnp.asarray(rng.normal(size=ROWS), jnp.float32) for _ in range(2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -12,13 +13,37 @@ from .spec import Spec
 from .tree import PyTree, field
 
 
-class Needs(NamedTuple):
-    """What one update reads. The sampler builds exactly this, or the run is refused before compilation."""
+@dataclasses.dataclass(frozen=True)
+class Transitions:
+    """One update reads single transitions: leaves `[B, ...]`."""
 
-    batches: int = 1  # k: slices of a batch, leaves [k, B, ...]; 1 gives [B, ...]
     columns: tuple[str, ...] = ()  # derived columns by registry name: mc_return, next_action ...
-    kind: str = "transitions"  # or "nstep": rows that span `length` steps, fewer where an episode ends
-    length: int = 1  # n of n-step returns
+    batches: int = 1  # k: slices of a batch, leaves [k, B, ...]; 1 gives [B, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class NStep:
+    """One update reads rows that span up to `length` steps of an episode: leaves `[B, ...]`, see `sampler.spans`."""
+
+    length: int  # n of n-step returns
+    columns: tuple[str, ...] = ()
+    batches: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Windows:
+    """One update reads the `length` steps that end at each drawn row: leaves `[B, K, ...]`, see `sampler.windows`.
+
+    `batch.valid` `[B, K]` is False for the steps before the episode's start.
+    """
+
+    length: int  # K
+    columns: tuple[str, ...] = ()
+    batches: int = 1
+
+
+# What one update reads. `data.feed.sampler.READ` has one reader for each; a plan refuses anything else.
+Needs = Transitions | NStep | Windows
 
 
 class Frozen(PyTree):
@@ -120,7 +145,7 @@ def one_phase(cfg: Any) -> tuple[Phase, ...]:
 
 def plain_transitions(cfg: Any) -> Needs:
     """The default: one batch of transitions and no derived column."""
-    return Needs()
+    return Transitions()
 
 
 def no_faults(cfg: Any) -> list[str]:

@@ -52,6 +52,7 @@ class Batch(PyTree):
     next_mask: jax.Array | None = None
     extra: dict[str, jax.Array] = field(default_factory=dict)
     parts: tuple[tuple[str, int, int], ...] = field(static=True, default=())  # (source, start, stop) along B
+    axis: int = field(static=True, default=-1)  # of `reward`, along which B lies: -1; -2 in windows [B, K]
 
     def __getattr__(self, name: str) -> jax.Array:
         extra = object.__getattribute__(self, "extra") if name != "extra" else {}
@@ -64,7 +65,7 @@ class Batch(PyTree):
         for name, start, stop in self.parts:
             if name == source:
                 cut = functools.partial(jax.lax.slice_in_dim, start_index=start, limit_index=stop)
-                cut = functools.partial(cut, axis=self.reward.ndim - 1)
+                cut = functools.partial(cut, axis=self.reward.ndim + self.axis)
                 return Batch(**{**vars(jax.tree.map(cut, self)), "parts": ()})
         raise KeyError(f"no rows of '{source}' in this batch; its parts: {[p[0] for p in self.parts]}")
 

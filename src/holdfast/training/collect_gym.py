@@ -223,7 +223,7 @@ class GymCollection:
         lead = self.collector.start.shape
         blank = buffer.blank_row(self.spec, self.program.needs.columns if self.collect.whole else ())
         wide = jax.tree.map(lambda x: np.zeros((*lead, *x.shape), x.dtype), blank)
-        return tuple(getattr(wide, f.name) for f in dataclasses.fields(wide) if f.name != "parts")
+        return tuple(getattr(wide, f.name) for f in dataclasses.fields(wide) if not f.metadata.get("static"))
 
     def _seen(self) -> tuple[Any, ...]:
         """Fields of a `Seen` but for the step."""

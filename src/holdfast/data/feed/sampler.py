@@ -1,15 +1,18 @@
-"""Drawing batches on the device: rows of columns, views of them and rings; static and proportional mixes; n steps."""
+"""Drawing batches on the device: transitions, n-step rows and windows from columns, views of them and rings.
+
+Mixes are static (each source gives its share of a batch) or proportional (every row is equally likely).
+"""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from ...core.contract import Needs
+from ...core.contract import Needs, NStep, Transitions, Windows
 from ...core.errors import UserError
 from ...core.spec import Batch
 from ...core.tree import PyTree
@@ -108,9 +111,47 @@ def spans(source: Source, index: jax.Array, length: int, discount: Any) -> Batch
     )
 
 
+def windows(source: Source, index: jax.Array, length: int) -> Batch:
+    """The `length` steps that end at the transitions at `index` [...]: leaves [..., length, *], the oldest step first.
+
+    A window does not reach back over the start of its episode, over a time limit, over a place where a log breaks off,
+    or over the oldest row of a ring. Its column "valid" [..., length] is False before that; there the first valid step
+    is repeated, so that every row holds numbers that occur.
+    """
+    where, alive = _backward(source, index, length)
+    earlier = at(source, where)
+    ended = (earlier.terminated + earlier.truncated) > 0
+    here = jnp.ones_like(ended[:1])
+    valid = jnp.cumprod(alive & jnp.concatenate([here, ~ended[1:]]), 0) > 0  # newest first
+    count = valid.sum(0)
+    oldest = jnp.take_along_axis(where, count[None] - 1, 0)
+    rows_of = jnp.moveaxis(jnp.where(valid, where, oldest)[::-1], 0, -1)
+    steps = at(source, rows_of)
+    extra = {**steps.extra, "valid": jnp.moveaxis(valid[::-1], 0, -1)}
+    return Batch(**{**vars(steps), "extra": extra, "axis": -2})
+
+
+def _backward(source: Source, index: jax.Array, length: int) -> tuple[jax.Array, jax.Array]:
+    """Numbers of the row at `index` and of the `length` - 1 rows before it, [length, ...], and whether each exists.
+
+    The newest comes first.
+    """
+    index = index[None]
+    back = jnp.arange(length).reshape(-1, *[1] * (index.ndim - 1))
+    if isinstance(source, Ring):
+        age = (source.cursor - 1 - index) % source.capacity
+        return (index - back * source.stride) % source.capacity, age + back * source.stride < source.size
+    where = jnp.maximum(index - back, 0)
+    columns = source if isinstance(source, Columns) else source.columns
+    row = columns.row[source.index[where] if isinstance(source, View) else where]
+    joined = row[:-1] == row[1:] + 1  # as in `_onward`
+    return where, jnp.concatenate([jnp.ones_like(row[:1], bool), joined])
+
+
 def _onward(source: Source, index: jax.Array, length: int) -> tuple[jax.Array, jax.Array]:
-    """Where the row at `index` and its `length` - 1 followers stand, [length, ...], and whether each is one."""
-    index, ahead = index[None], jnp.arange(length).reshape(-1, *[1] * index.ndim)
+    """Numbers of the row at `index` and of the `length` - 1 rows after it, [length, ...], and whether each exists."""
+    index = index[None]
+    ahead = jnp.arange(length).reshape(-1, *[1] * (index.ndim - 1))
     if isinstance(source, Ring):
         where = (index + ahead * source.stride) % source.capacity
         return where, (source.cursor - 1 - index) % source.capacity >= ahead * source.stride
@@ -119,6 +160,26 @@ def _onward(source: Source, index: jax.Array, length: int) -> tuple[jax.Array, j
     row = columns.row[source.index[where] if isinstance(source, View) else where]
     # between two episodes stands the first one's last observation, so that numbers of rows jump by two
     return where, jnp.concatenate([jnp.ones_like(row[:1], bool), row[1:] == row[:-1] + 1])
+
+
+def _read_transitions(source: Source, index: jax.Array, needs: Transitions, discount: Any) -> Batch:
+    return at(source, index)
+
+
+def _read_n_steps(source: Source, index: jax.Array, needs: NStep, discount: Any) -> Batch:
+    return spans(source, index, needs.length, discount)
+
+
+def _read_windows(source: Source, index: jax.Array, needs: Windows, discount: Any) -> Batch:
+    return windows(source, index, needs.length)
+
+
+# How each kind of `Needs` is read; what is not here is refused when a run is planned.
+READ: Mapping[type, Callable[[Source, jax.Array, Any, Any], Batch]] = {
+    Transitions: _read_transitions,
+    NStep: _read_n_steps,
+    Windows: _read_windows,
+}
 
 
 def preload(ring: Ring, columns: Columns, index: Any) -> Ring:
@@ -174,10 +235,10 @@ def sample(
         sources: by name.
         mix: each one's share of the batch; or "proportional", every row of the data and of the rings alike.
         batch_size: B.
-        needs: how many slices, what a row spans, and the columns that rings must have.
+        needs: what a row is, how many slices, and the columns that rings must have.
         noise: of the draw.
         written: columns of the data that training itself writes, [N, ...] each; they join `extra`.
-        discount: of rows that span several steps.
+        discount: discount of rows that span several steps.
 
     Raises:
         UserError: columns that a ring does not have.
@@ -189,10 +250,7 @@ def sample(
         source = sources[name]
         if isinstance(source, Ring):
             _require_columns(name, source, needs, written)
-        part = at(source, index) if needs.kind == "transitions" else spans(source, index, needs.length, discount)
-        index = source.index[index] if isinstance(source, View) else index
-        more = {column: values[index] for column, values in written.items()}
-        return Batch(**{**vars(part), "extra": part.extra | more})
+        return READ[type(needs)](_with(source, written), index, needs, discount)
 
     if isinstance(mix, str):
         return _proportional({name: size(sources[name]) for name in pool(sources)}, (*lead, batch_size), draw, noise)
@@ -203,6 +261,16 @@ def sample(
         start += count
     whole = jax.tree.map(lambda *x: jnp.concatenate(x, axis=len(lead)), *_alike(parts))
     return Batch(**{**vars(whole), "parts": tuple(bounds)})
+
+
+def _with(source: Source, written: Mapping[str, jax.Array]) -> Source:
+    """The source with more columns of the data; a ring stays as it is."""
+    if isinstance(source, Ring) or not written:
+        return source
+    if isinstance(source, Columns):
+        return Columns(**{**vars(source), "extra": {**source.extra, **written}})
+    more = _with(source.columns, written)
+    return type(source)(**{**vars(source), "columns": more})
 
 
 def pool(sources: Mapping[str, Source]) -> list[str]:

@@ -23,7 +23,7 @@ from ..collect_gym import COLLECTED
 from ..loop import Carry, Program
 from ..trackers import tracker
 from .programs import programs_of
-from .schedule import resolved
+from .schedule import phases_of, require_needs, resolved
 from .task import Task, task_of
 
 
@@ -151,6 +151,7 @@ def plan(settings: Settings, dataset: Dataset | None = None) -> Plan:
     algorithm: Algorithm = registry.get(settings.algorithm)
     given: Any = config.from_dict(algorithm.Config, settings.config)
     cfg = resolved(algorithm, given, settings)
+    require_needs(phases_of(algorithm, cfg, settings), algorithm.needs(cfg))
     seeds = range(settings.seed, settings.seed + settings.seeds)
     replicas = settings_of.replicas(algorithm, cfg, settings.sweep, seeds)
     task = task_of(settings, algorithm, cfg, dataset)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...algorithms import registry
-from ...core.contract import Algorithm, Treatment
+from ...core.contract import Algorithm, NStep, Treatment, Windows
 from ...core.errors import UserError
 from ...core.spec import Spec
 from ...data.checks.check import require_sound
@@ -189,7 +189,7 @@ def require_episodes(algorithm: Algorithm, cfg: Any, dataset: Dataset, scaled: b
     """
     each = [phase.needs or algorithm.needs(cfg) for phase in algorithm.phases(cfg)]
     needed = {c for needs in each for c in needs.columns} & DERIVED.keys()
-    long = max((needs.length for needs in each if needs.kind != "transitions"), default=1)
+    long = max((needs.length for needs in each if isinstance(needs, NStep | Windows)), default=1)
     if not (needed or algorithm.episodes or long > 1 or scaled):
         return
     cut = (dataset.lengths == 1) & dataset.truncations[dataset.offsets[1:] - 1]

@@ -24,6 +24,7 @@ from holdfast.core.tree import named_leaves
 from holdfast.data.dataset import Dataset
 from holdfast.data.feed import buffer, sampler, treatment
 from holdfast.data.feed import columns as cols
+from holdfast.data.split import by_episodes
 from holdfast.training import loop
 from holdfast.training.driver import blocks, enter
 from holdfast.training.loop import Carry, Program, replicate, seed_keys
@@ -103,6 +104,7 @@ class Case:
             data = self.algorithm.filter(self.cfg, data)
         # the treatment without return scaling: it has nothing to do with the update
         fitted = treatment.fit(Treatment(normalize_obs=1e-3, clip_actions=1e-5 if kind == "continuous" else None), data)
+        self.data = data
         self.spec = data.spec
         self.phases = self.algorithm.phases(self.cfg)
         tuning = self.algorithm.finetune(self.cfg) if self.algorithm.finetune else ()
@@ -117,9 +119,10 @@ class Case:
 
     def sources(self, phase) -> dict:
         found = {"data": self.columns}
-        edges = np.round(np.cumsum([0, *phase.split.values()]) * sampler.size(self.columns)).astype(int)
-        for view, lo, hi in zip(phase.split, edges[:-1], edges[1:], strict=True):
-            found[view] = sampler.View(self.columns, jnp.arange(lo, hi, dtype=jnp.int32))
+        parts = by_episodes(self.data, phase.split, 0) if phase.split else {}
+        for view, episodes in parts.items():
+            inside = np.flatnonzero(np.isin(self.data.episode_of, episodes))
+            found[view] = sampler.View(self.columns, jnp.asarray(inside, jnp.int32))
         return found
 
     def programs(self, seeds=SEEDS, cfgs=None, tuning=False) -> list[Program]:

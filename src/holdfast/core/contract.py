@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from .noise import Noise
-from .spec import Spec
+from .spec import Batch, Memory, Spec
+from .trained import Metrics
 from .tree import PyTree, field
 
 
@@ -78,12 +80,32 @@ class Collect(NamedTuple):
     every: int = 1
     warmup: int = 5_000  # environment steps with random actions and no update
     delay: int = 0  # environment steps after those in which the policy acts and is not updated yet
-    to: str = "online"  # the source that the rows join; it lives until the run ends
-    capacity: int = 1_000_000  # newest rows that are kept
+    to: str = "online"  # the ring that the rows join, see `Phase.rings`; it lives until the run ends
     whole: bool = False  # rows wait for their episode's end: then they carry the columns that `needs` names
 
 
 PROPORTIONAL = "proportional"
+CAPACITY = 1_000_000  # rows of the ring of a phase that collects
+
+
+class Rows(NamedTuple):
+    """Rows that a refresh writes into a ring.
+
+    Rows lie in the ring as steps of one environment do. Mark a row as truncated if the next one does not continue it,
+    so that n-step rows and windows end there.
+    """
+
+    batch: Batch  # leaves [M, ...]; M is static and at most the ring's capacity
+    keep: jax.Array  # [M] booleans: which of them to write
+
+
+class Refreshed(NamedTuple):
+    """What a phase's `refresh` gives back."""
+
+    state: Any
+    columns: Mapping[str, jax.Array] = {}  # columns of the data, [N, ...]; they are drawn with the data's rows
+    rows: Mapping[str, Rows] = {}  # ring -> rows to append
+    metrics: Metrics = {}
 
 
 class Phase(NamedTuple):
@@ -99,16 +121,24 @@ class Phase(NamedTuple):
     mix: Mapping[str, float] | str = {"data": 1.0}
     split: Mapping[str, float] = {}  # views of the data by whole episodes, e.g. {"train": .8, "holdout": .2}
     enter: Callable | None = None  # (cfg, state, ctx, noise) -> state, once; may change the state's type
-    # (cfg, state, sources, ctx, noise, step) -> (state, {name: column [N]}, metrics), before the first update and then
-    # every `every` updates, outside the compiled loop; the columns are drawn with the data's rows
-    refresh: Callable | None = None
+    # (cfg, state, sources, ctx, noise, step) -> Refreshed, before the first update and then every `every` updates,
+    # outside the compiled loop. The sources are the data, its views and the rings
+    refresh: Callable[..., Refreshed] | None = None
     every: int = 0
+    # name -> capacity: rings that `refresh` and `collect` fill and that live until the run ends. A ring holds its
+    # newest rows. That of `collect` needs no entry, its capacity is then CAPACITY
+    rings: Mapping[str, int] = {}
     collect: Collect | None = None
     # (cfg, data set) -> [m] transitions of the data, by number, that the ring holds before the phase's first step
     fill: Callable | None = None
-    until: Callable | None = (
-        None  # (cfg, state) -> bool: a replica that has stopped is frozen; all stopped ends the phase
-    )
+    # (cfg, state) -> bool: a replica that has stopped is frozen; the phase ends if all have stopped
+    until: Callable | None = None
+
+    @property
+    def capacities(self) -> dict[str, int]:
+        """Capacity of each ring that this phase makes, by name."""
+        own = {} if self.collect is None else {self.collect.to: CAPACITY}
+        return {**own, **self.rings}
 
 
 class Treatment(NamedTuple):
@@ -156,6 +186,15 @@ def no_faults(cfg: Any) -> list[str]:
 def no_memory(cfg: Any, spec: Spec, n: int) -> tuple:
     """The default: a policy without memory."""
     return ()
+
+
+def remembered(fresh: Memory, kept: Memory, start: jax.Array) -> Memory:
+    """The memory of n environments: `kept`, and `fresh` where `start` `[n]` says that an episode begins."""
+
+    def choose(new: jax.Array, old: jax.Array) -> jax.Array:
+        return jnp.where(start.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+
+    return jax.tree.map(choose, fresh, kept)
 
 
 class Algorithm(NamedTuple):

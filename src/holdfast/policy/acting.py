@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..core.contract import remembered
 from ..core.errors import UserError, unknown
 from ..core.noise import Noise
 from ..core.spec import Seen, Spec
@@ -81,7 +82,7 @@ def compiled(act: Callable, memory: Callable, spec: Spec, layout: Layout, mode: 
         cfg, state = layout.build(leaves, cfg_leaves)
         obs, reward, mask, start = given
         fresh = memory(cfg, spec, obs.shape[0])
-        kept = jax.tree.map(lambda f, k: jnp.where(start.reshape(-1, *[1] * (f.ndim - 1)), f, k), fresh, kept)
+        kept = remembered(fresh, kept, start)
         return act(cfg, state, Seen(obs, reward, mask, updates), kept, Noise(key), mode)
 
     def step(leaves: Any, cfg_leaves: Any, given: Any, kept: Any, key: Any, time: Any, updates: Any) -> Any:

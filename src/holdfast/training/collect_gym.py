@@ -16,9 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..core.contract import Collect
+from ..core.contract import Collect, remembered
 from ..core.noise import Noise
-from ..core.spec import Batch, Seen, Spec
+from ..core.spec import Batch, Memory, Seen, Spec, Step
 from ..data.feed import buffer, sampler
 from ..data.feed.episodes import Episodes
 from ..environments.gym.collector import Collector, EnvironmentFailed, Steps
@@ -42,17 +42,36 @@ def ended(finished: Sequence[tuple[int, float, int]], replicas: int) -> dict[str
     return found
 
 
-def explore(program: Program, spec: Spec, cfg: Any, key: Any, state: Any, seen: Seen, step: Any) -> Any:
-    """The actions [n, ...] of one replica after `step` environment steps: random in the warm-up, then its policy's."""
-    n, collect = len(seen.reward), program.phase.collect or Collect()
+def explore(
+    program: Program, spec: Spec, cfg: Any, key: jax.Array, state: Any, seen: Seen, memory: Memory, start: jax.Array,
+    step: Step,
+) -> tuple[jax.Array, Memory]:  # fmt: skip
+    """The actions `[n, ...]` of one replica, and its memory after them.
+
+    During the warm-up the actions are random. The policy acts all the same, so that its memory has seen every step.
+
+    Args:
+        program: the phase that collects.
+        spec: shapes of the problem.
+        cfg: config of the replica.
+        key: key of the replica.
+        state: training state of the replica.
+        seen: what its n environments show.
+        memory: its memory after the step before, leaves `[n, ...]`.
+        start: which environments begin an episode, `[n]`: their memory is a fresh one.
+        step: environment steps so far.
+    """
+    n = len(seen.reward)
+    collect = program.phase.collect or Collect()
     noise = Noise(jax.random.fold_in(jax.random.fold_in(key, program.index), step)).sub("collect")
-    chosen, _ = program.algorithm.act(cfg, state, seen, (), noise, "explore")
+    memory = remembered(program.algorithm.memory(cfg, spec, n), memory, start)
+    chosen, memory = program.algorithm.act(cfg, state, seen, memory, noise, "explore")
     if spec.discrete:
         law = jnp.zeros((n, spec.action)) if seen.mask is None else jnp.where(seen.mask, 0.0, -jnp.inf)
         random = Categorical(law).sample(noise.uniform("random", law.shape)).astype(jnp.int32)
-        return jnp.where(step < collect.warmup, random, chosen).astype(jnp.int32)
+        return jnp.where(step < collect.warmup, random, chosen).astype(jnp.int32), memory
     random = noise.uniform("random", (n, *spec.action_shape)) * 2 - 1
-    return jnp.where(step < collect.warmup, random, chosen)
+    return jnp.where(step < collect.warmup, random, chosen), memory
 
 
 class GymCollection:
@@ -195,15 +214,16 @@ class GymCollection:
     def _one_round(self, fixed: Any, leaves: Any, found: Any, row: Any, seen: Any, numbers: Any) -> Any:
         """Store a row of every environment (where the last of `numbers` says so), update, and act on what is seen."""
         (cfgs, keys, sources), carry = jax.tree.unflatten(self._fixed_tree, fixed), self._tree.unflatten(leaves)
-        (step, lo, hi, stored), name, (obs, reward, mask) = numbers, self.collect.to, seen
+        (step, lo, hi, stored), name, (obs, reward, mask, start) = numbers, self.collect.to, seen
         keep = jnp.full(row[2].shape, stored > 0)
         ring = jax.vmap(buffer.add)(carry.rings[name], Batch(*row), keep)
         carry = carry._replace(rings={**carry.rings, name: ring})
         carry, found = self.program.updates(carry, found, cfgs, keys, sources, lo, hi)
         shown = Seen(obs, reward, mask, jnp.full(len(keys), hi))
         act = functools.partial(explore, self.program, self.spec)
-        actions = jax.vmap(act, (0, 0, 0, 0, None))(cfgs, keys, carry.state, shown, step)
-        return jax.tree.leaves(carry), found, actions
+        given = (cfgs, keys, carry.state, shown, carry.memory, start)
+        actions, memory = jax.vmap(act, (0, 0, 0, 0, 0, 0, None))(*given, step)
+        return jax.tree.leaves(carry._replace(memory=memory)), found, actions
 
     def _fields(self, rows: Steps, actions: Any) -> tuple[Any, ...]:
         """Those of a `Batch`, treated; plain, for making a module costs more than all else that is done to a row."""
@@ -226,10 +246,10 @@ class GymCollection:
         return tuple(getattr(wide, f.name) for f in dataclasses.fields(wide) if not f.metadata.get("static"))
 
     def _seen(self) -> tuple[Any, ...]:
-        """Fields of a `Seen` but for the step."""
+        """Fields of a `Seen` except the step, and which observations begin an episode."""
         c = self.collector
         reward = np.where(c.start, np.float32(0), self.fitted.rewards(c.reward))
-        return self.fitted.observe(c.obs), reward, c.mask if self.spec.masked else None
+        return self.fitted.observe(c.obs), reward, c.mask if self.spec.masked else None, c.start
 
     def _ended(self) -> dict[str, np.ndarray]:
         return ended(self.collector.take_finished(), len(self.collector.seeds))

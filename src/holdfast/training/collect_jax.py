@@ -121,11 +121,12 @@ class JaxCollection:
         name = self.collect.to
         reward = jnp.where(world.start, 0, numbers.rewards(world.reward))
         seen = Seen(numbers.observe(world.obs), reward, None, updates_by(self.collect, step))
-        action = explore(self.program, self.spec, cfg, key, carry.state, seen, step)
+        given = (cfg, key, carry.state, seen, carry.memory, world.start)
+        action, memory = explore(self.program, self.spec, *given, step)
         noise = Noise(jax.random.fold_in(jax.random.fold_in(key, self.program.index), step)).sub("environment")
         world, turn = jax_env.advance(self.env, world, numbers.act_outside(action), noise)
         ring = buffer.add(carry.rings[name], self._row(turn, action, numbers), jnp.ones(len(reward), bool))
-        carry = carry._replace(world=world, rings={**carry.rings, name: ring})
+        carry = carry._replace(world=world, memory=memory, rings={**carry.rings, name: ring})
         ends = turn.terminated | turn.truncated
         fine = jnp.isfinite(turn.next_obs).all() & jnp.isfinite(turn.reward).all()
         return carry, EpisodeSums(

@@ -19,7 +19,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..core.contract import Algorithm, Context, Phase
+from ..core.contract import Algorithm, Collect, Context, Phase, Rows
+from ..core.errors import UserError
 from ..core.noise import Noise
 from ..core.spec import Batch
 from ..core.trained import weighted
@@ -54,6 +55,7 @@ class Carry(NamedTuple):
     columns: Any  # {name: [R, N]}: columns of the data that the phase's `refresh` has written
     rings: Any  # {name: Ring of leaves [R, capacity, ...]}: rows that were collected
     world: Any = ()  # environments in JAX, in the middle of their episodes: leaves [R, n, ...]
+    memory: Any = ()  # what the policies that collect keep from step to step: leaves [R, n, ...]
 
 
 class BlockMetrics(NamedTuple):
@@ -111,7 +113,8 @@ class Program:
         state = jax.jit(self._start, compiler_options=ONCE)(self.cfgs, self.keys, self.ctx, state)
         made = jax.jit(self._rings)(dict(rings or {}), self.sources)
         self.compile_seconds += time.perf_counter() - began
-        carry = Carry(state, jnp.zeros(len(self.keys), bool), {}, made, jax.jit(self._world)(self.keys))
+        world, memory = jax.jit(self._played)(self.cfgs, self.keys)
+        carry = Carry(state, jnp.zeros(len(self.keys), bool), {}, made, world, memory)
         return carry if self.phase.refresh is None else self.refresh(carry, 0)[0]
 
     def shapes(self, state: Any | None, rings: Any = None) -> Carry:
@@ -119,7 +122,8 @@ class Program:
         state = self.state_shape(state)
         done = jax.ShapeDtypeStruct((len(self.keys),), bool)
         made = jax.eval_shape(self._rings, dict(rings or {}), self.sources)
-        carry, fresh = Carry(state, done, {}, made, jax.eval_shape(self._world, self.keys)), ()
+        world, memory = jax.eval_shape(self._played, self.cfgs, self.keys)
+        carry, fresh = Carry(state, done, {}, made, world, memory), ()
         if self.phase.refresh is not None:
             given = (self.cfgs, self.keys, carry, self.sources, self.ctx, jnp.int32(0))
             carry, fresh = jax.eval_shape(self._refreshed, *given)
@@ -165,7 +169,7 @@ class Program:
     def refresh(self, carry: Carry, step: int) -> tuple[Carry, BlockMetrics]:
         """The phase's slow clock, outside the block: state, written columns and the metrics `fresh`, at `step`."""
         if self._refresh is None:
-            self._refresh = jax.jit(self._refreshed)
+            self._refresh = jax.jit(self._refreshed, donate_argnums=(2,) if self.phase.rings else ())
         done = np.asarray(carry.done)[:, None]
         carry, metrics = self._refresh(self.cfgs, self.keys, carry, self.sources, self.ctx, jnp.int32(step))
         mean, told = np.full((len(done), len(self.fresh)), np.nan), np.zeros((len(done), len(self.fresh)), bool)
@@ -194,13 +198,35 @@ class Program:
     def _refreshed(self, cfgs: Any, keys: jax.Array, carry: Carry, sources: Any, ctx: Context, step: Any) -> Any:
         def one(cfg: Any, key: jax.Array, carry: Carry) -> Any:
             noise = self.noise(key, "refresh", step)
-            state, columns, metrics = self.phase.refresh(cfg, carry.state, sources, ctx, noise, step)  # type: ignore[misc]
+            given = self.phase.refresh(cfg, carry.state, {**sources, **carry.rings}, ctx, noise, step)  # type: ignore[misc]
+            rings = {name: self._appended(carry.rings, name, rows) for name, rows in given.rows.items()}
+            new = carry._replace(state=given.state, columns=dict(given.columns), rings={**carry.rings, **rings})
             if self.phase.until is not None:  # only then can a replica be done
-                state = where(carry.done, carry.state, state)
-                columns = where(carry.done, carry.columns, columns) if carry.columns else columns
-            return carry._replace(state=state, columns=columns), weighted(metrics)
+                old = carry if carry.columns else carry._replace(columns=new.columns)
+                new = where(carry.done, old, new)
+            return new, weighted(given.metrics)
 
         return jax.vmap(one)(cfgs, keys, carry)
+
+    def _appended(self, rings: Mapping[str, buffer.Ring], name: str, rows: Rows) -> buffer.Ring:
+        """The ring of that name with the rows of a refresh.
+
+        Raises:
+            UserError: no such ring, more rows than it holds, or columns that are missing.
+        """
+        what = f"the refresh of phase {self.phase.name} writes to '{name}'"
+        if name not in self.phase.rings:
+            raise UserError(f"{what}, which is not one of its rings: expected one of {', '.join(self.phase.rings)}")
+        ring = rings[name]
+        count = len(rows.keep)
+        if count > ring.capacity:
+            raise UserError(f"{what} {count} rows, expected at most its capacity of {ring.capacity}")
+        missing = [column for column in ring.rows.extra if column not in rows.batch.extra]
+        if missing:
+            raise UserError(f"{what} rows without the columns {', '.join(missing)}, which the phase needs")
+        extra = {column: rows.batch.extra[column] for column in ring.rows.extra}
+        own = Batch(**{**vars(rows.batch), "extra": extra, "parts": (), "axis": ring.rows.axis})
+        return buffer.add(ring, own, rows.keep)
 
     def _update(self, cfg: Any, key: jax.Array, carry: Carry, sources: Any, step: Any) -> tuple[Any, Any]:
         return self._learn(cfg, key, carry, self._draw(cfg, key, carry, sources, step), step)
@@ -218,27 +244,45 @@ class Program:
         return state, weighted(metrics)
 
     def _rings(self, rings: dict[str, buffer.Ring], sources: Any) -> dict[str, buffer.Ring]:
-        """The rings of the phases before, and this one's: the same where it collects into one of them."""
+        """The rings of the phases before, and those that this phase adds.
+
+        A ring of an earlier phase in which this phase collects is cut: its newest rows are not continued.
+        """
         collect = self.phase.collect
-        if collect is None:
-            return rings
-        if collect.to in rings:
-            return {**rings, collect.to: jax.vmap(buffer.cut)(rings[collect.to])}
-        blank = buffer.blank_row(self.ctx.spec, self.needs.columns if collect.whole else ())
+        made = {}
+        for name, capacity in self.phase.capacities.items():
+            own = collect is not None and collect.to == name
+            if name not in rings:
+                made[name] = self._ring(capacity, collect if own else None, sources)
+            elif own:
+                made[name] = jax.vmap(buffer.cut)(rings[name])
+        return {**rings, **made}
+
+    def _ring(self, capacity: int, collect: Collect | None, sources: Any) -> buffer.Ring:
+        """A new ring: of `collect`, with the rows that it holds from the start; or one that a refresh fills."""
+        columns = self.needs.columns if collect is None or collect.whole else ()
+        blank = buffer.blank_row(self.ctx.spec, columns)
         row = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(self.keys), *x.shape)), blank)
+        if collect is None:
+            return jax.vmap(functools.partial(buffer.empty, capacity=capacity))(row)
         stride = 1 if collect.whole else collect.envs
         before = 0 if self.filled is None else len(self.filled)
-        make = functools.partial(buffer.empty, capacity=min(collect.capacity, before + self.rows), stride=stride)
+        make = functools.partial(buffer.empty, capacity=min(capacity, before + self.rows), stride=stride)
         ring = jax.vmap(make)(row)
         if before:
             ring = jax.vmap(functools.partial(sampler.preload, columns=sources["data"], index=self.filled))(ring)
-        return {**rings, collect.to: ring}
+        return ring
 
-    def _world(self, keys: jax.Array) -> Any:
-        if self.env is None or self.phase.collect is None:
-            return ()
-        env, n = self.env, self.phase.collect.envs
-        return jax.vmap(lambda key: jax_env.begin(env, self.noise(key, "world", 0), n))(keys)
+    def _played(self, cfgs: Any, keys: jax.Array) -> tuple[Any, Any]:
+        """Environments in JAX, and the memories of the policies that collect: leaves [R, n, ...]."""
+        if self.phase.collect is None:
+            return (), ()
+        n = self.phase.collect.envs
+        memory = jax.vmap(lambda cfg: self.algorithm.memory(cfg, self.ctx.spec, n))(cfgs)
+        if self.env is None:
+            return (), memory
+        env = self.env
+        return jax.vmap(lambda key: jax_env.begin(env, self.noise(key, "world", 0), n))(keys), memory
 
     def _run(self, stride: int, carry: Carry, cfgs: Any, keys: jax.Array, sources: Any, lo: Any, hi: Any) -> Any:
         return self.updates(carry, self.nothing(), cfgs, keys, sources, lo, hi, stride)

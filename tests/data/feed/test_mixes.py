@@ -9,7 +9,7 @@ import pytest
 
 from holdfast.algorithms import registry
 from holdfast.core.config import config
-from holdfast.core.contract import Algorithm, Collect, NStep, Phase, Preset, Transitions, Treatment, Windows
+from holdfast.core.contract import Algorithm, Collect, NStep, Phase, Preset, Refreshed, Transitions, Treatment, Windows
 from holdfast.core.errors import UserError
 from holdfast.core.trained import Trained
 from holdfast.core.tree import PyTree
@@ -160,7 +160,7 @@ def test_a_ring_without_the_columns_that_are_needed_is_refused(tmp_path, monkeyp
 
 def test_written_columns_and_rings_do_not_mix(tmp_path, monkeypatch):
     def refresh(cfg, state, sources, ctx, noise, step):
-        return state, {"target": sources["data"].reward}, {}
+        return Refreshed(state, {"target": sources["data"].reward})
 
     phase = phases(Toy())[0]._replace(refresh=refresh, every=10)
     monkeypatch.setattr(registry, "get", lambda name: TOY._replace(phases=lambda cfg: (phase,)))

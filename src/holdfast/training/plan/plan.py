@@ -206,7 +206,7 @@ def _phase(settings: Settings, program: Program) -> str:
         parts.append(
             f"collects {where} in {collect.envs} environment(s), {collect.every} update(s) for each "
             f"{collect.steps * collect.envs} step(s), after {collect.warmup:,} random steps, into '{collect.to}' of at "
-            f"most {collect.capacity:,} rows"
+            f"most {phase.capacities[collect.to]:,} rows"
         )
     if phase.refresh is not None:
         parts.append(f"refresh every {phase.every:,} {unit}")

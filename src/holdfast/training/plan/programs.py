@@ -56,14 +56,14 @@ def programs_of(
     rows = ring_rows(phases[earlier:], settings)
     growth = growth_of(settings, algorithm, cfg, task.dataset)
     programs: list[Program] = []
-    collected: set[str] = set()
+    rings: set[str] = set()
     for index, phase in enumerate(phases):
         sources = task.sources(columns, phase.split, settings.seed)
+        rings |= phase.capacities.keys()
         count = 0
         if phase.collect:
-            collected.add(phase.collect.to)
             count = rows[phase.collect.to]
-        require_sources(phase, {*sources, *collected})
+        require_sources(phase, {*sources, *rings})
         env = _compiled_env(settings, task, phase)
         filled = _filled(task, phase, cfg)
         programs.append(Program(algorithm, phase, index, cfgs, keys, ctx, sources, count, env, filled, growth))

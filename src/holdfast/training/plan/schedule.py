@@ -36,8 +36,8 @@ def _sized(phase: Phase, settings: Settings) -> Phase:
         return phase
     envs = settings.envs or collect.envs
     every = collect.every * envs // collect.envs
-    capacity = settings.replay or collect.capacity
-    return phase._replace(collect=collect._replace(envs=envs, every=every, capacity=capacity))
+    rings = {**phase.rings, collect.to: settings.replay} if settings.replay else phase.rings
+    return phase._replace(collect=collect._replace(envs=envs, every=every), rings=rings)
 
 
 def resolved(algorithm: Algorithm, cfg: config.C, settings: Settings) -> config.C:

@@ -23,6 +23,7 @@ from ...data.feed.columns import DERIVED, Columns, prepare, stats
 from ...data.feed.treatment import Fitted, fit, untreated
 from ...data.references import reference_for
 from ...data.sources import load_dataset
+from ...data.split import by_episodes
 from ...environments.gym.adapter import make_env, name_of, require_match, spec_of
 from ...runs.settings import Settings
 
@@ -83,7 +84,8 @@ class Task:
         if self.dataset is None or columns is None:
             return {}
         found: dict[str, sampler.Source] = {"data": columns}
-        for view, episodes in split_episodes(self.dataset, shares, seed).items():
+        parts = by_episodes(self.dataset, shares, seed) if shares else {}
+        for view, episodes in parts.items():
             inside = np.isin(self.dataset.episode_of, episodes)
             found[view] = sampler.View(columns, jnp.asarray(np.flatnonzero(inside), jnp.int32))
         return found
@@ -209,31 +211,3 @@ def require_episodes(algorithm: Algorithm, cfg: Any, dataset: Dataset, scaled: b
         "the order and the end flags of the log, or use an algorithm that learns from transitions, e.g. "
         f"{'discrete_cql' if dataset.discrete else 'iql or td3_bc with --return-scale None'}"
     )
-
-
-def split_episodes(dataset: Dataset, shares: Mapping[str, float], seed: int) -> dict[str, np.ndarray]:
-    """Assign whole episodes to views at random.
-
-    Args:
-        dataset: the data.
-        shares: share of the episodes by view.
-        seed: seed of the assignment.
-
-    Returns:
-        Episode numbers by view; empty if there are no shares.
-
-    Raises:
-        UserError: too few episodes for every view to get one.
-    """
-    if not shares:
-        return {}
-    order = np.random.default_rng(seed).permutation(dataset.n_episodes)
-    bounds = np.round(np.cumsum([0, *shares.values()]) / max(1.0, sum(shares.values())) * len(order)).astype(int)
-    views = {view: order[a:b] for view, a, b in zip(shares, bounds[:-1], bounds[1:], strict=True)}
-    empty = [view for view, episodes in views.items() if not len(episodes)]
-    if empty:
-        raise UserError(
-            f"{dataset.id}: {len(order)} episodes are too few to split into {', '.join(shares)} (none for "
-            f"{', '.join(empty)}): the split is by whole episodes, bring more"
-        )
-    return views

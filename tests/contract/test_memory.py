@@ -202,9 +202,9 @@ def test_the_reward_that_a_policy_sees_is_the_treated_one_of_the_step_before(env
     treatment = {"reward_scale": 0.5, "reward_shift": 1.0}
     run = train("follows", DATA, env=env, steps=240, treatment=treatment, out=tmp_path / "run", **CLOCKS)
     saved = arrays(run.path, 240)
-    reward = saved["rings.online.rows.reward"][0]
-    start = np.flatnonzero(saved["rings.online.rows.truncated"][0]) + 1
+    reward = saved["rings.online.rows.reward"][0, :240]
+    start = np.flatnonzero(saved["rings.online.rows.truncated"][0, :240]) + 1
     before = [np.cumsum(np.append(0, part[:-1])) for part in np.split(reward, start) if len(part)]
     np.testing.assert_allclose(
-        saved["rings.online.rows.action"][0, :, 0], np.tanh(np.concatenate(before) / 100), atol=1e-5
+        saved["rings.online.rows.action"][0, :240, 0], np.tanh(np.concatenate(before) / 100), atol=1e-5
     )

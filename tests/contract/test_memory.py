@@ -20,9 +20,8 @@ from holdfast.evaluation.evaluate import evaluate
 from holdfast.parts import nets, optimisers
 from holdfast.policy.storage import arrays_of
 from holdfast.runs.checkpoints import Checkpoints
-from holdfast.training.hooks import Hook
 from holdfast.training.run import resume, train
-from support.small_runs import DATA, require_same
+from support.small_runs import DATA, Stops, require_same
 
 K = 3
 
@@ -101,18 +100,6 @@ ALGORITHM = Algorithm(
     phases=phases,
 )
 CLOCKS = {"block": 60, "save_every": 60, "eval_every": 240, "eval_episodes": 1}
-
-
-class Stops(Hook):
-    """Interrupts a run after so many blocks."""
-
-    def __init__(self, blocks):
-        self.left = blocks
-
-    def block(self, block):
-        self.left -= 1
-        if not self.left:
-            raise KeyboardInterrupt
 
 
 @pytest.fixture

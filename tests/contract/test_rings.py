@@ -17,9 +17,8 @@ from holdfast.core.trained import Trained
 from holdfast.core.tree import PyTree
 from holdfast.parts import optimisers
 from holdfast.runs.checkpoints import Checkpoints
-from holdfast.training.hooks import Hook
 from holdfast.training.run import resume, train
-from support.small_runs import DATA, require_same, rows, tensors
+from support.small_runs import DATA, Stops, require_same, rows, tensors
 
 STARTS = 16  # logged observations from which each refresh rolls out
 HORIZON = 3
@@ -145,18 +144,6 @@ ALGORITHM = Algorithm(
 SETTINGS = {"steps": 60, "block": 10, "save_every": 10, "evaluate": False}
 
 
-class Stops(Hook):
-    """Interrupts a run after so many blocks of its second phase."""
-
-    def __init__(self, blocks):
-        self.left = blocks
-
-    def block(self, block):
-        self.left -= block.phase == "policy"
-        if not self.left:
-            raise KeyboardInterrupt
-
-
 def ring(run, step=None):
     found = tensors(Checkpoints(run.path / "checkpoints").read(step).where)
     made = {}
@@ -190,7 +177,7 @@ def test_a_run_that_writes_rows_resumes_to_the_same_bits(register, tmp_path):
     whole = train("roller", DATA, seeds=2, out=tmp_path / "whole" / "run", **SETTINGS)
     cut = tmp_path / "cut" / "run"
     with pytest.raises(KeyboardInterrupt):
-        train("roller", DATA, seeds=2, out=cut, hooks=[Stops(3)], **SETTINGS)
+        train("roller", DATA, seeds=2, out=cut, hooks=[Stops(3, "policy")], **SETTINGS)
     require_same(resume(cut).path, whole.path)
 
 

@@ -51,5 +51,5 @@ def views_of(data, shares, seed):
     algorithm = registry.get("bc")
     cfg, treatment = resolve(algorithm, None, None, None)
     settings = Settings("bc", None, 10, {}, treatment._asdict())
-    problem = task.problem_of(settings, algorithm, cfg, data)
+    problem = task.task_of(settings, algorithm, cfg, data)
     return problem.sources(problem.columns(set(), None), shares, seed)

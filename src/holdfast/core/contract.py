@@ -1,18 +1,24 @@
-"""The contract: an algorithm is a record of pure functions, a phase says how the loop feeds them."""
+"""The contract between algorithms and the loop.
+
+An algorithm is a record of pure functions (`Algorithm`). A phase (`Phase`) says how the loop feeds them: from which
+sources, with which rows, and what happens between blocks of updates.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 
 from .noise import Noise
-from .spec import Batch, Memory, Spec
+from .spec import Batch, Memory, Mode, Scalar, Seen, Spec, Step
 from .trained import Metrics
 from .tree import PyTree, field
+
+Config = Any  # an instance of an algorithm's own config class
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,39 +55,66 @@ Needs = Transitions | NStep | Windows
 
 
 class Frozen(PyTree):
-    """Another algorithm's policy, held still: an input of algorithms that evaluate or follow one."""
+    """The policy of another run, which does not learn: an input of algorithms that evaluate or follow one.
 
-    act: Callable = field(static=True)
+    It takes observations, masks and rewards as the run that uses it sees them: the plan gives that run the treatment
+    of its input.
+    """
+
+    spec: Spec = field(static=True)
+    act: Callable[..., tuple[jax.Array, Memory]] = field(static=True)
+    memory: Callable[..., Memory] = field(static=True)
     cfg: Any
     state: Any
 
-    def __call__(self, seen: Any, noise: Any, mode: str) -> jax.Array:
-        """Its action for each row of `seen`."""
-        return self.act(self.cfg, self.state, seen, (), noise, mode)[0]
+    def start(self, n: int) -> Memory:
+        """Its memory for n environments at the start of an episode."""
+        return self.memory(self.cfg, self.spec, n)
+
+    def __call__(self, seen: Seen, memory: Memory, noise: Noise, mode: Mode) -> tuple[jax.Array, Memory]:
+        """Its action for each row of `seen`, in [-1, 1] or integers, and its memory after them."""
+        return self.act(self.cfg, self.state, seen, memory, noise, mode)
+
+
+class Data(Protocol):
+    """The training columns, as `data.feed.columns.Columns` has them."""
+
+    obs: jax.Array  # [M, *obs], M = N + E
+    row: jax.Array  # [N] where each transition starts in `obs`; it leads to the next row
+    action: jax.Array  # [N, ...]
+    reward: jax.Array  # [N]
+    terminated: jax.Array  # [N]
+    truncated: jax.Array  # [N]
+    mask: jax.Array | None  # [M, A]
+    extra: dict[str, jax.Array]  # [N, ...] by column name
 
 
 class Context(PyTree):
-    """What `init`, `enter` and `refresh` may look at; shared by all replicas."""
+    """What `init`, `enter` and `refresh` may look at; shared by all replicas.
+
+    `update` has no context: a state keeps what its update needs of it, an input for example.
+    """
 
     spec: Spec = field(static=True)
-    data: Any = None  # the training columns, where there is a data set
-    stats: dict[str, Any] = field(default_factory=dict)  # scalars of the data: return_max, return_min ...
-    inputs: dict[str, Frozen] = field(default_factory=dict)
+    data: Data | None = None  # the training columns, if there is a data set
+    stats: dict[str, Scalar] = field(default_factory=dict)  # scalars of the data: return_max, return_min ...
+    inputs: dict[str, Frozen] = field(default_factory=dict)  # by the names in `Algorithm.inputs`
 
 
 class Collect(NamedTuple):
-    """How a phase gathers data: `every` updates for each `steps` steps of each of `envs` environments.
+    """How a phase collects data: `every` updates after each `steps` steps of each of `envs` environments.
 
-    A phase with this counts environment steps of a replica; the ratio of updates to data is every / (envs * steps).
+    A phase that collects counts environment steps of a replica, not updates. Its ratio of updates to data is
+    `every / (envs * steps)`.
     """
 
     envs: int = 1
     steps: int = 1
     every: int = 1
-    warmup: int = 5_000  # environment steps with random actions and no update
-    delay: int = 0  # environment steps after those in which the policy acts and is not updated yet
-    to: str = "online"  # the ring that the rows join, see `Phase.rings`; it lives until the run ends
-    whole: bool = False  # rows wait for their episode's end: then they carry the columns that `needs` names
+    warmup: int = 5_000  # environment steps with random actions, before the first update
+    delay: int = 0  # environment steps after those in which the policy acts, before the first update
+    to: str = "online"  # the ring that the rows join, see `Phase.rings`
+    whole: bool = False  # rows join after their episode has ended, with the columns that `needs` names
 
 
 PROPORTIONAL = "proportional"
@@ -109,30 +142,32 @@ class Refreshed(NamedTuple):
 
 
 class Phase(NamedTuple):
-    """A stretch of training with one update rule. What is None is the algorithm's own."""
+    """A part of a run with one update rule. None means: as the algorithm says."""
 
     name: str = "offline"
-    steps: int | None = None  # None: all the steps that the run asks for
-    update: Callable | None = None
+    steps: int | None = None  # None: all steps of the run
+    update: Callable[[Any, Any, Batch, Noise, Step], tuple[Any, Metrics]] | None = None
     needs: Needs | None = None
     batch_size: int | None = None
-    plays: bool = True  # False: the updates leave the policy as it was, so it is not evaluated along the way
-    # source -> share of each batch, a static split; or PROPORTIONAL: rows drawn uniformly from the data and every ring
+    plays: bool = True  # False: the updates do not change the policy, so it is not evaluated during the phase
+    # source -> share of each batch; or PROPORTIONAL: rows are drawn uniformly from the data and all rings
     mix: Mapping[str, float] | str = {"data": 1.0}
-    split: Mapping[str, float] = {}  # views of the data by whole episodes, e.g. {"train": .8, "holdout": .2}
-    enter: Callable | None = None  # (cfg, state, ctx, noise) -> state, once; may change the state's type
-    # (cfg, state, sources, ctx, noise, step) -> Refreshed, before the first update and then every `every` updates,
+    # views of the data by whole episodes, e.g. {"train": 0.8, "holdout": 0.2}; the same for all replicas of a run
+    split: Mapping[str, float] = {}
+    # (cfg, state, ctx, noise) -> state, once before the first update; it may change the type of the state
+    enter: Callable[[Any, Any, Context, Noise], Any] | None = None
+    # (cfg, state, sources, ctx, noise, step) -> Refreshed, before the first update and then every `every` steps,
     # outside the compiled loop. The sources are the data, its views and the rings
-    refresh: Callable[..., Refreshed] | None = None
+    refresh: Callable[[Any, Any, Mapping[str, Any], Context, Noise, Step], Refreshed] | None = None
     every: int = 0
     # name -> capacity: rings that `refresh` and `collect` fill and that live until the run ends. A ring holds its
-    # newest rows. That of `collect` needs no entry, its capacity is then CAPACITY
+    # newest rows. The ring of `collect` needs no entry: its capacity is then CAPACITY
     rings: Mapping[str, int] = {}
     collect: Collect | None = None
-    # (cfg, data set) -> [m] transitions of the data, by number, that the ring holds before the phase's first step
-    fill: Callable | None = None
-    # (cfg, state) -> bool: a replica that has stopped is frozen; the phase ends if all have stopped
-    until: Callable | None = None
+    # (cfg, data set) -> [m] numbers of the transitions that the ring of `collect` holds before the first step
+    fill: Callable[[Any, Any], Any] | None = None
+    # (cfg, state) -> boolean: a replica that has stopped is frozen; the phase ends when all have stopped
+    until: Callable[[Any, Any], jax.Array] | None = None
 
     @property
     def capacities(self) -> dict[str, int]:
@@ -142,19 +177,18 @@ class Phase(NamedTuple):
 
 
 class Treatment(NamedTuple):
-    """How data is treated on its way to training: fitted on the training set, frozen, shipped with the policy.
+    """How data are treated before training: fitted on the training set, frozen, and saved with the policy.
 
-    Rewards are first multiplied by `return_scale / (max return - min return)` where set, and then become
-    `(reward + reward_shift) * reward_scale`.
+    If `return_scale` is set, rewards are first multiplied by `return_scale / (max return - min return)`. They then
+    become `(reward + reward_shift) * reward_scale`.
     """
 
-    normalize_obs: float | None = None  # epsilon of (obs - mean) / (std + epsilon); None: observations as they are
-    return_scale: float | None = None  # rewards times return_scale / (max return - min return) over whole episodes
+    normalize_obs: float | None = None  # epsilon of (obs - mean) / (std + epsilon); None: observations stay as they are
+    return_scale: float | None = None  # None: rewards are not scaled by the spread of returns
     reward_scale: float = 1.0
     reward_shift: float = 0.0
-    clip_actions: float | None = (
-        None  # actions clipped to +-(1 - clip_actions), inside units; 0 mends actions out of bounds
-    )
+    # actions in [-1, 1] are clipped to +-(1 - clip_actions); 0 clips actions outside the bounds; None: no clipping
+    clip_actions: float | None = None
 
 
 SCALED = Treatment(normalize_obs=1e-3, return_scale=1000.0)  # TD3+BC's observations, IQL's rewards: suits short logs
@@ -163,28 +197,28 @@ SCALED = Treatment(normalize_obs=1e-3, return_scale=1000.0)  # TD3+BC's observat
 class Preset(NamedTuple):
     """Published settings for a family of data sets."""
 
-    config: Any
+    config: Config
     treatment: Treatment
     source: str  # where the numbers are from
 
 
-def one_phase(cfg: Any) -> tuple[Phase, ...]:
-    """The default: one offline phase over the whole run."""
+def one_phase(cfg: Config) -> tuple[Phase, ...]:
+    """The default of `Algorithm.phases`: one offline phase over the whole run."""
     return (Phase(),)
 
 
-def plain_transitions(cfg: Any) -> Needs:
-    """The default: one batch of transitions and no derived column."""
+def plain_transitions(cfg: Config) -> Needs:
+    """The default of `Algorithm.needs`: one batch of transitions, without derived columns."""
     return Transitions()
 
 
-def no_faults(cfg: Any) -> list[str]:
-    """The default check of a config."""
+def no_faults(cfg: Config) -> list[str]:
+    """The default of `Algorithm.check`: every config is valid."""
     return []
 
 
-def no_memory(cfg: Any, spec: Spec, n: int) -> tuple:
-    """The default: a policy without memory."""
+def no_memory(cfg: Config, spec: Spec, n: int) -> tuple[()]:
+    """The default of `Algorithm.memory`: the policy has no memory."""
     return ()
 
 
@@ -198,35 +232,34 @@ def remembered(fresh: Memory, kept: Memory, start: jax.Array) -> Memory:
 
 
 class Algorithm(NamedTuple):
-    """One paper as pure functions. `B` rows, `n` environments; every leaf of a state is an array.
+    """One paper as pure functions.
 
-    init:   (cfg, ctx, noise) -> state
-    update: (cfg, state, batch, noise, step) -> (state, metrics); None where every phase brings its own
-    act:    (cfg, state, seen, memory, noise, mode) -> (action [n, ...], memory); mode is best, sample or explore
-    dist:   (cfg, state, seen, memory) -> Distribution, for densities of actions
-    value:  (cfg, state, obs, action) -> [n], what it believes actions are worth, where its critic alone does not say
-    filter: (cfg, data set) -> data set, for methods that choose what to learn from
-    episodes: whether it reads whole episodes otherwise than by derived columns: in a filter or a refresh
+    `B` are rows, `n` environments. `cfg` is an instance of `Config`, `state` a pytree whose leaves are arrays. The
+    loop applies these functions to each replica with `vmap`, so no function sees the axis of replicas.
     """
 
     name: str
     Config: type
-    init: Callable
-    update: Callable | None
-    act: Callable
+    # (cfg, ctx, noise) -> state
+    init: Callable[[Any, Context, Noise], Any]
+    # (cfg, state, batch, noise, step) -> (state, metrics); None: every phase has its own
+    update: Callable[[Any, Any, Batch, Noise, Step], tuple[Any, Metrics]] | None
+    # (cfg, state, seen, memory, noise, mode) -> (actions [n, ...], memory)
+    act: Callable[[Any, Any, Seen, Memory, Noise, Mode], tuple[jax.Array, Memory]]
     presets: Mapping[str, Preset]  # the first is the default
-    dist: Callable | None = None
-    value: Callable | None = None
-    memory: Callable = no_memory
-    needs: Callable[[Any], Needs] = plain_transitions
-    phases: Callable[[Any], tuple[Phase, ...]] = one_phase
-    filter: Callable | None = None
-    episodes: bool = False
-    actions: frozenset[str] = frozenset({"continuous"})
-    inputs: tuple[str, ...] = ()
+    # (cfg, state, seen, memory) -> a distribution of actions
+    dist: Callable[[Any, Any, Seen, Memory], Any] | None = None
+    # (cfg, state, obs, action) -> [n] what it estimates that actions are worth, if its critic alone does not say
+    value: Callable[[Any, Any, jax.Array, jax.Array], jax.Array] | None = None
+    # (cfg, spec, n) -> the memory at the start of an episode, leaves [n, ...]
+    memory: Callable[[Any, Spec, int], Memory] = no_memory
+    needs: Callable[[Any], Needs] = plain_transitions  # what `update` reads
+    phases: Callable[[Any], tuple[Phase, ...]] = one_phase  # phases of a run that has logged data
+    # (cfg, data set) -> data set, for algorithms that choose what to learn from
+    filter: Callable[[Any, Any], Any] | None = None
+    episodes: bool = False  # whether `filter` or a `refresh` needs whole episodes
+    actions: frozenset[str] = frozenset({"continuous"})  # kinds that it supports: "continuous", "discrete"
+    inputs: tuple[str, ...] = ()  # names of policies of other runs; a run must name a folder for each
     online: Callable[[Any], tuple[Phase, ...]] | None = None  # phases of a run that has an environment and no data
-    finetune: Callable[[Any], tuple[Phase, ...]] | None = None  # phases that take an offline run's last state online
-    check: Callable[[Any], list[str]] = no_faults
-
-
-Update = Callable[[Any, Any, Any, Noise, Any], tuple[Any, dict]]
+    finetune: Callable[[Any], tuple[Phase, ...]] | None = None  # phases that continue an offline run online
+    check: Callable[[Any], list[str]] = no_faults  # all faults of a config

@@ -45,10 +45,6 @@ class Noise(PyTree):
         """Integers in [0, n) of `shape`; `n` may be traced."""
         return jax.random.randint(self._key(name), shape, 0, n)
 
-    def subset(self, name: str, n: int, k: int) -> jax.Array:
-        """`k` different integers out of [0, n), without order: [k]."""
-        return jax.random.permutation(self._key(name), n)[:k]
-
     def _key(self, name: str) -> jax.Array:
         return jax.random.fold_in(self.key, zlib.crc32(name.encode()) & 0x7FFFFFFF)
 
@@ -94,9 +90,6 @@ class Tape:
 
     def integers(self, name: str, shape: tuple[int, ...], n: Any) -> jax.Array:
         return self._play(name, shape)
-
-    def subset(self, name: str, n: int, k: int) -> jax.Array:
-        return self._play(name, (k,))
 
     def unused(self) -> set[str]:
         """Recorded names that were never played."""

@@ -31,7 +31,8 @@ class Policy:
         algorithm, cfg, spec: what it was trained with.
         fitted: normaliser of observations and bounds of actions, fitted on the training data.
         info: JSON-ready facts: `env_spec`, `dataset`, `seed`, `step` and the like. Where the state's shapes depend on
-            them, `stats` (scalars of the data) and `phase` (index of the last phase entered).
+            them, `stats` (scalars of the data), `phase` (index of the last phase entered) and `inputs` (folders of
+            the policies that it was trained with, by name: they are read again when this one is loaded).
     """
 
     def __init__(
@@ -125,12 +126,12 @@ class Policy:
 
     def frozen(self) -> Frozen:
         """This policy as the input of another algorithm; it then takes treated observations."""
-        return Frozen(self.algorithm.act, config.as_arrays(self.cfg), self.state)
+        return Frozen(self.spec, self.algorithm.act, self.algorithm.memory, config.as_arrays(self.cfg), self.state)
 
     def acts_with(self, other: Policy) -> bool:
         """Whether the two differ in nothing but weights and the config's floats, so that one program serves both."""
         same = self.algorithm.name == other.algorithm.name and self.layout == other.layout and self.spec == other.spec
-        return same and _same(self.fitted, other.fitted)
+        return same and same_treatment(self.fitted, other.fitted)
 
     @staticmethod
     def stacked(policies: Sequence[Policy]) -> Replicas:
@@ -160,7 +161,7 @@ class Policy:
         facts = {
             "algorithm": self.algorithm.name,
             "config": config.to_dict(self.cfg),
-            "spec": self.spec._asdict(),
+            "spec": self.spec.to_dict(),
             "treatment": treatment,
             "info": self.info,
         }
@@ -183,7 +184,7 @@ class Policy:
         try:
             algorithm = _registered(facts["algorithm"]) if algorithm is None else algorithm
             cfg: Any = config.from_dict(algorithm.Config, facts["config"])
-            spec = Spec(**{**facts["spec"], "obs": tuple(facts["spec"]["obs"])})
+            spec = Spec.from_dict(facts["spec"])
             fitted = Fitted.from_dict(facts["treatment"], _under("treatment.", arrays))
             template = template_of(algorithm, cfg, spec, facts["info"])
         except (KeyError, TypeError, AttributeError) as error:
@@ -225,7 +226,8 @@ def template_of(algorithm: Algorithm, cfg: Any, spec: Spec, info: Mapping[str, A
     The phases are those of `info["stage"]`: offline, online, or finetune, which follow the offline ones.
     """
     cfg = config.as_arrays(cfg)
-    ctx = Context(spec, None, dict(info.get("stats", {})))
+    inputs = {name: Policy.load(folder).frozen() for name, folder in (info.get("inputs") or {}).items()}
+    ctx = Context(spec, None, dict(info.get("stats", {})), inputs)
     noise = Noise(jax.random.PRNGKey(0))
     state = jax.eval_shape(algorithm.init, cfg, ctx, noise)
     for phase in stages(algorithm, cfg, str(info.get("stage", "offline")))[: int(info.get("phase", 0)) + 1]:
@@ -238,7 +240,8 @@ def _under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarra
     return {name.removeprefix(prefix): x for name, x in arrays.items() if name.startswith(prefix)}
 
 
-def _same(a: Fitted, b: Fitted) -> bool:
+def same_treatment(a: Fitted, b: Fitted) -> bool:
+    """Whether two treatments have the same numbers."""
     (values, arrays), (values_b, arrays_b) = a.to_dict(), b.to_dict()
     return (
         values == values_b

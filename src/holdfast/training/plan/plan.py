@@ -193,7 +193,7 @@ def _phase(settings: Settings, program: Program) -> str:
     sources = {name: sampler.size(source) for name, source in program.sources.items()}
     known = [f"{name} ({sources[name]:,} rows)" for name in sources]
     if isinstance(phase.mix, str):
-        parts.append(f"drawn in proportion from {' and '.join([*known, *_ring(phase)])}")
+        parts.append(f"drawn in proportion from {' and '.join([*known, *phase.capacities])}")
     else:
         shares = [
             f"{share:.0%} {name}{f' ({sources[name]:,} rows)' if name in sources else ''}"
@@ -211,10 +211,6 @@ def _phase(settings: Settings, program: Program) -> str:
     if phase.refresh is not None:
         parts.append(f"refresh every {phase.every:,} {unit}")
     return ", ".join(parts)
-
-
-def _ring(phase: Phase) -> list[str]:
-    return [] if phase.collect is None else [phase.collect.to]
 
 
 def _parameters(state: Any) -> int:

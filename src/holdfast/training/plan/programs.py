@@ -50,7 +50,7 @@ def programs_of(
     for phase in phases[earlier:]:
         require_updates(settings, phase)
     columns = task.columns(needed | task.always, getattr(cfg, "discount", None))
-    ctx = Context(task.spec, columns, task.stats)
+    ctx = Context(task.spec, columns, task.stats, task.inputs)
     cfgs = replicate([config.as_arrays(replica.cfg) for replica in replicas])
     keys = seed_keys([replica.seed for replica in replicas])
     rows = ring_rows(phases[earlier:], settings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...algorithms import registry
-from ...core.contract import Algorithm, NStep, Treatment, Windows
+from ...core.contract import Algorithm, Frozen, NStep, Treatment, Windows
 from ...core.errors import UserError
 from ...core.spec import Spec
 from ...data.checks.check import require_sound
@@ -25,6 +26,7 @@ from ...data.references import reference_for
 from ...data.sources import load_dataset
 from ...data.split import by_episodes
 from ...environments.gym.adapter import make_env, name_of, require_match, spec_of
+from ...policy.policy import Policy, same_treatment
 from ...runs.settings import Settings
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ class Task:
     reference: tuple[float, float] | None  # returns of a random and an expert policy
     stats: dict[str, float]  # scalars of the data, as `Context.stats`
     warnings: list[Fault]  # faults of the data that the settings allow
+    inputs: dict[str, Frozen] = dataclasses.field(default_factory=dict)  # policies of other runs, by name
 
     def make(self) -> Callable[[], gymnasium.Env]:
         """A function that makes new environments.
@@ -103,14 +106,18 @@ def task_of(settings: Settings, algorithm: Algorithm, cfg: Any, dataset: Dataset
     Raises:
         UserError: faulty data, an environment that cannot be made, or actions that the algorithm does not support.
     """
+    policies = inputs_of(settings, algorithm)
     if dataset is None and settings.data is None:
+        if policies:
+            raise UserError(f"{algorithm.name} reads {', '.join(policies)} and learns from logged data: name --data")
         return _from_environment(settings, algorithm, cfg)
     whole = dataset if dataset is not None else load_dataset(str(settings.data), **settings.data_options)
     warnings = require_sound(whole, settings.allow)
     require_actions(algorithm, whole.id, whole.discrete)
     require_episodes(algorithm, cfg, whole, settings.treatment.get("return_scale") is not None)
     kept = algorithm.filter(cfg, whole) if algorithm.filter else whole
-    fitted = fit(Treatment(**settings.treatment), kept)
+    require_inputs_match(policies, kept)
+    fitted = next(iter(policies.values())).fitted if policies else fit(Treatment(**settings.treatment), kept)
     return Task(
         name=kept.id,
         spec=kept.spec,
@@ -122,7 +129,58 @@ def task_of(settings: Settings, algorithm: Algorithm, cfg: Any, dataset: Dataset
         reference=kept.reference,
         stats=stats(kept, fitted),
         warnings=warnings,
+        inputs={name: policy.frozen() for name, policy in policies.items()},
     )
+
+
+def inputs_of(settings: Settings, algorithm: Algorithm) -> dict[str, Policy]:
+    """Load the policies of other runs that the algorithm reads.
+
+    Raises:
+        UserError: names other than those that the algorithm reads, or folders without a policy.
+    """
+    if set(settings.inputs) != set(algorithm.inputs):
+        wanted = " ".join(f"--input {name}=FOLDER" for name in algorithm.inputs)
+        given = ", ".join(settings.inputs) or "none"
+        raise UserError(
+            f"{algorithm.name} reads the inputs {', '.join(algorithm.inputs) or 'none'}, got {given}: "
+            + (f"name each with {wanted}" if wanted else "leave --input out")
+        )
+    return {name: Policy.load(policy_folder(folder)) for name, folder in settings.inputs.items()}
+
+
+def policy_folder(folder: str) -> Path:
+    """The folder of a policy, from itself or from the run that contains it.
+
+    Raises:
+        UserError: the folder contains no policy, or several.
+    """
+    path = Path(folder).resolve()
+    inside = [found.parent for found in sorted(path.glob("**/policy.json")) if "policies" not in found.parts]
+    here = [path] if (path / "policy.json").is_file() else inside
+    if len(here) != 1:
+        found = ", ".join(str(one.relative_to(path)) for one in here) or "none"
+        raise UserError(f"{folder} is expected to hold one policy, it has {found}: name the folder of one policy")
+    return here[0]
+
+
+def require_inputs_match(policies: Mapping[str, Policy], dataset: Dataset) -> None:
+    """Refuse policies for other observations or actions, or with treatments that differ from each other.
+
+    Raises:
+        UserError: naming the input and what differs.
+    """
+    first = next(iter(policies.values()), None)
+    for name, policy in policies.items():
+        own = dataset.spec
+        here = (policy.spec.obs, policy.spec.action, policy.spec.discrete)
+        if here != (own.obs, own.action, own.discrete):
+            raise UserError(
+                f"input {name} takes observations {policy.spec.obs} and has {policy.spec.action} actions, {dataset.id} "
+                f"has observations {own.obs} and {own.action} actions: name a policy for these data"
+            )
+        if first is not None and not same_treatment(policy.fitted, first.fitted):
+            raise UserError(f"input {name} has another treatment than the first input: name policies trained alike")
 
 
 def _from_environment(settings: Settings, algorithm: Algorithm, cfg: Any) -> Task:

@@ -241,7 +241,7 @@ def test_a_growing_log_gives_only_what_has_been_written():
     draw = jax.jit(
         lambda key, left, rate: (
             sampler.sample(
-                {"data": sampler.begun(columns, left, rate)}, {"data": 1.0}, 512, Transitions(), _Noise(key)
+                {"data": sampler.grown(columns, left, rate)}, {"data": 1.0}, 512, Transitions(), _Noise(key)
             ).obs
         ),
         static_argnums=2,

@@ -176,7 +176,7 @@ CLOCKS = {"block": 40, "save_every": 40, "eval_every": 60}
 SETTINGS = {"env": "Pendulum-v1", "steps": 120, "seeds": 2, "config": TINY, **CLOCKS}
 
 
-def test_a_run_stopped_while_collecting_goes_on_to_the_same_bits(tmp_path, monkeypatch):
+def test_a_run_stopped_while_collecting_resumes_to_the_same_bits(tmp_path, monkeypatch):
     whole = train("sac", out=tmp_path / "whole", eval_episodes=1, **SETTINGS)
 
     steps = Collector.step

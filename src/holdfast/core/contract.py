@@ -14,11 +14,9 @@ import jax
 import jax.numpy as jnp
 
 from .noise import Noise
-from .spec import Batch, Memory, Mode, Scalar, Seen, Spec, Step
+from .spec import Batch, Config, Memory, Mode, Scalar, Seen, Spec, State, Step
 from .trained import Metrics
 from .tree import PyTree, field
-
-Config = Any  # an instance of an algorithm's own config class
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,8 +62,8 @@ class Frozen(PyTree):
     spec: Spec = field(static=True)
     act: Callable[..., tuple[jax.Array, Memory]] = field(static=True)
     memory: Callable[..., Memory] = field(static=True)
-    cfg: Any
-    state: Any
+    cfg: Config
+    state: State
 
     def start(self, n: int) -> Memory:
         """Its memory for n environments at the start of an episode."""
@@ -135,7 +133,7 @@ class Rows(NamedTuple):
 class Refreshed(NamedTuple):
     """What a phase's `refresh` gives back."""
 
-    state: Any
+    state: State
     columns: Mapping[str, jax.Array] = {}  # columns of the data, [N, ...]; they are drawn with the data's rows
     rows: Mapping[str, Rows] = {}  # ring -> rows to append
     metrics: Metrics = {}
@@ -146,7 +144,7 @@ class Phase(NamedTuple):
 
     name: str = "offline"
     steps: int | None = None  # None: all steps of the run
-    update: Callable[[Any, Any, Batch, Noise, Step], tuple[Any, Metrics]] | None = None
+    update: Callable[[Config, State, Batch, Noise, Step], tuple[State, Metrics]] | None = None
     needs: Needs | None = None
     batch_size: int | None = None
     plays: bool = True  # False: the updates do not change the policy, so it is not evaluated during the phase
@@ -155,19 +153,19 @@ class Phase(NamedTuple):
     # views of the data by whole episodes, e.g. {"train": 0.8, "holdout": 0.2}; the same for all replicas of a run
     split: Mapping[str, float] = {}
     # (cfg, state, ctx, noise) -> state, once before the first update; it may change the type of the state
-    enter: Callable[[Any, Any, Context, Noise], Any] | None = None
+    enter: Callable[[Config, State, Context, Noise], State] | None = None
     # (cfg, state, sources, ctx, noise, step) -> Refreshed, before the first update and then every `every` steps,
     # outside the compiled loop. The sources are the data, its views and the rings
-    refresh: Callable[[Any, Any, Mapping[str, Any], Context, Noise, Step], Refreshed] | None = None
+    refresh: Callable[[Config, State, Mapping[str, Any], Context, Noise, Step], Refreshed] | None = None
     every: int = 0
     # name -> capacity: rings that `refresh` and `collect` fill and that live until the run ends. A ring holds its
     # newest rows. The ring of `collect` needs no entry: its capacity is then CAPACITY
     rings: Mapping[str, int] = {}
     collect: Collect | None = None
     # (cfg, data set) -> [m] numbers of the transitions that the ring of `collect` holds before the first step
-    fill: Callable[[Any, Any], Any] | None = None
+    fill: Callable[[Config, Any], Any] | None = None
     # (cfg, state) -> boolean: a replica that has stopped is frozen; the phase ends when all have stopped
-    until: Callable[[Any, Any], jax.Array] | None = None
+    until: Callable[[Config, State], jax.Array] | None = None
 
     @property
     def capacities(self) -> dict[str, int]:
@@ -241,25 +239,25 @@ class Algorithm(NamedTuple):
     name: str
     Config: type
     # (cfg, ctx, noise) -> state
-    init: Callable[[Any, Context, Noise], Any]
+    init: Callable[[Config, Context, Noise], State]
     # (cfg, state, batch, noise, step) -> (state, metrics); None: every phase has its own
-    update: Callable[[Any, Any, Batch, Noise, Step], tuple[Any, Metrics]] | None
+    update: Callable[[Config, State, Batch, Noise, Step], tuple[State, Metrics]] | None
     # (cfg, state, seen, memory, noise, mode) -> (actions [n, ...], memory)
-    act: Callable[[Any, Any, Seen, Memory, Noise, Mode], tuple[jax.Array, Memory]]
+    act: Callable[[Config, State, Seen, Memory, Noise, Mode], tuple[jax.Array, Memory]]
     presets: Mapping[str, Preset]  # the first is the default
     # (cfg, state, seen, memory) -> a distribution of actions
-    dist: Callable[[Any, Any, Seen, Memory], Any] | None = None
+    dist: Callable[[Config, State, Seen, Memory], Any] | None = None
     # (cfg, state, obs, action) -> [n] what it estimates that actions are worth, if its critic alone does not say
-    value: Callable[[Any, Any, jax.Array, jax.Array], jax.Array] | None = None
+    value: Callable[[Config, State, jax.Array, jax.Array], jax.Array] | None = None
     # (cfg, spec, n) -> the memory at the start of an episode, leaves [n, ...]
-    memory: Callable[[Any, Spec, int], Memory] = no_memory
-    needs: Callable[[Any], Needs] = plain_transitions  # what `update` reads
-    phases: Callable[[Any], tuple[Phase, ...]] = one_phase  # phases of a run that has logged data
+    memory: Callable[[Config, Spec, int], Memory] = no_memory
+    needs: Callable[[Config], Needs] = plain_transitions  # what `update` reads
+    phases: Callable[[Config], tuple[Phase, ...]] = one_phase  # phases of a run that has logged data
     # (cfg, data set) -> data set, for algorithms that choose what to learn from
-    filter: Callable[[Any, Any], Any] | None = None
+    filter: Callable[[Config, Any], Any] | None = None
     episodes: bool = False  # whether `filter` or a `refresh` needs whole episodes
     actions: frozenset[str] = frozenset({"continuous"})  # kinds that it supports: "continuous", "discrete"
     inputs: tuple[str, ...] = ()  # names of policies of other runs; a run must name a folder for each
-    online: Callable[[Any], tuple[Phase, ...]] | None = None  # phases of a run that has an environment and no data
-    finetune: Callable[[Any], tuple[Phase, ...]] | None = None  # phases that continue an offline run online
-    check: Callable[[Any], list[str]] = no_faults  # all faults of a config
+    online: Callable[[Config], tuple[Phase, ...]] | None = None  # phases of a run that has an environment and no data
+    finetune: Callable[[Config], tuple[Phase, ...]] | None = None  # phases that continue an offline run online
+    check: Callable[[Config], list[str]] = no_faults  # all faults of a config

@@ -7,12 +7,16 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 import jax
+import numpy as np
 
 from .tree import PyTree, field
 
 Mode = Literal["best", "sample", "explore"]  # the most likely action, a draw from the policy, or a draw for exploring
 Scalar = jax.Array | float  # a number, traced or not
 Step = jax.Array | int  # a number of updates, traced or not
+Config = Any  # an instance of an algorithm's config class, see `core.config.config`
+State = Any  # a training state: a pytree of arrays
+Array = np.ndarray | jax.Array
 Memory = PyTree | tuple[()] | dict[str, jax.Array] | jax.Array  # what a policy keeps from step to step: leaves [n, ...]
 
 

@@ -11,13 +11,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..core import config
 from ..core.contract import Algorithm, Context, Frozen
 from ..core.errors import UserError
 from ..core.noise import Noise
 from ..core.phases import stages
-from ..core.spec import Spec
+from ..core.spec import Config, Memory, Spec, State
 from ..data.feed.treatment import Fitted
 from . import folder as folder_of
 from .acting import Acting, Layout, Replicas, layout_of, require_rows
@@ -38,13 +39,16 @@ class Policy:
     def __init__(
         self,
         algorithm: Algorithm,
-        cfg: Any,
-        state: Any,
+        cfg: Config,
+        state: State,
         spec: Spec,
         fitted: Fitted,
         info: Mapping[str, Any] | None = None,
     ) -> None:
-        self.algorithm, self.spec, self.fitted, self.info = algorithm, spec, fitted, dict(info or {})
+        self.algorithm = algorithm
+        self.spec = spec
+        self.fitted = fitted
+        self.info = dict(info or {})
         self.cfg = _plain(cfg)
         arrays = config.as_arrays(self.cfg)
         self.layout: Layout = layout_of(algorithm, arrays, state, spec)
@@ -56,10 +60,10 @@ class Policy:
 
     def __call__(
         self,
-        obs: Any,
+        obs: ArrayLike,
         mode: str = "best",
         *,
-        mask: Any = None,
+        mask: ArrayLike | None = None,
         seed: int | None = None,
     ) -> np.ndarray | np.generic:
         """The action for each raw observation.
@@ -68,7 +72,7 @@ class Policy:
             obs: one observation [*obs], or several [n, *obs].
             mode: "best" (the most likely action) or "sample" (a draw).
             mask: legal actions [A] or [n, A], for discrete actions.
-            seed: of the draw; None draws anew at each call, in the same order for each freshly made or loaded policy.
+            seed: seed of the draw. None: another draw at each call, the same sequence for every new or loaded policy.
 
         Returns:
             Actions in the units and type of the environment's space: [A] or [n, A], integers [] or [n] where discrete.
@@ -85,12 +89,12 @@ class Policy:
 
     def act(
         self,
-        obs: Any,
-        memory: Any = None,
+        obs: ArrayLike,
+        memory: Memory | None = None,
         mode: str = "best",
         *,
-        reward: Any = None,
-        mask: Any = None,
+        reward: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
         seed: int | None = None,
     ) -> tuple[Any, Any]:
         """Like calling the policy, with a memory: `(actions, memory)`.
@@ -101,7 +105,7 @@ class Policy:
             mode: "best" or "sample".
             reward: raw reward of the step before, [] or [n]; needed only by policies that follow a return.
             mask: legal actions [A] or [n, A].
-            seed: of the draw; see calling.
+            seed: seed of the draw, as in a call of the policy.
         """
         obs = np.asarray(obs)
         require_rows(obs, self.spec)
@@ -165,7 +169,7 @@ class Policy:
             "treatment": treatment,
             "info": self.info,
         }
-        # through JSON once, so that what is compared on reading has lists where a tuple stood
+        # through JSON once, so that tuples become lists, as they are after reading
         folder_of.write(Path(folder), json.loads(json.dumps(facts)), {"state": self._live(), "treatment": arrays})
         return Path(folder)
 
@@ -201,7 +205,7 @@ class Policy:
         names = leaves_by_name(self.state)
         return {name: x for (name, x), live in zip(names.items(), self.layout.live, strict=True) if live}
 
-    def _mask(self, mask: Any, n: int) -> np.ndarray | None:
+    def _mask(self, mask: ArrayLike | None, n: int) -> np.ndarray | None:
         if mask is None and self.spec.masked:
             raise UserError(
                 f"this policy of {self.algorithm.name} learned with action masks: give mask=[...], the legal actions "
@@ -220,7 +224,7 @@ class Policy:
         return mask[None]
 
 
-def template_of(algorithm: Algorithm, cfg: Any, spec: Spec, info: Mapping[str, Any]) -> Any:
+def template_of(algorithm: Algorithm, cfg: Config, spec: Spec, info: Mapping[str, Any]) -> Any:
     """Shapes of a state of `algorithm`, after the phases that `info["phase"]` says were entered; computes nothing.
 
     The phases are those of `info["stage"]`: offline, online, or finetune, which follow the offline ones.
@@ -242,7 +246,8 @@ def _under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarra
 
 def same_treatment(a: Fitted, b: Fitted) -> bool:
     """Whether two treatments have the same numbers."""
-    (values, arrays), (values_b, arrays_b) = a.to_dict(), b.to_dict()
+    values, arrays = a.to_dict()
+    values_b, arrays_b = b.to_dict()
     return (
         values == values_b
         and arrays.keys() == arrays_b.keys()
@@ -256,6 +261,6 @@ def _registered(name: str) -> Algorithm:
     return registry.get(name)
 
 
-def _plain(cfg: Any) -> Any:
+def _plain(cfg: Config) -> Any:
     """A config whose traced floats are Python floats, from one whose are arrays."""
     return dataclasses.replace(cfg, **{name: float(getattr(cfg, name)) for name in config.traced_fields(cfg)})

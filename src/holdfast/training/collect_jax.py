@@ -11,15 +11,15 @@ import numpy as np
 
 from ..core.contract import Collect
 from ..core.noise import Noise
-from ..core.spec import Batch, Seen, Spec
+from ..core.spec import Batch, Config, Seen, Spec, Step
 from ..data.feed import buffer
 from ..data.feed.treatment import Fitted, Numbers
 from ..environments.gym.collector import EnvironmentFailed
 from ..environments.jax import env as jax_env
 from ..environments.jax.env import JaxEnv, Turn, World
-from .collect_gym import COLLECTED, explore
+from .collect_gym import explore
 from .driver import PlayResult
-from .loop import Carry, Program, options
+from .loop import Carry, Program, Sources, Sums, options
 from .plan.schedule import updates_by
 
 
@@ -40,10 +40,10 @@ class JaxCollection:
     def __init__(self, program: Program, env: JaxEnv, fitted: Fitted, name: str) -> None:
         """
         Args:
-            program: of a phase with `collect`, whose `env` this is.
+            program: program of a phase that collects in `env`.
             env: the environment.
             fitted: treatment of observations, rewards and actions.
-            name: of the environment, for messages.
+            name: name of the environment, for messages.
         """
         self.program, self.env, self.spec, self.name = program, env, env.spec, name
         self.collect = program.phase.collect or Collect()
@@ -51,23 +51,24 @@ class JaxCollection:
         self._block: Any = None
 
     def start(self, carry: Carry) -> None:
-        """Compile the block; the environments have begun with the carry."""
+        """Compile the block. The carry already holds the environments at the start of their episodes."""
         self.compile(carry)
 
     def compile(self, carry: Carry, updates: int = 0) -> None:
         """Compile the block for carries of this shape, once, whatever its number of updates."""
         if self._block is not None:
             return
-        began, count = time.perf_counter(), len(self.program.keys)
+        began = time.perf_counter()
+        count = len(self.program.keys)
         zeros = np.zeros(count, np.float32)
-        told = EpisodeSums(np.zeros(count, np.int32), zeros, zeros, np.full(count, -1, np.int32))
-        self._nothing = (self.program.nothing(), told)
+        sums = EpisodeSums(np.zeros(count, np.int32), zeros, zeros, np.full(count, -1, np.int32))
+        self._nothing = (self.program.nothing(), sums)
         shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)), (carry, self._nothing))
         fixed = (self.program.cfgs, self.program.keys, self.program.sources, self.numbers)
         self._block = jax.jit(self._run, donate_argnums=0).lower(*shapes, *fixed, 0, 0).compile(options())
         self.program.compile_seconds += time.perf_counter() - began
 
-    def restore(self, log: Any, carry: Carry) -> Carry:
+    def restore(self, log: None, carry: Carry) -> Carry:
         """Nothing but `start`: all is in the carry."""
         self.start(carry)
         return carry
@@ -80,41 +81,56 @@ class JaxCollection:
         """
         fixed = (self.program.cfgs, self.program.keys, self.program.sources, self.numbers)
         end = -(-hi // self.collect.envs) * self.collect.envs  # whole steps of all environments
-        carry, (found, told) = self._block(carry, self._nothing, *fixed, lo, end)
-        told = EpisodeSums(*(np.asarray(x) for x in told))
-        if (told.bad >= 0).any():
-            r = int(np.argmax(told.bad >= 0))
+        carry, (found, sums) = self._block(carry, self._nothing, *fixed, lo, end)
+        sums = EpisodeSums(*(np.asarray(x) for x in sums))
+        if (sums.bad >= 0).any():
+            r = int(np.argmax(sums.bad >= 0))
             raise EnvironmentFailed(
-                f"{self.name} gave an observation or a reward that is not finite at step {told.bad[r]} of replica {r}"
+                f"{self.name} gave an observation or a reward that is not finite at step {sums.bad[r]} of replica {r}"
             )
-        some = np.where(told.episodes > 0, told.episodes, np.nan)
-        ended = dict(zip(COLLECTED, (told.total / some, told.length / some, told.episodes.astype(float)), strict=True))
+        some = np.where(sums.episodes > 0, sums.episodes, np.nan)
+        ended = {
+            "collect/return": sums.total / some,
+            "collect/length": sums.length / some,
+            "collect/episodes": sums.episodes.astype(float),
+        }
         made = updates_by(self.collect, end) - updates_by(self.collect, lo)
         return PlayResult(carry, self.program.means(found), ended, made, hi, None)
 
     def log(self) -> None:
-        """What a checkpoint keeps beside the carry: nothing."""
+        """What a checkpoint keeps in addition to the carry: nothing."""
 
     def close(self) -> None:
         """Nothing to close."""
 
     def _run(
-        self, carry: Carry, found: Any, cfgs: Any, keys: Any, sources: Any, numbers: Numbers, lo: Any, hi: Any
+        self,
+        carry: Carry,
+        found: Sums,
+        cfgs: Config,
+        keys: jax.Array,
+        sources: Sources,
+        numbers: Numbers,
+        lo: Step,
+        hi: Step,
     ) -> Any:
-        n, program = self.collect.envs, self.program
+        n = self.collect.envs
+        program = self.program
         turn = jax.vmap(self._turn, (0, 0, 0, 0, None, None))
 
-        def body(i: Any, both: Any) -> Any:
-            (carry, (metrics, told)), step = both, i * n
-            carry, seen = turn(cfgs, keys, carry, told, numbers, step)
-            first, last = updates_by(self.collect, step), updates_by(self.collect, step + n)
+        def body(i: Step, both: tuple) -> Any:
+            carry, (metrics, sums) = both
+            step = i * n
+            carry, sums = turn(cfgs, keys, carry, sums, numbers, step)
+            first = updates_by(self.collect, step)
+            last = updates_by(self.collect, step + n)
             carry, metrics = program.updates(carry, metrics, cfgs, keys, sources, first, last)
-            return carry, (metrics, seen)
+            return carry, (metrics, sums)
 
         return jax.lax.fori_loop(lo // n, hi // n, body, (carry, found))
 
     def _turn(
-        self, cfg: Any, key: Any, carry: Carry, told: EpisodeSums, numbers: Numbers, step: Any
+        self, cfg: Config, key: jax.Array, carry: Carry, sums: EpisodeSums, numbers: Numbers, step: Step
     ) -> tuple[Carry, EpisodeSums]:
         """One step of one replica's environments: act, step, store."""
         world: World = carry.world
@@ -130,10 +146,10 @@ class JaxCollection:
         ends = turn.terminated | turn.truncated
         fine = jnp.isfinite(turn.next_obs).all() & jnp.isfinite(turn.reward).all()
         return carry, EpisodeSums(
-            told.episodes + ends.sum(dtype=jnp.int32),
-            told.total + jnp.where(ends, turn.total, 0).sum(),
-            told.length + jnp.where(ends, turn.time, 0).sum().astype(jnp.float32),
-            jnp.where((told.bad < 0) & ~fine, step, told.bad),
+            sums.episodes + ends.sum(dtype=jnp.int32),
+            sums.total + jnp.where(ends, turn.total, 0).sum(),
+            sums.length + jnp.where(ends, turn.time, 0).sum().astype(jnp.float32),
+            jnp.where((sums.bad < 0) & ~fine, step, sums.bad),
         )
 
     def _row(self, turn: Turn, action: jax.Array, numbers: Numbers) -> Batch:

@@ -115,7 +115,7 @@ def cut_at(monkeypatch, calls):
     ],
     ids=["half", "proportional", "nstep-two-phases", "whole"],
 )
-def test_a_mixed_run_goes_on_to_the_same_bits(cfg, tmp_path, monkeypatch):
+def test_a_mixed_run_resumes_to_the_same_bits(cfg, tmp_path, monkeypatch):
     steps = 440 if cfg.get("whole") else 60
     whole = run(tmp_path / "whole" / "run", steps, **cfg)
     for calls in (steps // 4, steps // 2 - 3):

@@ -21,7 +21,7 @@ NOISE = Noise(np.array([0, 3], np.uint32))
 
 
 def made(base: float = 0.0, masked: bool = True) -> cols.Columns:
-    """Three episodes; observation t of episode e is (base + 10 e + t, e), so every row tells where it is from."""
+    """Three episodes; observation t of episode e is (base + 10 e + t, e), so each row identifies itself."""
     episodes = []
     for e, n in enumerate(LENGTHS):
         seen = np.stack([base + 10.0 * e + np.arange(n + 1), np.full(n + 1, float(e))], 1)

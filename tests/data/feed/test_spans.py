@@ -195,7 +195,7 @@ def test_collected_rows_have_the_discount_1_where_the_log_has_its_own(mix):
     np.testing.assert_array_equal(batch.discount, np.where(logged, 0.25, 1))
 
 
-def test_a_preloaded_ring_holds_the_rows_and_ends_where_they_do():
+def test_a_preloaded_ring_holds_the_rows_and_their_ends():
     data = log(np.random.default_rng(5), (3, 2, 4))
     columns = jax.tree.map(jnp.asarray, cols.prepare(data, treatment.fit(Treatment(), data)))
     index = np.array([0, 1, 2, 5, 6, 7, 8])  # the first and the last episode

@@ -117,7 +117,7 @@ def test_windows_in_mixes(mix, slices):
 def test_windows_of_a_growing_log_and_of_written_columns():
     columns = logged(())
     noise = Noise(jax.random.PRNGKey(0))
-    sources = {"data": sampler.begun(columns, 4, 1)}
+    sources = {"data": sampler.grown(columns, 4, 1)}
     written = {"number": jnp.arange(sum(LENGTHS))}
     batch = sampler.sample(sources, {"data": 1.0}, 60, Windows(4), noise, written)
     number = np.asarray(batch.number)

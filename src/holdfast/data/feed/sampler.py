@@ -14,7 +14,8 @@ import jax.numpy as jnp
 
 from ...core.contract import Needs, NStep, Transitions, Windows
 from ...core.errors import UserError
-from ...core.spec import Batch
+from ...core.noise import Noise
+from ...core.spec import Array, Batch, Scalar, Step
 from ...core.tree import PyTree
 from .buffer import Ring, add
 from .columns import Columns
@@ -27,28 +28,28 @@ class View(PyTree):
     index: jax.Array  # [n] transitions
 
 
-class Begun(PyTree):
+class Growing(PyTree):
     """The first transitions of columns: a log that is still being written."""
 
     columns: Columns
     count: jax.Array  # int32, transitions that are there
 
 
-Source = Columns | View | Ring | Begun
+Source = Columns | View | Ring | Growing
 
 
-def begun(columns: Columns, updates: Any, rate: float) -> Begun:
-    """The columns as they stood `updates` updates before the last, `rate` transitions having arrived with each."""
+def grown(columns: Columns, updates: Step, rate: float) -> Growing:
+    """The columns of a growing log, `updates` updates before its end; each update adds `rate` transitions."""
     n = columns.row.shape[0]
     missing = jnp.floor(jnp.asarray(updates, jnp.float32) * rate).astype(jnp.int32)
-    return Begun(columns, jnp.clip(n - missing, 1, n))
+    return Growing(columns, jnp.clip(n - missing, 1, n))
 
 
 def size(source: Source) -> Any:
-    """How many transitions a source holds; traced where it grows."""
+    """How many transitions a source holds; traced for sources that grow."""
     if isinstance(source, Ring):
         return source.size
-    if isinstance(source, Begun):
+    if isinstance(source, Growing):
         return source.count
     return (source.index if isinstance(source, View) else source.row).shape[0]
 
@@ -75,10 +76,10 @@ def at(source: Source, index: jax.Array) -> Batch:
         return jax.tree.map(lambda x: x[index], source.rows)
     if isinstance(source, View):
         return rows(source.columns, source.index[index])
-    return rows(source.columns if isinstance(source, Begun) else source, index)
+    return rows(source.columns if isinstance(source, Growing) else source, index)
 
 
-def spans(source: Source, index: jax.Array, length: int, discount: Any) -> Batch:
+def spans(source: Source, index: jax.Array, length: int, discount: Scalar) -> Batch:
     """Rows that span up to `length` steps of their episode, from the transitions at `index` [...].
 
     A span of k steps has the reward `r_0 + discount r_1 + ... + discount^(k-1) r_(k-1)` and leads to the observation
@@ -93,7 +94,8 @@ def spans(source: Source, index: jax.Array, length: int, discount: Any) -> Batch
     factor = discount * steps.extra["discount"] if "discount" in steps.extra else jnp.full_like(steps.reward, discount)
     weight = jnp.cumprod(jnp.concatenate([jnp.ones_like(factor[:1]), factor[:-1]]), 0)
     last = alive.sum(0) - 1
-    first, end = at(source, index), at(source, jnp.take_along_axis(where, last[None], 0)[0])
+    first = at(source, index)
+    end = at(source, jnp.take_along_axis(where, last[None], 0)[0])
     onward = jnp.take_along_axis(weight, last[None], 0)[0]
     if "discount" in end.extra:
         onward = onward * end.extra["discount"]
@@ -158,19 +160,19 @@ def _onward(source: Source, index: jax.Array, length: int) -> tuple[jax.Array, j
     where = jnp.minimum(index + ahead, size(source) - 1)
     columns = source if isinstance(source, Columns) else source.columns
     row = columns.row[source.index[where] if isinstance(source, View) else where]
-    # between two episodes stands the first one's last observation, so that numbers of rows jump by two
+    # the last observation of an episode has a row of its own, so row numbers jump by two between episodes
     return where, jnp.concatenate([jnp.ones_like(row[:1], bool), row[1:] == row[:-1] + 1])
 
 
-def _read_transitions(source: Source, index: jax.Array, needs: Transitions, discount: Any) -> Batch:
+def _read_transitions(source: Source, index: jax.Array, needs: Transitions, discount: Scalar) -> Batch:
     return at(source, index)
 
 
-def _read_n_steps(source: Source, index: jax.Array, needs: NStep, discount: Any) -> Batch:
+def _read_n_steps(source: Source, index: jax.Array, needs: NStep, discount: Scalar) -> Batch:
     return spans(source, index, needs.length, discount)
 
 
-def _read_windows(source: Source, index: jax.Array, needs: Windows, discount: Any) -> Batch:
+def _read_windows(source: Source, index: jax.Array, needs: Windows, discount: Scalar) -> Batch:
     return windows(source, index, needs.length)
 
 
@@ -182,7 +184,7 @@ READ: Mapping[type, Callable[[Source, jax.Array, Any, Any], Batch]] = {
 }
 
 
-def preload(ring: Ring, columns: Columns, index: Any) -> Ring:
+def preload(ring: Ring, columns: Columns, index: Array) -> Ring:
     """The ring with the transitions of the data at `index` [m] added; the oldest make room.
 
     Each episode's last row counts as truncated where nothing else ends it, and so does every row where the ring's rows
@@ -225,9 +227,9 @@ def sample(
     mix: Mapping[str, float] | str,
     batch_size: int,
     needs: Needs,
-    noise: Any,
+    noise: Noise,
     written: Mapping[str, jax.Array] | None = None,
-    discount: Any = None,
+    discount: Scalar | None = None,
 ) -> Batch:
     """One update's batch: rows uniform within each source, with replacement; leaves [B, ...] or [k, B, ...].
 
@@ -236,7 +238,7 @@ def sample(
         mix: each one's share of the batch; or "proportional", every row of the data and of the rings alike.
         batch_size: B.
         needs: what a row is, how many slices, and the columns that rings must have.
-        noise: of the draw.
+        noise: noise of the draw.
         written: columns of the data that training itself writes, [N, ...] each; they join `extra`.
         discount: discount of rows that span several steps.
 
@@ -283,7 +285,9 @@ def drawn(mix: Mapping[str, float] | str, sources: Mapping[str, Source]) -> list
     return pool(sources) if isinstance(mix, str) else [name for name, share in mix.items() if share > 0]
 
 
-def _proportional(sizes: Mapping[str, Any], shape: tuple[int, ...], draw: Any, noise: Any) -> Batch:
+def _proportional(
+    sizes: Mapping[str, Any], shape: tuple[int, ...], draw: Callable[[str, jax.Array], Batch], noise: Noise
+) -> Batch:
     """Rows of all the sources laid end to end: each is drawn from every one, and the one it fell on is kept."""
     index = noise.integers("rows", shape, sum(sizes.values()))
     parts, starts, start = [], [], 0
@@ -314,7 +318,7 @@ def _discounted(part: Batch) -> Batch:
     return Batch(**{**vars(part), "extra": {"discount": jnp.ones_like(part.reward), **part.extra}})
 
 
-def _require_columns(name: str, ring: Ring, needs: Needs, written: Mapping[str, Any]) -> None:
+def _require_columns(name: str, ring: Ring, needs: Needs, written: Mapping[str, jax.Array]) -> None:
     if written:
         raise UserError(
             f"this phase writes the columns {', '.join(written)} of the data, and collected rows ('{name}') have none "

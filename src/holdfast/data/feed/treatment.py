@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
 from ...core.errors import UserError
+from ...core.spec import Array
 from ..arrays import take
 
 if TYPE_CHECKING:
-    from gymnasium.spaces import Space
+    from gymnasium.spaces import Box, Discrete, Space
 
     from ...core.contract import Treatment
     from ..dataset import Dataset
 
 ARRAYS = ("obs_mean", "obs_std", "action_low", "action_high")
-
-Array = np.ndarray | jax.Array
 
 
 class Numbers(NamedTuple):
@@ -76,7 +76,7 @@ class Numbers(NamedTuple):
         return self._rounded((rewards + self.shift) * self.scale)
 
     def _rounded(self, product: Array) -> Array:
-        """A product that XLA cannot contract with an addition that comes after it: the clip stands between them."""
+        """A product that XLA cannot contract with an addition after it, because the clip comes between them."""
         return jnp.clip(product, -self.largest, self.largest) if isinstance(product, jax.Array) else product
 
 
@@ -109,7 +109,7 @@ class Fitted:
         """Whether actions are integers."""
         return self.action_low is None
 
-    def observe(self, obs: Any, dtype: Any = np.float32) -> np.ndarray:
+    def observe(self, obs: ArrayLike, dtype: DTypeLike = np.float32) -> np.ndarray:
         """Observations `[..., *obs]` as a network sees them, in `dtype`.
 
         The mean is subtracted before the precision of a wider type is lost, so an observation near a large mean keeps
@@ -124,7 +124,7 @@ class Fitted:
         rest = (given.astype(np.float64) - rounded).astype(dtype)
         return np.asarray(self.numbers(dtype).observe(rounded, rest))
 
-    def act_inside(self, actions: Any, dtype: Any = np.float32) -> np.ndarray:
+    def act_inside(self, actions: ArrayLike, dtype: DTypeLike = np.float32) -> np.ndarray:
         """Actions from the environment's units: `[..., A]` in [-1, 1], or `[...]` int32 from 0 if discrete.
 
         This runs on the host only, in float64 with one cast at the end.
@@ -137,7 +137,7 @@ class Fitted:
             inside = np.clip(inside, self.clip_actions - 1.0, 1.0 - self.clip_actions)
         return inside.astype(dtype)
 
-    def act_outside(self, inside: Any) -> np.ndarray:
+    def act_outside(self, inside: ArrayLike) -> np.ndarray:
         """Actions in the environment's units and type, within its bounds: the inverse of `act_inside`.
 
         The arithmetic is float32, or the type of the action space if that is wider. Only the host knows wider types.
@@ -147,11 +147,11 @@ class Fitted:
         wide = np.result_type(np.float32, self.action_low.dtype)
         return np.asarray(self.numbers(wide).act_outside(np.asarray(inside, wide))).astype(self.action_low.dtype)
 
-    def rewards(self, rewards: Any, dtype: Any = np.float32) -> np.ndarray:
+    def rewards(self, rewards: ArrayLike, dtype: DTypeLike = np.float32) -> np.ndarray:
         """Treated rewards in `dtype`: `(reward + reward_shift) * reward_scale`."""
         return np.asarray(self.numbers(dtype).rewards(np.asarray(rewards, dtype)))
 
-    def numbers(self, dtype: Any = np.float32) -> Numbers:
+    def numbers(self, dtype: DTypeLike = np.float32) -> Numbers:
         """The numbers of this treatment in a float type."""
         dtype = np.dtype(dtype)
         if dtype not in self._numbers:
@@ -172,7 +172,8 @@ class Fitted:
 
     @functools.cached_property
     def _centre_half(self) -> tuple[np.ndarray, np.ndarray]:
-        low, high = np.asarray(self.action_low, np.float64), np.asarray(self.action_high, np.float64)
+        low = np.asarray(self.action_low, np.float64)
+        high = np.asarray(self.action_high, np.float64)
         return (high + low) / 2, (high - low) / 2
 
     @functools.cached_property
@@ -204,20 +205,23 @@ def fit(treatment: Treatment, dataset: Dataset) -> Fitted:
     then scaled.
 
     Raises:
-        UserError: no transitions, all returns equal where they are to scale rewards, or action bounds that are infinite
+        UserError: no transitions, equal returns although `return_scale` is set, or action bounds that are infinite
             or empty.
     """
     if not dataset.n_steps:
         raise UserError(f"{dataset.id} is empty: no transitions; expected at least one")
     fitted = untreated(dataset.observation_space, dataset.action_space, dataset.id)
-    obs_mean, obs_std = fitted.obs_mean, fitted.obs_std
+    obs_mean = fitted.obs_mean
+    obs_std = fitted.obs_std
     if treatment.normalize_obs is not None:
         seen = take(dataset.observations, dataset.observation_rows).astype(np.float64)
-        obs_mean, obs_std = seen.mean(0), seen.std(0) + treatment.normalize_obs
+        obs_mean = seen.mean(0)
+        obs_std = seen.std(0) + treatment.normalize_obs
         if (obs_std == 0).any():
             dim = int(np.flatnonzero(obs_std == 0)[0])
             raise UserError(f"{dataset.id}: observations[{dim}] is constant; normalize_obs needs an epsilon > 0")
-    scale, shift = float(treatment.reward_scale), float(treatment.reward_shift)
+    scale = float(treatment.reward_scale)
+    shift = float(treatment.reward_shift)
     if treatment.return_scale is not None:
         returns = dataset.returns()
         spread = float(returns.max() - returns.min())
@@ -227,7 +231,8 @@ def fit(treatment: Treatment, dataset: Dataset) -> Fitted:
                 f"({dataset.n_episodes} episodes); train without it: --return-scale None"
             )
         factor = treatment.return_scale / spread
-        scale, shift = scale * factor, shift / factor
+        scale = scale * factor
+        shift = shift / factor
     return dataclasses.replace(
         fitted,
         obs_mean=obs_mean,
@@ -239,17 +244,19 @@ def fit(treatment: Treatment, dataset: Dataset) -> Fitted:
     )
 
 
-def untreated(observation_space: Space, action_space: Any, where: str = "the environment") -> Fitted:
+def untreated(observation_space: Space, action_space: Box | Discrete, where: str = "the environment") -> Fitted:
     """The treatment that changes nothing but the units of actions, for training without data.
 
     Raises:
         UserError: action bounds that are infinite or empty.
     """
     shape = observation_space.shape or ()
-    mean, std = np.zeros(shape), np.ones(shape)
+    mean = np.zeros(shape)
+    std = np.ones(shape)
     if not hasattr(action_space, "low"):
         return Fitted(mean, std, action_start=int(action_space.start), action_count=int(action_space.n))
-    low, high = np.asarray(action_space.low), np.asarray(action_space.high)
+    low = np.asarray(action_space.low)
+    high = np.asarray(action_space.high)
     wrong = ~(np.isfinite(low) & np.isfinite(high) & (low < high))
     if wrong.any():
         dim = int(np.flatnonzero(wrong)[0])

@@ -308,7 +308,7 @@ class Online:
         return program, play, carry
 
     def _ring(self, what: str, seconds: float) -> float:
-        from holdfast.core.contract import Needs
+        from holdfast.core.contract import Transitions
         from holdfast.core.noise import Noise
         from holdfast.data.feed import buffer, sampler
         from holdfast.environments.gym.adapter import make_env, spec_of
@@ -327,7 +327,7 @@ class Online:
             def draw(ring: Any, n: Any) -> tuple[Any, Any]:
                 def body(i: Any, total: Any) -> Any:
                     noise = Noise(jax.random.fold_in(jax.random.PRNGKey(0), i))
-                    batch = sampler.sample({"online": ring}, {"online": 1.0}, 256, Needs(), noise)
+                    batch = sampler.sample({"online": ring}, {"online": 1.0}, 256, Transitions(), noise)
                     return total + sum(x.sum() for x in jax.tree.leaves(batch))  # so that no field is left out
 
                 return ring, jax.lax.fori_loop(0, n, body, jnp.float32(0))

@@ -24,6 +24,7 @@ from holdfast.core.tree import named_leaves
 from holdfast.data.dataset import Dataset
 from holdfast.data.feed import buffer, sampler, treatment
 from holdfast.data.feed import columns as cols
+from holdfast.data.split import by_episodes
 from holdfast.training import loop
 from holdfast.training.driver import blocks, enter
 from holdfast.training.loop import Carry, Program, replicate, seed_keys
@@ -34,7 +35,7 @@ CASES = [(n, kind) for n in NAMES for kind in ("continuous", "discrete") if kind
 PRESETS = [(n, preset) for n in NAMES for preset in registry.get(n).presets]
 SEEDS = [0, 1, 2]
 
-# These stand for all in the quick run of what takes many compilations each; `make test-slow` runs the others too.
+# These represent all in the quick run of what takes many compilations each; `make test-slow` runs the others too.
 THOROUGH = ("awac", "bc", "dqn", "iql", "sac", "td3_bc")
 
 
@@ -100,6 +101,7 @@ class Case:
             data = self.algorithm.filter(self.cfg, data)
         # the treatment without return scaling: it has nothing to do with the update
         fitted = treatment.fit(Treatment(normalize_obs=1e-3, clip_actions=1e-5 if kind == "continuous" else None), data)
+        self.data = data
         self.spec = data.spec
         self.phases = self.algorithm.phases(self.cfg)
         tuning = self.algorithm.finetune(self.cfg) if self.algorithm.finetune else ()
@@ -114,9 +116,10 @@ class Case:
 
     def sources(self, phase) -> dict:
         found = {"data": self.columns}
-        edges = np.round(np.cumsum([0, *phase.split.values()]) * sampler.size(self.columns)).astype(int)
-        for view, lo, hi in zip(phase.split, edges[:-1], edges[1:], strict=True):
-            found[view] = sampler.View(self.columns, jnp.arange(lo, hi, dtype=jnp.int32))
+        parts = by_episodes(self.data, phase.split, 0) if phase.split else {}
+        for view, episodes in parts.items():
+            inside = np.flatnonzero(np.isin(self.data.episode_of, episodes))
+            found[view] = sampler.View(self.columns, jnp.asarray(inside, jnp.int32))
         return found
 
     def programs(self, seeds=SEEDS, cfgs=None, tuning=False) -> list[Program]:
@@ -175,7 +178,7 @@ def trained(name: str, kind: str) -> tuple[Carry, list]:
 
 
 def require_finite(found: list) -> None:
-    """Every metric of every block is a number: none is NaN, which would also stand for "not reported"."""
+    """Every metric of every block is a number: none is NaN, which also means "not reported"."""
     for metrics in found:
         assert all(np.isfinite(value).all() for value in metrics.values()), metrics
 
@@ -240,7 +243,7 @@ def test_faults_are_found_all_at_once(name):
     assert rates
     wrong = dataclasses.replace(cfg, **dict.fromkeys(rates, -1.0), batch_size=0)
     assert {f.split()[0] for f in algorithm.check(wrong)} == {*rates, "batch_size"}
-    for f in dataclasses.fields(cfg):  # nothing that is no number passes
+    for f in dataclasses.fields(cfg):  # only numbers are accepted
         if f.name in traced_fields(cfg):
             assert algorithm.check(dataclasses.replace(cfg, **{f.name: float("nan")})), f.name
 
@@ -268,7 +271,7 @@ def test_a_state_is_made_of_arrays(name, kind):
         state = c.algorithm.init(as_arrays(c.cfg), c.ctx, noise)
         assert jax.tree.leaves(state)
         for key, leaf in named_leaves(state).items():
-            assert isinstance(leaf, jax.Array), f"{key} is no array"
+            assert isinstance(leaf, jax.Array), f"{key} is not an array"
         return state
 
     jax.eval_shape(init, Noise(jax.random.PRNGKey(0)))
@@ -314,7 +317,7 @@ def test_fifty_updates_stay_finite(name, kind):
 
 @pytest.mark.parametrize(("name", "kind"), [case for case in CASES if registry.get(case[0]).finetune])
 def test_going_online(name, kind):
-    """The phases of fine-tuning take up the offline state, learn from collected rows, and act."""
+    """The phases of fine-tuning continue from the offline state, learn from collected rows, and act."""
     c = case(name, kind)
     programs = c.programs(tuning=True)
     assert any(p.phase.collect for p in programs[len(c.phases) :])
@@ -338,7 +341,7 @@ def test_the_boundaries_of_blocks_do_not_matter(name, kind):
 
 @pytest.mark.parametrize(("name", "kind"), [("td3_bc", "continuous"), ("iql", "discrete")])
 def test_blocks_in_strides_are_the_same_updates(name, kind, monkeypatch):
-    """As on a GPU: an inner loop of known length where it divides the block, the plain one where it does not."""
+    """As on a GPU: an inner loop of known length if it divides the block, the plain one where it does not."""
     c = case(name, kind)
     whole, found = c.train(programs(name, kind), (0, 10))
     monkeypatch.setattr(loop, "STRIDE", 4)
@@ -457,7 +460,7 @@ def observed(c: Case, n: int = 200) -> Seen:
 
 @each_case
 def test_acting(name, kind):
-    """In every mode actions are valid and legal; the best one is no matter of chance; densities are finite."""
+    """In every mode actions are valid and legal; the best one does not depend on chance; densities are finite."""
     c = case(name, kind)
     state, seen = c.first(trained(name, kind)[0]), observed(c)
     memory = c.algorithm.memory(c.cfg, c.spec, 200)
@@ -467,15 +470,15 @@ def test_acting(name, kind):
         found = {
             m: c.algorithm.act(as_arrays(c.cfg), state, seen, memory, noise, m) for m in ("best", "sample", "explore")
         }
-        law = c.algorithm.dist(as_arrays(c.cfg), state, seen, memory) if c.algorithm.dist else None
+        dist = c.algorithm.dist(as_arrays(c.cfg), state, seen, memory) if c.algorithm.dist else None
         dense = {}
-        if law is not None and law.draws != "none":
-            dense = {m: law.log_prob(action) for m, (action, _) in found.items() if m != "explore"}
+        if dist is not None and dist.draws != "none":
+            dense = {m: dist.log_prob(action) for m, (action, _) in found.items() if m != "explore"}
             if kind == "continuous":
-                dense |= {f"edge {edge}": law.log_prob(jnp.full((200, 2), edge)) for edge in (-1.0, 1.0)}
-        return found, dense, law
+                dense |= {f"edge {edge}": dist.log_prob(jnp.full((200, 2), edge)) for edge in (-1.0, 1.0)}
+        return found, dense, dist
 
-    found, dense, law = everything(Noise(jax.random.PRNGKey(0)))
+    found, dense, dist = everything(Noise(jax.random.PRNGKey(0)))
     other = everything(Noise(jax.random.PRNGKey(1)))[0]
     np.testing.assert_array_equal(found["best"][0], other["best"][0])
     for mode, (action, after) in found.items():
@@ -491,8 +494,8 @@ def test_acting(name, kind):
     for which, density in dense.items():
         assert density.shape == (200,), which
         assert np.isfinite(density).all(), which
-    if law is not None and kind == "discrete":
-        p = np.exp(law.log_probs())
+    if dist is not None and kind == "discrete":
+        p = np.exp(dist.log_probs())
         np.testing.assert_allclose(p.sum(-1), 1, rtol=1e-5)
         assert (p[~np.asarray(seen.mask)] == 0).all()
 

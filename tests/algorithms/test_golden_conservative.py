@@ -267,7 +267,7 @@ def test_awr():
 
     @jax.jit
     def step_of(state, step):
-        _, columns, metrics = awr.refresh(cfg, state, {"data": data}, None, None, step)
+        _, columns, _, metrics = awr.refresh(cfg, state, {"data": data}, None, None, step)
         batch = rows(data, jnp.arange(len(data.row)))
         batch = Batch(**(vars(batch) | {"extra": columns}))
         return *awr.update(cfg, state, batch, None, step), columns, metrics

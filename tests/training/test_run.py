@@ -9,7 +9,7 @@ import pytest
 
 from holdfast import Diverged, Policy, UserError, load_dataset
 from holdfast.algorithms import bc, registry
-from holdfast.core.contract import Phase
+from holdfast.core.contract import Phase, Refreshed
 from holdfast.runs.checkpoints import Checkpoints
 from holdfast.runs.folder import RunFolder, Table, free_folder
 from holdfast.runs.settings import Settings, parse_sweep
@@ -239,7 +239,7 @@ def test_learning_rate_out_of_all_reason(tmp_path):
 
 def test_not_finite_in_a_refresh_stops_the_run(tmp_path, monkeypatch):
     def refresh(cfg, state, sources, ctx, noise, step):
-        return state, {}, {"holdout/loss": 1.0 / (step != 6)}
+        return Refreshed(state, metrics={"holdout/loss": 1.0 / (step != 6)})
 
     phases = (Phase(refresh=refresh, every=3),)
     found = bc.algorithm._replace(name="looking", phases=lambda cfg: phases)

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.config import config, faults
-from ..core.contract import Algorithm, Context, Phase, Preset, Treatment
+from ..core.contract import Algorithm, Context, Phase, Preset, Refreshed, Treatment
 from ..core.noise import Noise
 from ..core.spec import Batch, Memory, Mode, Seen, Step
 from ..core.trained import Metrics, Trained, merge
@@ -87,7 +87,7 @@ def init(cfg: AWR, ctx: Context, noise: Noise) -> State:
     return State(Trained.new(actor, optimiser(cfg, cfg.actor_lr)), Trained.new(critic, optimiser(cfg, cfg.critic_lr)))
 
 
-def refresh(cfg: AWR, state: State, sources: Any, ctx: Context, noise: Noise, step: Step) -> tuple[State, Any, Metrics]:
+def refresh(cfg: AWR, state: State, sources: Any, ctx: Context, noise: Noise, step: Step) -> Refreshed:
     """Returns and weights of all rows with the critic as it is."""
     data = sources["data"]
     values = jax.lax.map(state.critic.net, data.obs, batch_size=8192) / (1 - cfg.discount)
@@ -102,7 +102,8 @@ def refresh(cfg: AWR, state: State, sources: Any, ctx: Context, noise: Noise, st
     weight = losses.exp_weight(advantage, 1 / cfg.temperature, cfg.max_weight)
     effective = jnp.square(weight.mean()) / jnp.square(weight).mean()
     found |= {"capped": (weight >= cfg.max_weight).mean(), "effective_share": effective}
-    return state, {"lambda_return": returns, "weight": weight}, {f"data/{k}": x for k, x in found.items()}
+    columns = {"lambda_return": returns, "weight": weight}
+    return Refreshed(state, columns, metrics={f"data/{k}": x for k, x in found.items()})
 
 
 def critic_loss(critic: nets.Value, target: jax.Array, obs: jax.Array) -> tuple[jax.Array, Metrics]:

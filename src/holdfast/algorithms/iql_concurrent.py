@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.config import Schedule, config, faults, static
-from ..core.contract import Algorithm, Context, Needs, Preset, Treatment
+from ..core.contract import Algorithm, Context, Needs, Preset, Transitions, Treatment
 from ..core.noise import Noise
 from ..core.spec import Batch, Memory, Mode, Seen, Step
 from ..core.trained import Metrics, Trained, merge
@@ -75,7 +75,7 @@ def init(cfg: IQLConcurrent, ctx: Context, noise: Noise) -> State:
 
 
 def needs(cfg: Any) -> Needs:
-    return Needs(batches=2)
+    return Transitions(batches=2)
 
 
 def update(cfg: Any, state: State, batch: Batch, noise: Noise, step: Step) -> tuple[State, Metrics]:

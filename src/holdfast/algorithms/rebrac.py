@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.config import Schedule, config, faults
-from ..core.contract import SCALED, Algorithm, Context, Needs, Preset, Treatment
+from ..core.contract import SCALED, Algorithm, Context, Needs, Preset, Transitions, Treatment
 from ..core.noise import Noise
 from ..core.spec import Batch, Memory, Mode, Seen, Step
 from ..core.trained import Metrics, Trained, merge, occasionally
@@ -99,7 +99,7 @@ def act(cfg: ReBRAC, state: State, seen: Seen, memory: Memory, noise: Noise, mod
 
 
 def needs(cfg: ReBRAC) -> Needs:
-    return Needs(columns=("next_action",))
+    return Transitions(columns=("next_action",))
 
 
 def presets(family: str, treatment: Treatment, betas: dict[str, tuple[float, float]], **settings: Any) -> dict:

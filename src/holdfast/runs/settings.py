@@ -46,6 +46,7 @@ class Settings:
     replay: int = 0  # newest collected rows that are kept; 0: the algorithm's, mostly a million
     loggers: list[str] = dataclasses.field(default_factory=list)
     source: dict[str, Any] | None = None  # the run that this one fine-tunes: its folder and the step of its checkpoint
+    inputs: dict[str, str] = dataclasses.field(default_factory=dict)  # policies of other runs: name -> folder
     keep_policies: bool = False  # keep the policies of every evaluation, in policies/step-N
     growing: float = 0.0  # rows of the log that arrive with each update, as if it were being written; 0: all are there
     in_memory: bool = False  # whether the data set was given as an object: `data` may be no name to load

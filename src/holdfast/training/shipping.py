@@ -12,6 +12,7 @@ from ..policy.policy import Policy
 from ..runs.folder import RunFolder
 from .loop import Carry, Program
 from .plan.plan import Plan
+from .plan.task import policy_folder
 from .run_tables import RunTables
 
 
@@ -95,4 +96,7 @@ class Shipping:
                 "phase": program.index,
                 "stats": task.stats,
             }
+            if self.plan.settings.inputs:
+                folders = self.plan.settings.inputs.items()
+                info["inputs"] = {name: str(policy_folder(folder)) for name, folder in folders}
             Policy(self.plan.algorithm, replica.cfg, state, task.spec, task.fitted, info).save(path)

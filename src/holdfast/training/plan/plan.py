@@ -23,7 +23,7 @@ from ..collect_gym import COLLECTED
 from ..loop import Carry, Program
 from ..trackers import tracker
 from .programs import programs_of
-from .schedule import resolved
+from .schedule import phases_of, require_needs, resolved
 from .task import Task, task_of
 
 
@@ -151,6 +151,7 @@ def plan(settings: Settings, dataset: Dataset | None = None) -> Plan:
     algorithm: Algorithm = registry.get(settings.algorithm)
     given: Any = config.from_dict(algorithm.Config, settings.config)
     cfg = resolved(algorithm, given, settings)
+    require_needs(phases_of(algorithm, cfg, settings), algorithm.needs(cfg))
     seeds = range(settings.seed, settings.seed + settings.seeds)
     replicas = settings_of.replicas(algorithm, cfg, settings.sweep, seeds)
     task = task_of(settings, algorithm, cfg, dataset)
@@ -192,7 +193,7 @@ def _phase(settings: Settings, program: Program) -> str:
     sources = {name: sampler.size(source) for name, source in program.sources.items()}
     known = [f"{name} ({sources[name]:,} rows)" for name in sources]
     if isinstance(phase.mix, str):
-        parts.append(f"drawn in proportion from {' and '.join([*known, *_ring(phase)])}")
+        parts.append(f"drawn in proportion from {' and '.join([*known, *phase.capacities])}")
     else:
         shares = [
             f"{share:.0%} {name}{f' ({sources[name]:,} rows)' if name in sources else ''}"
@@ -205,15 +206,11 @@ def _phase(settings: Settings, program: Program) -> str:
         parts.append(
             f"collects {where} in {collect.envs} environment(s), {collect.every} update(s) for each "
             f"{collect.steps * collect.envs} step(s), after {collect.warmup:,} random steps, into '{collect.to}' of at "
-            f"most {collect.capacity:,} rows"
+            f"most {phase.capacities[collect.to]:,} rows"
         )
     if phase.refresh is not None:
         parts.append(f"refresh every {phase.every:,} {unit}")
     return ", ".join(parts)
-
-
-def _ring(phase: Phase) -> list[str]:
-    return [] if phase.collect is None else [phase.collect.to]
 
 
 def _parameters(state: Any) -> int:

@@ -50,20 +50,20 @@ def programs_of(
     for phase in phases[earlier:]:
         require_updates(settings, phase)
     columns = task.columns(needed | task.always, getattr(cfg, "discount", None))
-    ctx = Context(task.spec, columns, task.stats)
+    ctx = Context(task.spec, columns, task.stats, task.inputs)
     cfgs = replicate([config.as_arrays(replica.cfg) for replica in replicas])
     keys = seed_keys([replica.seed for replica in replicas])
     rows = ring_rows(phases[earlier:], settings)
     growth = growth_of(settings, algorithm, cfg, task.dataset)
     programs: list[Program] = []
-    collected: set[str] = set()
+    rings: set[str] = set()
     for index, phase in enumerate(phases):
         sources = task.sources(columns, phase.split, settings.seed)
+        rings |= phase.capacities.keys()
         count = 0
         if phase.collect:
-            collected.add(phase.collect.to)
             count = rows[phase.collect.to]
-        require_sources(phase, {*sources, *collected})
+        require_sources(phase, {*sources, *rings})
         env = _compiled_env(settings, task, phase)
         filled = _filled(task, phase, cfg)
         programs.append(Program(algorithm, phase, index, cfgs, keys, ctx, sources, count, env, filled, growth))

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...core import config
-from ...core.contract import PROPORTIONAL, Algorithm, Collect, Phase
+from ...core.contract import PROPORTIONAL, Algorithm, Collect, Needs, Phase
 from ...core.errors import UserError
 from ...core.phases import stages
 from ...data.dataset import Dataset
+from ...data.feed import sampler
 from ...data.feed.columns import DERIVED
 from ...runs.settings import Settings
 
@@ -35,8 +36,8 @@ def _sized(phase: Phase, settings: Settings) -> Phase:
         return phase
     envs = settings.envs or collect.envs
     every = collect.every * envs // collect.envs
-    capacity = settings.replay or collect.capacity
-    return phase._replace(collect=collect._replace(envs=envs, every=every, capacity=capacity))
+    rings = {**phase.rings, collect.to: settings.replay} if settings.replay else phase.rings
+    return phase._replace(collect=collect._replace(envs=envs, every=every), rings=rings)
 
 
 def resolved(algorithm: Algorithm, cfg: config.C, settings: Settings) -> config.C:
@@ -56,14 +57,34 @@ def ring_rows(phases: Sequence[Phase], settings: Settings) -> Counter[str]:
     return rows
 
 
+def require_needs(phases: Sequence[Phase], own: Needs) -> None:
+    """Refuse rows that the sampler cannot read.
+
+    Args:
+        phases: the phases of a run.
+        own: what the algorithm's update reads in phases that do not say it themselves.
+
+    Raises:
+        UserError: an object that is not one of the `Needs`, or a length or a number of slices below 1.
+    """
+    for phase in phases:
+        needs = phase.needs or own
+        if type(needs) not in sampler.READ:
+            known = ", ".join(kind.__name__ for kind in sampler.READ)
+            raise UserError(
+                f"phase {phase.name} needs {needs!r}, which the sampler cannot read: expected one of {known}"
+            )
+        wrong = [f"{name} {value}" for name, value in vars(needs).items() if name != "columns" and value < 1]
+        if wrong:
+            raise UserError(f"phase {phase.name} needs rows of {', '.join(wrong)}: expected at least 1")
+
+
 def require_sources(phase: Phase, known: set[str]) -> None:
-    """Refuse a phase that draws from a source that the run does not have, or needs rows that no sampler gives.
+    """Refuse a phase that draws from a source that the run does not have.
 
     Raises:
         UserError: naming the phase and the source.
     """
-    if phase.needs is not None and phase.needs.kind not in ("transitions", "nstep"):
-        raise UserError(f"phase {phase.name} needs {phase.needs.kind}, expected transitions or nstep")
     if isinstance(phase.mix, str):
         if phase.mix != PROPORTIONAL:
             raise UserError(

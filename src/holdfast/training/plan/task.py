@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...algorithms import registry
-from ...core.contract import Algorithm, Treatment
+from ...core.contract import Algorithm, Frozen, NStep, Treatment, Windows
 from ...core.errors import UserError
 from ...core.spec import Spec
 from ...data.checks.check import require_sound
@@ -23,7 +24,9 @@ from ...data.feed.columns import DERIVED, Columns, prepare, stats
 from ...data.feed.treatment import Fitted, fit, untreated
 from ...data.references import reference_for
 from ...data.sources import load_dataset
+from ...data.split import by_episodes
 from ...environments.gym.adapter import make_env, name_of, require_match, spec_of
+from ...policy.policy import Policy, same_treatment
 from ...runs.settings import Settings
 
 if TYPE_CHECKING:
@@ -44,6 +47,7 @@ class Task:
     reference: tuple[float, float] | None  # returns of a random and an expert policy
     stats: dict[str, float]  # scalars of the data, as `Context.stats`
     warnings: list[Fault]  # faults of the data that the settings allow
+    inputs: dict[str, Frozen] = dataclasses.field(default_factory=dict)  # policies of other runs, by name
 
     def make(self) -> Callable[[], gymnasium.Env]:
         """A function that makes new environments.
@@ -83,7 +87,8 @@ class Task:
         if self.dataset is None or columns is None:
             return {}
         found: dict[str, sampler.Source] = {"data": columns}
-        for view, episodes in split_episodes(self.dataset, shares, seed).items():
+        parts = by_episodes(self.dataset, shares, seed) if shares else {}
+        for view, episodes in parts.items():
             inside = np.isin(self.dataset.episode_of, episodes)
             found[view] = sampler.View(columns, jnp.asarray(np.flatnonzero(inside), jnp.int32))
         return found
@@ -101,14 +106,18 @@ def task_of(settings: Settings, algorithm: Algorithm, cfg: Any, dataset: Dataset
     Raises:
         UserError: faulty data, an environment that cannot be made, or actions that the algorithm does not support.
     """
+    policies = inputs_of(settings, algorithm)
     if dataset is None and settings.data is None:
+        if policies:
+            raise UserError(f"{algorithm.name} reads {', '.join(policies)} and learns from logged data: name --data")
         return _from_environment(settings, algorithm, cfg)
     whole = dataset if dataset is not None else load_dataset(str(settings.data), **settings.data_options)
     warnings = require_sound(whole, settings.allow)
     require_actions(algorithm, whole.id, whole.discrete)
     require_episodes(algorithm, cfg, whole, settings.treatment.get("return_scale") is not None)
     kept = algorithm.filter(cfg, whole) if algorithm.filter else whole
-    fitted = fit(Treatment(**settings.treatment), kept)
+    require_inputs_match(policies, kept)
+    fitted = next(iter(policies.values())).fitted if policies else fit(Treatment(**settings.treatment), kept)
     return Task(
         name=kept.id,
         spec=kept.spec,
@@ -120,7 +129,58 @@ def task_of(settings: Settings, algorithm: Algorithm, cfg: Any, dataset: Dataset
         reference=kept.reference,
         stats=stats(kept, fitted),
         warnings=warnings,
+        inputs={name: policy.frozen() for name, policy in policies.items()},
     )
+
+
+def inputs_of(settings: Settings, algorithm: Algorithm) -> dict[str, Policy]:
+    """Load the policies of other runs that the algorithm reads.
+
+    Raises:
+        UserError: names other than those that the algorithm reads, or folders without a policy.
+    """
+    if set(settings.inputs) != set(algorithm.inputs):
+        wanted = " ".join(f"--input {name}=FOLDER" for name in algorithm.inputs)
+        given = ", ".join(settings.inputs) or "none"
+        raise UserError(
+            f"{algorithm.name} reads the inputs {', '.join(algorithm.inputs) or 'none'}, got {given}: "
+            + (f"name each with {wanted}" if wanted else "leave --input out")
+        )
+    return {name: Policy.load(policy_folder(folder)) for name, folder in settings.inputs.items()}
+
+
+def policy_folder(folder: str) -> Path:
+    """The folder of a policy, from itself or from the run that contains it.
+
+    Raises:
+        UserError: the folder contains no policy, or several.
+    """
+    path = Path(folder).resolve()
+    inside = [found.parent for found in sorted(path.glob("**/policy.json")) if "policies" not in found.parts]
+    here = [path] if (path / "policy.json").is_file() else inside
+    if len(here) != 1:
+        found = ", ".join(str(one.relative_to(path)) for one in here) or "none"
+        raise UserError(f"{folder} is expected to hold one policy, it has {found}: name the folder of one policy")
+    return here[0]
+
+
+def require_inputs_match(policies: Mapping[str, Policy], dataset: Dataset) -> None:
+    """Refuse policies for other observations or actions, or with treatments that differ from each other.
+
+    Raises:
+        UserError: naming the input and what differs.
+    """
+    first = next(iter(policies.values()), None)
+    for name, policy in policies.items():
+        own = dataset.spec
+        here = (policy.spec.obs, policy.spec.action, policy.spec.discrete)
+        if here != (own.obs, own.action, own.discrete):
+            raise UserError(
+                f"input {name} takes observations {policy.spec.obs} and has {policy.spec.action} actions, {dataset.id} "
+                f"has observations {own.obs} and {own.action} actions: name a policy for these data"
+            )
+        if first is not None and not same_treatment(policy.fitted, first.fitted):
+            raise UserError(f"input {name} has another treatment than the first input: name policies trained alike")
 
 
 def _from_environment(settings: Settings, algorithm: Algorithm, cfg: Any) -> Task:
@@ -189,7 +249,7 @@ def require_episodes(algorithm: Algorithm, cfg: Any, dataset: Dataset, scaled: b
     """
     each = [phase.needs or algorithm.needs(cfg) for phase in algorithm.phases(cfg)]
     needed = {c for needs in each for c in needs.columns} & DERIVED.keys()
-    long = max((needs.length for needs in each if needs.kind != "transitions"), default=1)
+    long = max((needs.length for needs in each if isinstance(needs, NStep | Windows)), default=1)
     if not (needed or algorithm.episodes or long > 1 or scaled):
         return
     cut = (dataset.lengths == 1) & dataset.truncations[dataset.offsets[1:] - 1]
@@ -209,31 +269,3 @@ def require_episodes(algorithm: Algorithm, cfg: Any, dataset: Dataset, scaled: b
         "the order and the end flags of the log, or use an algorithm that learns from transitions, e.g. "
         f"{'discrete_cql' if dataset.discrete else 'iql or td3_bc with --return-scale None'}"
     )
-
-
-def split_episodes(dataset: Dataset, shares: Mapping[str, float], seed: int) -> dict[str, np.ndarray]:
-    """Assign whole episodes to views at random.
-
-    Args:
-        dataset: the data.
-        shares: share of the episodes by view.
-        seed: seed of the assignment.
-
-    Returns:
-        Episode numbers by view; empty if there are no shares.
-
-    Raises:
-        UserError: too few episodes for every view to get one.
-    """
-    if not shares:
-        return {}
-    order = np.random.default_rng(seed).permutation(dataset.n_episodes)
-    bounds = np.round(np.cumsum([0, *shares.values()]) / max(1.0, sum(shares.values())) * len(order)).astype(int)
-    views = {view: order[a:b] for view, a, b in zip(shares, bounds[:-1], bounds[1:], strict=True)}
-    empty = [view for view, episodes in views.items() if not len(episodes)]
-    if empty:
-        raise UserError(
-            f"{dataset.id}: {len(order)} episodes are too few to split into {', '.join(shares)} (none for "
-            f"{', '.join(empty)}): the split is by whole episodes, bring more"
-        )
-    return views

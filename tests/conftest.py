@@ -5,6 +5,9 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# Programs of tests run for seconds at most: compiling them with few optimisations halves the suite's time.
+jax.config.update("jax_disable_most_optimizations", True)
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # in child processes too: the same bits
 
 
 @pytest.fixture
@@ -20,14 +23,6 @@ def run(request):
     if request.param == "jit":
         return lambda f, *args: jax.jit(lambda *a: f(*a))(*args)
     return lambda f, *args: f(*args)
-
-
-@pytest.fixture(scope="module")
-def quick_compilation():
-    """Programs that run for seconds at most: compiled without most optimisations, which change no meaning."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="session", autouse=True)

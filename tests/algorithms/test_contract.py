@@ -51,9 +51,6 @@ each_preset = pytest.mark.parametrize(("name", "preset"), PRESETS)
 each_case = pytest.mark.parametrize(("name", "kind"), CASES)
 
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
-
 def small(cfg):
     """The same settings with small networks and batches."""
     sizes = {f.name: (8,) for f in dataclasses.fields(cfg) if f.name.endswith("hidden")}

@@ -29,9 +29,6 @@ SPEC = Spec((1,), 2)
 x64 = pytest.mark.usefixtures("x64")
 
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
-
 def trained(net):
     return Trained.new(net, optimisers.adam(1e-3))
 

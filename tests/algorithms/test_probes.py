@@ -19,9 +19,6 @@ from holdfast.environments import tabular
 from holdfast.environments.probes import MARGIN, collect, get
 from support.learned import DISCOUNT, Learned, settings
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
-
 # Learners from data alone, by what they have. Online methods without restraint have no place here: they fail the traps.
 CRITICS = ["awac", "iql", "td3_bc"]  # action values
 WEIGHTED = ["awac", "iql"]  # cloning with weights on advantages

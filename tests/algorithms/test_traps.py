@@ -64,9 +64,6 @@ QUICK = {"td3", "dqn", "plas"}
 QUICK_DISCRETE = {"discrete_bcq"}
 
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
-
 def each(names, quick=QUICK):
     """A few in the quick run, the others in the slow one."""
     return pytest.mark.parametrize(

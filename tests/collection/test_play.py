@@ -30,9 +30,6 @@ ENV = "Pendulum-v1"
 CHAIN = "holdfast/chain-v0"
 
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
-
 @pytest.fixture(scope="module")
 def learned(tmp_path_factory):
     """An online run of 450 steps, whose policies are kept at 90, 180 ... 450."""

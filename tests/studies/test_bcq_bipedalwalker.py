@@ -8,8 +8,6 @@ from holdfast.core.errors import UserError
 from holdfast.data import load_dataset
 from holdfast.studies import bcq_bipedalwalker
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.mark.parametrize(
     ("wrong", "said"),

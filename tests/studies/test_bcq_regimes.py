@@ -16,9 +16,6 @@ from holdfast.studies import bcq_regimes, result, runs
 TINY = bcq_regimes.Size("Pendulum-v1", 440, 0.5, 2, 0, 40, (8,), (8,), 2, 1)
 
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
-
 def record(returns, metrics=None):
     """A run of made-up returns [R, T, E]."""
     returns = np.asarray(returns, float)

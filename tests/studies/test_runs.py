@@ -13,8 +13,6 @@ from holdfast.evaluation.statistics import Estimate
 from holdfast.runs.read import Record
 from holdfast.studies import obac, obac_motivation, result, runs
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def record(returns, steps=(100, 200, 300, 400, 500), metrics=None):
     """A run of made-up returns [R, T, E]."""

@@ -29,9 +29,6 @@ each = pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK e
 HEADS = (nets.Critic, nets.CategoricalPolicy, ActionValues)
 
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
-
 def heads(state) -> list:
     """The networks of a state that say something of every action."""
     return [x for x in jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, HEADS)) if isinstance(x, HEADS)]

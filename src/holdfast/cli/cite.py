@@ -1,4 +1,4 @@
-"""`holdfast cite ALGO`: BibTeX."""
+"""`holdfast cite ALGO`: the BibTeX entry of an algorithm's paper."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class Args:
     """Print the BibTeX of an algorithm's paper."""
 
     algorithm: tyro.conf.Positional[str]
-    """Its name, see `holdfast algorithms`."""
+    """Name of the algorithm, see `holdfast algorithms`."""
 
 
 def main(argv: Sequence[str]) -> int:
     """Print the entry.
 
     Raises:
-        UserError: no algorithm of that name.
+        UserError: an unknown name.
     """
     name = usage.parse(Args, "holdfast cite", argv).algorithm
     from ..algorithms import registry

@@ -93,13 +93,16 @@ class Treatment(NamedTuple):
     `(reward + reward_shift) * reward_scale`.
     """
 
-    normalize_obs: float | None = None  # epsilon of (obs - mean) / (std + epsilon); None: observations as they are
-    return_scale: float | None = None  # rewards times return_scale / (max return - min return) over whole episodes
+    normalize_obs: float | None = None
+    """Epsilon of (obs - mean) / (std + epsilon). None: leave observations as they are."""
+    return_scale: float | None = None
+    """Multiply rewards by return_scale / (max return - min return), over whole episodes. None: do not."""
     reward_scale: float = 1.0
+    """Factor of the rewards, applied after the shift."""
     reward_shift: float = 0.0
-    clip_actions: float | None = (
-        None  # actions clipped to +-(1 - clip_actions), inside units; 0 mends actions out of bounds
-    )
+    """Number added to the rewards."""
+    clip_actions: float | None = None
+    """Clip actions to +-(1 - clip_actions), in units of the action bounds. 0: only actions out of bounds change."""
 
 
 SCALED = Treatment(normalize_obs=1e-3, return_scale=1000.0)  # TD3+BC's observations, IQL's rewards: suits short logs

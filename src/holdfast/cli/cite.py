@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
-import tyro
+from tyro.conf import Positional, arg
 
 from . import usage
 
@@ -15,7 +16,7 @@ from . import usage
 class Args:
     """Print the BibTeX of an algorithm's paper."""
 
-    algorithm: tyro.conf.Positional[str]
+    algorithm: Positional[Annotated[str, arg(metavar="ALGO")]]
     """Name of the algorithm, see `holdfast algorithms`."""
 
 

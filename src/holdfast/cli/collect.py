@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-import tyro
+from tyro.conf import Positional, arg
 
 from ..environments.gym.workers import TIMEOUT
 
@@ -17,7 +17,7 @@ class Collect:
     """Make a log in an environment, with its reference scores. Actions are random, or those of a run, a policy or a
     Stable-Baselines3 zip. The form follows from the target's ending: .hdf5 is D4RL, .npz is NPZ, else Minari."""
 
-    to: tyro.conf.Positional[str]
+    to: Positional[Annotated[str, arg(metavar="TARGET")]]
     """A file, a folder (/..., ./...) or a Minari id."""
     by: str | None = None
     """Who acts: random, the folder of a run or of a policy, or a zip file (with --sb3)."""

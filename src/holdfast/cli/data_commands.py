@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import tyro
+from tyro.conf import Positional, arg
 
 from ..core.errors import unknown
 from .options import DataFlags
@@ -24,13 +24,13 @@ STYLES = {"fatal": "bold red", "warn": "yellow", "note": "dim"}
 class Source:
     """A data set, and how to read it."""
 
-    id: tyro.conf.Positional[str]
+    id: Positional[Annotated[str, arg(metavar="ID")]]
     """Bundled name, Minari id or folder, D4RL file (.hdf5), or NPZ file."""
-    options: DataFlags = dataclasses.field(default_factory=DataFlags)
+    data: DataFlags = dataclasses.field(default_factory=DataFlags)
 
     def load(self) -> Dataset:
         """Load the data set."""
-        return self.options.load(self.id)
+        return self.data.load(self.id)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Convert(Source):
     """Write a copy in another form, with faults fixed on request. The form follows from the target's ending: .hdf5 is
     D4RL, .npz is NPZ, anything else is Minari."""
 
-    to: tyro.conf.Positional[str] = dataclasses.field(kw_only=True)
+    to: Positional[Annotated[str, arg(metavar="TARGET")]] = dataclasses.field(kw_only=True)
     """A file, a folder (/..., ./...) or a Minari id."""
     name: str | None = None
     """Name inside the copy. A Minari name ends in -v and a number."""

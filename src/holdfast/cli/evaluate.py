@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import tyro
+from tyro.conf import Positional, arg
 
 from ..environments.gym.workers import TIMEOUT
 from . import usage
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Args:
     """Score the policies of a run, or one policy, by rollouts in a Gymnasium environment."""
 
-    path: tyro.conf.Positional[Path]
+    path: Positional[Annotated[Path, arg(metavar="RUN")]]
     """Folder of a run, or of a policy (with policy.json)."""
     env: str | None = None
     """Environment id. None: the one that the training data came from."""
@@ -37,7 +37,7 @@ class Args:
     """Processes that step environments; a dead one is replaced. 0: no processes."""
     worker_timeout: float = TIMEOUT
     """Seconds that a worker process may take for one step."""
-    record: Annotated[Path | None, tyro.conf.arg(metavar="VIDEO.mp4")] = None
+    record: Annotated[Path | None, arg(metavar="VIDEO.mp4")] = None
     """Also record the first episode of the first policy as a video."""
     json: bool = False
     """Print JSON with every return instead of the table."""

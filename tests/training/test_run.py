@@ -136,8 +136,8 @@ def test_sweep_trains_every_value_with_every_seed(tmp_path):
 @pytest.mark.parametrize(
     ("algorithm", "sweep", "why"),
     [
-        ("td3_bc", {"policy_every": [1, 2]}, r"policy_every: it is a int.*alpha.*start one run for each"),
-        ("filtered_bc", {"keep": [0.1, 0.2]}, r"keep: it decides the shape"),
+        ("td3_bc", {"policy_every": [1, 2]}, r"policy_every: its type is int.*alpha.*start one run for each"),
+        ("filtered_bc", {"keep": [0.1, 0.2]}, r"keep: it changes the compiled program"),
         ("iql", {"expectil": [0.5]}, r"unknown setting of iql 'expectil'; did you mean 'expectile'"),
         ("iql", {"expectile": [0.5, 0.5]}, "expected different numbers"),
         ("iql", {"expectile": []}, "expected different numbers"),
@@ -376,7 +376,7 @@ def test_settings_survive_json():
     [{"steps": 1.5}, {"seeds": True}, {"allow": "all"}, {"sweep": {"x": ["a"]}}, {"treatment": {"reward_scale": "a"}},
      {"treatment": {"colour": 1}}, {"colour": 1}, {"env": 3}, {"config": []}],
 )  # fmt: skip
-def test_settings_of_a_wrong_kind_are_told(wrong):
+def test_settings_of_a_wrong_type_are_refused(wrong):
     made = Settings("iql", DATA, 10, {}, {}).to_dict()
     with pytest.raises(UserError, match=next(iter(wrong))):
         Settings.from_dict({**made, **wrong}, "config.json")

@@ -181,12 +181,16 @@ class Treatment(NamedTuple):
     become `(reward + reward_shift) * reward_scale`.
     """
 
-    normalize_obs: float | None = None  # epsilon of (obs - mean) / (std + epsilon); None: observations stay as they are
-    return_scale: float | None = None  # None: rewards are not scaled by the spread of returns
+    normalize_obs: float | None = None
+    """Epsilon of (obs - mean) / (std + epsilon). None: leave observations as they are."""
+    return_scale: float | None = None
+    """Multiply rewards by return_scale / (max return - min return), over whole episodes. None: do not."""
     reward_scale: float = 1.0
+    """Factor of the rewards, applied after the shift."""
     reward_shift: float = 0.0
-    # actions in [-1, 1] are clipped to +-(1 - clip_actions); 0 clips actions outside the bounds; None: no clipping
+    """Number added to the rewards."""
     clip_actions: float | None = None
+    """Clip actions to +-(1 - clip_actions), in units of the action bounds. 0: only actions out of bounds change."""
 
 
 SCALED = Treatment(normalize_obs=1e-3, return_scale=1000.0)  # TD3+BC's observations, IQL's rewards: suits short logs

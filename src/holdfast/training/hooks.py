@@ -54,6 +54,9 @@ class Hook:
     def evaluated(self, evaluated: Evaluated) -> None:
         """An evaluation is done."""
 
+    def note(self, text: str) -> None:
+        """A hint about the run that can be ignored."""
+
     def warn(self, text: str) -> None:
         """Something is probably wrong, and training continues."""
 
@@ -120,6 +123,9 @@ class Progress(Hook):
         self.returned = f"return {evaluated.evaluation.returns.mean():.4g} at {evaluated.step}"
         if self.bar:
             self.bar.update(self.task, returned=self.returned)
+
+    def note(self, text: str) -> None:
+        self.console.print(text, style="dim", highlight=False, soft_wrap=True)
 
     def warn(self, text: str) -> None:
         self.console.print(f"warning: {text}", style="yellow", highlight=False, soft_wrap=True)

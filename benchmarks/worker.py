@@ -60,7 +60,7 @@ PRESETS = dict.fromkeys(("awac", "crr", "iql", "td3_bc"), "mujoco")
 
 
 class Ours:
-    """One algorithm of Holdfast, through `train.loop.Program`, as `holdfast train` runs it."""
+    """One algorithm of Holdfast, through `training.loop.Program`, as `holdfast train` runs it."""
 
     def __init__(self, name: str) -> None:
         from holdfast.algorithms import registry
@@ -88,15 +88,15 @@ class Ours:
     def program(self, seeds: int) -> Any:
         """The last phase for that many seeds, compiled, with its carry and the next step."""
         from holdfast.core.config import as_arrays
-        from holdfast.training import loop
+        from holdfast.training import driver, loop
 
         if seeds not in self.programs:
-            state = None
+            cfgs = loop.replicate([as_arrays(self.cfg)] * seeds)
+            keys = loop.seed_keys(list(range(seeds)))
+            carry = None
             for index, phase in enumerate(self.algorithm.phases(self.cfg)):
-                cfgs, keys = loop.replicate([as_arrays(self.cfg)] * seeds), loop.seed_keys(list(range(seeds)))
                 program = loop.Program(self.algorithm, phase, index, cfgs, keys, self.ctx, {"data": self.columns})
-                carry = program.start(state)
-                state = carry.state
+                carry = driver.enter(program, carry)
             unit = self.unit()
             program.compile(carry, unit)
             warm = -(-WARM // unit) * unit
@@ -115,13 +115,18 @@ class Ours:
         return {"compile_seconds": program.compile_seconds, "batch_size": program.batch_size}
 
     def speed(self, seeds: int, seconds: float) -> dict[str, Any]:
-        """Updates a second of all seeds together."""
-        held, unit = self.program(seeds), self.unit()
+        """Updates per second of all seeds together, with the refreshes of the phase."""
+        from holdfast.training import driver
+
+        held = self.program(seeds)
+        unit = self.unit()
 
         def work(n: int) -> Any:
             program, carry, at = held
-            held[1], _ = program.run(carry, at, at + n * unit)
-            held[2] = at + n * unit
+            end = at + n * unit
+            for block in driver.blocks(program, carry, at, end, lambda lo: end):
+                held[1] = block.carry
+            held[2] = end
             return held[1].state
 
         return {"updates_per_second": timed(work, max(1, 20 // unit), seconds) * unit * seeds}
@@ -265,32 +270,45 @@ class Online:
     def _steps(self, seeds: int, warmup: int, seconds: float) -> float:
         key = (seeds, warmup)
         if key not in self.held:
-            rounds, carry = self._begin(seeds, warmup)
-            self.held[key] = [rounds, rounds.run(carry, 0, 300).carry, 300]
+            program, play, carry = self._begin(seeds, warmup)
+            self.held[key] = [program, play, carry, 0]
+            self._advance(self.held[key], 300)
         held = self.held[key]
 
         def work(n: int) -> Any:
-            rounds, carry, at = held
-            held[1:] = rounds.run(carry, at, at + n).carry, at + n
-            return held[1].state
+            self._advance(held, n)
+            return held[2].state
 
         return timed(work, 20, seconds)
+
+    def _advance(self, held: list[Any], steps: int) -> None:
+        from holdfast.training.driver import blocks
+
+        program, play, carry, at = held
+        end = at + steps
+        for block in blocks(program, carry, at, end, lambda lo: end, play):
+            held[2] = block.carry
+        held[3] = end
 
     def _begin(self, seeds: int, warmup: int) -> Any:
         from holdfast.algorithms import registry
         from holdfast.core.config import to_dict
         from holdfast.runs.settings import Settings, resolve
-        from holdfast.training.runner import Runner
+        from holdfast.training.collect import play_of
+        from holdfast.training.driver import enter
+        from holdfast.training.plan.plan import plan
 
         cfg, treatment = resolve(registry.get("sac"), None, {"warmup": warmup}, None)
         given = {"seeds": seeds, "env": self.name, "evaluate": False}
-        runner = Runner(Settings("sac", None, 2 * NEVER, to_dict(cfg), treatment._asdict(), **given))
-        program = runner.programs[0]
-        program.shapes(None)
-        return runner._rounds(program, program.start(None), None)
+        made = plan(Settings("sac", None, 2 * NEVER, to_dict(cfg), treatment._asdict(), **given))
+        (program,) = made.programs
+        carry = enter(program, None)
+        play = play_of(made, program)
+        play.start(carry)
+        return program, play, carry
 
     def _ring(self, what: str, seconds: float) -> float:
-        from holdfast.core.contract import Needs
+        from holdfast.core.contract import Transitions
         from holdfast.core.noise import Noise
         from holdfast.data.feed import buffer, sampler
         from holdfast.environments.gym.adapter import make_env, spec_of
@@ -309,7 +327,7 @@ class Online:
             def draw(ring: Any, n: Any) -> tuple[Any, Any]:
                 def body(i: Any, total: Any) -> Any:
                     noise = Noise(jax.random.fold_in(jax.random.PRNGKey(0), i))
-                    batch = sampler.sample({"online": ring}, {"online": 1.0}, 256, Needs(), noise)
+                    batch = sampler.sample({"online": ring}, {"online": 1.0}, 256, Transitions(), noise)
                     return total + sum(x.sum() for x in jax.tree.leaves(batch))  # so that no field is left out
 
                 return ring, jax.lax.fori_loop(0, n, body, jnp.float32(0))

@@ -2,7 +2,7 @@
 
     python examples/own_data.py
 
-The log here is made up: a point on a line, pushed left or right, rewarded for being near 0.
+The log is synthetic: a point on a line is pushed left or right, and rewarded for being near 0.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ import holdfast
 
 
 def make_log(episodes: int = 200, length: int = 20, seed: int = 0) -> dict[str, np.ndarray]:
-    """A log of a poor controller, in flat columns of episodes * length rows."""
+    """Make the log of a poor controller, as flat columns of episodes * length rows."""
     rng = np.random.default_rng(seed)
     rows = []
     for _ in range(episodes):
@@ -26,18 +26,18 @@ def make_log(episodes: int = 200, length: int = 20, seed: int = 0) -> dict[str, 
         "observations": position[:, None],
         "actions": push[:, None],
         "rewards": reward,
-        "terminations": np.zeros(len(last), bool),  # no episode has a true end ...
-        "truncations": last,  # ... each is cut by the time limit
+        "terminations": np.zeros(len(last), bool),  # an episode has no true end ...
+        "truncations": last,  # ... but is cut off by the time limit
         "next_observations": after[:, None],
     }
 
 
 def main(steps: int = 3000) -> float:
-    """Trains IQL on the log; the mean distance from 0 at which its policy holds the point."""
+    """Train IQL on the log. Returns the mean distance from 0 at which its policy holds the point."""
     data = holdfast.Dataset.from_arrays(**make_log(), action_bounds=(-1.0, 1.0), id="point")
     for fault in holdfast.check(data):
         print(fault)
-    run = holdfast.train("iql", data, steps=steps, config={"hidden": (64, 64)})
+    run = holdfast.train("iql", data, steps=steps, preset="tuned_100k", config={"hidden": (64, 64)})
     policy = run.policy()
     position = np.linspace(-1, 1, 21)
     for _ in range(20):

@@ -44,7 +44,6 @@ GROUND = {
     "equinox",
     "optax",
     "numpy",
-    "jaxtyping",
 }  # all that core and parts may import, with the standard library
 NOT_AT_ONCE = ["gymnasium", "minari", "h5py", "mujoco", "Box2D", "matplotlib", "plotly", "ray", "tensorboard"]
 

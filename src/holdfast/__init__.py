@@ -1,6 +1,6 @@
-"""Holdfast: decision policies from logged data, and online from there.
+"""Holdfast: offline and offline-to-online reinforcement learning in JAX.
 
-The names below load what they need when they are first used, so that `import holdfast` is quick.
+The names below load their modules when they are first used, so that `import holdfast` is quick.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from .data.sources import load_dataset
     from .evaluation.evaluate import evaluate
     from .policy.policy import Policy
-    from .training.run import finetune, resume, train
+    from .training.finetune import finetune
+    from .training.run import resume, train
 
 __version__ = "0.1.0"
 
@@ -31,7 +32,7 @@ _HOMES = {
     "UserError": "core.errors",
     "check": "data.checks.check",
     "evaluate": "evaluation.evaluate",
-    "finetune": "training.run",
+    "finetune": "training.finetune",
     "load_dataset": "data.sources",
     "resume": "training.run",
     "train": "training.run",
@@ -44,7 +45,7 @@ __all__ = [
 
 
 def algorithms() -> list[str]:
-    """Names of every algorithm, as `train` takes them."""
+    """Names of all algorithms, as `train` takes them."""
     from .algorithms import registry
 
     return registry.names()

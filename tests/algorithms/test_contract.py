@@ -24,7 +24,9 @@ from holdfast.core.tree import named_leaves
 from holdfast.data.dataset import Dataset
 from holdfast.data.feed import buffer, sampler, treatment
 from holdfast.data.feed import columns as cols
+from holdfast.data.split import by_episodes
 from holdfast.training import loop
+from holdfast.training.driver import blocks, enter
 from holdfast.training.loop import Carry, Program, replicate, seed_keys
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,7 +35,7 @@ CASES = [(n, kind) for n in NAMES for kind in ("continuous", "discrete") if kind
 PRESETS = [(n, preset) for n in NAMES for preset in registry.get(n).presets]
 SEEDS = [0, 1, 2]
 
-# These stand for all in the quick run of what takes many compilations each; `make test-slow` runs the others too.
+# These represent all in the quick run of what takes many compilations each; `make test-slow` runs the others too.
 THOROUGH = ("awac", "bc", "dqn", "iql", "sac", "td3_bc")
 
 
@@ -99,6 +101,7 @@ class Case:
             data = self.algorithm.filter(self.cfg, data)
         # the treatment without return scaling: it has nothing to do with the update
         fitted = treatment.fit(Treatment(normalize_obs=1e-3, clip_actions=1e-5 if kind == "continuous" else None), data)
+        self.data = data
         self.spec = data.spec
         self.phases = self.algorithm.phases(self.cfg)
         tuning = self.algorithm.finetune(self.cfg) if self.algorithm.finetune else ()
@@ -113,9 +116,10 @@ class Case:
 
     def sources(self, phase) -> dict:
         found = {"data": self.columns}
-        edges = np.round(np.cumsum([0, *phase.split.values()]) * sampler.size(self.columns)).astype(int)
-        for view, lo, hi in zip(phase.split, edges[:-1], edges[1:], strict=True):
-            found[view] = sampler.View(self.columns, jnp.arange(lo, hi, dtype=jnp.int32))
+        parts = by_episodes(self.data, phase.split, 0) if phase.split else {}
+        for view, episodes in parts.items():
+            inside = np.flatnonzero(np.isin(self.data.episode_of, episodes))
+            found[view] = sampler.View(self.columns, jnp.asarray(inside, jnp.int32))
         return found
 
     def programs(self, seeds=SEEDS, cfgs=None, tuning=False) -> list[Program]:
@@ -138,18 +142,18 @@ class Case:
         return carry._replace(rings=rings)
 
     def train(self, programs: list[Program], edges=(0, 10)) -> tuple[Carry, list]:
-        """Every phase over blocks between `edges`. The first start is kept: it costs more than the blocks."""
+        """Every phase over blocks between `edges`, and their metrics. The first start is kept: it costs the most."""
         found, carry = [], None
         for program in programs:
             if carry is None:
                 if id(program) not in self.started:
-                    self.started[id(program)] = jax.tree.map(np.asarray, self.collected(program.start(None)))
+                    self.started[id(program)] = jax.tree.map(np.asarray, self.collected(enter(program, None)))
                 carry = jax.tree.map(jnp.array, self.started[id(program)])
             else:
-                carry = self.collected(program.start(carry.state))
-            for lo, hi in itertools.pairwise(edges):
-                carry, metrics = program.run(carry, lo, hi)
-                found.append((program.metrics, metrics))
+                carry = self.collected(enter(program, carry))
+            for block in blocks(program, carry, edges[0], edges[-1], lambda lo: next(e for e in edges if e > lo)):
+                carry = block.carry
+                found.append(block.metrics)
         return jax.tree.map(np.asarray, carry), found
 
     def first(self, carry: Carry):
@@ -171,6 +175,12 @@ def programs(name: str, kind: str) -> list[Program]:
 @functools.cache
 def trained(name: str, kind: str) -> tuple[Carry, list]:
     return case(name, kind).train(programs(name, kind), (0, 50))
+
+
+def require_finite(found: list) -> None:
+    """Every metric of every block is a number: none is NaN, which also means "not reported"."""
+    for metrics in found:
+        assert all(np.isfinite(value).all() for value in metrics.values()), metrics
 
 
 def identical(a, b) -> None:
@@ -233,7 +243,7 @@ def test_faults_are_found_all_at_once(name):
     assert rates
     wrong = dataclasses.replace(cfg, **dict.fromkeys(rates, -1.0), batch_size=0)
     assert {f.split()[0] for f in algorithm.check(wrong)} == {*rates, "batch_size"}
-    for f in dataclasses.fields(cfg):  # nothing that is no number passes
+    for f in dataclasses.fields(cfg):  # only numbers are accepted
         if f.name in traced_fields(cfg):
             assert algorithm.check(dataclasses.replace(cfg, **{f.name: float("nan")})), f.name
 
@@ -261,7 +271,7 @@ def test_a_state_is_made_of_arrays(name, kind):
         state = c.algorithm.init(as_arrays(c.cfg), c.ctx, noise)
         assert jax.tree.leaves(state)
         for key, leaf in named_leaves(state).items():
-            assert isinstance(leaf, jax.Array), f"{key} is no array"
+            assert isinstance(leaf, jax.Array), f"{key} is not an array"
         return state
 
     jax.eval_shape(init, Noise(jax.random.PRNGKey(0)))
@@ -272,8 +282,8 @@ def test_the_same_updates_twice_give_the_same_bits_and_move_the_weights(name, ki
     c = case(name, kind)
     (first, a), (second, b) = (c.train(programs(name, kind), (0, 3)) for _ in range(2))
     identical(first, second)
-    for (_, x), (_, y) in zip(a, b, strict=True):
-        np.testing.assert_array_equal(x.mean, y.mean)
+    for x, y in zip(a, b, strict=True):
+        np.testing.assert_equal(x, y)
     if len(c.phases) == 1:
         before = jax.tree.leaves(c.started[id(programs(name, kind)[0])].state)
         assert any((x != y).any() for x, y in zip(jax.tree.leaves(first.state), before, strict=True))
@@ -298,24 +308,23 @@ def test_fifty_updates_stay_finite(name, kind):
     for key, leaf in named_leaves(carry.state).items():
         assert leaf.shape[0] == len(SEEDS), key
         assert np.isfinite(leaf).all(), key
-    for names, metrics in found:
-        assert metrics.mean.shape == (len(SEEDS), len(names))
-        assert np.isfinite(metrics.mean).all(), dict(zip(names, metrics.mean.T, strict=True))
-        assert (metrics.first_bad == -1).all()
+    for metrics in found:
+        assert all(value.shape == (len(SEEDS),) for value in metrics.values())
+    require_finite(found)
     leaves = [leaf for leaf in jax.tree.leaves(carry.state) if leaf.dtype.kind == "f"]
     assert any(not np.array_equal(leaf[0], leaf[1]) for leaf in leaves), "the seeds are one seed"
 
 
 @pytest.mark.parametrize(("name", "kind"), [case for case in CASES if registry.get(case[0]).finetune])
 def test_going_online(name, kind):
-    """The phases of fine-tuning take up the offline state, learn from collected rows, and act."""
+    """The phases of fine-tuning continue from the offline state, learn from collected rows, and act."""
     c = case(name, kind)
     programs = c.programs(tuning=True)
     assert any(p.phase.collect for p in programs[len(c.phases) :])
     carry, found = c.train(programs, (0, 3))
     for key, leaf in named_leaves(carry.state).items():
         assert np.isfinite(leaf).all(), key
-    assert all(np.isfinite(metrics.mean).all() for _, metrics in found)
+    require_finite(found)
     action, _ = c.algorithm.act(
         as_arrays(c.cfg), c.first(carry), observed(c), (), Noise(jax.random.PRNGKey(0)), "explore"
     )
@@ -332,7 +341,7 @@ def test_the_boundaries_of_blocks_do_not_matter(name, kind):
 
 @pytest.mark.parametrize(("name", "kind"), [("td3_bc", "continuous"), ("iql", "discrete")])
 def test_blocks_in_strides_are_the_same_updates(name, kind, monkeypatch):
-    """As on a GPU: an inner loop of known length where it divides the block, the plain one where it does not."""
+    """As on a GPU: an inner loop of known length if it divides the block, the plain one where it does not."""
     c = case(name, kind)
     whole, found = c.train(programs(name, kind), (0, 10))
     monkeypatch.setattr(loop, "STRIDE", 4)
@@ -345,8 +354,9 @@ def test_blocks_in_strides_are_the_same_updates(name, kind, monkeypatch):
     for key, leaf in named_leaves(strided.state).items():
         np.testing.assert_allclose(leaf, named_leaves(whole.state)[key], rtol=1e-4, atol=1e-6, err_msg=key)
     if name == "iql":  # all its metrics are of every update
-        mean = (8 * parts[0][1].mean + 2 * parts[1][1].mean) / 10
-        np.testing.assert_allclose(mean, found[0][1].mean, rtol=1e-4, atol=1e-6)
+        for metric, value in found[0].items():
+            mean = (8 * parts[0][metric] + 2 * parts[1][metric]) / 10
+            np.testing.assert_allclose(mean, value, rtol=1e-4, atol=1e-6, err_msg=metric)
 
 
 def test_on_a_cpu_blocks_have_no_strides(monkeypatch):
@@ -422,7 +432,7 @@ def swept_without_effect(c: Case, fields: set[str], tuning: bool) -> set[str]:
         cfgs += [cfg for cfg in others if not c.algorithm.check(cfg)]
         assert len(cfgs) > where[field], f"the check of {field} lets nothing pass"
     carry, found = c.train(c.programs([0] * len(cfgs), cfgs, tuning), (0, 6))
-    assert all(np.isfinite(m.mean).all() for _, m in found)
+    require_finite(found)
     weights = np.concatenate([x.reshape(len(cfgs), -1) for x in jax.tree.leaves(carry.state) if x.dtype.kind == "f"], 1)
     act = jax.jit(functools.partial(c.algorithm.act, mode="explore"))
     noise, seen, state = Noise(jax.random.PRNGKey(0)), observed(c), c.first(carry)
@@ -450,7 +460,7 @@ def observed(c: Case, n: int = 200) -> Seen:
 
 @each_case
 def test_acting(name, kind):
-    """In every mode actions are valid and legal; the best one is no matter of chance; densities are finite."""
+    """In every mode actions are valid and legal; the best one does not depend on chance; densities are finite."""
     c = case(name, kind)
     state, seen = c.first(trained(name, kind)[0]), observed(c)
     memory = c.algorithm.memory(c.cfg, c.spec, 200)
@@ -460,15 +470,15 @@ def test_acting(name, kind):
         found = {
             m: c.algorithm.act(as_arrays(c.cfg), state, seen, memory, noise, m) for m in ("best", "sample", "explore")
         }
-        law = c.algorithm.dist(as_arrays(c.cfg), state, seen, memory) if c.algorithm.dist else None
+        dist = c.algorithm.dist(as_arrays(c.cfg), state, seen, memory) if c.algorithm.dist else None
         dense = {}
-        if law is not None and law.draws != "none":
-            dense = {m: law.log_prob(action) for m, (action, _) in found.items() if m != "explore"}
+        if dist is not None and dist.draws != "none":
+            dense = {m: dist.log_prob(action) for m, (action, _) in found.items() if m != "explore"}
             if kind == "continuous":
-                dense |= {f"edge {edge}": law.log_prob(jnp.full((200, 2), edge)) for edge in (-1.0, 1.0)}
-        return found, dense, law
+                dense |= {f"edge {edge}": dist.log_prob(jnp.full((200, 2), edge)) for edge in (-1.0, 1.0)}
+        return found, dense, dist
 
-    found, dense, law = everything(Noise(jax.random.PRNGKey(0)))
+    found, dense, dist = everything(Noise(jax.random.PRNGKey(0)))
     other = everything(Noise(jax.random.PRNGKey(1)))[0]
     np.testing.assert_array_equal(found["best"][0], other["best"][0])
     for mode, (action, after) in found.items():
@@ -484,8 +494,8 @@ def test_acting(name, kind):
     for which, density in dense.items():
         assert density.shape == (200,), which
         assert np.isfinite(density).all(), which
-    if law is not None and kind == "discrete":
-        p = np.exp(law.log_probs())
+    if dist is not None and kind == "discrete":
+        p = np.exp(dist.log_probs())
         np.testing.assert_allclose(p.sum(-1), 1, rtol=1e-5)
         assert (p[~np.asarray(seen.mask)] == 0).all()
 

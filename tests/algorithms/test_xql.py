@@ -111,7 +111,7 @@ def test_recorded_steps(name):
         return nets.Value(g.mlp(f"{root}/value", suffix, **norm))
 
     state = xql.State(
-        Trained.new(actor("params"), optimisers.scheduled(cfg.actor_lr, cfg.actor_decay_steps)),
+        Trained.new(actor("params"), xql.optimisers_of(cfg).actor),
         Trained.new(value("params"), optimisers.adam(cfg.value_lr)),
         Trained.new(g.critic("params"), optimisers.adam(cfg.critic_lr)),
         g.critic("target"),

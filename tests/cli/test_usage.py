@@ -24,7 +24,7 @@ from support.small_runs import DATA, FLAGS, bits, checkpoint, require_same, tiny
 QUICK = [*FLAGS, "--steps", "8", "--block", "4", "--eval-episodes", "1"]
 
 
-def told(capsys, argv, status=2) -> str:
+def failed(capsys, argv, status=2) -> str:
     """The one line that a mistake gets."""
     assert main([str(a) for a in argv]) == status
     err = capsys.readouterr().err
@@ -37,7 +37,7 @@ def told(capsys, argv, status=2) -> str:
 def refused(capsys, tmp_path, *argv) -> str:
     """The line of a training run that must not begin, and that leaves nothing behind."""
     out = tmp_path / "never"
-    line = told(capsys, ["train", *argv, "--out", out])
+    line = failed(capsys, ["train", *argv, "--out", out])
     assert not out.exists()
     return line
 
@@ -78,7 +78,7 @@ def test_every_setting_is_a_flag_with_its_comment(name, capsys, monkeypatch):
         assert re.search(r"[a-z]{3,}", found[2].split("(default")[0]), f"{name} {flag} has no help"
 
 
-def test_mistakes_are_told_where_the_terminal_knows_no_boxes():
+def test_mistakes_are_one_line_without_box_characters_too():
     env = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "LC_ALL": "C"}
     command = [sys.executable, "-m", "holdfast", "train", "bc", "--data", "x", "--stepz", "3"]
     done = subprocess.run(command, capture_output=True, text=True, env=env)
@@ -122,11 +122,11 @@ def test_train_prints_its_result_and_repeats_from_its_config(tmp_path, capsys):
     assert (changed["seed"], changed["seeds"], changed["sweep"]) == (4, 1, {"actor_lr": [1e-3, 2e-3]})
 
 
-def test_options_of_the_data_that_have_no_flag_are_repeated_too(tmp_path):
+def test_options_of_the_data_are_repeated_too(tmp_path):
     from holdfast.data.convert import convert
 
     convert(load_dataset(DATA).select(range(4)), str(tmp_path / "log.hdf5"))
-    options = {"use_next_observations": False}
+    options = {"use_next_observations": False, "id": "ours"}  # a flag, and an option without a flag
     first = tiny(tmp_path / "a", data=tmp_path / "log.hdf5", steps=1, evaluate=False, data_options=options).path
     assert main(["train", "--config", str(first / "config.json"), "--out", str(tmp_path / "b")]) == 0
     one, other = (json.loads((tmp_path / name / "config.json").read_text()) for name in "ab")
@@ -151,11 +151,11 @@ def test_resume_by_command(tmp_path, capsys):
     assert main(["train", "bc", "--resume", str(run)]) == 0
     assert bits(run) == before
     capsys.readouterr()
-    assert "trains bc, not iql" in told(capsys, ["train", "iql", "--resume", run])
-    assert "leave --steps 9 out" in told(capsys, ["train", "--resume", run, "--steps", "9"])
-    assert "is no run" in told(capsys, ["train", "--resume", tmp_path])
-    assert "needs a value" in told(capsys, ["train", "--resume"])
-    assert "exists" in told(capsys, ["train", "bc", "--data", DATA, *QUICK, "--out", run])
+    assert "trains bc, not iql" in failed(capsys, ["train", "iql", "--resume", run])
+    assert "leave --steps 9 out" in failed(capsys, ["train", "--resume", run, "--steps", "9"])
+    assert "is not a run folder" in failed(capsys, ["train", "--resume", tmp_path])
+    assert "Missing value for argument '--resume'" in failed(capsys, ["train", "--resume"])
+    assert "exists" in failed(capsys, ["train", "bc", "--data", DATA, *QUICK, "--out", run])
     assert bits(run) == before
 
 
@@ -192,7 +192,7 @@ def test_diverged_is_status_3(tmp_path, capsys):
         (["train", "iql", "--data", DATA, "--hidden", "0"], "hidden"),
         (["train", "iql", "--data", DATA, "--batch-size", "0"], "batch_size"),
         (["train", "iql", "--data", DATA, "--sweep", "expectile"], "expected NAME=NUMBER"),
-        (["train", "iql", "--data", DATA, "--sweep", "batch_size=1,2"], "batch_size: it is a int"),
+        (["train", "iql", "--data", DATA, "--sweep", "batch_size=1,2"], "sweep batch_size: its type is int, not float"),
         (["train", "iql", "--data", DATA, "--log", "tensorbord"], "did you mean 'tensorboard'"),
         (["train", "iql", "--data", DATA, "--env", "CartPole-v1"], "does not match the policy"),
         (["train", "iql", "--data", DATA, "--env", "Pendulum-v9"], "Pendulum"),
@@ -207,7 +207,7 @@ def test_diverged_is_status_3(tmp_path, capsys):
 )
 def test_mistakes_in_the_flags(argv, says, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert re.search(says, told(capsys, argv))
+    assert re.search(says, failed(capsys, argv))
     assert not list(tmp_path.iterdir())
 
 
@@ -340,7 +340,7 @@ def test_damaged_files(damage, ending, tmp_path, capsys):
 # disks
 
 
-def test_full_disk_keeps_the_last_checkpoint_and_the_run_goes_on(tmp_path, capsys, monkeypatch):
+def test_full_disk_keeps_the_last_checkpoint_and_the_run_resumes(tmp_path, capsys, monkeypatch):
     reference, run = tmp_path / "whole" / "run", tmp_path / "full" / "run"
     argv = ["train", "bc", "--data", DATA, *FLAGS, "--steps", "12", "--block", "2", "--no-eval", "--out"]
     assert main([*argv, str(reference)]) == 0
@@ -383,7 +383,7 @@ def test_read_only_folder(tmp_path, capsys, monkeypatch, fault):
 
 def test_folder_below_a_file(tmp_path, capsys):
     (tmp_path / "file").write_text("")
-    line = told(capsys, ["train", "bc", "--data", DATA, *QUICK, "--out", tmp_path / "file" / "run"])
+    line = failed(capsys, ["train", "bc", "--data", DATA, *QUICK, "--out", tmp_path / "file" / "run"])
     assert "cannot make" in line
 
 
@@ -392,24 +392,22 @@ def test_flipped_byte_and_other_data_on_resume(tmp_path, capsys):
     run = tiny(tmp_path / "run", data=data, evaluate=False).path
     (run / "result.json").unlink()
     flat(data, rewards=np.ones(60, np.float32))
-    assert "has changed since" in told(capsys, ["train", "--resume", run])
+    assert "has changed since" in failed(capsys, ["train", "--resume", run])
     flat(data)
     file = next((run / "checkpoints").glob("step-000000008-*.safetensors"))
     bytes_ = bytearray(file.read_bytes())
     bytes_[len(bytes_) // 2] ^= 16
     file.write_bytes(bytes_)
     before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
-    line = told(capsys, ["train", "--resume", run])
-    assert re.search(r"damaged.*go on from the checkpoint of step 4, delete", line)
+    line = failed(capsys, ["train", "--resume", run])
+    assert re.search(r"damaged.*checkpoint of step 4", line)
     assert {p: p.read_bytes() for p in run.rglob("*") if p.is_file()} == before
 
 
-def test_interrupted_run_says_how_to_go_on(tmp_path, capsys, monkeypatch):
-    from holdfast.training.runner import Runner
-
+def test_interrupted_run_says_how_to_resume(tmp_path, capsys, monkeypatch):
     def interrupt(*given):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Runner, "_save", interrupt)
+    monkeypatch.setattr(Checkpoints, "save", interrupt)
     assert main(["train", "bc", "--data", DATA, *QUICK, "--out", str(tmp_path / "run")]) == 130
     assert "--resume" in capsys.readouterr().err.splitlines()[-1]

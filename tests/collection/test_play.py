@@ -15,6 +15,7 @@ import pytest
 
 from holdfast.cli import main as holdfast
 from holdfast.collection import behaviours, from_run, play, presets
+from holdfast.core.contract import Transitions
 from holdfast.core.errors import UserError
 from holdfast.data import load_dataset
 from holdfast.data.checks.check import check
@@ -237,7 +238,7 @@ def test_a_growing_log_gives_only_what_has_been_written():
     draw = jax.jit(
         lambda key, left, rate: (
             sampler.sample(
-                {"data": sampler.begun(columns, left, rate)}, {"data": 1.0}, 512, sampler.Needs(), _Noise(key)
+                {"data": sampler.grown(columns, left, rate)}, {"data": 1.0}, 512, Transitions(), _Noise(key)
             ).obs
         ),
         static_argnums=2,

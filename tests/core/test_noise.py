@@ -56,9 +56,6 @@ def test_kinds_of_noise():
     assert stats.chisquare(np.bincount(drawn, minlength=7)).pvalue > 1e-3
     traced = jax.jit(lambda n: NOISE.integers("i", (100,), n))(jnp.asarray(3))
     assert set(traced.tolist()) == {0, 1, 2}
-    subset = NOISE.subset("s", 10, 4).tolist()
-    assert len(set(subset)) == 4
-    assert set(subset) <= set(range(10))
     uniform = NOISE.uniform("u", (10_000,))
     assert float(uniform.min()) >= 0
     assert float(uniform.max()) < 1
@@ -73,7 +70,6 @@ def test_a_tape_plays_its_arrays_and_lists_the_unused_ones():
     assert tape.unused() == {"s/3/c", "never"}
     assert tape.sub("s").fold(3).bernoulli("c", 0.5, (2,)).tolist() == [True, False]
     assert tape.integers("a", (2,), 5).tolist() == [1, 1]
-    assert tape.subset("a", 9, 2).tolist() == [1, 1]
     assert tape.unused() == {"never"}
 
 

@@ -102,7 +102,7 @@ def test_an_evaluation_that_was_cut_short_is_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda run: (run / "config.json").unlink(), "is no run"),
+        (lambda run: (run / "config.json").unlink(), "is not a run folder"),
         (lambda run: [(run / f"{n}.csv").unlink() for n in ("metrics", "evaluations")], "has no metrics yet"),
         (
             lambda run: (run / "metrics.csv").write_text("step,phase,replica,seed,x\n1,offline,seed-0,0,zebra\n"),
@@ -246,7 +246,7 @@ def test_the_report_command(tmp_path: Path, capsys: Said) -> None:
     assert "logging policy" in said
     assert str(run / "report.html") in said.replace("\n", "")
     assert (run / "curve.png").is_file()
-    with pytest.raises(UserError, match="is no run"):
+    with pytest.raises(UserError, match="is not a run folder"):
         main([str(tmp_path)])
     with pytest.raises(UserError, match="--opne"):
         main([str(run), "--opne"])

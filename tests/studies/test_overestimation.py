@@ -29,7 +29,7 @@ from holdfast.policy.acting import Replicas
 from holdfast.runs.settings import Settings
 from holdfast.studies import overestimation
 from holdfast.studies import result as studies
-from holdfast.training.driver import course
+from holdfast.training.in_memory import train_in_memory
 from support.learned import Learned
 
 SPEC, NOISE = Spec((2,), 1), Noise(jax.random.PRNGKey(0))
@@ -224,7 +224,7 @@ def test_a_course_shows_the_phase_that_takes_the_steps(staged):
     """After the stage before it, without the one behind, and where it is shown changes nothing."""
     data, shown = Dataset.from_arrays(**collect(get("constant"), 20), action_bounds=(-1.0, 1.0)), {}
     for every in (2, 5):
-        for moment in course(of_run("staged", 5), data, every):
+        for moment in train_in_memory(of_run("staged", 5), data, every):
             shown[every, moment.step] = jax.tree.map(np.asarray, moment.state)
     assert list(shown) == [(2, 0), (2, 2), (2, 4), (2, 5), (5, 0), (5, 5)]
     updates = {key: {int(x[0]) for x in jax.tree.leaves(state) if x.dtype.kind == "i"} for key, state in shown.items()}
@@ -235,8 +235,8 @@ def test_a_course_shows_the_phase_that_takes_the_steps(staged):
 
 def test_a_course_does_not_collect(staged):
     data = Dataset.from_arrays(**collect(get("constant"), 20), action_bounds=(-1.0, 1.0))
-    with pytest.raises(UserError, match="collecting collects while it learns"):
-        next(course(of_run("collecting", 5), data, 2))
+    with pytest.raises(UserError, match="collecting collects during training"):
+        next(train_in_memory(of_run("collecting", 5), data, 2))
 
 
 def test_a_learner_goes_on_where_it_was():

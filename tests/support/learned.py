@@ -19,6 +19,7 @@ from holdfast.data.dataset import Dataset
 from holdfast.data.feed import columns as cols
 from holdfast.data.feed import treatment
 from holdfast.evaluation.q_values import believed_value
+from holdfast.training.driver import blocks, enter
 from holdfast.training.loop import Program, replicate, seed_keys
 
 DISCOUNT = 0.8
@@ -65,23 +66,21 @@ class Learned:
         fitted = treatment.fit(Treatment(), data)
         columns = jax.tree.map(jnp.asarray, cols.prepare(data, fitted, self.algorithm.needs(cfg).columns, DISCOUNT))
         ctx = Context(data.spec, columns, cols.stats(data, fitted))
-        self.cfg, self.state, self.steps = as_arrays(cfg), None, 0
+        self.cfg = as_arrays(cfg)
+        keys = seed_keys([*seeds] * len(swept))
+        self.carry = None
         for i, phase in enumerate(self.algorithm.phases(cfg)):
-            keys, given = seed_keys([*seeds] * len(swept)), {"data": columns}
-            self.program = Program(self.algorithm, phase, i, replicate(cfgs), keys, ctx, given)
-            self.carry, self.steps = self.program.start(self.state), 0
+            self.program = Program(self.algorithm, phase, i, replicate(cfgs), keys, ctx, {"data": columns})
+            self.carry = enter(self.program, self.carry)
+            self.steps = 0
             self.more(steps)
 
     def more(self, steps: int) -> None:
-        """Go on with the last phase, its slow clock included."""
-        end, every = self.steps + steps, self.program.phase.every or self.steps + steps
-        while self.steps < end:
-            following = min(end, (self.steps // every + 1) * every)
-            self.carry, found = self.program.run(self.carry, self.steps, following)
-            assert (found.first_bad < 0).all()
-            self.steps = following
-            if self.program.phase.refresh is not None and self.steps < end:
-                self.carry, _ = self.program.refresh(self.carry, self.steps)
+        """Continue the last phase, with its refreshes."""
+        end = self.steps + steps
+        for block in blocks(self.program, self.carry, self.steps, end, lambda lo: end):
+            self.carry = block.carry
+            self.steps = block.hi
         self.state = self.carry.state
 
     def replica(self, i: int = 0):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from holdfast.policy.storage import arrays_of
 from holdfast.runs.checkpoints import Checkpoints
+from holdfast.training.hooks import Block, Hook
 from holdfast.training.run import train
 
 DATA = "bundled/pendulum-mixed"
@@ -21,6 +22,19 @@ def tiny(out, algorithm="bc", data=DATA, steps=8, block=4, eval_episodes=1, conf
     return train(
         algorithm, data, steps=steps, block=block, eval_episodes=eval_episodes, config=config, out=out, **settings
     )
+
+
+class Stops(Hook):
+    """Interrupts a run after a number of blocks, of one phase or of all."""
+
+    def __init__(self, blocks: int, phase: str | None = None) -> None:
+        self.left = blocks
+        self.phase = phase
+
+    def block(self, block: Block) -> None:
+        self.left -= self.phase in (None, block.phase)
+        if not self.left:
+            raise KeyboardInterrupt
 
 
 def rows(path) -> list[dict[str, str]]:

@@ -1,4 +1,4 @@
-"""Environments that misbehave, for worker processes to import: `odd_envs:Odd-v0`. No jax in here."""
+"""Environments that misbehave, for worker processes to import: `support.worlds:Odd-v0`. No jax in here."""
 
 import os
 import signal

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from holdfast.algorithms import registry
-from holdfast.core.contract import Needs
+from holdfast.core.contract import Transitions
 from holdfast.core.errors import UserError
 from holdfast.core.noise import Noise
 from holdfast.core.spec import Spec
@@ -68,7 +68,7 @@ def test_ring_equals_a_list_on_random_streams(capacity):
 
 def test_draws_come_from_the_filled_part_alone():
     ring = buffer.add(buffer.empty(buffer.blank_row(Spec((2,), 1)), 100), numbered([1, 2, 3]), np.ones(3, bool))
-    batch = sampler.sample({"online": ring}, {"online": 1.0}, 400, Needs(), Noise(jax.random.PRNGKey(0)))
+    batch = sampler.sample({"online": ring}, {"online": 1.0}, 400, Transitions(), Noise(jax.random.PRNGKey(0)))
     counts = np.bincount(np.asarray(batch.reward).astype(int), minlength=4)
     assert counts[0] == 0
     assert counts[1:].min() > 90  # 133 each, standard deviation 9
@@ -80,7 +80,7 @@ def test_a_mix_takes_its_share_of_each_source():
     obs, row, action = np.ones((5, 2), np.float32), np.arange(4, dtype=np.int32), np.ones((4, 1), np.float32)
     data = jax.tree.map(jnp.asarray, Columns(obs, row, action, ones, ones, ones))
     sources, mix = {"data": data, "online": ring}, {"data": 0.25, "online": 0.75}
-    batch = sampler.sample(sources, mix, 8, Needs(), Noise(jax.random.PRNGKey(0)))
+    batch = sampler.sample(sources, mix, 8, Transitions(), Noise(jax.random.PRNGKey(0)))
     assert (np.asarray(batch.of("data").reward) == 1).all()
     assert (np.asarray(batch.of("online").reward) == 7).all()
     assert batch.of("data").reward.shape == (2,)
@@ -176,7 +176,7 @@ CLOCKS = {"block": 40, "save_every": 40, "eval_every": 60}
 SETTINGS = {"env": "Pendulum-v1", "steps": 120, "seeds": 2, "config": TINY, **CLOCKS}
 
 
-def test_a_run_stopped_while_collecting_goes_on_to_the_same_bits(tmp_path, monkeypatch):
+def test_a_run_stopped_while_collecting_resumes_to_the_same_bits(tmp_path, monkeypatch):
     whole = train("sac", out=tmp_path / "whole", eval_episodes=1, **SETTINGS)
 
     steps = Collector.step
@@ -255,7 +255,9 @@ def test_the_ratio_of_updates_to_steps_is_a_setting(name):
 def test_illegal_actions_are_never_taken(name, tmp_path):
     config = {"hidden": (8,), "batch_size": 8, "warmup": 20}
     # the environment raises where one is
-    run = train(name, env="odd_envs:Masked-v0", steps=60, seeds=2, config=config, eval_episodes=3, out=tmp_path / "run")
+    run = train(
+        name, env="support.worlds:Masked-v0", steps=60, seeds=2, config=config, eval_episodes=3, out=tmp_path / "run"
+    )
     assert run.policy(0).spec.masked
 
 

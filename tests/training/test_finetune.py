@@ -23,9 +23,10 @@ from holdfast.runs.folder import RunFolder
 from holdfast.runs.read import read_run
 from holdfast.runs.settings import Settings
 from holdfast.training import handover
-from holdfast.training.collect_gym import resolved
+from holdfast.training.finetune import constant_rates
 from holdfast.training.hooks import Hook
-from holdfast.training.run import constant_rates, resume
+from holdfast.training.plan.schedule import resolved
+from holdfast.training.run import resume
 from support.small_runs import require_same, rows, tiny
 
 SMALL = {"hidden": (8,), "batch_size": 8}
@@ -194,9 +195,7 @@ def test_a_run_stopped_before_its_copy_says_what_is_missing(offline, tmp_path, m
         finetune(source, steps=40, out=out, **CLOCKS)
     monkeypatch.undo()
     source.rename(tmp_path / "gone")
-    with pytest.raises(
-        UserError, match=r"stopped before it had copied what it fine-tunes from .*offline: bring that run back"
-    ):
+    with pytest.raises(UserError, match=r"stopped before it had copied .*offline: restore that run"):
         resume(out)
 
 
@@ -205,9 +204,9 @@ def test_what_cannot_be_fine_tuned_is_refused(offline, tuned, tmp_path):
     assert {"iql", "awac", "td3_bc", "sac"} <= set(able)
     with pytest.raises(UserError, match=r"bc has no online phase to fine-tune.*iql"):
         finetune(tiny(tmp_path / "bc", "bc", evaluate=False))
-    with pytest.raises(UserError, match="is a fine-tuning run already: go on with holdfast train --resume"):
+    with pytest.raises(UserError, match="is a fine-tuning run already: resume it with holdfast train --resume"):
         finetune(tuned)
-    with pytest.raises(UserError, match="is no run"):
+    with pytest.raises(UserError, match="is not a run folder"):
         finetune(tmp_path / "nothing")
     with pytest.raises(UserError, match="does not match the policy"):
         finetune(offline, env="CartPole-v1", out=tmp_path / "out")
@@ -238,7 +237,7 @@ def test_an_offline_run_that_was_stopped_is_taken_up_with_a_word(offline, tmp_pa
         finetune(path, steps=10, evaluate=False, out=tmp_path / f"{path.name}-tuned", hooks=[hook], block=10)
     assert set(whole.said) < set(stopped.said)
     (told,) = set(stopped.said) - set(whole.said)
-    assert "stopped was stopped before its end: this takes up its checkpoint of step 8; to end it first: " in told
+    assert "stopped was interrupted before its end: this run continues from its checkpoint of step 8; to finish" in told
 
 
 def test_a_run_in_an_environment_alone_is_not_an_offline_one(tmp_path):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from holdfast.algorithms import bc, registry
-from holdfast.core.config import as_arrays
+from holdfast.core.config import as_arrays, over_the_run
 from holdfast.core.contract import Context
 from holdfast.core.noise import Noise
 from holdfast.core.spec import Batch, Seen, Spec
@@ -73,7 +73,7 @@ def test_nothing_is_learned_from_an_illegal_action(name):
     small = {f.name: (8,) for f in dataclasses.fields(cfg) if f.name.endswith("hidden")}
     small |= {n: 4 for n in ("heads", "quantiles") if hasattr(cfg, n)}
     rates = {f.name: 1e-2 for f in dataclasses.fields(cfg) if f.name.endswith("lr")}
-    cfg = as_arrays(dataclasses.replace(cfg, **small, **rates))
+    cfg = as_arrays(over_the_run(dataclasses.replace(cfg, **small, **rates), 10))
     mask = jnp.arange(ACTIONS)[None] != jnp.full((ROWS, 1), ILLEGAL)
     obs, following = (jnp.asarray(rng.normal(size=(ROWS, 3)), jnp.float32) for _ in range(2))
     reward, written = (jnp.asarray(rng.normal(size=ROWS), jnp.float32) for _ in range(2))
@@ -91,13 +91,17 @@ def test_nothing_is_learned_from_an_illegal_action(name):
         return state, metrics
 
     state = algorithm.init(cfg, Context(spec, None), Noise(jax.random.PRNGKey(0)))
-    (one, told), (other, told_other) = learn(state), learn(spoiled(state))
+    (one, metrics), (other, other_metrics) = learn(state), learn(spoiled(state))
     for a, b in zip(of_legal_actions(one, obs), of_legal_actions(other, obs), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
     assert any((a != b).any() for a, b in zip(of_legal_actions(one, obs), of_legal_actions(state, obs), strict=True))
-    for metric in told:
+    for metric in metrics:
         np.testing.assert_allclose(
-            jax.tree.leaves(told[metric]), jax.tree.leaves(told_other[metric]), rtol=1e-3, atol=1e-4, err_msg=metric
+            jax.tree.leaves(metrics[metric]),
+            jax.tree.leaves(other_metrics[metric]),
+            rtol=1e-3,
+            atol=1e-4,
+            err_msg=metric,
         )
     seen = Seen(obs, jnp.zeros(ROWS), mask)
     for mode in ("best", "sample", "explore"):
@@ -106,19 +110,19 @@ def test_nothing_is_learned_from_an_illegal_action(name):
 
 
 def test_the_likelihood_is_that_among_legal_actions():
-    law = Categorical(jnp.log(jnp.array([[0.1, 0.2, 0.3, 0.4]])))
-    legal = law.among(jnp.array([[True, True, False, False]]))
+    dist = Categorical(jnp.log(jnp.array([[0.1, 0.2, 0.3, 0.4]])))
+    legal = dist.among(jnp.array([[True, True, False, False]]))
     np.testing.assert_allclose(np.exp(legal.log_probs()), [[1 / 3, 2 / 3, 0, 0]], rtol=1e-6)
     assert legal.log_prob(jnp.array([1]))[0] == pytest.approx(np.log(2 / 3))
     # BC's penalty: the mean of squares over the two that are legal
     wanted = (np.log(1 / 3) ** 2 + np.log(2 / 3) ** 2) / 2
     assert bc.squared_log_probs(legal)[0] == pytest.approx(wanted, rel=1e-5)
-    assert bc.squared_log_probs(law)[0] == pytest.approx(np.square(np.log([0.1, 0.2, 0.3, 0.4])).mean(), rel=1e-5)
+    assert bc.squared_log_probs(dist)[0] == pytest.approx(np.square(np.log([0.1, 0.2, 0.3, 0.4])).mean(), rel=1e-5)
 
 
 def test_after_an_end_no_action_is_legal_and_nothing_turns_nan():
-    law = Categorical(jnp.array([[1.0, 2.0], [0.0, 0.0]]))
-    none = law.among(jnp.array([[False, False], [True, False]]))
+    dist = Categorical(jnp.array([[1.0, 2.0], [0.0, 0.0]]))
+    none = dist.among(jnp.array([[False, False], [True, False]]))
     np.testing.assert_allclose(np.exp(none.log_probs())[0], np.exp([1, 2]) / np.exp([1, 2]).sum(), rtol=1e-6)
     np.testing.assert_allclose(np.exp(none.log_probs())[1], [1, 0])
 
@@ -149,7 +153,7 @@ class Doors(gymnasium.Env):
 
 @pytest.mark.parametrize("name", ["bc", "iql"])
 def test_a_shipped_policy_obeys_the_masks_of_its_environment(name, tmp_path):
-    """The data always take door 2 where it is open: without the mask every policy would push it where it is shut."""
+    """The data always take door 2 if it is open: without the mask every policy would push it where it is closed."""
     gymnasium.register("holdfast-test/Doors-v0", Doors)
     env, rng, episodes = Doors(), np.random.default_rng(0), []
     for e in range(12):

@@ -9,7 +9,7 @@ import pytest
 
 from holdfast import Diverged, Policy, UserError, load_dataset
 from holdfast.algorithms import bc, registry
-from holdfast.core.contract import Phase
+from holdfast.core.contract import Phase, Refreshed
 from holdfast.runs.checkpoints import Checkpoints
 from holdfast.runs.folder import RunFolder, Table, free_folder
 from holdfast.runs.settings import Settings, parse_sweep
@@ -136,8 +136,8 @@ def test_sweep_trains_every_value_with_every_seed(tmp_path):
 @pytest.mark.parametrize(
     ("algorithm", "sweep", "why"),
     [
-        ("td3_bc", {"policy_every": [1, 2]}, r"policy_every: it is a int.*alpha.*start one run for each"),
-        ("filtered_bc", {"keep": [0.1, 0.2]}, r"keep: it decides the shape"),
+        ("td3_bc", {"policy_every": [1, 2]}, r"policy_every: its type is int.*alpha.*start one run for each"),
+        ("filtered_bc", {"keep": [0.1, 0.2]}, r"keep: it changes the compiled program"),
         ("iql", {"expectil": [0.5]}, r"unknown setting of iql 'expectil'; did you mean 'expectile'"),
         ("iql", {"expectile": [0.5, 0.5]}, "expected different numbers"),
         ("iql", {"expectile": []}, "expected different numbers"),
@@ -239,7 +239,7 @@ def test_learning_rate_out_of_all_reason(tmp_path):
 
 def test_not_finite_in_a_refresh_stops_the_run(tmp_path, monkeypatch):
     def refresh(cfg, state, sources, ctx, noise, step):
-        return state, {}, {"holdout/loss": 1.0 / (step != 6)}
+        return Refreshed(state, metrics={"holdout/loss": 1.0 / (step != 6)})
 
     phases = (Phase(refresh=refresh, every=3),)
     found = bc.algorithm._replace(name="looking", phases=lambda cfg: phases)
@@ -376,7 +376,7 @@ def test_settings_survive_json():
     [{"steps": 1.5}, {"seeds": True}, {"allow": "all"}, {"sweep": {"x": ["a"]}}, {"treatment": {"reward_scale": "a"}},
      {"treatment": {"colour": 1}}, {"colour": 1}, {"env": 3}, {"config": []}],
 )  # fmt: skip
-def test_settings_of_a_wrong_kind_are_told(wrong):
+def test_settings_of_a_wrong_type_are_refused(wrong):
     made = Settings("iql", DATA, 10, {}, {}).to_dict()
     with pytest.raises(UserError, match=next(iter(wrong))):
         Settings.from_dict({**made, **wrong}, "config.json")

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from holdfast.training.hooks import Block, Start
-from holdfast.training.trackers import logger
+from holdfast.training.trackers import tracker
 from support.small_runs import rows, tiny
 
 
@@ -80,7 +80,7 @@ class Said(NamedTuple):
 
 
 def started(name, path, replicas=1, step=0):
-    made = logger(name)
+    made = tracker(name)
     path.mkdir(exist_ok=True)
     folder = types.SimpleNamespace(path=path)
     made.start(Start(folder, Said(), [Named(f"seed-{i}") for i in range(replicas)], 100, step))

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import optax
 
 from ..core.config import config, faults, static
-from ..core.contract import Algorithm, Collect, Context, Needs, Phase, Preset, Treatment
+from ..core.contract import Algorithm, Collect, Context, Needs, Phase, Preset, Transitions, Treatment
 from ..core.noise import Noise
 from ..core.spec import Batch, Scalar, Step
 from ..core.trained import Metrics, Trained, merge
@@ -104,7 +104,7 @@ def init(cfg: CalQL, ctx: Context, noise: Noise) -> State:
 
 
 def needs(cfg: CalQL) -> Needs:
-    return Needs(columns=("sparse_return" if cfg.sparse else "mc_return",))
+    return Transitions(columns=("sparse_return" if cfg.sparse else "mc_return",))
 
 
 def difference_of(

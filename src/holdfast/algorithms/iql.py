@@ -16,7 +16,7 @@ steadies the last policy on short logs; the published presets keep them constant
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import optax
@@ -28,6 +28,7 @@ from ..core.spec import Batch, Memory, Mode, Scalar, Seen, Step
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
 from ..parts import initialisers, layers, losses, nets, optimisers, targets
+from ..parts.cloning import weighted_cloning
 from ..parts.critics import squared_error
 from ..parts.distributions import Distribution, choose
 
@@ -106,14 +107,6 @@ def value_loss(value: nets.Value, q: jax.Array, obs: jax.Array, tau: Scalar) -> 
     return losses.expectile(q - v, tau).mean(), {"mean": v.mean()}
 
 
-def policy_loss(
-    policy: nets.Policy, weight: jax.Array, batch: Batch, keep: tuple[jax.Array, ...]
-) -> tuple[jax.Array, Metrics]:
-    """Weighted log-likelihood of the data's actions (eq. 7); `weight` [B], `keep` as `layers.dropout` makes it."""
-    log_prob = policy(batch.obs, keep).among(batch.mask).log_prob(batch.action)
-    return -(weight * log_prob).mean(), {"log_prob": log_prob.mean(), "weight": weight.mean()}
-
-
 def update(cfg: IQL, state: State, batch: Batch, noise: Noise, step: Step) -> tuple[State, Metrics]:
     tx = optimisers_of(cfg)
     q = state.target_critic(batch.obs, batch.action).min(0)
@@ -122,7 +115,7 @@ def update(cfg: IQL, state: State, batch: Batch, noise: Noise, step: Step) -> tu
     beta = cfg.discrete_inverse_temperature if state.critic.net.discrete else cfg.inverse_temperature
     weight = losses.exp_weight(advantage, beta, cfg.max_weight)
     keep = layers.dropout(noise, "actor_dropout", cfg.actor_dropout, batch.reward.shape, cfg.hidden)
-    actor, m2 = state.actor.step(tx.actor, policy_loss, weight, batch, keep, name="actor")  # eq. 7
+    actor, m2 = state.actor.step(tx.actor, weighted_cloning, weight, batch, keep, name="actor")  # eq. 7
     y = targets.td(batch, value.net(batch.next_obs), cfg.discount)
     critic, m3 = state.critic.step(tx.critic, squared_error, y, batch, name="critic")  # eq. 6
     target = ema(critic.net, state.target_critic, cfg.polyak)
@@ -144,18 +137,6 @@ def finetune(cfg: IQL) -> tuple[Phase, ...]:
 
 CODE = "authors' code, github.com/ikostrikov/implicit_q_learning, configs/"
 CLIPPED = Treatment(clip_actions=1e-5)
-# Names of before, for awac, crr, bcq, bear and plas until they import from parts.
-critic_loss = squared_error
-
-
-def optimiser(cfg: Any) -> optax.GradientTransformation:
-    return optimisers.scheduled(cfg.actor_lr, cfg.actor_decay_steps)
-
-
-def critic_optimiser(cfg: Any) -> optax.GradientTransformation:
-    return optimisers.scheduled(cfg.critic_lr, cfg.critic_decay_steps)
-
-
 PRESETS = {
     "mujoco": Preset(IQL(), CLIPPED._replace(return_scale=1000.0), CODE + "mujoco_config.py"),
     "antmaze": Preset(

@@ -18,7 +18,7 @@ from __future__ import annotations
 import jax
 
 from ..core.config import Schedule, config, faults, narrowed, static
-from ..core.contract import Algorithm, Context, Needs, Preset, Treatment
+from ..core.contract import Algorithm, Context, Needs, Preset, Transitions, Treatment
 from ..core.noise import Noise
 from ..core.spec import Batch, Memory, Mode, Seen, Step
 from ..core.trained import Metrics, merge
@@ -69,7 +69,7 @@ def init(cfg: IQLConcurrent, ctx: Context, noise: Noise) -> State:
 
 
 def needs(cfg: IQLConcurrent) -> Needs:
-    return Needs(batches=2)
+    return Transitions(batches=2)
 
 
 def update(cfg: IQLConcurrent, state: State, batch: Batch, noise: Noise, step: Step) -> tuple[State, Metrics]:

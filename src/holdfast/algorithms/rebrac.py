@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.config import Schedule, config, faults
-from ..core.contract import SCALED, Algorithm, Context, Needs, Preset, Treatment
+from ..core.contract import SCALED, Algorithm, Context, Needs, Preset, Transitions, Treatment
 from ..core.noise import Noise
 from ..core.spec import Batch, Memory, Mode, Scalar, Seen, Step
 from ..core.trained import Metrics, merge, occasionally
@@ -106,7 +106,7 @@ def act(cfg: ReBRAC, state: State, seen: Seen, memory: Memory, noise: Noise, mod
 
 
 def needs(cfg: ReBRAC) -> Needs:
-    return Needs(columns=("next_action",))
+    return Transitions(columns=("next_action",))
 
 
 def presets(betas: dict[str, tuple[float, float]], usual: ReBRAC, treatment: Treatment) -> dict[str, Preset]:

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.config import config, faults, static
-from ..core.contract import Algorithm, Collect, Context, Needs, Phase, Preset, Treatment
+from ..core.contract import Algorithm, Collect, Context, Needs, Phase, Preset, Transitions, Treatment
 from ..core.noise import Noise
 from ..core.spec import Batch, Scalar, Step
 from ..core.trained import Metrics, Trained, merge
@@ -120,7 +120,7 @@ def update(cfg: RLPD, state: State, batch: Batch, noise: Noise, step: Step) -> t
 
 
 def needs(cfg: RLPD) -> Needs:
-    return Needs(batches=cfg.update_ratio)
+    return Transitions(batches=cfg.update_ratio)
 
 
 def phases(cfg: RLPD) -> tuple[Phase, ...]:

@@ -14,11 +14,8 @@ The paper ends offline. In fine-tuning the weight of the cloning term falls line
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
-import optax
 
 from ..core.config import Horizon, Schedule, config, faults, static
 from ..core.contract import PROPORTIONAL, SCALED, Algorithm, Collect, Context, Phase, Preset, Treatment
@@ -131,18 +128,6 @@ def finetune(cfg: TD3BC) -> tuple[Phase, ...]:
     """One buffer of the data and the new rows, noise on the actions, a cloning term that falls."""
     collect = Collect(warmup=0, every=cfg.update_ratio)
     return (Phase("online", update=online_update, mix=PROPORTIONAL, collect=collect),)
-
-
-# Names of before, for spot until it imports from parts and td3.
-critic_loss = squared_error
-
-
-def optimiser(cfg: Any) -> optax.GradientTransformation:
-    return optimisers_of(cfg).actor
-
-
-def critic_optimiser(cfg: Any) -> optax.GradientTransformation:
-    return optimisers_of(cfg).critic
 
 
 PRESETS = {

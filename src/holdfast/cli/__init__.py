@@ -1,4 +1,4 @@
-"""The command line: `holdfast COMMAND ...`. Each command is a file with `main(argv) -> exit status`."""
+"""The command line: `holdfast COMMAND ...`. Each command is a module with `main(argv) -> exit status`."""
 
 from __future__ import annotations
 
@@ -10,19 +10,24 @@ from ..core.errors import Diverged, UserError, unknown
 
 COMMANDS = {
     "train": "train an algorithm on logged data, or resume a run",
-    "finetune": "take up an offline run and go on in an environment",
+    "finetune": "continue an offline run in an environment",
     "evaluate": "score the policies of a run in an environment",
-    "data": "look at, check, collect, convert and list data sets",
-    "report": "a page with the curves and tables of a run",
-    "studies": "the papers' experiments, each one command",
-    "algorithms": "list what can be trained",
-    "cite": "BibTeX of an algorithm's paper",
-    "demo": "train, score and ship a policy on data that come with the package",
+    "data": "inspect, check, collect, convert and list data sets",
+    "report": "write the curves and tables of a run as one page",
+    "studies": "repeat experiments of the papers, each with one command",
+    "algorithms": "list the algorithms",
+    "cite": "print the BibTeX entry of an algorithm's paper",
+    "demo": "train, score and ship a policy on the bundled data",
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; its exit status: 0 well, 1 a check failed, 2 a person's mistake, 3 diverged, 130 interrupted."""
+    """Run a command.
+
+    Returns:
+        The exit status: 0 success, 1 `data check` found a fatal fault, 2 a mistake of the user, 3 diverged,
+        130 interrupted.
+    """
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
         if not argv or argv[0] in ("-h", "--help"):
@@ -41,15 +46,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         sys.stderr.write(
-            "holdfast: interrupted; a run goes on from its last checkpoint with `holdfast train --resume RUN`\n"
+            "holdfast: interrupted; resume a run from its last checkpoint with `holdfast train --resume RUN`\n"
         )
         return 130
     except BrokenPipeError:
-        sys.stderr.close()  # `holdfast ... | head`: nobody reads on, nothing is wrong
+        sys.stderr.close()  # `holdfast ... | head` closed the pipe, which is not an error
         return 0
 
 
 def overview() -> str:
-    """What `holdfast --help` prints."""
+    """What `holdfast --help` prints: the commands."""
     lines = [f"  {name:<12} {text}" for name, text in COMMANDS.items()]
     return "usage: holdfast COMMAND ...   (holdfast COMMAND --help)\n\n" + "\n".join(lines) + "\n"

@@ -1,4 +1,4 @@
-"""`holdfast algorithms`: what can be trained."""
+"""`holdfast algorithms`: the algorithms that can be trained."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from . import usage
 
 @dataclasses.dataclass(frozen=True)
 class Args:
-    """List every algorithm: name, what it is, its paper, the actions it takes, its phases and presets."""
+    """List all algorithms: name, method, paper, kinds of actions, phases and presets."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -26,7 +26,8 @@ def main(argv: Sequence[str]) -> int:
     for column in ("name", "method", "paper", "actions", "phases", "presets"):
         table.add_column(column, no_wrap=column == "name")
     for name in registry.names():
-        row, algorithm = registry.ROWS[name], registry.get(name)
+        row = registry.ROWS[name]
+        algorithm = registry.get(name)
         default = next(iter(algorithm.presets.values())).config
         phases = ", ".join(phase.name for phase in algorithm.phases(default))
         actions = ", ".join(sorted(algorithm.actions))

@@ -1,12 +1,13 @@
-"""`holdfast cite ALGO`: BibTeX."""
+"""`holdfast cite ALGO`: the BibTeX entry of an algorithm's paper."""
 
 from __future__ import annotations
 
 import dataclasses
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
-import tyro
+from tyro.conf import Positional, arg
 
 from . import usage
 
@@ -15,15 +16,15 @@ from . import usage
 class Args:
     """Print the BibTeX of an algorithm's paper."""
 
-    algorithm: tyro.conf.Positional[str]
-    """Its name, see `holdfast algorithms`."""
+    algorithm: Positional[Annotated[str, arg(metavar="ALGO")]]
+    """Name of the algorithm, see `holdfast algorithms`."""
 
 
 def main(argv: Sequence[str]) -> int:
     """Print the entry.
 
     Raises:
-        UserError: no algorithm of that name.
+        UserError: an unknown name.
     """
     name = usage.parse(Args, "holdfast cite", argv).algorithm
     from ..algorithms import registry

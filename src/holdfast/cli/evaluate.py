@@ -9,43 +9,47 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import tyro
+from tyro.conf import Positional, arg
+
+from ..environments.gym.workers import TIMEOUT
+from . import usage
 
 if TYPE_CHECKING:
     from ..evaluation.evaluate import Evaluation
+    from ..evaluation.statistics import Estimate
 
 
 @dataclasses.dataclass(frozen=True)
 class Args:
     """Score the policies of a run, or one policy, by rollouts in a Gymnasium environment."""
 
-    path: tyro.conf.Positional[Path]
-    """A run's folder, or a policy's (with policy.json)."""
+    path: Positional[Annotated[Path, arg(metavar="RUN")]]
+    """Folder of a run, or of a policy (with policy.json)."""
     env: str | None = None
-    """Environment id; the one that the training data came from where not given."""
+    """Environment id. None: the one that the training data came from."""
     episodes: int = 10
-    """Episodes for each policy, exactly."""
+    """Episodes of each policy, exactly."""
     seed: int = 0
     """Seed of the episodes and of sampled actions."""
     mode: Literal["best", "sample"] = "best"
-    """best: the most likely action; sample: a draw from the policy."""
+    """best: the most likely action. sample: a draw from the policy."""
     workers: int = 0
-    """Processes that step the environments; one that dies or hangs is replaced. 0: none."""
-    worker_timeout: float = 60.0
-    """Seconds that a step may take in one of them."""
-    record: Annotated[Path | None, tyro.conf.arg(metavar="VIDEO.mp4")] = None
-    """Also play the first episode of the first policy into a video."""
+    """Processes that step environments; a dead one is replaced. 0: no processes."""
+    worker_timeout: float = TIMEOUT
+    """Seconds that a worker process may take for one step."""
+    record: Annotated[Path | None, arg(metavar="VIDEO.mp4")] = None
+    """Also record the first episode of the first policy as a video."""
     json: bool = False
-    """Print JSON, with every return, instead of the table."""
+    """Print JSON with every return instead of the table."""
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command; 0 where it went well.
+    """Run the command; 0 if it succeeded.
 
     Raises:
-        UserError: no policy there, no such environment, spaces that do not match, a video that cannot be made.
+        UserError: not a policy, an unknown environment, spaces that do not match, or a video that cannot be made.
     """
-    args = tyro.cli(Args, prog="holdfast evaluate", args=argv)
+    args = usage.parse(Args, "holdfast evaluate", argv)
     from ..evaluation.evaluate import environment_of, evaluate
     from ..policy.folder import policies_in
     from ..policy.policy import Policy
@@ -54,7 +58,7 @@ def main(argv: Sequence[str]) -> int:
     policies = [Policy.load(folder) for folder in folders]
     env = args.env or environment_of(policies[0].info)
     names = [folder.name for folder in folders]
-    if args.record is not None:  # first: what is missing for it shows before the long part
+    if args.record is not None:  # first, so that a missing package is reported before the long part
         from ..evaluation.video import record
 
         value, steps = record(policies[0], args.record, env, args.seed, args.mode)
@@ -76,7 +80,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def show(names: Sequence[str], found: Evaluation) -> None:
-    """Print a table: each policy's mean return with its interval and score, then all of them together."""
+    """Print a table of each policy's mean return, with its interval and score, and of all policies together."""
     from rich.console import Console
     from rich.table import Table
 
@@ -89,13 +93,14 @@ def show(names: Sequence[str], found: Evaluation) -> None:
         table.add_row(name, f"{mean.value:.1f}", _interval(mean), f"{lengths.mean():.0f}", _score(score))
     if len(names) > 1:
         table.add_section()
-        mean, iqm, steps = found.mean, found.iqm, f"{found.lengths.mean():.0f}"
-        table.add_row("all", f"{mean.value:.1f}", _interval(mean), steps, _score(found.score))
+        mean = found.mean
+        iqm = found.iqm
+        table.add_row("all", f"{mean.value:.1f}", _interval(mean), f"{found.lengths.mean():.0f}", _score(found.score))
         table.add_row("IQM over policies", f"{iqm.value:.1f}", _interval(iqm), "", "")
     Console().print(table)
 
 
-def _interval(estimate: Any) -> str:
+def _interval(estimate: Estimate) -> str:
     return "-" if estimate.low is None else f"{estimate.low:.1f} to {estimate.high:.1f}"
 
 

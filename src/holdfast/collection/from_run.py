@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,10 @@ from ..data.dataset import Dataset
 from ..environments.gym.adapter import make_env
 from ..policy.policy import Policy
 from ..policy.storage import arrays_of
+from ..runs import csv_tables
 from ..runs.folder import RunFolder
 from ..runs.settings import Settings
-from ..training.collect_gym import phases_of
+from ..training.plan.schedule import phases_of
 from .play import described
 
 RING = "rings.online."
@@ -101,19 +101,12 @@ def policies(run: str | Path, replica: int = 0) -> list[tuple[int, float, Path]]
     settings = Settings.from_dict(folder.read_config(), str(folder.config))
     if not settings.keep_policies:
         raise UserError(f"{run} has kept its last policy only: levels need a run with --keep-policies")
-    with folder.evaluations.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    names = list(dict.fromkeys(row["replica"] for row in rows))
+    played = csv_tables.evaluations(folder.evaluations)
+    names = played.replicas
     if replica not in range(len(names)):
         raise UserError(f"{run} has {len(names)} replicas, expected one from 0 to {len(names) - 1}, got {replica}")
-    returns: dict[int, list[float]] = {}
-    for row in rows:
-        if row["replica"] == names[replica]:
-            returns.setdefault(int(row["step"]), []).append(float(row["return"]))
-    return [
-        (step, float(np.mean(each)), folder.policy_folders(names, step)[replica])
-        for step, each in sorted(returns.items())
-    ]
+    returns = zip(played.steps.tolist(), played.returns[replica], strict=True)
+    return [(step, float(each.mean()), folder.policy_folders(names, step)[replica]) for step, each in returns]
 
 
 def medium(run: str | Path, low: float, replica: int = 0) -> tuple[int, float, Path]:
@@ -130,8 +123,7 @@ def medium(run: str | Path, low: float, replica: int = 0) -> tuple[int, float, P
 
 
 def _policy(folder: RunFolder, replica: int) -> Any:
-    with folder.evaluations.open(newline="") as file:
-        names = list(dict.fromkeys(row["replica"] for row in csv.DictReader(file)))
+    names = csv_tables.replicas_of(csv_tables.read(folder.evaluations))
     several = [p.parent for p in folder.policy.glob("*/policy.json")]
     folders = folder.policy_folders(names) if names else sorted(several) or [folder.policy]
     if replica not in range(len(folders)):

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from ..algorithms import registry
-from ..core import config as config_of
 from ..core.errors import UserError, unknown
 from ..data.convert import convert
 from ..data.dataset import Dataset
@@ -20,9 +19,9 @@ from ..evaluation.evaluate import environment_of
 from ..policy.folder import policies_in
 from ..policy.policy import Policy
 from ..runs.folder import RunFolder
-from ..runs.settings import resolve
+from ..runs.settings import Settings, resolve
 from ..training.hooks import Hook
-from ..training.run import stand, train
+from ..training.run import ensure_finished
 from . import from_run, play
 from .behaviours import Behaviour, noisy, of_policy, of_zip, uniform
 
@@ -239,20 +238,23 @@ def learned(asked: Asked, continuous: str, config: dict[str, Any], hooks: Sequen
     if discrete and config:
         config = {"epsilon": config["exploration_noise"]}
     steps = asked.train_steps
-    found = registry.get(algorithm)
-    config = {"warmup": min(resolve(found, None, None, None)[0].warmup, steps // 4), **config, **asked.config}
+    cfg, _ = resolve(registry.get(algorithm), None, None, None)
+    every = max(1, steps // EVALUATIONS)
+    settings = Settings.of(
+        algorithm,
+        config={"warmup": min(cfg.warmup, steps // 4), **config, **asked.config},
+        env=asked.env,
+        steps=steps,
+        seed=asked.seed,
+        eval_episodes=EPISODES,
+        eval_every=every,
+        keep_policies=True,
+        block=min(1000, every),
+        **asked.processes,
+    )
     stem = f"{name.replace('/', '-')}-{algorithm}"
     folder = asked.agent or Path("runs") / f"{'levels' if asked.preset in LEVELS else asked.preset}-{stem}"
-    cfg, _ = resolve(found, None, config, None)
-    settings: dict[str, Any] = {"env": asked.env, "steps": steps, "seed": asked.seed, "eval_episodes": EPISODES}
-    settings |= {"eval_every": max(1, steps // EVALUATIONS), "keep_policies": True}
-    given = config_of.to_dict(cfg)
-
-    def begin() -> None:
-        block = min(1000, settings["eval_every"])
-        train(algorithm, out=folder, config=given, block=block, hooks=hooks, **settings, **asked.processes)
-
-    stand(folder, {**settings, "algorithm": algorithm, "config": given}, begin, "--agent", hooks)
+    ensure_finished(settings, folder, "--agent", hooks)
     return dataclasses.replace(asked, by=str(folder), agent=folder)
 
 

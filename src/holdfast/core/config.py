@@ -6,13 +6,17 @@ import dataclasses
 import json
 import math
 import typing
-from typing import Any, Literal, TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, dataclass_transform
 
 import jax
 import jax.numpy as jnp
 
 from .errors import UserError, unknown
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+JSON = str | int | float | bool | None | list[Any] | dict[str, Any]
 C = TypeVar("C")
 
 # A learning rate over a run: constant, a cosine over all updates of the run, or a cosine over so many updates.
@@ -21,7 +25,7 @@ Schedule = int | Literal["constant", "run"]
 Horizon = int | Literal["run"]
 
 
-def static(*, default: Any) -> Any:
+def static(*, default: float) -> Any:
     """A float field that decides a shape or a branch: kept out of the trace, refused in sweeps."""
     return dataclasses.field(default=default, metadata={"static": True})
 
@@ -36,12 +40,12 @@ def config(cls: type[C]) -> type[C]:
     return cls
 
 
-def traced_fields(cls: Any) -> list[str]:
+def traced_fields(cls: type | DataclassInstance) -> list[str]:
     """Names of the fields of a config (class or instance) that are traced."""
     return [f.name for f in dataclasses.fields(cls) if f.type in ("float", float) and not f.metadata.get("static")]
 
 
-def fields_of(cls: Any, kind: Any) -> list[str]:
+def fields_of(cls: type | DataclassInstance, kind: type) -> list[str]:
     """Names of the fields of a config (class or instance) whose type is `kind`: `Schedule` or `Horizon`."""
     hints = typing.get_type_hints(cls if isinstance(cls, type) else type(cls))
     return [name for name, hint in hints.items() if hint == kind]
@@ -67,7 +71,7 @@ def as_arrays(cfg: C) -> C:
     return jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(float)), cfg)
 
 
-def to_dict(cfg: Any) -> dict[str, Any]:
+def to_dict(cfg: DataclassInstance) -> dict[str, Any]:
     """A config as JSON-ready values (tuples become lists)."""
     return json.loads(json.dumps({f.name: getattr(cfg, f.name) for f in dataclasses.fields(cfg)}))
 
@@ -88,7 +92,7 @@ def from_dict(cls: type[C], values: dict[str, Any]) -> C:
     return cls(**given)
 
 
-def _of_type(cls: type, name: str, value: Any, hint: Any) -> Any:
+def _of_type(cls: type, name: str, value: JSON, hint: type) -> Any:
     if typing.get_origin(hint) is tuple:
         item = typing.get_args(hint)[0]
         if isinstance(value, (list, tuple)) and all(isinstance(v, item) and not isinstance(v, bool) for v in value):
@@ -114,7 +118,7 @@ def _of_type(cls: type, name: str, value: Any, hint: Any) -> Any:
     raise UserError(f"{cls.__name__}.{name} is {value!r}, expected {wanted}")
 
 
-def faults(cfg: Any, **rules: str) -> list[str]:
+def faults(cfg: DataclassInstance, **rules: str) -> list[str]:
     """All settings of `cfg` that break their rule, as text.
 
     Rules: "positive", "at least 0", "in (0, 1)", "in [0, 1]", "in (0, 1]", "in [0, 1)", or "a|b|c".

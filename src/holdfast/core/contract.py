@@ -1,105 +1,196 @@
-"""The contract: an algorithm is a record of pure functions, a phase says how the loop feeds them."""
+"""The contract between algorithms and the loop.
+
+An algorithm is a record of pure functions (`Algorithm`). A phase (`Phase`) says how the loop feeds them: from which
+sources, with which rows, and what happens between blocks of updates.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
+import jax.numpy as jnp
 
 from .noise import Noise
-from .spec import Spec
+from .spec import Batch, Config, Memory, Mode, Scalar, Seen, Spec, State, Step
+from .trained import Metrics
 from .tree import PyTree, field
 
 
-class Needs(NamedTuple):
-    """What one update reads. The sampler builds exactly this, or the run is refused before compilation."""
+@dataclasses.dataclass(frozen=True)
+class Transitions:
+    """One update reads single transitions: leaves `[B, ...]`."""
 
-    batches: int = 1  # k: slices of a batch, leaves [k, B, ...]; 1 gives [B, ...]
     columns: tuple[str, ...] = ()  # derived columns by registry name: mc_return, next_action ...
-    kind: str = "transitions"  # or "nstep": rows that span `length` steps, fewer where an episode ends
-    length: int = 1  # n of n-step returns
+    batches: int = 1  # k: slices of a batch, leaves [k, B, ...]; 1 gives [B, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class NStep:
+    """One update reads rows that span up to `length` steps of an episode: leaves `[B, ...]`, see `sampler.spans`."""
+
+    length: int  # n of n-step returns
+    columns: tuple[str, ...] = ()
+    batches: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Windows:
+    """One update reads the `length` steps that end at each drawn row: leaves `[B, K, ...]`, see `sampler.windows`.
+
+    `batch.valid` `[B, K]` is False for the steps before the episode's start.
+    """
+
+    length: int  # K
+    columns: tuple[str, ...] = ()
+    batches: int = 1
+
+
+# What one update reads. `data.feed.sampler.READ` has one reader for each; a plan refuses anything else.
+Needs = Transitions | NStep | Windows
 
 
 class Frozen(PyTree):
-    """Another algorithm's policy, held still: an input of algorithms that evaluate or follow one."""
+    """The policy of another run, which does not learn: an input of algorithms that evaluate or follow one.
 
-    act: Callable = field(static=True)
-    cfg: Any
-    state: Any
+    It takes observations, masks and rewards as the run that uses it sees them: the plan gives that run the treatment
+    of its input.
+    """
 
-    def __call__(self, seen: Any, noise: Any, mode: str) -> jax.Array:
-        """Its action for each row of `seen`."""
-        return self.act(self.cfg, self.state, seen, (), noise, mode)[0]
+    spec: Spec = field(static=True)
+    act: Callable[..., tuple[jax.Array, Memory]] = field(static=True)
+    memory: Callable[..., Memory] = field(static=True)
+    cfg: Config
+    state: State
+
+    def start(self, n: int) -> Memory:
+        """Its memory for n environments at the start of an episode."""
+        return self.memory(self.cfg, self.spec, n)
+
+    def __call__(self, seen: Seen, memory: Memory, noise: Noise, mode: Mode) -> tuple[jax.Array, Memory]:
+        """Its action for each row of `seen`, in [-1, 1] or integers, and its memory after them."""
+        return self.act(self.cfg, self.state, seen, memory, noise, mode)
+
+
+class Data(Protocol):
+    """The training columns, as `data.feed.columns.Columns` has them."""
+
+    obs: jax.Array  # [M, *obs], M = N + E
+    row: jax.Array  # [N] where each transition starts in `obs`; it leads to the next row
+    action: jax.Array  # [N, ...]
+    reward: jax.Array  # [N]
+    terminated: jax.Array  # [N]
+    truncated: jax.Array  # [N]
+    mask: jax.Array | None  # [M, A]
+    extra: dict[str, jax.Array]  # [N, ...] by column name
 
 
 class Context(PyTree):
-    """What `init`, `enter` and `refresh` may look at; shared by all replicas."""
+    """What `init`, `enter` and `refresh` may look at; shared by all replicas.
+
+    `update` has no context: a state keeps what its update needs of it, an input for example.
+    """
 
     spec: Spec = field(static=True)
-    data: Any = None  # the training columns, where there is a data set
-    stats: dict[str, Any] = field(default_factory=dict)  # scalars of the data: return_max, return_min ...
-    inputs: dict[str, Frozen] = field(default_factory=dict)
+    data: Data | None = None  # the training columns, if there is a data set
+    stats: dict[str, Scalar] = field(default_factory=dict)  # scalars of the data: return_max, return_min ...
+    inputs: dict[str, Frozen] = field(default_factory=dict)  # by the names in `Algorithm.inputs`
 
 
 class Collect(NamedTuple):
-    """How a phase gathers data: `every` updates for each `steps` steps of each of `envs` environments.
+    """How a phase collects data: `every` updates after each `steps` steps of each of `envs` environments.
 
-    A phase with this counts environment steps of a replica; the ratio of updates to data is every / (envs * steps).
+    A phase that collects counts environment steps of a replica, not updates. Its ratio of updates to data is
+    `every / (envs * steps)`.
     """
 
     envs: int = 1
     steps: int = 1
     every: int = 1
-    warmup: int = 5_000  # environment steps with random actions and no update
-    delay: int = 0  # environment steps after those in which the policy acts and is not updated yet
-    to: str = "online"  # the source that the rows join; it lives until the run ends
-    capacity: int = 1_000_000  # newest rows that are kept
-    whole: bool = False  # rows wait for their episode's end: then they carry the columns that `needs` names
+    warmup: int = 5_000  # environment steps with random actions, before the first update
+    delay: int = 0  # environment steps after those in which the policy acts, before the first update
+    to: str = "online"  # the ring that the rows join, see `Phase.rings`
+    whole: bool = False  # rows join after their episode has ended, with the columns that `needs` names
 
 
 PROPORTIONAL = "proportional"
+CAPACITY = 1_000_000  # rows of the ring of a phase that collects
+
+
+class Rows(NamedTuple):
+    """Rows that a refresh writes into a ring.
+
+    Rows lie in the ring as steps of one environment do. Mark a row as truncated if the next one does not continue it,
+    so that n-step rows and windows end there.
+    """
+
+    batch: Batch  # leaves [M, ...]; M is static and at most the ring's capacity
+    keep: jax.Array  # [M] booleans: which of them to write
+
+
+class Refreshed(NamedTuple):
+    """What a phase's `refresh` gives back."""
+
+    state: State
+    columns: Mapping[str, jax.Array] = {}  # columns of the data, [N, ...]; they are drawn with the data's rows
+    rows: Mapping[str, Rows] = {}  # ring -> rows to append
+    metrics: Metrics = {}
 
 
 class Phase(NamedTuple):
-    """A stretch of training with one update rule. What is None is the algorithm's own."""
+    """A part of a run with one update rule. None means: as the algorithm says."""
 
     name: str = "offline"
-    steps: int | None = None  # None: all the steps that the run asks for
-    update: Callable | None = None
+    steps: int | None = None  # None: all steps of the run
+    update: Callable[[Config, State, Batch, Noise, Step], tuple[State, Metrics]] | None = None
     needs: Needs | None = None
     batch_size: int | None = None
-    plays: bool = True  # False: the updates leave the policy as it was, so it is not evaluated along the way
-    # source -> share of each batch, a static split; or PROPORTIONAL: rows drawn uniformly from the data and every ring
+    plays: bool = True  # False: the updates do not change the policy, so it is not evaluated during the phase
+    # source -> share of each batch; or PROPORTIONAL: rows are drawn uniformly from the data and all rings
     mix: Mapping[str, float] | str = {"data": 1.0}
-    split: Mapping[str, float] = {}  # views of the data by whole episodes, e.g. {"train": .8, "holdout": .2}
-    enter: Callable | None = None  # (cfg, state, ctx, noise) -> state, once; may change the state's type
-    # (cfg, state, sources, ctx, noise, step) -> (state, {name: column [N]}, metrics), before the first update and then
-    # every `every` updates, outside the compiled loop; the columns are drawn with the data's rows
-    refresh: Callable | None = None
+    # views of the data by whole episodes, e.g. {"train": 0.8, "holdout": 0.2}; the same for all replicas of a run
+    split: Mapping[str, float] = {}
+    # (cfg, state, ctx, noise) -> state, once before the first update; it may change the type of the state
+    enter: Callable[[Config, State, Context, Noise], State] | None = None
+    # (cfg, state, sources, ctx, noise, step) -> Refreshed, before the first update and then every `every` steps,
+    # outside the compiled loop. The sources are the data, its views and the rings
+    refresh: Callable[[Config, State, Mapping[str, Any], Context, Noise, Step], Refreshed] | None = None
     every: int = 0
+    # name -> capacity: rings that `refresh` and `collect` fill and that live until the run ends. A ring holds its
+    # newest rows. The ring of `collect` needs no entry: its capacity is then CAPACITY
+    rings: Mapping[str, int] = {}
     collect: Collect | None = None
-    # (cfg, data set) -> [m] transitions of the data, by number, that the ring holds before the phase's first step
-    fill: Callable | None = None
-    until: Callable | None = (
-        None  # (cfg, state) -> bool: a replica that has stopped is frozen; all stopped ends the phase
-    )
+    # (cfg, data set) -> [m] numbers of the transitions that the ring of `collect` holds before the first step
+    fill: Callable[[Config, Any], Any] | None = None
+    # (cfg, state) -> boolean: a replica that has stopped is frozen; the phase ends when all have stopped
+    until: Callable[[Config, State], jax.Array] | None = None
+
+    @property
+    def capacities(self) -> dict[str, int]:
+        """Capacity of each ring that this phase makes, by name."""
+        own = {} if self.collect is None else {self.collect.to: CAPACITY}
+        return {**own, **self.rings}
 
 
 class Treatment(NamedTuple):
-    """How data is treated on its way to training: fitted on the training set, frozen, shipped with the policy.
+    """How data are treated before training: fitted on the training set, frozen, and saved with the policy.
 
-    Rewards are first multiplied by `return_scale / (max return - min return)` where set, and then become
-    `(reward + reward_shift) * reward_scale`.
+    If `return_scale` is set, rewards are first multiplied by `return_scale / (max return - min return)`. They then
+    become `(reward + reward_shift) * reward_scale`.
     """
 
-    normalize_obs: float | None = None  # epsilon of (obs - mean) / (std + epsilon); None: observations as they are
-    return_scale: float | None = None  # rewards times return_scale / (max return - min return) over whole episodes
+    normalize_obs: float | None = None
+    """Epsilon of (obs - mean) / (std + epsilon). None: leave observations as they are."""
+    return_scale: float | None = None
+    """Multiply rewards by return_scale / (max return - min return), over whole episodes. None: do not."""
     reward_scale: float = 1.0
+    """Factor of the rewards, applied after the shift."""
     reward_shift: float = 0.0
-    clip_actions: float | None = (
-        None  # actions clipped to +-(1 - clip_actions), inside units; 0 mends actions out of bounds
-    )
+    """Number added to the rewards."""
+    clip_actions: float | None = None
+    """Clip actions to +-(1 - clip_actions), in units of the action bounds. 0: only actions out of bounds change."""
 
 
 SCALED = Treatment(normalize_obs=1e-3, return_scale=1000.0)  # TD3+BC's observations, IQL's rewards: suits short logs
@@ -108,61 +199,69 @@ SCALED = Treatment(normalize_obs=1e-3, return_scale=1000.0)  # TD3+BC's observat
 class Preset(NamedTuple):
     """Published settings for a family of data sets."""
 
-    config: Any
+    config: Config
     treatment: Treatment
     source: str  # where the numbers are from
 
 
-def one_phase(cfg: Any) -> tuple[Phase, ...]:
-    """The default: one offline phase over the whole run."""
+def one_phase(cfg: Config) -> tuple[Phase, ...]:
+    """The default of `Algorithm.phases`: one offline phase over the whole run."""
     return (Phase(),)
 
 
-def plain_transitions(cfg: Any) -> Needs:
-    """The default: one batch of transitions and no derived column."""
-    return Needs()
+def plain_transitions(cfg: Config) -> Needs:
+    """The default of `Algorithm.needs`: one batch of transitions, without derived columns."""
+    return Transitions()
 
 
-def no_faults(cfg: Any) -> list[str]:
-    """The default check of a config."""
+def no_faults(cfg: Config) -> list[str]:
+    """The default of `Algorithm.check`: every config is valid."""
     return []
 
 
-def no_memory(cfg: Any, spec: Spec, n: int) -> tuple:
-    """The default: a policy without memory."""
+def no_memory(cfg: Config, spec: Spec, n: int) -> tuple[()]:
+    """The default of `Algorithm.memory`: the policy has no memory."""
     return ()
 
 
-class Algorithm(NamedTuple):
-    """One paper as pure functions. `B` rows, `n` environments; every leaf of a state is an array.
+def remembered(fresh: Memory, kept: Memory, start: jax.Array) -> Memory:
+    """The memory of n environments: `kept`, and `fresh` where `start` `[n]` says that an episode begins."""
 
-    init:   (cfg, ctx, noise) -> state
-    update: (cfg, state, batch, noise, step) -> (state, metrics); None where every phase brings its own
-    act:    (cfg, state, seen, memory, noise, mode) -> (action [n, ...], memory); mode is best, sample or explore
-    dist:   (cfg, state, seen, memory) -> Distribution, for densities of actions
-    value:  (cfg, state, obs, action) -> [n], what it believes actions are worth, where its critic alone does not say
-    filter: (cfg, data set) -> data set, for methods that choose what to learn from
-    episodes: whether it reads whole episodes otherwise than by derived columns: in a filter or a refresh
+    def choose(new: jax.Array, old: jax.Array) -> jax.Array:
+        return jnp.where(start.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+
+    return jax.tree.map(choose, fresh, kept)
+
+
+class Algorithm(NamedTuple):
+    """One paper as pure functions.
+
+    `B` are rows, `n` environments. `cfg` is an instance of `Config`, `state` a pytree whose leaves are arrays. The
+    loop applies these functions to each replica with `vmap`, so no function sees the axis of replicas.
     """
 
     name: str
     Config: type
-    init: Callable
-    update: Callable | None
-    act: Callable
+    # (cfg, ctx, noise) -> state
+    init: Callable[[Config, Context, Noise], State]
+    # (cfg, state, batch, noise, step) -> (state, metrics); None: every phase has its own
+    update: Callable[[Config, State, Batch, Noise, Step], tuple[State, Metrics]] | None
+    # (cfg, state, seen, memory, noise, mode) -> (actions [n, ...], memory)
+    act: Callable[[Config, State, Seen, Memory, Noise, Mode], tuple[jax.Array, Memory]]
     presets: Mapping[str, Preset]  # the first is the default
-    dist: Callable | None = None
-    value: Callable | None = None
-    memory: Callable = no_memory
-    needs: Callable[[Any], Needs] = plain_transitions
-    phases: Callable[[Any], tuple[Phase, ...]] = one_phase
-    filter: Callable | None = None
-    episodes: bool = False
-    actions: frozenset[str] = frozenset({"continuous"})
-    inputs: tuple[str, ...] = ()
-    online: Callable[[Any], tuple[Phase, ...]] | None = None  # phases of a run that has an environment and no data
-    finetune: Callable[[Any], tuple[Phase, ...]] | None = None  # phases that take an offline run's last state online
-    check: Callable[[Any], list[str]] = no_faults
-
-
-Update = Callable[[Any, Any, Any, Noise, Any], tuple[Any, dict]]
+    # (cfg, state, seen, memory) -> a distribution of actions
+    dist: Callable[[Config, State, Seen, Memory], Any] | None = None
+    # (cfg, state, obs, action) -> [n] what it estimates that actions are worth, if its critic alone does not say
+    value: Callable[[Config, State, jax.Array, jax.Array], jax.Array] | None = None
+    # (cfg, spec, n) -> the memory at the start of an episode, leaves [n, ...]
+    memory: Callable[[Config, Spec, int], Memory] = no_memory
+    needs: Callable[[Config], Needs] = plain_transitions  # what `update` reads
+    phases: Callable[[Config], tuple[Phase, ...]] = one_phase  # phases of a run that has logged data
+    # (cfg, data set) -> data set, for algorithms that choose what to learn from
+    filter: Callable[[Config, Any], Any] | None = None
+    episodes: bool = False  # whether `filter` or a `refresh` needs whole episodes
+    actions: frozenset[str] = frozenset({"continuous"})  # kinds that it supports: "continuous", "discrete"
+    inputs: tuple[str, ...] = ()  # names of policies of other runs; a run must name a folder for each
+    online: Callable[[Config], tuple[Phase, ...]] | None = None  # phases of a run that has an environment and no data
+    finetune: Callable[[Config], tuple[Phase, ...]] | None = None  # phases that continue an offline run online
+    check: Callable[[Config], list[str]] = no_faults  # all faults of a config

@@ -1,4 +1,4 @@
-"""Errors that a person can mend, and the line they get. Nothing here imports jax: the command line needs it at once."""
+"""Errors that a user can fix, each with a message of one line. This module does not import jax, which is slow."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """A person's mistake: one line that says what was wrong, where, what was expected and what to do."""
+    """A user's mistake. The message is one line: what is wrong, where, what was expected, what to do."""
 
     exit_code = 2
 

@@ -10,10 +10,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 from .tree import PyTree
 
-MANY = 1024  # numbers in a draw that is worth a loop of its own
+MANY = 1024  # numbers of a draw from which a loop of its own is faster
 
 
 class Noise(PyTree):
@@ -25,35 +26,31 @@ class Noise(PyTree):
         """An independent stream of its own, by name."""
         return Noise(self._key(name))
 
-    def fold(self, i: Any) -> Noise:
+    def fold(self, i: jax.Array | int) -> Noise:
         """An independent stream of its own, by (traced) number."""
         return Noise(jax.random.fold_in(self.key, i))
 
-    def normal(self, name: str, shape: tuple[int, ...], dtype: Any = None) -> jax.Array:
+    def normal(self, name: str, shape: tuple[int, ...], dtype: DTypeLike | None = None) -> jax.Array:
         """Standard normals of `shape`."""
         return normals(self._key(name), shape, dtype or jnp.result_type(float))
 
-    def uniform(self, name: str, shape: tuple[int, ...], dtype: Any = None) -> jax.Array:
+    def uniform(self, name: str, shape: tuple[int, ...], dtype: DTypeLike | None = None) -> jax.Array:
         """Uniforms in [0, 1) of `shape`."""
         return jax.random.uniform(self._key(name), shape, dtype or jnp.result_type(float))
 
-    def bernoulli(self, name: str, p: Any, shape: tuple[int, ...]) -> jax.Array:
+    def bernoulli(self, name: str, p: jax.Array | float, shape: tuple[int, ...]) -> jax.Array:
         """Booleans of `shape`, true with probability `p`."""
         return jax.random.bernoulli(self._key(name), p, shape)
 
-    def integers(self, name: str, shape: tuple[int, ...], n: Any) -> jax.Array:
+    def integers(self, name: str, shape: tuple[int, ...], n: jax.Array | int) -> jax.Array:
         """Integers in [0, n) of `shape`; `n` may be traced."""
         return jax.random.randint(self._key(name), shape, 0, n)
-
-    def subset(self, name: str, n: int, k: int) -> jax.Array:
-        """`k` different integers out of [0, n), without order: [k]."""
-        return jax.random.permutation(self._key(name), n)[:k]
 
     def _key(self, name: str) -> jax.Array:
         return jax.random.fold_in(self.key, zlib.crc32(name.encode()) & 0x7FFFFFFF)
 
 
-def normals(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+def normals(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
     """The numbers of `jax.random.normal`, five times as fast on a CPU where a draw is large.
 
     There XLA would compute them within the loop over what uses them, whose innermost axis is that of a few action
@@ -71,7 +68,7 @@ def normals(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
 class Tape:
     """The same draws, played from recorded arrays: `Tape({"actor_action": eps})`.
 
-    A sub-stream's names are prefixed (`sub/name`). `unused()` tells what the program under test never asked for.
+    A sub-stream's names are prefixed (`sub/name`). `unused()` gives the names that were never drawn.
     """
 
     def __init__(self, arrays: Mapping[str, Any], prefix: str = "", used: set[str] | None = None) -> None:
@@ -81,22 +78,19 @@ class Tape:
     def sub(self, name: str) -> Tape:
         return Tape(self.arrays, f"{self.prefix}{name}/", self.used)
 
-    def fold(self, i: Any) -> Tape:
+    def fold(self, i: jax.Array | int) -> Tape:
         return Tape(self.arrays, f"{self.prefix}{int(i)}/", self.used)
 
-    def normal(self, name: str, shape: tuple[int, ...], dtype: Any = None) -> jax.Array:
+    def normal(self, name: str, shape: tuple[int, ...], dtype: DTypeLike | None = None) -> jax.Array:
         return self._play(name, shape)
 
     uniform = normal
 
-    def bernoulli(self, name: str, p: Any, shape: tuple[int, ...]) -> jax.Array:
+    def bernoulli(self, name: str, p: jax.Array | float, shape: tuple[int, ...]) -> jax.Array:
         return self._play(name, shape).astype(bool)
 
-    def integers(self, name: str, shape: tuple[int, ...], n: Any) -> jax.Array:
+    def integers(self, name: str, shape: tuple[int, ...], n: jax.Array | int) -> jax.Array:
         return self._play(name, shape)
-
-    def subset(self, name: str, n: int, k: int) -> jax.Array:
-        return self._play(name, (k,))
 
     def unused(self) -> set[str]:
         """Recorded names that were never played."""

@@ -13,6 +13,8 @@ from .tree import PyTree
 
 S = TypeVar("S")
 
+Network = Any  # a pytree of parameters
+Data = Any  # an argument of a loss that is not differentiated: a pytree of arrays
 Metrics = dict[str, Any]  # name -> scalar, or (scalar, weight) where a step may be skipped
 
 
@@ -23,17 +25,17 @@ class Trained(PyTree):
     opt: Any
 
     @staticmethod
-    def new(net: Any, tx: optax.GradientTransformation) -> Trained:
+    def new(net: Network, tx: optax.GradientTransformation) -> Trained:
         return Trained(net, tx.init(net))
 
-    def replace(self, net: Any) -> Trained:
+    def replace(self, net: Network) -> Trained:
         """The same optimiser state around other parameters."""
         return Trained(net, self.opt)
 
-    def step(self, tx: optax.GradientTransformation, loss: Callable, *args: Any, name: str) -> tuple[Trained, Metrics]:
+    def step(self, tx: optax.GradientTransformation, loss: Callable, *args: Data, name: str) -> tuple[Trained, Metrics]:
         """One gradient step on `loss(net, *args) -> (scalar, metrics)`.
 
-        Gradients flow into `net` alone: whatever stands in `args` is data. Metrics come back as `name/loss`,
+        Gradients flow into `net` alone: `args` are data. Metrics come back as `name/loss`,
         `name/gradient_norm` (2-norm before any clipping by `tx`) and `name/...` for each the loss returns.
         """
         (value, aux), gradient = jax.value_and_grad(loss, has_aux=True)(self.net, *args)
@@ -54,12 +56,12 @@ def merge(*parts: Metrics) -> Metrics:
 
 
 def weighted(metrics: Metrics) -> dict[str, tuple[jax.Array, jax.Array]]:
-    """Metrics as (value, weight), weight 1 where none was given."""
+    """Metrics as (value, weight); the weight is 1 if a metric has none."""
     pairs = {k: v if isinstance(v, tuple) else (v, 1.0) for k, v in metrics.items()}
     return {k: (jnp.asarray(v, jnp.float32), jnp.asarray(w, jnp.float32)) for k, (v, w) in pairs.items()}
 
 
-def occasionally(pred: Any, fn: Callable[[S], tuple[S, Metrics]], state: S) -> tuple[S, Metrics]:
+def occasionally(pred: jax.Array | bool, fn: Callable[[S], tuple[S, Metrics]], state: S) -> tuple[S, Metrics]:
     """`fn(state)` where `pred` holds, else the state unchanged and metrics of weight 0.
 
     `pred` must come from the loop's own step, which is the same for every replica: then this stays a real branch

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core.errors import UserError
-from . import spaces
+from . import scores, spaces
 from .arrays import OBSERVATION_COLUMNS, flags, frozen, numbers, ranges, take
 from .build import fields_from_arrays, fields_from_episodes
+from .split import by_episodes
 
 if TYPE_CHECKING:
     from gymnasium.spaces import Box, Discrete
@@ -158,10 +159,7 @@ class Dataset:
 
     def normalized(self, returns: Any) -> np.ndarray | None:
         """Normalised score 100 * (return - random) / (expert - random), or None where no reference is known."""
-        if self.reference is None:
-            return None
-        low, high = self.reference
-        return 100.0 * (np.asarray(returns, np.float64) - low) / (high - low)
+        return None if self.reference is None else scores.normalized(returns, self.reference)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -202,26 +200,8 @@ class Dataset:
         )
 
     def split(self, shares: Mapping[str, float], seed: int = 0) -> dict[str, Dataset]:
-        """Parts of whole episodes, drawn without replacement: `{"train": 0.8, "holdout": 0.2}`.
-
-        Every part gets at least one episode; the last part takes the rest where the shares add up to one.
-
-        Raises:
-            UserError: shares that are not positive or add up to more than one, or fewer episodes than parts.
-        """
-        if min(shares.values(), default=0.0) <= 0 or sum(shares.values()) > 1 + 1e-9:
-            raise UserError(f"shares {dict(shares)} of a split must be positive and add up to at most 1")
-        if self.n_episodes < len(shares):
-            raise UserError(
-                f"{self.id}: {self.n_episodes} episodes cannot be split into {len(shares)} parts by whole episodes"
-            )
-        order = np.random.default_rng(seed).permutation(self.n_episodes)
-        edges = np.round(np.append(0, np.cumsum(list(shares.values()))) * self.n_episodes).astype(int)
-        for i in range(1, len(edges)):
-            edges[i] = max(edges[i], edges[i - 1] + 1)
-        for i in range(len(edges) - 1, 0, -1):
-            edges[i] = min(edges[i], self.n_episodes - (len(edges) - 1 - i))
-        return {k: self.select(np.sort(order[a:b])) for k, a, b in zip(shares, edges[:-1], edges[1:], strict=True)}
+        """Parts of whole episodes: `{"train": 0.8, "holdout": 0.2}`, see `split.by_episodes`."""
+        return {part: self.select(episodes) for part, episodes in by_episodes(self, shares, seed).items()}
 
     # made from arrays in memory
 

@@ -86,7 +86,7 @@ def _play(envs: list[list[Any]], team: Any, steps: int, discount: float, seed: i
         for r, i in np.argwhere(alive):
             action = int(actions[r, i]) if team.spec.discrete else actions[r, i]
             seen, reward[r, i], terminated, truncated, info = envs[r][i].step(action)
-            total[r, i] += discount**t * float(team.fitted.rewards(reward[r, i]))
+            total[r, i] += discount**t * float(team.fitted.rewards(reward[r, i], np.float64))
             alive[r, i] = not (terminated or truncated)
             if alive[r, i]:
                 see(r, i, seen, info)

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core.contract import Needs
+from ..core.contract import Needs, NStep, Transitions
 from ..core.spec import Batch, Step
 from ..core.tree import ema
 
@@ -27,7 +27,7 @@ def n_step_rows(cfg: Any) -> Needs:
     """Rows for the n-step return of `cfg.n_step` steps: such a batch's reward, next observation and discount make `td`
     bootstrap after n steps, or where the episode ends before. Off-policy corrections are not made, as in Rainbow.
     """
-    return Needs(kind="nstep", length=cfg.n_step) if cfg.n_step > 1 else Needs()
+    return NStep(cfg.n_step) if cfg.n_step > 1 else Transitions()
 
 
 def follow(new: Any, old: Any, rate: Any, every: int, step: Step) -> Any:

@@ -9,10 +9,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import PyTreeDef
 
+from ..core.contract import Algorithm, remembered
 from ..core.errors import UserError, unknown
 from ..core.noise import Noise
-from ..core.spec import Seen, Spec
+from ..core.spec import Config, Memory, Seen, Spec, State, Step
+from ..data.feed.treatment import Fitted
 from .pruning import reads
 
 MODES = ("best", "sample")  # the most likely action, or a draw from the policy; exploring is for training
@@ -34,12 +37,12 @@ class Layout(NamedTuple):
         ]
         return jax.tree.unflatten(self.cfg, cfg_leaves), jax.tree.unflatten(self.state, whole)
 
-    def keep(self, state: Any) -> tuple:
+    def keep(self, state: State) -> tuple:
         """The live leaves of a state."""
         return tuple(x for x, is_live in zip(jax.tree.leaves(state), self.live, strict=True) if is_live)
 
 
-def layout_of(algorithm: Any, cfg: Any, state: Any, spec: Spec) -> Layout:
+def layout_of(algorithm: Algorithm, cfg: Config, state: State, spec: Spec) -> Layout:
     """The layout of one replica's (cfg, state), arrays or shapes alike: a leaf is live if act or dist may read it."""
     leaves, state_def = jax.tree.flatten(state)
     shapes = tuple((tuple(x.shape), np.dtype(x.dtype).name) for x in leaves)
@@ -52,17 +55,17 @@ def _layout(
     dist: Callable | None,
     memory: Callable,
     spec: Spec,
-    state_def: Any,
-    shapes: Any,
-    cfg_def: Any,
-    cfg_shapes: Any,
+    state_def: PyTreeDef,
+    shapes: tuple,
+    cfg_def: PyTreeDef,
+    cfg_shapes: tuple,
 ) -> Layout:
     cfg = jax.tree.unflatten(cfg_def, [jax.ShapeDtypeStruct(*s) for s in cfg_shapes])
     state = jax.tree.unflatten(state_def, [jax.ShapeDtypeStruct(*s) for s in shapes])
     seen = jax.eval_shape(lambda: _blank(spec, 1))
     key = jax.eval_shape(lambda: jax.random.PRNGKey(0))
 
-    def outputs(state: Any, cfg: Any, seen: Any, key: Any) -> Any:
+    def outputs(state: State, cfg: Config, seen: Seen, key: jax.Array) -> Any:
         kept = memory(cfg, spec, 1)
         acted = [act(cfg, state, seen, kept, Noise(key), mode) for mode in MODES]
         return acted, None if dist is None else jax.tree.leaves(dist(cfg, state, seen, kept))
@@ -77,14 +80,16 @@ def compiled(act: Callable, memory: Callable, spec: Spec, layout: Layout, mode: 
     Shapes [n, ...], or [R, n, ...] with `many`. Rows with `start` set begin with a fresh memory.
     """
 
-    def one(leaves: Any, cfg_leaves: Any, given: Any, kept: Any, key: Any, updates: Any) -> Any:
+    def one(leaves: tuple, cfg_leaves: tuple, given: tuple, kept: Memory, key: jax.Array, updates: Step) -> Any:
         cfg, state = layout.build(leaves, cfg_leaves)
         obs, reward, mask, start = given
         fresh = memory(cfg, spec, obs.shape[0])
-        kept = jax.tree.map(lambda f, k: jnp.where(start.reshape(-1, *[1] * (f.ndim - 1)), f, k), fresh, kept)
+        kept = remembered(fresh, kept, start)
         return act(cfg, state, Seen(obs, reward, mask, updates), kept, Noise(key), mode)
 
-    def step(leaves: Any, cfg_leaves: Any, given: Any, kept: Any, key: Any, time: Any, updates: Any) -> Any:
+    def step(
+        leaves: tuple, cfg_leaves: tuple, given: tuple, kept: Memory, key: jax.Array, time: Step, updates: Step
+    ) -> Any:
         key = jax.random.fold_in(key, time)
         if not many:
             return one(leaves, cfg_leaves, given, kept, jax.random.fold_in(key, 0), updates)
@@ -95,8 +100,8 @@ def compiled(act: Callable, memory: Callable, spec: Spec, layout: Layout, mode: 
 
 
 @functools.lru_cache(maxsize=64)
-def _compiled_memory(memory: Callable, spec: Spec, cfg_def: Any, n: int, many: bool) -> Callable:
-    def blank(cfg_leaves: Any) -> Any:
+def _compiled_memory(memory: Callable, spec: Spec, cfg_def: PyTreeDef, n: int, many: bool) -> Callable:
+    def blank(cfg_leaves: tuple) -> Any:
         return memory(jax.tree.unflatten(cfg_def, cfg_leaves), spec, n)
 
     return jax.jit(jax.vmap(blank) if many else blank)
@@ -105,7 +110,9 @@ def _compiled_memory(memory: Callable, spec: Spec, cfg_def: Any, n: int, many: b
 class Replicas:
     """R policies of one algorithm that differ in their config's floats and in their states, acting in one program."""
 
-    def __init__(self, algorithm: Any, cfg: Any, state: Any, spec: Spec, fitted: Any, updates: int = 0) -> None:
+    def __init__(
+        self, algorithm: Algorithm, cfg: Config, state: State, spec: Spec, fitted: Fitted, updates: int = 0
+    ) -> None:
         """
         Args:
             algorithm: the record of functions.
@@ -115,12 +122,16 @@ class Replicas:
             fitted: the treatment of observations and actions, fitted on the training data.
             updates: updates done so far, for policies that follow a schedule.
         """
-        self.algorithm, self.spec, self.fitted, self.updates = algorithm, spec, fitted, np.int32(updates)
+        self.algorithm = algorithm
+        self.spec = spec
+        self.fitted = fitted
+        self.updates = np.int32(updates)
         leaves = jax.tree.leaves(state) or jax.tree.leaves(cfg)
         self.count = int(leaves[0].shape[0])
         one_cfg, one_state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), (cfg, state))
         self.layout = layout_of(algorithm, one_cfg, one_state, spec)
-        self.leaves, self.cfg_leaves = self.layout.keep(state), tuple(jax.tree.leaves(cfg))
+        self.leaves = self.layout.keep(state)
+        self.cfg_leaves = tuple(jax.tree.leaves(cfg))
         if self.count == 1:  # a batched matrix product over one replica is slower than a plain one
             self.leaves, self.cfg_leaves = jax.tree.map(lambda x: x[0], (self.leaves, self.cfg_leaves))
 
@@ -135,10 +146,13 @@ class Acting:
     def __init__(self, team: Replicas, n: int, mode: str, seed: int) -> None:
         if mode not in MODES:
             raise unknown("mode of acting", mode, MODES)
-        algorithm, self.team, self.many = team.algorithm, team, team.count > 1
+        algorithm = team.algorithm
+        self.team = team
+        self.many = team.count > 1
         self.step = compiled(algorithm.act, algorithm.memory, team.spec, team.layout, mode, self.many)
         self.memory = _compiled_memory(algorithm.memory, team.spec, team.layout.cfg, n, self.many)(team.cfg_leaves)
-        self.key, self.time = jax.random.PRNGKey(seed), 0
+        self.key = jax.random.PRNGKey(seed)
+        self.time = 0
 
     def __call__(self, obs: np.ndarray, reward: np.ndarray, mask: np.ndarray | None, start: np.ndarray) -> np.ndarray:
         """Actions in the environment's units, [R, n, ...].
@@ -151,7 +165,7 @@ class Acting:
         """
         team = self.team
         obs = team.fitted.observe(obs)
-        reward = np.where(start, 0, team.fitted.rewards(reward)).astype(np.float32)
+        reward = np.where(start, np.float32(0), team.fitted.rewards(reward))
         given = (obs, reward, mask, start)
         if not self.many:
             given = jax.tree.map(lambda x: x[0], given)
@@ -182,7 +196,7 @@ def require_rows(obs: np.ndarray, spec: Spec) -> None:
         )
 
 
-def _structure(cfg: Any) -> tuple[Any, tuple]:
+def _structure(cfg: Config) -> tuple[Any, tuple]:
     leaves, treedef = jax.tree.flatten(cfg)
     return treedef, tuple((tuple(x.shape), np.dtype(x.dtype).name) for x in leaves)
 

@@ -11,12 +11,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..core import config
-from ..core.contract import Algorithm, Context, Frozen, Phase
+from ..core.contract import Algorithm, Context, Frozen
 from ..core.errors import UserError
 from ..core.noise import Noise
-from ..core.spec import Spec
+from ..core.phases import stages
+from ..core.spec import Config, Memory, Spec, State
 from ..data.feed.treatment import Fitted
 from . import folder as folder_of
 from .acting import Acting, Layout, Replicas, layout_of, require_rows
@@ -30,19 +32,23 @@ class Policy:
         algorithm, cfg, spec: what it was trained with.
         fitted: normaliser of observations and bounds of actions, fitted on the training data.
         info: JSON-ready facts: `env_spec`, `dataset`, `seed`, `step` and the like. Where the state's shapes depend on
-            them, `stats` (scalars of the data) and `phase` (index of the last phase entered).
+            them, `stats` (scalars of the data), `phase` (index of the last phase entered) and `inputs` (folders of
+            the policies that it was trained with, by name: they are read again when this one is loaded).
     """
 
     def __init__(
         self,
         algorithm: Algorithm,
-        cfg: Any,
-        state: Any,
+        cfg: Config,
+        state: State,
         spec: Spec,
         fitted: Fitted,
         info: Mapping[str, Any] | None = None,
     ) -> None:
-        self.algorithm, self.spec, self.fitted, self.info = algorithm, spec, fitted, dict(info or {})
+        self.algorithm = algorithm
+        self.spec = spec
+        self.fitted = fitted
+        self.info = dict(info or {})
         self.cfg = _plain(cfg)
         arrays = config.as_arrays(self.cfg)
         self.layout: Layout = layout_of(algorithm, arrays, state, spec)
@@ -54,10 +60,10 @@ class Policy:
 
     def __call__(
         self,
-        obs: Any,
+        obs: ArrayLike,
         mode: str = "best",
         *,
-        mask: Any = None,
+        mask: ArrayLike | None = None,
         seed: int | None = None,
     ) -> np.ndarray | np.generic:
         """The action for each raw observation.
@@ -66,7 +72,7 @@ class Policy:
             obs: one observation [*obs], or several [n, *obs].
             mode: "best" (the most likely action) or "sample" (a draw).
             mask: legal actions [A] or [n, A], for discrete actions.
-            seed: of the draw; None draws anew at each call, in the same order for each freshly made or loaded policy.
+            seed: seed of the draw. None: another draw at each call, the same sequence for every new or loaded policy.
 
         Returns:
             Actions in the units and type of the environment's space: [A] or [n, A], integers [] or [n] where discrete.
@@ -83,12 +89,12 @@ class Policy:
 
     def act(
         self,
-        obs: Any,
-        memory: Any = None,
+        obs: ArrayLike,
+        memory: Memory | None = None,
         mode: str = "best",
         *,
-        reward: Any = None,
-        mask: Any = None,
+        reward: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
         seed: int | None = None,
     ) -> tuple[Any, Any]:
         """Like calling the policy, with a memory: `(actions, memory)`.
@@ -99,7 +105,7 @@ class Policy:
             mode: "best" or "sample".
             reward: raw reward of the step before, [] or [n]; needed only by policies that follow a return.
             mask: legal actions [A] or [n, A].
-            seed: of the draw; see calling.
+            seed: seed of the draw, as in a call of the policy.
         """
         obs = np.asarray(obs)
         require_rows(obs, self.spec)
@@ -124,12 +130,12 @@ class Policy:
 
     def frozen(self) -> Frozen:
         """This policy as the input of another algorithm; it then takes treated observations."""
-        return Frozen(self.algorithm.act, config.as_arrays(self.cfg), self.state)
+        return Frozen(self.spec, self.algorithm.act, self.algorithm.memory, config.as_arrays(self.cfg), self.state)
 
     def acts_with(self, other: Policy) -> bool:
         """Whether the two differ in nothing but weights and the config's floats, so that one program serves both."""
         same = self.algorithm.name == other.algorithm.name and self.layout == other.layout and self.spec == other.spec
-        return same and _same(self.fitted, other.fitted)
+        return same and same_treatment(self.fitted, other.fitted)
 
     @staticmethod
     def stacked(policies: Sequence[Policy]) -> Replicas:
@@ -159,11 +165,11 @@ class Policy:
         facts = {
             "algorithm": self.algorithm.name,
             "config": config.to_dict(self.cfg),
-            "spec": self.spec._asdict(),
+            "spec": self.spec.to_dict(),
             "treatment": treatment,
             "info": self.info,
         }
-        # through JSON once, so that what is compared on reading has lists where a tuple stood
+        # through JSON once, so that tuples become lists, as they are after reading
         folder_of.write(Path(folder), json.loads(json.dumps(facts)), {"state": self._live(), "treatment": arrays})
         return Path(folder)
 
@@ -182,7 +188,7 @@ class Policy:
         try:
             algorithm = _registered(facts["algorithm"]) if algorithm is None else algorithm
             cfg: Any = config.from_dict(algorithm.Config, facts["config"])
-            spec = Spec(**{**facts["spec"], "obs": tuple(facts["spec"]["obs"])})
+            spec = Spec.from_dict(facts["spec"])
             fitted = Fitted.from_dict(facts["treatment"], _under("treatment.", arrays))
             template = template_of(algorithm, cfg, spec, facts["info"])
         except (KeyError, TypeError, AttributeError) as error:
@@ -199,7 +205,7 @@ class Policy:
         names = leaves_by_name(self.state)
         return {name: x for (name, x), live in zip(names.items(), self.layout.live, strict=True) if live}
 
-    def _mask(self, mask: Any, n: int) -> np.ndarray | None:
+    def _mask(self, mask: ArrayLike | None, n: int) -> np.ndarray | None:
         if mask is None and self.spec.masked:
             raise UserError(
                 f"this policy of {self.algorithm.name} learned with action masks: give mask=[...], the legal actions "
@@ -218,13 +224,14 @@ class Policy:
         return mask[None]
 
 
-def template_of(algorithm: Algorithm, cfg: Any, spec: Spec, info: Mapping[str, Any]) -> Any:
+def template_of(algorithm: Algorithm, cfg: Config, spec: Spec, info: Mapping[str, Any]) -> Any:
     """Shapes of a state of `algorithm`, after the phases that `info["phase"]` says were entered; computes nothing.
 
     The phases are those of `info["stage"]`: offline, online, or finetune, which follow the offline ones.
     """
     cfg = config.as_arrays(cfg)
-    ctx = Context(spec, None, dict(info.get("stats", {})))
+    inputs = {name: Policy.load(folder).frozen() for name, folder in (info.get("inputs") or {}).items()}
+    ctx = Context(spec, None, dict(info.get("stats", {})), inputs)
     noise = Noise(jax.random.PRNGKey(0))
     state = jax.eval_shape(algorithm.init, cfg, ctx, noise)
     for phase in stages(algorithm, cfg, str(info.get("stage", "offline")))[: int(info.get("phase", 0)) + 1]:
@@ -233,21 +240,14 @@ def template_of(algorithm: Algorithm, cfg: Any, spec: Spec, info: Mapping[str, A
     return state
 
 
-def stages(algorithm: Algorithm, cfg: Any, stage: str) -> tuple[Phase, ...]:
-    """Every phase of a kind of run: offline, online (without data), or finetune (the offline ones, then online)."""
-    if stage == "online" and algorithm.online is not None:
-        return algorithm.online(cfg)
-    if stage == "finetune" and algorithm.finetune is not None:
-        return (*algorithm.phases(cfg), *algorithm.finetune(cfg))
-    return algorithm.phases(cfg)
-
-
 def _under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name.removeprefix(prefix): x for name, x in arrays.items() if name.startswith(prefix)}
 
 
-def _same(a: Fitted, b: Fitted) -> bool:
-    (values, arrays), (values_b, arrays_b) = a.to_dict(), b.to_dict()
+def same_treatment(a: Fitted, b: Fitted) -> bool:
+    """Whether two treatments have the same numbers."""
+    values, arrays = a.to_dict()
+    values_b, arrays_b = b.to_dict()
     return (
         values == values_b
         and arrays.keys() == arrays_b.keys()
@@ -261,6 +261,6 @@ def _registered(name: str) -> Algorithm:
     return registry.get(name)
 
 
-def _plain(cfg: Any) -> Any:
+def _plain(cfg: Config) -> Any:
     """A config whose traced floats are Python floats, from one whose are arrays."""
     return dataclasses.replace(cfg, **{name: float(getattr(cfg, name)) for name in config.traced_fields(cfg)})

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
-from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
+
+from ..core.tree import Tree
 
 # calls whose operands and results are those of the program inside, one by one
 CALLS = {"jit", "pjit", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call", "remat2", "checkpoint"}
 
 
-def reads(fn: Callable, tree: Any, *rest: Any) -> list[bool]:
+def reads(fn: Callable, tree: Tree, *rest: Tree) -> list[bool]:
     """For each leaf of `tree` whether `fn(tree, *rest)` may depend on it. Nothing is computed: shapes are enough.
 
     A backward walk over the program. Loops and branches count as reading all their operands, so the answer errs
@@ -35,7 +36,7 @@ def _inputs(jaxpr: Jaxpr, outputs: Sequence[bool]) -> list[bool]:
     return [v in live for v in jaxpr.invars]
 
 
-def _inside(eqn: Any) -> Jaxpr | None:
+def _inside(eqn: JaxprEqn) -> Jaxpr | None:
     if eqn.primitive.name not in CALLS or eqn.effects:
         return None
     for name in ("jaxpr", "call_jaxpr"):

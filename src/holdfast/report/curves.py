@@ -10,6 +10,7 @@ import numpy as np
 
 from ..core.errors import UserError
 from ..core.files import write_atomic
+from ..data.scores import normalized, raw
 from ..runs.read import Record, read_run
 
 COLOURS = ("#1f5fa8", "#c8502d", "#2f8f5b", "#8a4fa3", "#b58a12", "#3aa0b4", "#a83264", "#5a6b7b")
@@ -80,8 +81,8 @@ def draw(record: Record) -> Any:
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_color(LINE)
     if record.reference is not None:
-        random, expert = record.reference
-        both = (lambda y: 100 * (y - random) / (expert - random), lambda s: s * (expert - random) / 100 + random)
+        reference = record.reference
+        both = (lambda y: normalized(y, reference), lambda s: raw(s, reference))
         right = axes.secondary_yaxis("right", functions=both)
         right.set_ylabel("normalised score", color=INK)
         right.tick_params(colors=FAINT, length=0)

@@ -1,4 +1,4 @@
-"""The checkpoints of a run: verified files that survive a kill at any moment."""
+"""The checkpoints of a run. A process that is killed at any moment leaves every finished checkpoint intact."""
 
 from __future__ import annotations
 
@@ -17,52 +17,63 @@ T = TypeVar("T")
 
 
 class Saved(NamedTuple):
-    """One checkpoint, verified and in memory."""
+    """One verified checkpoint in memory."""
 
     step: int
     metadata: dict[str, Any]
-    data: bytes
-    where: str
+    data: bytes  # safetensors
+    where: str  # its file, for messages
 
     def tree(self, like: T) -> T:
-        """Its tree, in the structure of `like`."""
+        """The saved tree, in the structure of `like`.
+
+        Raises:
+            UserError: the saved arrays have other names or shapes.
+        """
         return unpack(self.data, like, self.where)[0]
 
 
 class Checkpoints:
     """The newest `keep` checkpoints of a run in one folder.
 
-    Each is a safetensors file and a small JSON file that points to it with its checksum, written after it: a checkpoint
-    exists once its pointer does, so an interrupted save loses nothing and leaves only files that the next one clears.
+    Each is a safetensors file, and a small JSON file (the pointer) that is written after it and has its name and
+    checksum. A checkpoint exists as soon as its pointer exists. An interrupted save loses nothing, and the next save
+    removes its partial files.
     """
 
     def __init__(self, folder: str | Path, keep: int = 2) -> None:
-        self.folder, self.keep = Path(folder), keep
+        self.folder = Path(folder)
+        self.keep = keep
 
     def steps(self) -> list[int]:
-        """Steps that have a checkpoint, oldest first."""
+        """Steps of the existing checkpoints, oldest first."""
         found = (re.fullmatch(r"step-(\d+)\.json", path.name) for path in self.folder.glob("step-*.json"))
         return sorted(int(match[1]) for match in found if match)
 
     def latest(self) -> int | None:
-        """The newest step, or None where there is none."""
+        """Step of the newest checkpoint; None if there is no checkpoint."""
         return max(self.steps(), default=None)
 
     def save(self, step: int, tree: Any, metadata: Mapping[str, Any] | None = None) -> Path:
-        """Save `tree` as the checkpoint of `step`, then drop the ones beyond `keep`.
+        """Save a checkpoint, then remove the oldest ones beyond `keep`.
+
+        Args:
+            step: its step.
+            tree: its arrays.
+            metadata: JSON-ready facts.
 
         Returns:
             The path of the pointer.
 
         Raises:
-            UserError: the disk refuses; the checkpoints there before are all still good.
+            UserError: the disk is full or read-only; the earlier checkpoints are intact.
         """
         self._clear()
         last = self.latest()
         kept = "no checkpoint was there before" if last is None else f"the checkpoint of step {last} is kept"
         data = pack(tree, metadata)
         sha256 = hashlib.sha256(data).hexdigest()
-        # named by content, so that saving a step again never writes over the file that the old pointer means
+        # named by content, so that saving a step again does not overwrite the file that the old pointer names
         file = self.folder / f"step-{step:09d}-{sha256[:12]}.safetensors"
         try:
             write_atomic(file, data, kept)
@@ -74,17 +85,17 @@ class Checkpoints:
         return self._pointer(step)
 
     def prune(self) -> None:
-        """Drop the checkpoints beyond `keep`: a process killed right after a save may have left one more."""
+        """Remove the oldest checkpoints beyond `keep`: a process that was killed after a save may have left one."""
         for old in self.steps()[: -self.keep]:
             with contextlib.suppress(OSError):
                 self._pointer(old).unlink()
         self._clear()
 
     def read(self, step: int | None = None) -> Saved:
-        """The checkpoint of `step` (None: the newest), verified, its metadata read.
+        """Read and verify the checkpoint of `step` (None: the newest).
 
         Raises:
-            UserError: there is none, or it is damaged; the other ones on disk are named.
+            UserError: it does not exist, or it is damaged; an older checkpoint is named.
         """
         steps = self.steps()
         if not steps:
@@ -94,7 +105,8 @@ class Checkpoints:
             raise UserError(f"no checkpoint of step {step} in {self.folder}; there are: {', '.join(map(str, steps))}")
         try:
             pointer = read_json(self._pointer(step))
-            file, sha256 = self.folder / Path(pointer["file"]).name, str(pointer["sha256"])
+            file = self.folder / Path(pointer["file"]).name
+            sha256 = str(pointer["sha256"])
             data = read_checked(file, sha256)
         except KeyError as error:
             raise UserError(f"{self._pointer(step)} is damaged: it has no {error}{self._others(step)}") from error
@@ -112,16 +124,16 @@ class Checkpoints:
 
     def _others(self, step: int) -> str:
         older = [s for s in self.steps() if s < step]
-        return f" (to go on from the checkpoint of step {older[-1]}, delete {self._pointer(step)})" if older else ""
+        return f" (to resume from the checkpoint of step {older[-1]}, delete {self._pointer(step)})" if older else ""
 
     def _clear(self) -> None:
-        """Remove what no pointer means: leftovers of interrupted saves and files of dropped checkpoints."""
+        """Remove files that no pointer names: of interrupted saves and of removed checkpoints."""
         used = set()
         for step in self.steps():
             try:
                 used.add(str(read_json(self._pointer(step)).get("file")))
             except UserError:
-                return  # a damaged pointer: keep everything, someone may want to look
+                return  # a damaged pointer: keep everything for inspection
         for path in [*self.folder.glob(f"{ASIDE}*"), *self.folder.glob("step-*.safetensors")]:
             if path.name not in used:
                 with contextlib.suppress(OSError):

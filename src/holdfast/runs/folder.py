@@ -1,80 +1,29 @@
-"""The run folder: settings, rows of metrics and evaluations, checkpoints, the result and the policies."""
+"""The folder of a run: settings, tables, checkpoints, result and policies."""
 
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
-import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..core.errors import UserError
-from ..core.files import ASIDE, read_json, write_atomic, write_json
+from ..core.files import ASIDE, read_json, write_json
 from .checkpoints import Checkpoints
 
-OFFLINE = "offline"  # folder inside a fine-tuning run: evaluations.csv and config.json of the offline run
-
-
-class Table:
-    """A CSV file of a run: grown row by row, cut back to what a checkpoint counted when the run resumes."""
-
-    def __init__(self, path: Path, header: Sequence[str]) -> None:
-        self.path, self.header, self.rows = path, list(header), 0
-
-    def begin(self) -> None:
-        """An empty table."""
-        self._write([self.header])
-
-    def cut(self, rows: int) -> None:
-        """Keep the first `rows` rows, whole; what a killed run wrote after its last checkpoint comes again.
-
-        Raises:
-            UserError: the file has fewer rows or another header.
-        """
-        try:
-            lines = list(csv.reader(io.StringIO(self.path.read_text())))
-        except OSError as error:
-            raise UserError(f"cannot read {self.path}: {error.strerror}; the run cannot resume without it") from error
-        if not lines or lines[0] != self.header or len(lines) < rows + 1:
-            raise UserError(f"{self.path} is not what the checkpoint left ({rows} rows): restore it, or train anew")
-        self._write(lines[: rows + 1])
-        self.rows = rows
-
-    def add(self, rows: Iterable[Sequence[Any]]) -> None:
-        """Append rows; numbers are written so that they read back to the same bits."""
-        rows = [[repr(float(x)) if isinstance(x, float) else x for x in row] for row in rows]
-        try:
-            with self.path.open("a", newline="") as file:
-                csv.writer(file).writerows(rows)
-        except OSError as error:
-            raise UserError(f"cannot write {self.path}: {error.strerror}; the last checkpoint is kept") from error
-        self.rows += len(rows)
-
-    def sync(self) -> None:
-        """Wait until the rows are on the disk: a checkpoint that counts them comes next."""
-        try:
-            with self.path.open("ab") as file:
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise UserError(f"cannot write {self.path}: {error.strerror}; the last checkpoint is kept") from error
-
-    def _write(self, rows: Iterable[Sequence[Any]]) -> None:
-        text = io.StringIO()
-        csv.writer(text).writerows(rows)
-        write_atomic(self.path, text.getvalue().encode())
+OFFLINE = "offline"  # folder in a fine-tuning run, with evaluations.csv and config.json of the offline run
 
 
 class RunFolder:
-    """Paths of a run; everything that is needed to repeat, resume, evaluate and report it stands in here."""
+    """The paths of a run. The folder contains everything that is needed to repeat, resume, evaluate and report it."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.config, self.result = self.path / "config.json", self.path / "result.json"
-        self.metrics, self.evaluations, self.timing = (
-            self.path / f"{n}.csv" for n in ("metrics", "evaluations", "timing")
-        )
+        self.config = self.path / "config.json"
+        self.result = self.path / "result.json"
+        self.metrics = self.path / "metrics.csv"
+        self.evaluations = self.path / "evaluations.csv"
+        self.timing = self.path / "timing.csv"
         self.policy = self.path / "policy"
         self.checkpoints = Checkpoints(self.path / "checkpoints")
 
@@ -82,7 +31,7 @@ class RunFolder:
         """Make the folder.
 
         Raises:
-            UserError: there is something in it already, or the disk refuses.
+            UserError: the folder is not empty, or it cannot be made.
         """
         try:
             if self.path.exists() and (not self.path.is_dir() or any(not _aside(p) for p in self.path.iterdir())):
@@ -93,20 +42,20 @@ class RunFolder:
             raise UserError(f"cannot make {self.path}: {error.strerror}; name another folder with --out") from error
 
     def clear(self) -> None:
-        """Remove files that a killed process was writing."""
+        """Remove the partial files of a killed process."""
         for path in [p for p in self.path.rglob("*") if _aside(p)]:
             with contextlib.suppress(OSError):
                 path.unlink()
 
     def read_config(self) -> dict[str, Any]:
-        """The settings it was started with.
+        """The settings that the run was started with.
 
         Raises:
-            UserError: no run there.
+            UserError: the folder has no config.json, or it is damaged.
         """
         if not self.config.is_file():
             raise UserError(
-                f"{self.path} is no run: expected a folder that `holdfast train` made, with config.json in it"
+                f"{self.path} is not a run folder: it has no config.json; name a folder that `holdfast train` made"
             )
         return read_json(self.config)
 
@@ -115,9 +64,12 @@ class RunFolder:
         write_json(self.config, dict(values))
 
     def policy_folders(self, names: Sequence[str], step: int | None = None) -> list[Path]:
-        """Where each replica's policy stands: `policy/`, or `policy/NAME/` where there are several.
+        """The folder of each replica's policy: `policy`, or `policy/NAME` if there are several replicas.
 
-        With a step, that evaluation's: `policies/step-N` in place of `policy`, where `keep_policies` was set.
+        Args:
+            names: names of the replicas.
+            step: step of an evaluation whose policies were kept (`keep_policies`): `policies/step-N` instead of
+                `policy`. None: the last policy.
         """
         base = self.policy if step is None else self.path / "policies" / f"step-{step}"
         return [base] if len(names) == 1 else [base / name for name in names]
@@ -128,6 +80,6 @@ def _aside(path: Path) -> bool:
 
 
 def free_folder(base: Path, stem: str) -> Path:
-    """`base/stem-N` with the first N from 1 that is not taken."""
+    """`base/stem-N` with the smallest N from 1 that does not exist yet."""
     taken = {p.name for p in base.iterdir()} if base.is_dir() else set()
     return next(base / f"{stem}-{n}" for n in range(1, len(taken) + 2) if f"{stem}-{n}" not in taken)

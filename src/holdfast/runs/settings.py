@@ -1,99 +1,216 @@
-"""What a run is asked to do, as one record that is written into its folder and read back to repeat or resume it."""
+"""The settings of a run: one record, written to the run's folder as `config.json` and read back to repeat or resume it.
+
+`Settings` is the only place that declares a setting of a run, with its type, its default and its help text. The command
+line, `train` and `finetune` take its fields from here, so a new setting is one new field.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 import math
+import types
 import typing
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..core import config
+from ..algorithms import registry
+from ..core import config as configs
 from ..core.contract import Algorithm, Phase, Treatment
 from ..core.errors import UserError, unknown
 from ..environments.gym.workers import TIMEOUT
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 FORMAT = 1
-MOST_SEEDS = 2**32  # keys have 32 bits: beyond, two seeds would be the same
-MOST_REPLICAS = 4096  # far above what a machine holds: a slip of the keyboard, not a plan
+MOST_SEEDS = 2**32  # random keys have 32 bits: two larger seeds could give the same key
+MOST_REPLICAS = 4096  # far more than a machine can hold, so a larger number is a typing mistake
+REQUIRED = ("algorithm", "data", "steps", "config", "treatment")  # entries that every config.json has
+
+JSON = str | int | float | bool | None | list[Any] | dict[str, Any]
+# the value of a setting, as `train` and `finetune` take it by keyword
+Setting = str | int | float | bool | Sequence[str] | Mapping[str, Any] | None
+
+
+def at_least(least: int, default: int | None) -> Any:
+    """A field with a lower bound. If the default is None, None and 0 both mean: choose automatically."""
+    return dataclasses.field(default=default, metadata={"least": least, "automatic": default is None})
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """One run. `config` and `treatment` are complete: nothing of a preset is looked up again."""
+    """What to train on, how long, and what to write.
+
+    `config` and `treatment` are complete: a run that is repeated or resumed never looks a preset up again.
+    """
 
     algorithm: str
-    data: str | None  # name or path, as `load_dataset` takes it; None: the environment alone
-    steps: int  # updates of each replica
-    config: dict[str, Any]
-    treatment: dict[str, Any]
-    preset: str | None = None  # where the settings started from
-    seeds: int = 1
-    seed: int = 0  # the first; replicas take seed, seed + 1 ...
+    """Name of the algorithm, see `holdfast algorithms`."""
+    data: str | None = None
+    """Data set: a bundled name, a Minari id or folder, a .hdf5 or .npz file. None: learn in the environment alone."""
+    steps: int = at_least(1, 100_000)
+    """Updates of each replica. A phase that collects data counts environment steps instead."""
+    config: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """All settings of the algorithm."""
+    treatment: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """How the data are scaled, see `core.contract.Treatment`."""
+    preset: str | None = None
+    """Preset to start from, see `holdfast algorithms`. None: the algorithm's first."""
+    seeds: int = at_least(1, 1)
+    """Number of seeds. All of them are trained in one program."""
+    seed: int = at_least(0, 0)
+    """The first seed. The others are seed + 1, seed + 2, ..."""
     sweep: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+    """Values of a float setting. Every value is trained with every seed, all in one program."""
     data_options: dict[str, Any] = dataclasses.field(default_factory=dict)
-    allow: list[str] = dataclasses.field(default_factory=list)  # fatal faults of the data taken on
-    env: str | None = None  # environment of the evaluations; None: the data set's own
+    """How to read the data set, see `data.sources.options.DataOptions`."""
+    allow: list[str] = dataclasses.field(default_factory=list)
+    """Kind of fatal data fault to accept, see `holdfast data check`."""
+    env: str | None = None
+    """Environment of evaluations, or to learn in if there are no data. None: the one that the data came from."""
     evaluate: bool = True
-    eval_episodes: int = 10
-    eval_every: int = 0  # updates between evaluations; 0: a tenth of the run
-    save_every: int = 0  # updates between checkpoints; 0: every block
-    block: int = 1000  # updates between rows of metrics
-    workers: int = 0  # processes that step the environments, of collection and of evaluation each; 0: this one
-    worker_timeout: float = TIMEOUT  # seconds that a step may take in one of them
-    envs: int = 0  # environments that each replica collects in at once; 0: the algorithm's, mostly one
-    replay: int = 0  # newest collected rows that are kept; 0: the algorithm's, mostly a million
+    """Evaluate the policies during training; --no-eval turns it off."""
+    eval_episodes: int = at_least(1, 10)
+    """Episodes of each replica in one evaluation."""
+    eval_every: int | None = at_least(1, None)
+    """Steps between evaluations. None: a tenth of the run."""
+    save_every: int | None = at_least(1, None)
+    """Steps between checkpoints. None: every block, or a twentieth of the run if it collects data."""
+    block: int = at_least(1, 1000)
+    """Steps between rows of metrics."""
+    workers: int = at_least(0, 0)
+    """Processes that step environments, for collection and evaluation each; a dead one is replaced. 0: no processes."""
+    worker_timeout: float = TIMEOUT
+    """Seconds that a worker process may take for one step."""
+    envs: int | None = at_least(1, None)
+    """Environments that each replica collects in at the same time. None: the algorithm's number, usually 1."""
+    replay: int | None = at_least(1, None)
+    """Size of the replay buffer in rows. None: the algorithm's size, usually 1,000,000."""
     loggers: list[str] = dataclasses.field(default_factory=list)
-    source: dict[str, Any] | None = None  # the run that this one fine-tunes: its folder and the step of its checkpoint
-    keep_policies: bool = False  # keep the policies of every evaluation, in policies/step-N
-    growing: float = 0.0  # rows of the log that arrive with each update, as if it were being written; 0: all are there
-    in_memory: bool = False  # whether the data set was given as an object: `data` may be no name to load
+    """Where else to log: tensorboard, wandb or mlflow."""
+    source: dict[str, Any] | None = None
+    """The run that this one fine-tunes: its folder and the step of its checkpoint."""
+    inputs: dict[str, str] = dataclasses.field(default_factory=dict)
+    """Policies of other runs that the algorithm reads: a name of the algorithm's and the policy's folder."""
+    keep_policies: bool = False
+    """Keep the policies of every evaluation, from which `holdfast data collect` can make logs."""
+    growing: float = 0.0
+    """Rows of the data that each update adds, as if the log were still being written. 0: all rows from the start."""
+    in_memory: bool = False
+    """Whether the data set was passed as an object. Then `data` may not be a name that can be loaded."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            if field.metadata.get("automatic") and getattr(self, field.name) == 0:
+                object.__setattr__(self, field.name, None)  # version 0.1.0 wrote 0 for: choose automatically
+
+    @classmethod
+    def of(
+        cls,
+        algorithm: str,
+        *,
+        preset: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        treatment: Mapping[str, Any] | None = None,
+        clip_actions: bool = False,
+        allow: Sequence[str] = (),
+        sweep: Mapping[str, Sequence[float]] | None = None,
+        **settings: Setting,
+    ) -> Settings:
+        """Complete settings: a preset, with single values changed.
+
+        Args:
+            algorithm: registry name.
+            preset: name of the preset; None: the algorithm's first.
+            config: settings of the algorithm that differ from the preset.
+            treatment: treatments of the data that differ from the preset.
+            clip_actions: clip logged actions that are outside the action space, instead of refusing the data.
+            allow: fatal faults of the data to accept.
+            sweep: values of float settings.
+            settings: other fields of `Settings`.
+
+        Raises:
+            UserError: an unknown name, or values that the algorithm refuses; one line for all faults.
+        """
+        found = registry.get(algorithm)
+        cfg, treated = resolve(found, preset, config, treatment)
+        require_known(settings, "argument of train", field_names() - {"source", "in_memory"})
+        accepted = list(allow)
+        if clip_actions:
+            accepted += [] if "action_bounds" in accepted else ["action_bounds"]
+            treated = treated if treated.clip_actions is not None else treated._replace(clip_actions=0.0)
+        values: dict[str, Any] = {
+            "config": configs.to_dict(cfg),
+            "treatment": treated._asdict(),
+            "allow": accepted,
+            "sweep": {name: [float(value) for value in swept] for name, swept in (sweep or {}).items()},
+        }
+        return cls(found.name, preset=preset, **values | settings)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready, with the format's number."""
+        """JSON-ready values, with the number of the format."""
         return {"format": FORMAT, **dataclasses.asdict(self)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], where: str) -> Settings:
-        """Settings from a `config.json`; `where` names it in errors.
+        """Settings from the values of a `config.json`.
+
+        Args:
+            values: what the file holds.
+            where: name of the file, for error messages.
 
         Raises:
-            UserError: another format, or unknown or missing entries.
+            UserError: another format, or unknown, missing or mistyped entries.
         """
         values = {k: v for k, v in values.items() if k != "dataset_fingerprint"}
         if values.pop("format", None) != FORMAT:
-            raise UserError(f"{where} is no config of this version: expected format {FORMAT}")
-        known = {f.name for f in dataclasses.fields(cls)}
-        for name in values:
-            if name not in known:
-                raise unknown(f"entry of {where}", name, known)
-        missing = [n for n in ("algorithm", "data", "steps", "config", "treatment") if n not in values]
+            raise UserError(f"{where} is not a config of this version: expected format {FORMAT}")
+        require_known(values, f"entry of {where}", field_names())
+        missing = [name for name in REQUIRED if name not in values]
         if missing:
             raise UserError(f"{where} lacks {', '.join(missing)}: name the config.json of a run")
         _require_types(values, typing.get_type_hints(cls), where)
         _require_types(values["treatment"], typing.get_type_hints(Treatment), f"treatment in {where}")
         return cls(**values)
 
+    @classmethod
+    def read(cls, path: Path) -> Settings:
+        """Settings from a `config.json` file.
+
+        Raises:
+            UserError: the file cannot be read, or is not the config of a run.
+        """
+        try:
+            values = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise UserError(f"cannot read {path}: {error}; expected the config.json of a run") from error
+        if not isinstance(values, dict):
+            raise UserError(f"{path} is not a config: expected the config.json of a run")
+        return cls.from_dict(values, str(path))
+
     def steps_of(self, phase: Phase) -> int:
-        """How many a phase takes: its own, or those of the run."""
+        """Steps of a phase: its own number, or else the run's."""
         return self.steps if phase.steps is None else phase.steps
 
     def faults(self) -> list[str]:
-        """What is wrong with the numbers, all at once."""
+        """All numbers that are out of range, one text each."""
         found = []
-        least = {"steps": 1, "seeds": 1, "seed": 0, "eval_episodes": 1, "block": 1, "eval_every": 0, "save_every": 0}
-        least |= {"workers": 0, "envs": 0, "replay": 0}
-        for name, lowest in least.items():
-            value = getattr(self, name)
-            if value < lowest:
-                found.append(f"--{name.replace('_', '-')} is {value}, expected at least {lowest}")
+        for field in dataclasses.fields(self):
+            least = field.metadata.get("least")
+            value = getattr(self, field.name)
+            if least is not None and value is not None and value < least:
+                found.append(f"--{field.name.replace('_', '-')} is {value}, expected at least {least}")
         if not 0 < self.worker_timeout < math.inf:
-            found.append(f"--worker-timeout is {self.worker_timeout}, expected seconds, more than 0")
-        if not 0 <= self.growing < math.inf or (self.growing and self.data is None):
-            found.append(f"--growing is {self.growing}, expected rows of logged data an update, at least 0")
+            found.append(f"--worker-timeout is {self.worker_timeout}, expected a number of seconds above 0")
+        if not 0 <= self.growing < math.inf:
+            found.append(f"--growing is {self.growing}, expected at least 0 rows an update")
+        if self.growing and self.data is None:
+            found.append("--growing needs a data set: name one with --data, or leave it out")
         if self.keep_policies and not self.evaluate:
-            found.append("--keep-policies keeps those of the evaluations, and --no-eval asks for none: drop one")
+            found.append("--keep-policies keeps the policies of evaluations, and --no-eval skips these: drop one")
         if self.seed + self.seeds > MOST_SEEDS:
             found.append(f"the last seed is {self.seed + self.seeds - 1}, expected less than {MOST_SEEDS}")
         numbers = [*self.config.items(), *self.treatment.items()]
@@ -107,26 +224,45 @@ class Settings:
 
     @property
     def evaluation_interval(self) -> int:
-        """Updates between evaluations."""
+        """Steps between evaluations."""
         return self.eval_every or max(1, self.steps // 10)
 
     @property
     def stage(self) -> str:
-        """What kind of run it is: offline (from data), online (an environment alone) or finetune."""
-        return "finetune" if self.source else "offline" if self.data is not None else "online"
+        """The kind of run: offline (logged data), online (only an environment) or finetune."""
+        if self.source:
+            return "finetune"
+        return "offline" if self.data is not None else "online"
 
     @property
     def subject(self) -> str:
-        """What is learned from, in a word: the data set, or the environment."""
+        """Name of what the run learns from: the data set, or the environment."""
         return str(self.data if self.data is not None else self.env)
 
 
-class Replica(NamedTuple):
-    """One of the runs in the program."""
+def field_names() -> set[str]:
+    """Names of all settings."""
+    return {field.name for field in dataclasses.fields(Settings)}
 
-    name: str  # of its folder: seed-0, expectile-0.5-seed-0
+
+def require_known(names: Iterable[str], what: str, known: Iterable[str]) -> None:
+    """Refuse a name that is not known.
+
+    Raises:
+        UserError: names the nearest known name.
+    """
+    known = set(known)
+    for name in names:
+        if name not in known:
+            raise unknown(what, name, known)
+
+
+class Replica(NamedTuple):
+    """One of the runs that are trained together in one program."""
+
+    name: str  # the folder's name: seed-0, expectile-0.5-seed-0
     seed: int
-    values: dict[str, float]  # swept settings
+    values: dict[str, float]  # the swept settings
     cfg: Any
 
 
@@ -136,22 +272,44 @@ def resolve(
     overrides: Mapping[str, Any] | None,
     treatment: Mapping[str, Any] | None,
 ) -> tuple[Any, Treatment]:
-    """Config and treatment: a preset (None: the algorithm's first) with single settings changed.
+    """Config and treatment of a preset, with single values changed.
+
+    Args:
+        algorithm: the algorithm.
+        preset: name of the preset; None: the algorithm's first.
+        overrides: settings of the algorithm that differ from the preset.
+        treatment: treatments of the data that differ from the preset.
 
     Raises:
-        UserError: an unknown preset or setting, or values that the algorithm refuses, all in one line.
+        UserError: an unknown preset or name, or values that the algorithm refuses; one line for all faults.
     """
     if preset is not None and preset not in algorithm.presets:
         raise unknown(f"preset of {algorithm.name}", preset, algorithm.presets)
     base = algorithm.presets[preset or next(iter(algorithm.presets))]
-    cfg: Any = config.from_dict(algorithm.Config, {**config.to_dict(base.config), **(overrides or {})})
+    cfg: Any = configs.from_dict(algorithm.Config, {**configs.to_dict(base.config), **(overrides or {})})
     faults = algorithm.check(cfg)
     if faults:
         raise UserError(f"{algorithm.name}: {'; '.join(faults)}")
-    for name in treatment or {}:
-        if name not in Treatment._fields:
-            raise unknown("treatment of the data", name, Treatment._fields)
+    require_known(treatment or {}, "treatment of the data", Treatment._fields)
     return cfg, base.treatment._replace(**(treatment or {}))
+
+
+TUNED = "tuned_100k"
+SHORT_LOG = 300_000  # transitions
+
+
+def preset_note(data: str, steps: int) -> str | None:
+    """A hint about the preset `tuned_100k`, or None if the data set is not a short one.
+
+    Args:
+        data: name of the data set.
+        steps: its transitions.
+    """
+    if steps >= SHORT_LOG:
+        return None
+    return (
+        f"note: {data} has {steps} steps: preset {TUNED} was chosen on logs of that size; use it with --preset {TUNED}"
+    )
 
 
 def parse_sweep(texts: Sequence[str]) -> dict[str, list[float]]:
@@ -165,32 +323,37 @@ def parse_sweep(texts: Sequence[str]) -> dict[str, list[float]]:
         name, _, values = text.partition("=")
         name = name.strip().lstrip("-").replace("-", "_")
         try:
-            found[name] = [float(v) for v in values.split(",")]
+            found[name] = [float(value) for value in values.split(",")]
         except ValueError:
             raise UserError(f"--sweep {text}: expected NAME=NUMBER,NUMBER... (--sweep expectile=0.5,0.7,0.9)") from None
     return found
 
 
+def parse_inputs(texts: Sequence[str]) -> dict[str, str]:
+    """`["policy=runs/bc-1", ...]` as folders by name, as absolute paths.
+
+    Raises:
+        UserError: an entry that is not NAME=FOLDER.
+    """
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, folder = text.partition("=")
+        if not (name.strip() and equals and folder.strip()):
+            raise UserError(f"--input {text}: expected NAME=FOLDER (--input policy=runs/bc-1)")
+        found[name.strip()] = str(Path(folder.strip()).expanduser().resolve())
+    return found
+
+
 def replicas(
-    algorithm: Algorithm, cfg: Any, sweep: Mapping[str, Sequence[float]], seeds: Sequence[int]
+    algorithm: Algorithm, cfg: DataclassInstance, sweep: Mapping[str, Sequence[float]], seeds: Sequence[int]
 ) -> list[Replica]:
     """Every combination of swept values with every seed.
 
     Raises:
-        UserError: a setting that is unknown, no traced float or out of range, or values not all different.
+        UserError: a swept setting that is unknown, static or out of range, repeated values, or too many replicas.
     """
-    fields = {f.name: f for f in dataclasses.fields(cfg)}
     for name, values in sweep.items():
-        if name not in fields:
-            raise unknown(f"setting of {algorithm.name}", name, fields)
-        if name not in config.traced_fields(cfg):
-            why = f"it is a {fields[name].type}"
-            if fields[name].metadata.get("static"):
-                why = "it decides the shape of the data or of the program"
-            raise UserError(
-                f"--sweep {name}: {why}, and only settings that leave the program as it is share one "
-                f"({', '.join(config.traced_fields(cfg))}); start one run for each value"
-            )
+        _require_sweepable(algorithm, cfg, name)
         if not values or len(set(values)) < len(values):
             raise UserError(f"--sweep {name}: expected different numbers, got {list(values)}")
     count = len(seeds) * math.prod(map(len, sweep.values()))
@@ -208,25 +371,42 @@ def replicas(
     return found
 
 
+def _require_sweepable(algorithm: Algorithm, cfg: DataclassInstance, name: str) -> None:
+    """Refuse a sweep over a setting that is not traced: its values cannot share one program."""
+    fields = {field.name: field for field in dataclasses.fields(cfg)}
+    if name not in fields:
+        raise unknown(f"setting of {algorithm.name}", name, fields)
+    traced = configs.traced_fields(cfg)
+    if name in traced:
+        return
+    why = "it changes the compiled program"
+    if not fields[name].metadata.get("static"):
+        why = f"its type is {fields[name].type}, not float"
+    raise UserError(
+        f"--sweep {name}: {why}; only float settings that leave the program unchanged can be swept "
+        f"({', '.join(traced)}); start one run for each value instead"
+    )
+
+
 def _require_types(values: Mapping[str, Any], hints: Mapping[str, Any], where: str) -> None:
+    require_known(values, f"entry of {where}", hints)
     for name, value in values.items():
-        if name not in hints:
-            raise unknown(f"entry of {where}", name, hints)
         if not _fits(value, hints[name]):
             wanted = getattr(hints[name], "__name__", hints[name]) if not typing.get_args(hints[name]) else hints[name]
             raise UserError(f"{name} in {where} is {value!r}, expected {wanted}")
 
 
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a JSON value is of a field's type."""
-    kind, parts = typing.get_origin(hint), typing.get_args(hint)
-    if hint is Any:
+def _fits(value: JSON, hint: type | types.UnionType) -> bool:
+    """Whether a JSON value has the type of a field."""
+    kind = typing.get_origin(hint)
+    parts = typing.get_args(hint)
+    if hint is typing.Any:
         return True
     if kind is list:
         return isinstance(value, list) and all(_fits(v, parts[0]) for v in value)
     if kind is dict:
         return isinstance(value, dict) and all(_fits(v, parts[1]) for v in value.values())
-    if parts:  # one of several
+    if parts:  # a union
         return any(_fits(value, part) for part in parts)
     if isinstance(value, bool):
         return hint is bool

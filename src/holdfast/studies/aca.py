@@ -28,8 +28,7 @@ from ..report.curves import COLOURS, LINE
 from ..runs.folder import RunFolder
 from ..runs.read import Record
 from ..training import handover
-from ..training.hooks import Progress
-from ..training.run import finetune
+from ..training.finetune import finetuning
 from . import runs
 from .result import Result
 
@@ -149,13 +148,10 @@ def learn(method: Method, size: Size, folder: Path) -> tuple[Record, Record]:
     offline = runs.learn_offline(arm, size.data, first, steps=size.updates, evaluations=5, **same)
     every = size.steps // EVALUATIONS
 
-    def go_on() -> None:
-        clocks: dict[str, Any] = {"steps": size.steps, "eval_every": every, "block": every}
-        finetune(first, config=method.online, out=second, eval_episodes=size.episodes, hooks=[Progress()], **clocks)
-
-    wanted = {name: offline.config[name] for name in ("algorithm", "data", "seeds", "seed")}
-    wanted |= {"steps": size.steps, "config": {**offline.config["config"], **method.online}}
-    return offline, runs.stand(second, wanted, go_on)
+    settings = dataclasses.replace(
+        finetuning(first, method.online), steps=size.steps, eval_every=every, block=every, eval_episodes=size.episodes
+    )
+    return offline, runs.finished(settings, second)
 
 
 def study(method: Method, size: Size, folder: Path, obs: np.ndarray) -> Found:

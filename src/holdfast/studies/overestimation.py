@@ -31,8 +31,8 @@ from ..evaluation.discounted import discounted_returns, horizon
 from ..evaluation.q_values import believed_value, has_value
 from ..policy.acting import Replicas
 from ..runs.settings import Settings
-from ..training.driver import Moment, course
-from ..training.runner import Runner
+from ..training.in_memory import Moment, train_in_memory
+from ..training.plan.plan import Plan
 from .result import Result
 
 HEADER = ("problem", "method", "step", "estimate", "true return", "overestimate", "low", "high")
@@ -171,9 +171,9 @@ def settings_of(name: str, task: Task, args: Args) -> Settings:
     return Settings(**made, treatment=treatment, seeds=args.seeds, seed=args.seed, in_memory=True)
 
 
-def believer(runner: Runner, seed: int) -> Callable[[Any, Any, Seen], jax.Array]:
+def believer(plan: Plan, seed: int) -> Callable[[Any, Any, Seen], jax.Array]:
     """`(cfgs, states, first observations) -> [R, n]`: what each replica believes of the action that it takes there."""
-    algorithm, spec = runner.algorithm, runner.problem.spec
+    algorithm, spec = plan.algorithm, plan.task.spec
 
     def one(cfg: Any, state: Any, seen: Seen) -> jax.Array:
         memory, noise = algorithm.memory(cfg, spec, len(seen.reward)), Noise(jax.random.PRNGKey(seed))
@@ -185,10 +185,10 @@ def believer(runner: Runner, seed: int) -> Callable[[Any, Any, Seen], jax.Array]
 
 def look(moment: Moment, believe: Callable, task: Task, args: Args) -> Point:
     """The estimates and the returns of this moment."""
-    runner = moment.runner
-    fitted, spec = runner.problem.fitted, runner.problem.spec
-    discount = float(getattr(runner.cfg, "discount", 0.99))
-    team = Replicas(runner.algorithm, moment.cfgs, moment.state, spec, fitted, moment.step)
+    plan = moment.plan
+    fitted, spec = plan.task.fitted, plan.task.spec
+    discount = float(getattr(plan.cfg, "discount", 0.99))
+    team = Replicas(plan.algorithm, moment.cfgs, moment.state, spec, fitted, moment.step)
     played = discounted_returns(task.env, team, task.episodes, discount, args.seed)
     mask = None if played.mask is None else jnp.asarray(played.mask)
     seen = Seen(jnp.asarray(fitted.observe(played.obs)), jnp.zeros(len(played.obs)), mask, jnp.int32(moment.step))
@@ -203,10 +203,10 @@ def follow(name: str, task: Task, args: Args) -> list[Point]:
     points: list[Point] = []
     believe: Callable | None = None
     try:
-        for moment in course(settings_of(name, task, args), task.data, max(1, task.steps // args.points)):
-            if not has_value(moment.runner.algorithm, moment.state):
+        for moment in train_in_memory(settings_of(name, task, args), task.data, max(1, task.steps // args.points)):
+            if not has_value(moment.plan.algorithm, moment.state):
                 return []
-            believe = believe or believer(moment.runner, args.seed)
+            believe = believe or believer(moment.plan, args.seed)
             points.append(look(moment, believe, task, args))
     except Diverged:
         points.append(Point(task.steps, np.inf, np.nan, np.inf, np.inf))

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..algorithms import registry
-from ..core import config as config_of
 from ..core.errors import UserError
 from ..evaluation.statistics import Estimate, mean_interval
 from ..report.curves import FAINT, LINE, short
 from ..runs.read import Record, read_run
-from ..runs.settings import resolve
+from ..runs.settings import Settings
 from ..training.hooks import Progress
-from ..training.run import located, train
-from ..training.run import stand as settle
+from ..training.run import ensure_finished, located
 
 MILESTONES = 5  # rows of a table for each learner
 EPISODES = 5  # of an evaluation, for each seed; as in OBAC's code
@@ -67,16 +64,18 @@ def learn(arm: Arm, env: str, size: Size, folder: Path) -> Record:
         UserError: another run stands there, or anything that `train` refuses.
     """
     every = max(1, size.steps // size.evaluations)
-    settings = {"env": env, "steps": size.steps, "seeds": size.seeds, "seed": size.seed}
-    settings |= {"eval_episodes": EPISODES, "eval_every": every}
-    own = {**size.config, **arm.config}
-    cfg, _ = resolve(registry.get(arm.algorithm), None, own, None)
-
-    def begin() -> None:
-        block = min(1000, every)
-        train(arm.algorithm, out=folder, config=own, block=block, hooks=[Progress()], **settings)  # type: ignore[arg-type]
-
-    return stand(folder, {**settings, "algorithm": arm.algorithm, "config": config_of.to_dict(cfg)}, begin)
+    settings = Settings.of(
+        arm.algorithm,
+        config={**size.config, **arm.config},
+        env=env,
+        steps=size.steps,
+        seeds=size.seeds,
+        seed=size.seed,
+        eval_episodes=EPISODES,
+        eval_every=every,
+        block=min(1000, every),
+    )
+    return finished(settings, folder)
 
 
 def learn_offline(
@@ -97,21 +96,14 @@ def learn_offline(
     Raises:
         UserError: another run stands there, or anything that `train` refuses.
     """
-    cfg, treatment = resolve(registry.get(arm.algorithm), arm.preset, arm.config, None)
-    given = {"steps": steps, "seeds": seeds, "seed": seed, "eval_every": max(1, steps // evaluations), **settings}
-    made = config_of.to_dict(cfg)
-
-    def begin() -> None:
-        train(arm.algorithm, data, preset=arm.preset, config=made, out=folder, hooks=[Progress()], **given)
-
-    wanted = {**given, "algorithm": arm.algorithm, "data": located(data), "config": made}
-    wanted |= {"treatment": treatment._asdict()}
-    return stand(folder, wanted, begin)
+    asked = {"steps": steps, "seeds": seeds, "seed": seed, "eval_every": max(1, steps // evaluations), **settings}
+    made = Settings.of(arm.algorithm, preset=arm.preset, config=arm.config, data=located(data), **asked)
+    return finished(made, folder)
 
 
-def stand(folder: Path, wanted: Mapping[str, Any], begin: Callable[[], Any]) -> Record:
-    """The run in `folder`: begun, resumed, or read where it is finished; see `training.run.stand`."""
-    settle(folder, wanted, begin, "--runs", [Progress()])
+def finished(settings: Settings, folder: Path) -> Record:
+    """The finished run in `folder`: started if there is none, resumed if it was interrupted."""
+    ensure_finished(settings, folder, "--runs", [Progress()])
     return read_run(folder)
 
 

@@ -1,4 +1,4 @@
-"""Rounds below the block: step the environments, store the rows, update, act. One compiled call a round.
+"""Collection in Gymnasium: step the environments, store the rows, update, act. Each round is one compiled call.
 
 Collection counts environment steps of a replica; the updates follow from them: after `warmup` steps at random, `every`
 updates for each `steps` vector steps.
@@ -10,37 +10,26 @@ import dataclasses
 import functools
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..core import config
-from ..core.contract import Algorithm, Collect, Phase
+from ..core.contract import Collect, remembered
 from ..core.noise import Noise
-from ..core.spec import Batch, Seen, Spec
+from ..core.spec import Batch, Config, Memory, Seen, Spec, State, Step
 from ..data.feed import buffer, sampler
 from ..data.feed.episodes import Episodes
+from ..data.feed.treatment import Fitted
 from ..environments.gym.collector import Collector, EnvironmentFailed, Steps
 from ..parts.distributions import Categorical
-from ..policy.policy import stages
-from ..runs.settings import Settings
-from .loop import Carry, Found, Program, options
+from .driver import PlayResult
+from .loop import Carry, Program, Sums, options
+from .plan.schedule import updates_by
 
 COLLECTED = ("collect/return", "collect/length", "collect/episodes")
 CHUNK = 256  # rows of whole episodes that join the ring in one call
-
-
-class Ran(NamedTuple):
-    """What a block of environment steps came to."""
-
-    carry: Carry
-    found: Found  # metrics of the updates
-    ended: dict[str, np.ndarray]  # what the ended episodes came to, [R]
-    made: int  # updates of each replica
-    step: int  # where it ended
-    failure: EnvironmentFailed | None  # why it ended sooner than asked
 
 
 def ended(finished: Sequence[tuple[int, float, int]], replicas: int) -> dict[str, np.ndarray]:
@@ -54,56 +43,52 @@ def ended(finished: Sequence[tuple[int, float, int]], replicas: int) -> dict[str
     return found
 
 
-def updates_by(collect: Collect, step: Any) -> Any:
-    """Updates done once `step` environment steps are, traced or not."""
-    after = step - collect.warmup - collect.delay
-    return after // (collect.steps * collect.envs) * collect.every * (after > 0)
+def explore(
+    program: Program,
+    spec: Spec,
+    cfg: Config,
+    key: jax.Array,
+    state: State,
+    seen: Seen,
+    memory: Memory,
+    start: jax.Array,
+    step: Step,
+) -> tuple[jax.Array, Memory]:
+    """The actions `[n, ...]` of one replica, and its memory after them.
 
+    During the warm-up the actions are random. The policy acts all the same, so that its memory has seen every step.
 
-def phases_of(algorithm: Algorithm, cfg: Any, settings: Settings) -> tuple[Phase, ...]:
-    """The phases of a run, those that collect with its number of environments and its size of the replay.
-
-    Several environments make as many steps and updates as one would: the ratio of the two is the algorithm's.
+    Args:
+        program: the phase that collects.
+        spec: shapes of the problem.
+        cfg: config of the replica.
+        key: key of the replica.
+        state: training state of the replica.
+        seen: what its n environments show.
+        memory: its memory after the step before, leaves `[n, ...]`.
+        start: which environments begin an episode, `[n]`: their memory is a fresh one.
+        step: environment steps so far.
     """
-    found = []
-    for phase in stages(algorithm, cfg, settings.stage):
-        collect = phase.collect
-        if collect is not None:
-            n = settings.envs or collect.envs
-            every, capacity = collect.every * n // collect.envs, settings.replay or collect.capacity
-            phase = phase._replace(collect=collect._replace(envs=n, every=every, capacity=capacity))
-        found.append(phase)
-    return tuple(found)
-
-
-def resolved(algorithm: Algorithm, cfg: Any, settings: Settings) -> Any:
-    """The config with its schedules over the run in numbers of updates."""
-    main = next((phase for phase in reversed(phases_of(algorithm, cfg, settings)) if phase.steps is None), None)
-    collect = None if main is None else main.collect
-    updates = settings.steps if collect is None else updates_by(collect, settings.steps)
-    return config.over_the_run(cfg, max(1, updates))
-
-
-def explore(program: Program, spec: Spec, cfg: Any, key: Any, state: Any, seen: Seen, step: Any) -> Any:
-    """The actions [n, ...] of one replica after `step` environment steps: random in the warm-up, then its policy's."""
-    n, collect = len(seen.reward), program.phase.collect or Collect()
+    n = len(seen.reward)
+    collect = program.phase.collect or Collect()
     noise = Noise(jax.random.fold_in(jax.random.fold_in(key, program.index), step)).sub("collect")
-    chosen, _ = program.algorithm.act(cfg, state, seen, (), noise, "explore")
+    memory = remembered(program.algorithm.memory(cfg, spec, n), memory, start)
+    chosen, memory = program.algorithm.act(cfg, state, seen, memory, noise, "explore")
     if spec.discrete:
-        law = jnp.zeros((n, spec.action)) if seen.mask is None else jnp.where(seen.mask, 0.0, -jnp.inf)
-        random = Categorical(law).sample(noise.uniform("random", law.shape)).astype(jnp.int32)
-        return jnp.where(step < collect.warmup, random, chosen).astype(jnp.int32)
+        logits = jnp.zeros((n, spec.action)) if seen.mask is None else jnp.where(seen.mask, 0.0, -jnp.inf)
+        random = Categorical(logits).sample(noise.uniform("random", logits.shape)).astype(jnp.int32)
+        return jnp.where(step < collect.warmup, random, chosen).astype(jnp.int32), memory
     random = noise.uniform("random", (n, *spec.action_shape)) * 2 - 1
-    return jnp.where(step < collect.warmup, random, chosen)
+    return jnp.where(step < collect.warmup, random, chosen), memory
 
 
-class Rounds:
+class GymCollection:
     """The online half of a phase: R x n environments and the ring that they fill."""
 
-    def __init__(self, program: Program, collector: Collector, fitted: Any, spec: Spec) -> None:
+    def __init__(self, program: Program, collector: Collector, fitted: Fitted, spec: Spec) -> None:
         """
         Args:
-            program: of a phase with `collect`.
+            program: program of a phase that collects.
             collector: its environments.
             fitted: treatment of observations, rewards and actions.
             spec: shapes of the problem.
@@ -129,8 +114,10 @@ class Rounds:
         self.compile(carry)
         self._count(carry)
 
-    def compile(self, carry: Carry) -> None:
-        """Compile the round for carries of this shape; the carry is left as it is."""
+    def compile(self, carry: Carry, updates: int = 0) -> None:
+        """Compile the round for carries of this shape, once, whatever the number of updates of a block."""
+        if self._round is not None:
+            return
         began = time.perf_counter()
         leaves, self._tree = jax.tree.flatten(carry)
         self._blank = self._empty()
@@ -139,12 +126,14 @@ class Rounds:
         self._round = jax.jit(self._one_round, donate_argnums=(1, 2)).lower(self._fixed, *shapes).compile(options())
         self.program.compile_seconds += time.perf_counter() - began
 
-    def run(self, carry: Carry, lo: int, hi: int) -> Ran:
+    def run(self, carry: Carry, lo: int, hi: int) -> PlayResult:
         """Environment steps lo <= step < hi of each replica, with the updates that they bring.
 
-        Where an environment fails it ends at the last whole step, so that all there is can be saved first.
+        If an environment fails, the block ends at the last whole step, so that everything before it can be saved.
         """
-        found, made, failure = self.program.nothing(), 0, None
+        found = self.program.nothing()
+        made = 0
+        failure: EnvironmentFailed | None = None
         leaves = jax.tree.leaves(carry)  # once: in every round, walking the trees of networks costs more than a step
         if self.actions is None:
             leaves, found = self._call(leaves, found, None, lo, 0, 0)
@@ -154,7 +143,8 @@ class Rounds:
             except EnvironmentFailed as fault:
                 hi, failure = step, fault
                 break
-            first, last = updates_by(self.collect, step), updates_by(self.collect, step + self.n)
+            first = updates_by(self.collect, step)
+            last = updates_by(self.collect, step + self.n)
             if self.episodes is not None:
                 leaves = jax.tree.leaves(self._store(self._tree.unflatten(leaves), self.episodes, stepped))
             if not self.held:
@@ -162,10 +152,10 @@ class Rounds:
             rows = stepped if self.episodes is None else None
             leaves, found = self._call(leaves, found, rows, step + self.n, first, last)
             made += last - first
-        return Ran(self._tree.unflatten(leaves), self.program.told(found), self._ended(), made, hi, failure)
+        return PlayResult(self._tree.unflatten(leaves), self.program.means(found), self._ended(), made, hi, failure)
 
     def log(self) -> dict[str, Any]:
-        """What a checkpoint keeps beside the carry, JSON-ready."""
+        """What a checkpoint keeps in addition to the carry, JSON-ready."""
         actions = None if self.actions is None else self.actions.tolist()
         episodes = None if self.episodes is None else self.episodes.log()
         return {"environments": self.collector.log(), "actions": actions, "episodes": episodes}
@@ -174,7 +164,7 @@ class Rounds:
         """Bring environments and pending actions to where `log` left them.
 
         Returns:
-            The carry; where an environment did not repeat itself, no row of its ring goes on into the next.
+            The carry. If an environment did not repeat itself, the newest rows of the ring are marked as truncated.
         """
         dtype = np.int32 if self.spec.discrete else np.float32
         if self.episodes is None:
@@ -225,32 +215,36 @@ class Rounds:
         self.held = min(episodes.stored) if not self.held else self.held
         return carry
 
-    def _call(self, leaves: Any, found: Any, rows: Steps | None, step: int, lo: int, hi: int) -> tuple[Any, Any]:
+    def _call(self, leaves: list, found: Sums, rows: Steps | None, step: int, lo: int, hi: int) -> tuple[Any, Any]:
         row = self._blank if rows is None else self._fields(rows, self.actions)
         numbers = np.array([step, lo, hi, rows is not None], np.int32)
         leaves, found, actions = self._round(self._fixed, leaves, found, row, self._seen(), numbers)
         self.actions = np.asarray(actions)
         return leaves, found
 
-    def _one_round(self, fixed: Any, leaves: Any, found: Any, row: Any, seen: Any, numbers: Any) -> Any:
+    def _one_round(self, fixed: list, leaves: list, found: Sums, row: tuple, seen: tuple, numbers: jax.Array) -> Any:
         """Store a row of every environment (where the last of `numbers` says so), update, and act on what is seen."""
-        (cfgs, keys, sources), carry = jax.tree.unflatten(self._fixed_tree, fixed), self._tree.unflatten(leaves)
-        (step, lo, hi, stored), name, (obs, reward, mask) = numbers, self.collect.to, seen
+        cfgs, keys, sources = jax.tree.unflatten(self._fixed_tree, fixed)
+        carry = self._tree.unflatten(leaves)
+        step, lo, hi, stored = numbers
+        name = self.collect.to
+        obs, reward, mask, start = seen
         keep = jnp.full(row[2].shape, stored > 0)
         ring = jax.vmap(buffer.add)(carry.rings[name], Batch(*row), keep)
         carry = carry._replace(rings={**carry.rings, name: ring})
         carry, found = self.program.updates(carry, found, cfgs, keys, sources, lo, hi)
         shown = Seen(obs, reward, mask, jnp.full(len(keys), hi))
         act = functools.partial(explore, self.program, self.spec)
-        actions = jax.vmap(act, (0, 0, 0, 0, None))(cfgs, keys, carry.state, shown, step)
-        return jax.tree.leaves(carry), found, actions
+        given = (cfgs, keys, carry.state, shown, carry.memory, start)
+        actions, memory = jax.vmap(act, (0, 0, 0, 0, 0, 0, None))(*given, step)
+        return jax.tree.leaves(carry._replace(memory=memory)), found, actions
 
-    def _fields(self, rows: Steps, actions: Any) -> tuple[Any, ...]:
+    def _fields(self, rows: Steps, actions: np.ndarray | None) -> tuple[Any, ...]:
         """Those of a `Batch`, treated; plain, for making a module costs more than all else that is done to a row."""
         return (
             self.fitted.observe(rows.obs),
             actions,
-            self.fitted.rewards(rows.reward).astype(np.float32),
+            self.fitted.rewards(rows.reward),
             self.fitted.observe(rows.next_obs),
             rows.terminated.astype(np.float32),
             rows.truncated.astype(np.float32),
@@ -263,13 +257,13 @@ class Rounds:
         lead = self.collector.start.shape
         blank = buffer.blank_row(self.spec, self.program.needs.columns if self.collect.whole else ())
         wide = jax.tree.map(lambda x: np.zeros((*lead, *x.shape), x.dtype), blank)
-        return tuple(getattr(wide, f.name) for f in dataclasses.fields(wide) if f.name != "parts")
+        return tuple(getattr(wide, f.name) for f in dataclasses.fields(wide) if not f.metadata.get("static"))
 
     def _seen(self) -> tuple[Any, ...]:
-        """Fields of a `Seen` but for the step."""
+        """Fields of a `Seen` except the step, and which observations begin an episode."""
         c = self.collector
-        reward = np.where(c.start, 0, self.fitted.rewards(c.reward)).astype(np.float32)
-        return self.fitted.observe(c.obs), reward, c.mask if self.spec.masked else None
+        reward = np.where(c.start, np.float32(0), self.fitted.rewards(c.reward))
+        return self.fitted.observe(c.obs), reward, c.mask if self.spec.masked else None, c.start
 
     def _ended(self) -> dict[str, np.ndarray]:
         return ended(self.collector.take_finished(), len(self.collector.seeds))

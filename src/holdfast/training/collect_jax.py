@@ -11,16 +11,19 @@ import numpy as np
 
 from ..core.contract import Collect
 from ..core.noise import Noise
-from ..core.spec import Batch, Seen, Spec
+from ..core.spec import Batch, Config, Seen, Spec, Step
 from ..data.feed import buffer
+from ..data.feed.treatment import Fitted, Numbers
 from ..environments.gym.collector import EnvironmentFailed
 from ..environments.jax import env as jax_env
 from ..environments.jax.env import JaxEnv, Turn, World
-from .collect_gym import COLLECTED, Ran, explore, updates_by
-from .loop import Carry, Program, options
+from .collect_gym import explore
+from .driver import PlayResult
+from .loop import Carry, Program, Sources, Sums, options
+from .plan.schedule import updates_by
 
 
-class Told(NamedTuple):
+class EpisodeSums(NamedTuple):
     """What a block's episodes came to, [R]."""
 
     episodes: Any  # that ended
@@ -29,126 +32,131 @@ class Told(NamedTuple):
     bad: Any  # first environment step that gave what is not finite; -1: none
 
 
-class CompiledRounds:
-    """The interface of `rounds.Rounds`; environments are part of the carry, and saved with it."""
+class JaxCollection:
+    """The interface of `collect_gym.GymCollection`; environments are part of the carry, and saved with it."""
 
     exact = True
 
-    def __init__(self, program: Program, env: JaxEnv, fitted: Any, name: str) -> None:
+    def __init__(self, program: Program, env: JaxEnv, fitted: Fitted, name: str) -> None:
         """
         Args:
-            program: of a phase with `collect`, whose `env` this is.
+            program: program of a phase that collects in `env`.
             env: the environment.
             fitted: treatment of observations, rewards and actions.
-            name: of the environment, for messages.
+            name: name of the environment, for messages.
         """
         self.program, self.env, self.spec, self.name = program, env, env.spec, name
         self.collect = program.phase.collect or Collect()
-        self.treatment = Scale(fitted)
+        self.numbers: Numbers = jax.tree.map(jnp.asarray, fitted.numbers())
         self._block: Any = None
 
     def start(self, carry: Carry) -> None:
-        """Compile the block; the environments have begun with the carry."""
-        began, count = time.perf_counter(), len(self.program.keys)
+        """Compile the block. The carry already holds the environments at the start of their episodes."""
+        self.compile(carry)
+
+    def compile(self, carry: Carry, updates: int = 0) -> None:
+        """Compile the block for carries of this shape, once, whatever its number of updates."""
+        if self._block is not None:
+            return
+        began = time.perf_counter()
+        count = len(self.program.keys)
         zeros = np.zeros(count, np.float32)
-        told = Told(np.zeros(count, np.int32), zeros, zeros, np.full(count, -1, np.int32))
-        self._nothing = (self.program.nothing(), told)
+        sums = EpisodeSums(np.zeros(count, np.int32), zeros, zeros, np.full(count, -1, np.int32))
+        self._nothing = (self.program.nothing(), sums)
         shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)), (carry, self._nothing))
-        fixed = (self.program.cfgs, self.program.keys, self.program.sources)
+        fixed = (self.program.cfgs, self.program.keys, self.program.sources, self.numbers)
         self._block = jax.jit(self._run, donate_argnums=0).lower(*shapes, *fixed, 0, 0).compile(options())
         self.program.compile_seconds += time.perf_counter() - began
 
-    def restore(self, log: Any, carry: Carry) -> Carry:
+    def restore(self, log: None, carry: Carry) -> Carry:
         """Nothing but `start`: all is in the carry."""
         self.start(carry)
         return carry
 
-    def run(self, carry: Carry, lo: int, hi: int) -> Ran:
+    def run(self, carry: Carry, lo: int, hi: int) -> PlayResult:
         """Environment steps lo <= step < hi of each replica, with the updates that they bring.
 
         Raises:
             EnvironmentFailed: it gave what is not finite, which the block's updates have learned from.
         """
-        fixed = (self.program.cfgs, self.program.keys, self.program.sources)
+        fixed = (self.program.cfgs, self.program.keys, self.program.sources, self.numbers)
         end = -(-hi // self.collect.envs) * self.collect.envs  # whole steps of all environments
-        carry, (found, told) = self._block(carry, self._nothing, *fixed, lo, end)
-        told = Told(*(np.asarray(x) for x in told))
-        if (told.bad >= 0).any():
-            r = int(np.argmax(told.bad >= 0))
+        carry, (found, sums) = self._block(carry, self._nothing, *fixed, lo, end)
+        sums = EpisodeSums(*(np.asarray(x) for x in sums))
+        if (sums.bad >= 0).any():
+            r = int(np.argmax(sums.bad >= 0))
             raise EnvironmentFailed(
-                f"{self.name} gave an observation or a reward that is not finite at step {told.bad[r]} of replica {r}"
+                f"{self.name} gave an observation or a reward that is not finite at step {sums.bad[r]} of replica {r}"
             )
-        some = np.where(told.episodes > 0, told.episodes, np.nan)
-        ended = dict(zip(COLLECTED, (told.total / some, told.length / some, told.episodes.astype(float)), strict=True))
+        some = np.where(sums.episodes > 0, sums.episodes, np.nan)
+        ended = {
+            "collect/return": sums.total / some,
+            "collect/length": sums.length / some,
+            "collect/episodes": sums.episodes.astype(float),
+        }
         made = updates_by(self.collect, end) - updates_by(self.collect, lo)
-        return Ran(carry, self.program.told(found), ended, made, hi, None)
+        return PlayResult(carry, self.program.means(found), ended, made, hi, None)
 
     def log(self) -> None:
-        """What a checkpoint keeps beside the carry: nothing."""
+        """What a checkpoint keeps in addition to the carry: nothing."""
 
     def close(self) -> None:
         """Nothing to close."""
 
-    def _run(self, carry: Carry, found: Any, cfgs: Any, keys: Any, sources: Any, lo: Any, hi: Any) -> Any:
-        n, program = self.collect.envs, self.program
-        turn = jax.vmap(self._turn, (0, 0, 0, 0, None))
+    def _run(
+        self,
+        carry: Carry,
+        found: Sums,
+        cfgs: Config,
+        keys: jax.Array,
+        sources: Sources,
+        numbers: Numbers,
+        lo: Step,
+        hi: Step,
+    ) -> Any:
+        n = self.collect.envs
+        program = self.program
+        turn = jax.vmap(self._turn, (0, 0, 0, 0, None, None))
 
-        def body(i: Any, both: Any) -> Any:
-            (carry, (metrics, told)), step = both, i * n
-            carry, seen = turn(cfgs, keys, carry, told, step)
-            first, last = updates_by(self.collect, step), updates_by(self.collect, step + n)
+        def body(i: Step, both: tuple) -> Any:
+            carry, (metrics, sums) = both
+            step = i * n
+            carry, sums = turn(cfgs, keys, carry, sums, numbers, step)
+            first = updates_by(self.collect, step)
+            last = updates_by(self.collect, step + n)
             carry, metrics = program.updates(carry, metrics, cfgs, keys, sources, first, last)
-            return carry, (metrics, seen)
+            return carry, (metrics, sums)
 
         return jax.lax.fori_loop(lo // n, hi // n, body, (carry, found))
 
-    def _turn(self, cfg: Any, key: Any, carry: Carry, told: Told, step: Any) -> tuple[Carry, Told]:
+    def _turn(
+        self, cfg: Config, key: jax.Array, carry: Carry, sums: EpisodeSums, numbers: Numbers, step: Step
+    ) -> tuple[Carry, EpisodeSums]:
         """One step of one replica's environments: act, step, store."""
         world: World = carry.world
-        name, treat = self.collect.to, self.treatment
-        reward = jnp.where(world.start, 0, treat.reward(world.reward))
-        seen = Seen(treat.obs(world.obs), reward, None, updates_by(self.collect, step))
-        action = explore(self.program, self.spec, cfg, key, carry.state, seen, step)
+        name = self.collect.to
+        reward = jnp.where(world.start, 0, numbers.rewards(world.reward))
+        seen = Seen(numbers.observe(world.obs), reward, None, updates_by(self.collect, step))
+        given = (cfg, key, carry.state, seen, carry.memory, world.start)
+        action, memory = explore(self.program, self.spec, *given, step)
         noise = Noise(jax.random.fold_in(jax.random.fold_in(key, self.program.index), step)).sub("environment")
-        world, turn = jax_env.advance(self.env, world, treat.action(action), noise)
-        ring = buffer.add(carry.rings[name], self._row(turn, action), jnp.ones(len(reward), bool))
-        carry = carry._replace(world=world, rings={**carry.rings, name: ring})
+        world, turn = jax_env.advance(self.env, world, numbers.act_outside(action), noise)
+        ring = buffer.add(carry.rings[name], self._row(turn, action, numbers), jnp.ones(len(reward), bool))
+        carry = carry._replace(world=world, memory=memory, rings={**carry.rings, name: ring})
         ends = turn.terminated | turn.truncated
         fine = jnp.isfinite(turn.next_obs).all() & jnp.isfinite(turn.reward).all()
-        return carry, Told(
-            told.episodes + ends.sum(dtype=jnp.int32),
-            told.total + jnp.where(ends, turn.total, 0).sum(),
-            told.length + jnp.where(ends, turn.time, 0).sum().astype(jnp.float32),
-            jnp.where((told.bad < 0) & ~fine, step, told.bad),
+        return carry, EpisodeSums(
+            sums.episodes + ends.sum(dtype=jnp.int32),
+            sums.total + jnp.where(ends, turn.total, 0).sum(),
+            sums.length + jnp.where(ends, turn.time, 0).sum().astype(jnp.float32),
+            jnp.where((sums.bad < 0) & ~fine, step, sums.bad),
         )
 
-    def _row(self, turn: Turn, action: jax.Array) -> Batch:
-        obs, following = self.treatment.obs(turn.obs), self.treatment.obs(turn.next_obs)
-        flags = (turn.terminated.astype(jnp.float32), turn.truncated.astype(jnp.float32))
-        return Batch(obs, action, self.treatment.reward(turn.reward), following, *flags)
-
-
-class Scale:
-    """A fitted treatment on the device."""
-
-    def __init__(self, fitted: Any) -> None:
-        self.fitted = fitted
-        self.mean, self.std = (jnp.asarray(x, jnp.float32) for x in (fitted.obs_mean, fitted.obs_std))
-
-    def obs(self, obs: jax.Array) -> jax.Array:
-        """Observations as a network sees them."""
-        return (obs - self.mean[None]) / self.std[None] if self.fitted.normalized else obs
-
-    def reward(self, reward: jax.Array) -> jax.Array:
-        """Treated rewards."""
-        return (reward + self.fitted.reward_shift) * self.fitted.reward_scale
-
-    def action(self, inside: jax.Array) -> jax.Array:
-        """Actions in the environment's units."""
-        if self.fitted.discrete:
-            return inside + self.fitted.action_start
-        low, high = (jnp.asarray(x, jnp.float32)[None] for x in (self.fitted.action_low, self.fitted.action_high))
-        return jnp.clip((high + low) / 2 + (high - low) / 2 * inside, low, high)
+    def _row(self, turn: Turn, action: jax.Array, numbers: Numbers) -> Batch:
+        ended = turn.terminated.astype(jnp.float32)
+        cut = turn.truncated.astype(jnp.float32)
+        following = numbers.observe(turn.next_obs)
+        return Batch(numbers.observe(turn.obs), action, numbers.rewards(turn.reward), following, ended, cut)
 
 
 def fits(env: JaxEnv | None, spec: Spec, collect: Collect) -> bool:

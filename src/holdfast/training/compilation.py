@@ -1,4 +1,4 @@
-"""Compiled programs are kept on the disk, so that the same run starts without compiling the second time."""
+"""JAX's persistent compilation cache: a run whose programs were compiled before starts without compiling."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from jax.experimental.compilation_cache import compilation_cache
 
 
 def use_cache() -> None:
-    """Turn on JAX's persistent compilation cache, in `HOLDFAST_CACHE` (empty: off) or the user's cache folder.
+    """Turn on JAX's persistent compilation cache.
 
-    A cache folder that was set for JAX already is left alone.
+    It is in the folder that the environment variable `HOLDFAST_CACHE` names (empty: no cache), else in the user's cache
+    folder. If a cache folder is already set for JAX, that one is used.
     """
     if jax.config.values["jax_compilation_cache_dir"]:
         return
@@ -21,4 +22,4 @@ def use_cache() -> None:
     if folder:
         jax.config.update("jax_compilation_cache_dir", folder)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-        compilation_cache.reset_cache()  # what was compiled before had settled that there is none
+        compilation_cache.reset_cache()  # JAX decides at its first compilation whether there is a cache

@@ -1,8 +1,8 @@
-"""The switch from offline to online: what a fine-tuning run takes from the offline one, and what the switch cost."""
+"""From offline to online: what a fine-tuning run copies from the offline run, and what the handover cost."""
 
 from __future__ import annotations
 
-import csv
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,22 +12,23 @@ from ..core.errors import UserError
 from ..core.files import read_checked, write_atomic
 from ..evaluation.statistics import LEVEL, RESAMPLES
 from ..policy.storage import arrays_of, fill, load_tree, save_tree
+from ..runs import csv_tables
 from ..runs.folder import OFFLINE, RunFolder
 
 T = TypeVar("T")
 
-START = "start.safetensors"  # of a fine-tuning run: the states that it began with
+START = "start.safetensors"  # file of a fine-tuning run: the states that it starts from
 
 
-def read(source: dict[str, Any], like: T) -> T:
-    """The states that an offline run ended with.
+def read(source: Mapping[str, Any], like: T) -> T:
+    """The last states of an offline run.
 
     Args:
         source: its folder (`run`) and the step of its checkpoint (`step`).
         like: shapes of the states, leaves [R, ...].
 
     Raises:
-        UserError: the run is gone, its checkpoint is damaged, or its states are of other shapes.
+        UserError: the run no longer exists, its checkpoint is damaged, or its states have other shapes.
     """
     saved = RunFolder(source["run"]).checkpoints.read(source["step"])
     arrays = arrays_of(saved.data, saved.where)
@@ -35,19 +36,33 @@ def read(source: dict[str, Any], like: T) -> T:
     return fill(like, states, saved.where)
 
 
-def keep(folder: RunFolder, source: dict[str, Any], state: Any) -> None:
-    """Copy what a fine-tuning run needs of the offline one, which it then never reads again: states, evaluations."""
+def keep(folder: RunFolder, source: Mapping[str, Any], state: T) -> None:
+    """Copy states and evaluations of the offline run into the fine-tuning run, which needs nothing else of it.
+
+    Args:
+        folder: of the fine-tuning run, where the copies go.
+        source: the offline run, as for `read`.
+        state: its last states.
+
+    Raises:
+        UserError: a file of the offline run cannot be read, or the disk is full or read-only.
+    """
     run = RunFolder(source["run"])
     for name in (run.evaluations, run.config):
         write_atomic(folder.path / OFFLINE / name.name, read_checked(name))
     save_tree(folder.path / START, state)
 
 
-def kept(folder: RunFolder, source: dict[str, Any], like: T) -> T:
-    """The states that `keep` wrote; where it was killed before, it is done now.
+def kept(folder: RunFolder, source: Mapping[str, Any], like: T) -> T:
+    """Load the states saved by `keep`, copying them first if the earlier process was killed before it did so.
+
+    Args:
+        folder: the fine-tuning run.
+        source: the offline run, as for `read`.
+        like: shapes of the states, leaves [R, ...].
 
     Raises:
-        UserError: the copy is damaged, or it is not there and the offline run is gone.
+        UserError: the copy is damaged, or there is no copy and the offline run no longer exists.
     """
     start = folder.path / START
     if not start.is_file():
@@ -55,50 +70,52 @@ def kept(folder: RunFolder, source: dict[str, Any], like: T) -> T:
             keep(folder, source, read(source, like))
         except UserError as error:
             raise UserError(
-                f"{folder.path} was stopped before it had copied what it fine-tunes from {source['run']}: bring that "
-                f"run back, or start anew ({error})"
+                f"{folder.path} was stopped before it had copied the states of {source['run']}: restore that run, or "
+                f"start a new fine-tuning run ({error})"
             ) from error
     return load_tree(start, like)
 
 
-def summary(evaluations: Path) -> dict[str, Any] | None:
-    """What the switch did to the returns, from the evaluations of a fine-tuning run; None where there was only one.
+def summary(path: Path) -> dict[str, Any] | None:
+    """What the handover did to the returns, from the evaluations of a fine-tuning run.
 
-    `return_before` is the mean return before the first online step, `return_lowest` the lowest mean return of the
-    evaluations after it (at `lowest_step`) and `deepest_dip` how far that lies below the first, at least 0;
-    `return_end` is the last one. `regret` is the mean over the evaluations after the switch of how far each lies below
-    the best of all. Each is of the replicas' mean curve; `replicas` has the same of each alone, and `intervals`, where
-    there are several, the 95 % bootstrap interval over replicas.
+    Args:
+        path: its `evaluations.csv`.
+
+    Returns:
+        None if there is only one evaluation. Else, for the mean curve of the replicas: `return_before`, the mean return
+        before the first online step; `return_lowest`, the lowest mean return of the later evaluations, at
+        `lowest_step`; `deepest_dip`, how far that is below the first, at least 0; `return_end`, the last mean return;
+        `regret`, the mean distance of the later evaluations to the best of all. `replicas` has the same for each
+        replica alone. If there are several, `intervals` has the 95 % bootstrap interval over replicas.
+
+    Raises:
+        UserError: the table cannot be read.
     """
-    with evaluations.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    steps = sorted({int(row["step"]) for row in rows})
-    names = list(dict.fromkeys(row["replica"] for row in rows))
+    table = csv_tables.evaluations(path)
+    steps = table.steps.tolist()
     if len(steps) < 2:
         return None
-    sums, counts = np.zeros((len(names), len(steps))), np.zeros((len(names), len(steps)))
-    for row in rows:
-        at = names.index(row["replica"]), steps.index(int(row["step"]))
-        sums[at] += float(row["return"])
-        counts[at] += 1
-    curves = sums / counts
+    curves = table.returns.mean(2)
+    count = len(table.replicas)
     found = {**_of_curve(steps, curves.mean(0)), "replicas": [_of_curve(steps, curve) for curve in curves]}
-    if len(names) > 1:
-        draws = np.random.default_rng(0).integers(0, len(names), (RESAMPLES, len(names)))
+    if count > 1:
+        draws = np.random.default_rng(0).integers(0, count, (RESAMPLES, count))
         spread = _measures(curves[draws].mean(1))
         tail = 100 * (1 - LEVEL) / 2
         found["intervals"] = {name: np.percentile(x, [tail, 100 - tail]).tolist() for name, x in spread.items()}
     return found
 
 
-def _of_curve(steps: list[int], curve: np.ndarray) -> dict[str, Any]:
+def _of_curve(steps: Sequence[int], curve: np.ndarray) -> dict[str, Any]:
     found = {name: float(x[0]) for name, x in _measures(curve[None]).items()}
     return {**found, "lowest_step": steps[int(curve[1:].argmin()) + 1]}
 
 
 def _measures(curves: np.ndarray) -> dict[str, np.ndarray]:
-    """Of mean returns [K, evaluations], the first before the switch: [K] each."""
-    before, after = curves[:, 0], curves[:, 1:]
+    """The numbers of K curves of mean returns [K, evaluations], whose first is before the handover: [K] each."""
+    before = curves[:, 0]
+    after = curves[:, 1:]
     return {
         "return_before": before,
         "return_lowest": after.min(1),

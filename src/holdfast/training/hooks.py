@@ -1,4 +1,4 @@
-"""What watches a run: each hook sees plain numbers, never a state, and cannot change the training."""
+"""Hooks watch a run. They get plain numbers, never a state, and cannot change the training."""
 
 from __future__ import annotations
 
@@ -7,23 +7,27 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..evaluation.evaluate import Evaluation
+from ..runs.folder import RunFolder
+from ..runs.settings import Replica, Settings
+
 
 class Start(NamedTuple):
-    """A run is about to train (again, where `step` is not 0)."""
+    """A run is about to train."""
 
-    folder: Any  # training.folder.RunFolder
-    settings: Any  # training.settings.Settings
-    replicas: list[Any]  # training.settings.Replica
-    steps: int  # updates of a replica in all phases
-    step: int
+    folder: RunFolder
+    settings: Settings
+    replicas: list[Replica]
+    steps: int  # of a replica in all phases
+    step: int  # where training starts: 0, or the step of the checkpoint
 
 
 class Block(NamedTuple):
-    """A block of updates is done."""
+    """A block of updates is done. R replicas."""
 
     phase: str
-    step: int  # updates of a replica so far
-    metrics: dict[str, np.ndarray]  # name -> [R], NaN where a replica reported nothing
+    step: int  # of a replica so far, in all phases
+    metrics: dict[str, np.ndarray]  # name -> [R], NaN if a replica reported nothing
     seconds: float
     updates: int  # of all replicas together, in this block
 
@@ -32,28 +36,36 @@ class Evaluated(NamedTuple):
     """An evaluation is done."""
 
     step: int
-    evaluation: Any  # evaluation.evaluate.Evaluation
+    evaluation: Evaluation
 
 
 class Hook:
-    """Does nothing; override what you need."""
+    """Base class of hooks. Every method does nothing; override the ones that you need."""
 
-    def start(self, start: Start) -> None: ...
+    def start(self, start: Start) -> None:
+        """The run is about to train."""
 
-    def compiled(self, phase: str, seconds: float) -> None: ...
+    def compiled(self, phase: str, seconds: float) -> None:
+        """The program of a phase is compiled, which took `seconds`."""
 
-    def block(self, block: Block) -> None: ...
+    def block(self, block: Block) -> None:
+        """A block of updates is done."""
 
-    def evaluated(self, evaluated: Evaluated) -> None: ...
+    def evaluated(self, evaluated: Evaluated) -> None:
+        """An evaluation is done."""
 
-    def warn(self, text: str) -> None: ...
+    def note(self, text: str) -> None:
+        """A hint about the run that can be ignored."""
+
+    def warn(self, text: str) -> None:
+        """Something is probably wrong, and training continues."""
 
     def end(self, result: dict[str, Any] | None) -> None:
-        """The run has ended; `result` is None where it ended before its last step."""
+        """The run has ended; `result` is the contents of `result.json`, None if it ended before its last step."""
 
 
 class Progress(Hook):
-    """A bar on the terminal, with updates a second and the time left; plain lines where there is no terminal."""
+    """A progress bar with updates per second and remaining time; plain lines if the output is not a terminal."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -61,7 +73,7 @@ class Progress(Hook):
         self.console = Console(stderr=True)
         self.bar: Any = None
         self.task: Any = None
-        self.said = 0
+        self.tenths = 0  # of the run, printed so far
         self.returned = ""
 
     def start(self, start: Start) -> None:
@@ -74,8 +86,9 @@ class Progress(Hook):
             TimeRemainingColumn,
         )
 
-        self.steps, self.step, self.count = start.steps, start.step, len(start.replicas)
-        runs = f"{self.count} runs in one program" if self.count > 1 else "1 run"
+        self.steps = start.steps
+        count = len(start.replicas)
+        runs = f"{count} runs in one program" if count > 1 else "1 run"
         self.console.print(
             f"{start.settings.algorithm} on {start.settings.subject}: {runs}, into {start.folder.path}",
             highlight=False,
@@ -90,7 +103,7 @@ class Progress(Hook):
         )  # fmt: skip
         self.bar = Progress(*columns, console=self.console)
         self.task = self.bar.add_task(
-            "", total=self.steps, completed=self.step, phase="compiling", speed="", returned=""
+            "", total=self.steps, completed=start.step, phase="compiling", speed="", returned=""
         )
         self.bar.start()
 
@@ -102,14 +115,17 @@ class Progress(Hook):
         speed = f"{block.updates / block.seconds:,.0f} updates/s"
         if self.bar:
             self.bar.update(self.task, completed=block.step, speed=speed, phase=block.phase)
-        elif block.step * 10 // self.steps > self.said or block.step >= self.steps:
-            self.said = block.step * 10 // self.steps
+        elif block.step * 10 // self.steps > self.tenths or block.step >= self.steps:
+            self.tenths = block.step * 10 // self.steps
             self.console.print(f"{block.phase} {block.step}/{self.steps}  {speed}  {self.returned}", highlight=False)
 
     def evaluated(self, evaluated: Evaluated) -> None:
         self.returned = f"return {evaluated.evaluation.returns.mean():.4g} at {evaluated.step}"
         if self.bar:
             self.bar.update(self.task, returned=self.returned)
+
+    def note(self, text: str) -> None:
+        self.console.print(text, style="dim", highlight=False, soft_wrap=True)
 
     def warn(self, text: str) -> None:
         self.console.print(f"warning: {text}", style="yellow", highlight=False, soft_wrap=True)

@@ -19,9 +19,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..core.contract import Algorithm, Context, Phase
+from ..core.contract import Algorithm, Collect, Context, Phase, Rows
+from ..core.errors import UserError
 from ..core.noise import Noise
-from ..core.spec import Batch
+from ..core.spec import Batch, Config, State, Step
 from ..core.trained import weighted
 from ..core.tree import where
 from ..data.feed import buffer, sampler
@@ -46,6 +47,10 @@ def stride_of(updates: int) -> int:
     return STRIDE if jax.default_backend() != "cpu" and updates and updates % STRIDE == 0 else 1
 
 
+Sources = Mapping[str, sampler.Source]
+Sums = tuple[jax.Array, jax.Array, jax.Array]  # of metrics [R, M]: sums, weights, first updates that are not finite
+
+
 class Carry(NamedTuple):
     """What a block takes and gives; all leaves lead with the replicas [R]."""
 
@@ -54,9 +59,10 @@ class Carry(NamedTuple):
     columns: Any  # {name: [R, N]}: columns of the data that the phase's `refresh` has written
     rings: Any  # {name: Ring of leaves [R, capacity, ...]}: rows that were collected
     world: Any = ()  # environments in JAX, in the middle of their episodes: leaves [R, n, ...]
+    memory: Any = ()  # what the policies that collect keep from step to step: leaves [R, n, ...]
 
 
-class Found(NamedTuple):
+class BlockMetrics(NamedTuple):
     """Metrics of one block, [R, M]."""
 
     mean: np.ndarray  # NaN where nothing was reported
@@ -101,34 +107,38 @@ class Program:
         self._blocks: dict[int, Any] = {}  # by stride
         self._refresh: Any = None
 
-    def noise(self, keys: jax.Array, purpose: str, step: Any) -> Noise:
+    def noise(self, keys: jax.Array, purpose: str, step: Step) -> Noise:
         """The stream of one replica for one purpose at one step."""
         return Noise(jax.random.fold_in(jax.random.fold_in(keys, self.index), step)).sub(purpose)
 
-    def start(self, state: Any | None, rings: Mapping[str, buffer.Ring] | None = None) -> Carry:
-        """The first carry: `init` where there is no state yet, then the phase's `enter`; earlier rings stay."""
+    def start(self, state: State | None, rings: Mapping[str, buffer.Ring] | None = None) -> Carry:
+        """The first carry: `init` if there is no state yet, then the phase's `enter`; earlier rings are kept."""
         began = time.perf_counter()
         state = jax.jit(self._start, compiler_options=ONCE)(self.cfgs, self.keys, self.ctx, state)
         made = jax.jit(self._rings)(dict(rings or {}), self.sources)
         self.compile_seconds += time.perf_counter() - began
-        carry = Carry(state, jnp.zeros(len(self.keys), bool), {}, made, jax.jit(self._world)(self.keys))
+        world, memory = jax.jit(self._played)(self.cfgs, self.keys)
+        carry = Carry(state, jnp.zeros(len(self.keys), bool), {}, made, world, memory)
         return carry if self.phase.refresh is None else self.refresh(carry, 0)[0]
 
-    def shapes(self, state: Any | None, rings: Any = None) -> Carry:
+    def shapes(self, state: State | None, rings: Mapping[str, buffer.Ring] | None = None) -> Carry:
         """What `start` would give, as shapes, from those of the phase before; also finds the metrics' names."""
         state = self.state_shape(state)
         done = jax.ShapeDtypeStruct((len(self.keys),), bool)
         made = jax.eval_shape(self._rings, dict(rings or {}), self.sources)
-        carry, fresh = Carry(state, done, {}, made, jax.eval_shape(self._world, self.keys)), ()
+        world, memory = jax.eval_shape(self._played, self.cfgs, self.keys)
+        carry = Carry(state, done, {}, made, world, memory)
+        fresh: Mapping[str, Any] = {}
         if self.phase.refresh is not None:
             given = (self.cfgs, self.keys, carry, self.sources, self.ctx, jnp.int32(0))
             carry, fresh = jax.eval_shape(self._refreshed, *given)
         one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), (self.cfgs, self.keys, carry))
         found = jax.eval_shape(lambda c, k, s: self._update(c, k, s, self.sources, jnp.int32(0))[1], *one)
-        self.metrics, self.fresh = tuple(found), tuple(fresh)
+        self.metrics = tuple(found)
+        self.fresh = tuple(fresh)
         return carry
 
-    def state_shape(self, state: Any | None) -> Any:
+    def state_shape(self, state: State | None) -> Any:
         """The states after `enter`, as shapes, from those of the phase before."""
         return jax.eval_shape(self._start, self.cfgs, self.keys, self.ctx, state)
 
@@ -146,34 +156,36 @@ class Program:
             self.compile_seconds += time.perf_counter() - began
         return self._blocks[stride]
 
-    def run(self, carry: Carry, lo: int, hi: int) -> tuple[Carry, Found]:
+    def run(self, carry: Carry, lo: int, hi: int) -> tuple[Carry, BlockMetrics]:
         """Updates lo <= step < hi of this phase. The carry given is consumed."""
         block = self.compile(carry, hi - lo)
         carry, found = block(carry, self.cfgs, self.keys, self.sources, lo, hi)
-        return carry, self.told(found)
+        return carry, self.means(found)
 
     def nothing(self) -> tuple[Any, Any, Any]:
         """Sums, weights and first bad updates of no update at all: [R, M] each."""
         zeros = np.zeros((len(self.keys), len(self.metrics)), np.float32)
         return zeros, zeros, np.full(zeros.shape, -1, np.int32)
 
-    def told(self, found: Any) -> Found:
+    def means(self, sums: Sums) -> BlockMetrics:
         """Sums and weights as means."""
-        total, weight, first_bad = (np.asarray(x) for x in found)
-        return Found(np.divide(total, weight, out=np.full_like(total, np.nan), where=weight > 0), first_bad)
+        total, weight, first_bad = (np.asarray(x) for x in sums)
+        return BlockMetrics(np.divide(total, weight, out=np.full_like(total, np.nan), where=weight > 0), first_bad)
 
-    def refresh(self, carry: Carry, step: int) -> tuple[Carry, Found]:
+    def refresh(self, carry: Carry, step: int) -> tuple[Carry, BlockMetrics]:
         """The phase's slow clock, outside the block: state, written columns and the metrics `fresh`, at `step`."""
         if self._refresh is None:
-            self._refresh = jax.jit(self._refreshed)
+            self._refresh = jax.jit(self._refreshed, donate_argnums=(2,) if self.phase.rings else ())
         done = np.asarray(carry.done)[:, None]
         carry, metrics = self._refresh(self.cfgs, self.keys, carry, self.sources, self.ctx, jnp.int32(step))
-        mean, told = np.full((len(done), len(self.fresh)), np.nan), np.zeros((len(done), len(self.fresh)), bool)
+        mean = np.full((len(done), len(self.fresh)), np.nan)
+        reported = np.zeros((len(done), len(self.fresh)), bool)
         for i, name in enumerate(self.fresh):
             value, weight = metrics[name]
-            mean[:, i], told[:, i] = value, np.asarray(weight) > 0
-        told &= ~done
-        return carry, Found(np.where(told, mean, np.nan), np.where(told & ~np.isfinite(mean), step, -1))
+            mean[:, i] = value
+            reported[:, i] = np.asarray(weight) > 0
+        reported &= ~done
+        return carry, BlockMetrics(np.where(reported, mean, np.nan), np.where(reported & ~np.isfinite(mean), step, -1))
 
     def stopped(self, carry: Carry) -> Carry:
         """Replicas newly stopped by `until`, marked."""
@@ -181,8 +193,8 @@ class Program:
             return carry
         return carry._replace(done=carry.done | jax.vmap(self.phase.until)(self.cfgs, carry.state))
 
-    def _start(self, cfgs: Any, keys: jax.Array, ctx: Context, state: Any) -> Any:
-        def one(cfg: Any, key: jax.Array, state: Any) -> Any:
+    def _start(self, cfgs: Config, keys: jax.Array, ctx: Context, state: State) -> Any:
+        def one(cfg: Config, key: jax.Array, state: State) -> Any:
             if state is None:
                 state = self.algorithm.init(cfg, ctx, self.noise(key, "init", 0))
             if self.phase.enter is not None:
@@ -191,60 +203,113 @@ class Program:
 
         return jax.vmap(one, (0, 0, None if state is None else 0))(cfgs, keys, state)
 
-    def _refreshed(self, cfgs: Any, keys: jax.Array, carry: Carry, sources: Any, ctx: Context, step: Any) -> Any:
-        def one(cfg: Any, key: jax.Array, carry: Carry) -> Any:
+    def _refreshed(
+        self, cfgs: Config, keys: jax.Array, carry: Carry, sources: Sources, ctx: Context, step: Step
+    ) -> Any:
+        def one(cfg: Config, key: jax.Array, carry: Carry) -> Any:
             noise = self.noise(key, "refresh", step)
-            state, columns, metrics = self.phase.refresh(cfg, carry.state, sources, ctx, noise, step)  # type: ignore[misc]
+            given = self.phase.refresh(cfg, carry.state, {**sources, **carry.rings}, ctx, noise, step)  # type: ignore[misc]
+            rings = {name: self._appended(carry.rings, name, rows) for name, rows in given.rows.items()}
+            new = carry._replace(state=given.state, columns=dict(given.columns), rings={**carry.rings, **rings})
             if self.phase.until is not None:  # only then can a replica be done
-                state = where(carry.done, carry.state, state)
-                columns = where(carry.done, carry.columns, columns) if carry.columns else columns
-            return carry._replace(state=state, columns=columns), weighted(metrics)
+                old = carry if carry.columns else carry._replace(columns=new.columns)
+                new = where(carry.done, old, new)
+            return new, weighted(given.metrics)
 
         return jax.vmap(one)(cfgs, keys, carry)
 
-    def _update(self, cfg: Any, key: jax.Array, carry: Carry, sources: Any, step: Any) -> tuple[Any, Any]:
+    def _appended(self, rings: Mapping[str, buffer.Ring], name: str, rows: Rows) -> buffer.Ring:
+        """The ring of that name with the rows of a refresh.
+
+        Raises:
+            UserError: no such ring, more rows than it holds, or columns that are missing.
+        """
+        what = f"the refresh of phase {self.phase.name} writes to '{name}'"
+        if name not in self.phase.rings:
+            raise UserError(f"{what}, which is not one of its rings: expected one of {', '.join(self.phase.rings)}")
+        ring = rings[name]
+        count = len(rows.keep)
+        if count > ring.capacity:
+            raise UserError(f"{what} {count} rows, expected at most its capacity of {ring.capacity}")
+        missing = [column for column in ring.rows.extra if column not in rows.batch.extra]
+        if missing:
+            raise UserError(f"{what} rows without the columns {', '.join(missing)}, which the phase needs")
+        extra = {column: rows.batch.extra[column] for column in ring.rows.extra}
+        own = Batch(**{**vars(rows.batch), "extra": extra, "parts": (), "axis": ring.rows.axis})
+        return buffer.add(ring, own, rows.keep)
+
+    def _update(self, cfg: Config, key: jax.Array, carry: Carry, sources: Sources, step: Step) -> tuple[Any, Any]:
         return self._learn(cfg, key, carry, self._draw(cfg, key, carry, sources, step), step)
 
-    def _draw(self, cfg: Any, key: jax.Array, carry: Carry, sources: Any, step: Any) -> Batch:
+    def _draw(self, cfg: Config, key: jax.Array, carry: Carry, sources: Sources, step: Step) -> Batch:
         if self.growth is not None:
-            sources = {**sources, "data": sampler.begun(sources["data"], self.growth[1] - 1 - step, self.growth[0])}
+            sources = {**sources, "data": sampler.grown(sources["data"], self.growth[1] - 1 - step, self.growth[0])}
         sources = {**sources, **carry.rings}
-        discount, noise = getattr(cfg, "discount", None), self.noise(key, "sample", step)
+        discount = getattr(cfg, "discount", None)
+        noise = self.noise(key, "sample", step)
         return sampler.sample(sources, self.phase.mix, self.batch_size, self.needs, noise, carry.columns, discount)
 
-    def _learn(self, cfg: Any, key: jax.Array, carry: Carry, batch: Batch, step: Any) -> tuple[Any, Any]:
+    def _learn(self, cfg: Config, key: jax.Array, carry: Carry, batch: Batch, step: Step) -> tuple[Any, Any]:
         noise = self.noise(key, "update", step)
         state, metrics = self.update(cfg, carry.state, batch, noise, step)  # type: ignore[misc]
         return state, weighted(metrics)
 
-    def _rings(self, rings: dict[str, buffer.Ring], sources: Any) -> dict[str, buffer.Ring]:
-        """The rings of the phases before, and this one's: the same where it collects into one of them."""
+    def _rings(self, rings: dict[str, buffer.Ring], sources: Sources) -> dict[str, buffer.Ring]:
+        """The rings of the phases before, and those that this phase adds.
+
+        A ring of an earlier phase in which this phase collects is cut: its newest rows are not continued.
+        """
         collect = self.phase.collect
-        if collect is None:
-            return rings
-        if collect.to in rings:
-            return {**rings, collect.to: jax.vmap(buffer.cut)(rings[collect.to])}
-        blank = buffer.blank_row(self.ctx.spec, self.needs.columns if collect.whole else ())
+        made = {}
+        for name, capacity in self.phase.capacities.items():
+            own = collect is not None and collect.to == name
+            if name not in rings:
+                made[name] = self._ring(capacity, collect if own else None, sources)
+            elif own:
+                made[name] = jax.vmap(buffer.cut)(rings[name])
+        return {**rings, **made}
+
+    def _ring(self, capacity: int, collect: Collect | None, sources: Sources) -> buffer.Ring:
+        """A new ring: of `collect`, with the rows that it holds from the start; or one that a refresh fills."""
+        columns = self.needs.columns if collect is None or collect.whole else ()
+        blank = buffer.blank_row(self.ctx.spec, columns)
         row = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(self.keys), *x.shape)), blank)
+        if collect is None:
+            return jax.vmap(functools.partial(buffer.empty, capacity=capacity))(row)
         stride = 1 if collect.whole else collect.envs
         before = 0 if self.filled is None else len(self.filled)
-        make = functools.partial(buffer.empty, capacity=min(collect.capacity, before + self.rows), stride=stride)
+        make = functools.partial(buffer.empty, capacity=min(capacity, before + self.rows), stride=stride)
         ring = jax.vmap(make)(row)
         if before:
             ring = jax.vmap(functools.partial(sampler.preload, columns=sources["data"], index=self.filled))(ring)
-        return {**rings, collect.to: ring}
+        return ring
 
-    def _world(self, keys: jax.Array) -> Any:
-        if self.env is None or self.phase.collect is None:
-            return ()
-        env, n = self.env, self.phase.collect.envs
-        return jax.vmap(lambda key: jax_env.begin(env, self.noise(key, "world", 0), n))(keys)
+    def _played(self, cfgs: Config, keys: jax.Array) -> tuple[Any, Any]:
+        """Environments in JAX, and the memories of the policies that collect: leaves [R, n, ...]."""
+        if self.phase.collect is None:
+            return (), ()
+        n = self.phase.collect.envs
+        memory = jax.vmap(lambda cfg: self.algorithm.memory(cfg, self.ctx.spec, n))(cfgs)
+        if self.env is None:
+            return (), memory
+        env = self.env
+        return jax.vmap(lambda key: jax_env.begin(env, self.noise(key, "world", 0), n))(keys), memory
 
-    def _run(self, stride: int, carry: Carry, cfgs: Any, keys: jax.Array, sources: Any, lo: Any, hi: Any) -> Any:
+    def _run(
+        self, stride: int, carry: Carry, cfgs: Config, keys: jax.Array, sources: Sources, lo: Step, hi: Step
+    ) -> Any:
         return self.updates(carry, self.nothing(), cfgs, keys, sources, lo, hi, stride)
 
     def updates(
-        self, carry: Carry, found: Any, cfgs: Any, keys: jax.Array, sources: Any, lo: Any, hi: Any, stride: int = 1
+        self,
+        carry: Carry,
+        found: Sums,
+        cfgs: Config,
+        keys: jax.Array,
+        sources: Sources,
+        lo: Step,
+        hi: Step,
+        stride: int = 1,
     ) -> Any:
         """Updates lo <= step < hi, traced: the carry after them, and `found` with their metrics added.
 
@@ -255,17 +320,18 @@ class Program:
         """
         ahead = self.phase.collect is None
 
-        def draw(carry: Carry, step: Any) -> Batch:
+        def draw(carry: Carry, step: Step) -> Batch:
             return jax.vmap(self._draw, (0, 0, 0, None, None))(cfgs, keys, carry, sources, step)
 
-        def one(cfg: Any, key: jax.Array, carry: Carry, batch: Batch, step: Any) -> Any:
+        def one(cfg: Config, key: jax.Array, carry: Carry, batch: Batch, step: Step) -> Any:
             new, metrics = self._learn(cfg, key, carry, batch, step)
             value, weight = (jnp.stack(x) for x in zip(*(metrics[name] for name in self.metrics), strict=True))
             if self.phase.until is not None:  # only then can a replica be done
-                new, weight = where(carry.done, carry.state, new), jnp.where(carry.done, 0, weight)
+                new = where(carry.done, carry.state, new)
+                weight = jnp.where(carry.done, 0, weight)
             return carry._replace(state=new), value, weight
 
-        def body(step: Any, all_: Any) -> Any:
+        def body(step: Step, all_: tuple) -> Any:
             carry, batch, total, weights, first_bad = all_
             batch, after = (batch, draw(carry, step + 1)) if ahead else (draw(carry, step), ())
             carry, value, weight = jax.vmap(one, (0, 0, 0, 0, None))(cfgs, keys, carry, batch, step)
@@ -279,7 +345,7 @@ class Program:
             carry, _, *found = jax.lax.fori_loop(lo, hi, body, all_)
         else:
 
-            def inner(trip: Any, all_: Any) -> Any:
+            def inner(trip: Step, all_: tuple) -> Any:
                 first = lo + trip * stride
                 return jax.lax.fori_loop(0, stride, lambda i, all_: body(first + i, all_), all_)
 

@@ -1,4 +1,4 @@
-"""What a run writes of itself: rows of its metrics, evaluations and times, what it has cost, and the result."""
+"""The CSV tables of a run, its counters, and its result."""
 
 from __future__ import annotations
 
@@ -11,47 +11,50 @@ import numpy as np
 
 from ..evaluation.evaluate import Evaluation
 from ..policy.folder import versions
-from ..runs.folder import RunFolder, Table
+from ..runs.csv_tables import Table
+from ..runs.folder import RunFolder
 from ..runs.settings import Replica, Settings
-from .loop import Program
-from .plan.task import Problem
+from .plan.plan import Plan
 
 
-class Ledger:
-    """The tables of a run and its counts, which go back together to what a checkpoint counted."""
+class RunTables:
+    """Writes a run's CSV tables and counters. On resume, both are rolled back to the checkpoint."""
 
     def __init__(
         self, folder: RunFolder, settings: Settings, replicas: Sequence[Replica], names: Sequence[str], began: float
     ) -> None:
         """
         Args:
-            folder: of the run.
-            settings: its sweep stands in every row.
-            replicas: a row each.
-            names: every metric that one of its phases reports.
-            began: when this part of the run began, by `time.perf_counter`.
+            folder: the run's folder.
+            settings: its settings; every row contains the swept ones.
+            replicas: one row for each.
+            names: every metric that one of the phases reports.
+            began: when this process started the run, by `time.perf_counter`.
         """
-        self.replicas, self.names = replicas, list(names)
+        self.replicas = replicas
+        self.names = list(names)
         labels = ["step", "phase", "replica", "seed", *settings.sweep]
         self.metrics = Table(folder.metrics, [*labels, *names])
         self.evaluations = Table(folder.evaluations, [*labels, "episode", "episode_seed", "return", "length"])
         self.timing = Table(folder.timing, ["step", "phase", "updates", "seconds", "updates_per_second"])
         self.evaluated: list[Any] = []  # phase and step of the last rows of evaluations
-        self.updates, self.seconds = 0, 0.0  # of blocks
-        self.earlier, self.began = 0.0, began  # seconds before it was resumed, and when it went on
+        self.updates = 0  # in all blocks
+        self.seconds = 0.0  # in all blocks
+        self.earlier = 0.0  # seconds in earlier processes of this run
+        self.began = began
 
     @property
     def wall(self) -> float:
-        """Seconds of the whole run, without the time between a stop and going on."""
+        """Seconds of the whole run, without the time between an interruption and the resume."""
         return self.earlier + time.perf_counter() - self.began
 
     def begin(self) -> None:
-        """Empty tables."""
+        """Write empty tables."""
         for table in (self.metrics, self.evaluations, self.timing):
             table.begin()
 
     def counts(self) -> dict[str, Any]:
-        """What a checkpoint keeps to `go_back` by; the rows counted are on the disk."""
+        """What a checkpoint stores for `go_back`. All rows that it counts are on the disk."""
         for table in (self.metrics, self.evaluations, self.timing):
             table.sync()
         return {
@@ -65,7 +68,7 @@ class Ledger:
         }
 
     def go_back(self, counts: Mapping[str, Any]) -> None:
-        """To what a checkpoint counted: rows after it are cut off.
+        """Return to the counts of a checkpoint: later rows are removed.
 
         Raises:
             UserError: a table has fewer rows, or another header.
@@ -73,12 +76,23 @@ class Ledger:
         self.metrics.cut(counts["metrics_rows"])
         self.evaluations.cut(counts["evaluation_rows"])
         self.timing.cut(counts["timing_rows"])
-        self.evaluated, self.earlier = counts["evaluated"], counts["wall_seconds"]
-        self.updates, self.seconds = counts["updates"], counts["seconds"]
+        self.evaluated = counts["evaluated"]
+        self.earlier = counts["wall_seconds"]
+        self.updates = counts["updates"]
+        self.seconds = counts["seconds"]
 
     def block(self, step: int, phase: str, metrics: Mapping[str, np.ndarray], updates: int, seconds: float) -> None:
-        """A block that ended at `step`: metrics [R] by name, where NaN stands for nothing reported."""
-        self.updates, self.seconds = self.updates + updates, self.seconds + seconds
+        """Add the rows of a block.
+
+        Args:
+            step: where it ended.
+            phase: the phase's name.
+            metrics: [R] by name; NaN if a replica reported nothing.
+            updates: of all replicas together.
+            seconds: for the block.
+        """
+        self.updates += updates
+        self.seconds += seconds
         rows = []
         for i in range(len(self.replicas)):
             values = [float(metrics[name][i]) if name in metrics else float("nan") for name in self.names]
@@ -87,8 +101,8 @@ class Ledger:
         self.timing.add([[step, phase, updates, seconds, updates / seconds]])
 
     def evaluation(self, step: int, phase: str, found: Evaluation) -> None:
-        """Every episode of an evaluation at `step`."""
-        if self.has_evaluation(step, phase):  # of a killed run, whose checkpoint counts these rows already
+        """Add a row for every episode of an evaluation."""
+        if self.has_evaluation(step, phase):  # of a killed run: its checkpoint counts these rows already
             return
         rows = []
         for i in range(len(self.replicas)):
@@ -106,20 +120,21 @@ class Ledger:
         return [step, phase, replica.name, replica.seed, *replica.values.values()]
 
 
-def result_of(
-    settings: Settings,
-    problem: Problem,
-    programs: Sequence[Program],
-    ledger: Ledger,
-    step: int,
-    last: Evaluation | None,
-) -> dict[str, Any]:
-    """What `result.json` holds of a run that ended at `step`; `last` is its last evaluation."""
-    replicas = ledger.replicas
+def result_of(plan: Plan, tables: RunTables, step: int, last: Evaluation | None) -> dict[str, Any]:
+    """The contents of `result.json`.
+
+    Args:
+        plan: the plan of the run.
+        tables: its tables.
+        step: where it ended.
+        last: its last evaluation.
+    """
+    settings = plan.settings
+    replicas = plan.replicas
     return {
         "algorithm": settings.algorithm,
         "dataset": settings.data,
-        "dataset_fingerprint": problem.fingerprint,
+        "dataset_fingerprint": plan.task.fingerprint,
         "steps": step,
         "seeds": [r.seed for r in replicas],
         "replicas": [r.name for r in replicas],
@@ -132,11 +147,11 @@ def result_of(
         "return_iqm": last.iqm._asdict() if last else None,
         "normalized_score": last.score if last else None,
         "normalized_scores": last.scores.tolist() if last and last.scores is not None else None,
-        "logged_return_mean": problem.logged,
-        "updates_per_second": ledger.updates / ledger.seconds if ledger.seconds else None,
-        "compile_seconds": sum(p.compile_seconds for p in programs),
-        "wall_seconds": ledger.wall,
-        "flops_per_update": [p.flops / len(replicas) if p.flops else None for p in programs],
+        "logged_return_mean": plan.task.logged,
+        "updates_per_second": tables.updates / tables.seconds if tables.seconds else None,
+        "compile_seconds": sum(program.compile_seconds for program in plan.programs),
+        "wall_seconds": tables.wall,
+        "flops_per_update": [p.flops / len(replicas) if p.flops else None for p in plan.programs],
         "versions": versions(),
         "device": jax.devices()[0].device_kind,
         "config": settings.to_dict(),

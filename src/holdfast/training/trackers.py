@@ -1,4 +1,4 @@
-"""Hooks that send a run's numbers to TensorBoard, Weights & Biases or MLflow; each is an extra, loaded on demand."""
+"""Hooks that send the metrics of a run to TensorBoard, Weights & Biases or MLflow. Each is an extra of the package."""
 
 from __future__ import annotations
 
@@ -9,11 +9,18 @@ from ..core.files import read_json, write_json
 from .hooks import Block, Evaluated, Hook, Start
 
 
-class Logger(Hook):
-    """Scalars by name and step, one stream a replica."""
+class Tracker(Hook):
+    """Base class: turns blocks and evaluations into scalars by name and step, one stream for each replica."""
 
     def scalars(self, replica: int, values: dict[str, float], step: int) -> None:
-        raise TypeError(f"{type(self).__name__} says nothing of scalars")
+        """Send scalars of one replica. Subclasses define this.
+
+        Args:
+            replica: its index.
+            values: scalars by name.
+            step: step of the run.
+        """
+        raise TypeError(f"{type(self).__name__} does not define scalars()")
 
     def block(self, block: Block) -> None:
         replicas = len(next(iter(block.metrics.values()), ()))
@@ -30,7 +37,7 @@ class Logger(Hook):
             self.scalars(i, values, evaluated.step)
 
 
-class TensorBoard(Logger):
+class TensorBoard(Tracker):
     """Event files in the run's folder, `tensorboard/NAME/`."""
 
     def __init__(self) -> None:
@@ -59,27 +66,31 @@ class TensorBoard(Logger):
             writer.close()
 
 
-class Service(Logger):
-    """A logger whose runs live elsewhere, one for all replicas; with several their names stand before the metrics'.
+class Service(Tracker):
+    """Base class of trackers whose runs are stored by a service, one run for all replicas.
 
-    The service's id of the run stands in the run's folder: what is resumed goes on there, and another run of the same
-    name is another one there too.
+    With several replicas, the names of the metrics begin with the replica's name. The run's folder stores the id that
+    the service gave to the run, so a resumed run continues the same run of the service.
     """
 
-    extra: str
+    extra: str  # of the package, and name of the file with the id
 
     def start(self, start: Start) -> None:
         self.names = [replica.name for replica in start.replicas]
-        self.place = start.folder.path / f"{self.extra}.json"
-        known = read_json(self.place)["id"] if self.place.exists() else None
-        write_json(self.place, {"id": self.begin(start, known)})
+        file = start.folder.path / f"{self.extra}.json"
+        known = read_json(file)["id"] if file.exists() else None
+        write_json(file, {"id": self.begin(start, known)})
 
     def begin(self, start: Start, known: str | None) -> str:
-        """Start a run of the service, or go on with the one of the id `known`; returns the id."""
-        raise TypeError(f"{type(self).__name__} says nothing of beginnings")
+        """Start a run of the service, or resume the one with the id `known`. Subclasses define this.
+
+        Returns:
+            The id of the run.
+        """
+        raise TypeError(f"{type(self).__name__} does not define begin()")
 
     def named(self, replica: int, values: dict[str, float]) -> dict[str, float]:
-        """The values under the names that the service shows."""
+        """The values by the names that the service displays."""
         prefix = f"{self.names[replica]}/" if len(self.names) > 1 else ""
         return {prefix + name: value for name, value in values.items()}
 
@@ -97,11 +108,11 @@ class WandB(Service):
         self.wandb = wandb
 
     def begin(self, start: Start, known: str | None) -> str:
-        name, folder = start.folder.path.name, str(start.folder.path)
+        path = start.folder.path
         self.run = self.wandb.init(
-            project="holdfast", name=name, id=known, dir=folder, config=start.settings.to_dict(), resume="allow"
+            project="holdfast", name=path.name, id=known, dir=str(path), config=start.settings.to_dict(), resume="allow"
         )
-        # W&B's own step counts calls and refuses to go back; a resumed run does, and every replica calls for itself
+        # W&B's own step counts calls and cannot go back; a resumed run goes back, and each replica makes its own calls
         self.run.define_metric("step")
         self.run.define_metric("*", step_metric="step")
         return str(self.run.id)
@@ -116,7 +127,7 @@ class WandB(Service):
 
 
 class MLflow(Service):
-    """One MLflow run, at the tracking address that MLflow's own environment variables name."""
+    """One MLflow run, at the tracking address that MLflow's environment variables name."""
 
     extra = "mlflow"
 
@@ -144,18 +155,18 @@ class MLflow(Service):
         self.mlflow.end_run("FINISHED" if result else "FAILED")
 
 
-LOGGERS: dict[str, type[Logger]] = {"tensorboard": TensorBoard, "wandb": WandB, "mlflow": MLflow}
+TRACKERS: dict[str, type[Tracker]] = {"tensorboard": TensorBoard, "wandb": WandB, "mlflow": MLflow}
 
 
-def logger(name: str) -> Logger:
-    """A logger by name.
+def tracker(name: str) -> Tracker:
+    """Make a tracker by name. It sends nothing before its run starts.
 
     Raises:
-        UserError: an unknown name, or its package is not installed.
+        UserError: the name is unknown, or its package is not installed.
     """
-    if name not in LOGGERS:
-        raise unknown("logger", name, LOGGERS)
-    return LOGGERS[name]()
+    if name not in TRACKERS:
+        raise unknown("logger", name, TRACKERS)
+    return TRACKERS[name]()
 
 
 def missing(extra: str) -> UserError:

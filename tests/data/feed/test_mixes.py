@@ -1,5 +1,7 @@
 """Runs that learn from logged data and from what they collect, in one phase or several, killed and resumed."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 
 from holdfast.algorithms import registry
 from holdfast.core.config import config
-from holdfast.core.contract import Algorithm, Collect, Needs, Phase, Preset, Treatment
+from holdfast.core.contract import Algorithm, Collect, NStep, Phase, Preset, Refreshed, Transitions, Treatment, Windows
 from holdfast.core.errors import UserError
 from holdfast.core.trained import Trained
 from holdfast.core.tree import PyTree
@@ -65,13 +67,13 @@ MIXES = {"half": {"data": 0.5, "online": 0.5}, "online": {"online": 1.0}, "propo
 
 def phases(cfg):
     collect = Collect(envs=2, steps=2, every=3, warmup=4, delay=6, whole=cfg.whole)
-    needs = Needs(kind="nstep", length=cfg.length) if cfg.length else Needs(columns=("mc_return",) * cfg.whole)
+    needs = NStep(cfg.length) if cfg.length else Transitions(columns=("mc_return",) * cfg.whole)
     phase = Phase("mixed", mix=MIXES[cfg.mix], collect=collect, needs=needs)
     return (phase._replace(name="first", steps=cfg.first), phase) if cfg.first else (phase,)
 
 
 def needs(cfg):
-    return Needs()
+    return Transitions()
 
 
 TOY = Algorithm("toy", Toy, init, update, act, {"only": Preset(Toy(), Treatment(), "here")}, phases=phases, needs=needs)
@@ -113,7 +115,7 @@ def cut_at(monkeypatch, calls):
     ],
     ids=["half", "proportional", "nstep-two-phases", "whole"],
 )
-def test_a_mixed_run_goes_on_to_the_same_bits(cfg, tmp_path, monkeypatch):
+def test_a_mixed_run_resumes_to_the_same_bits(cfg, tmp_path, monkeypatch):
     steps = 440 if cfg.get("whole") else 60
     whole = run(tmp_path / "whole" / "run", steps, **cfg)
     for calls in (steps // 4, steps // 2 - 3):
@@ -149,7 +151,7 @@ def test_rows_of_whole_episodes_wait_for_their_end_and_carry_returns(tmp_path):
 
 
 def test_a_ring_without_the_columns_that_are_needed_is_refused(tmp_path, monkeypatch):
-    plain = phases(Toy(mix="half"))[0]._replace(needs=Needs(columns=("mc_return",)))
+    plain = phases(Toy(mix="half"))[0]._replace(needs=Transitions(columns=("mc_return",)))
     monkeypatch.setattr(registry, "get", lambda name: TOY._replace(phases=lambda cfg: (plain,)))
     with pytest.raises(UserError, match="no column mc_return: collect whole episodes"):
         run(tmp_path / "run")
@@ -158,7 +160,7 @@ def test_a_ring_without_the_columns_that_are_needed_is_refused(tmp_path, monkeyp
 
 def test_written_columns_and_rings_do_not_mix(tmp_path, monkeypatch):
     def refresh(cfg, state, sources, ctx, noise, step):
-        return state, {"target": sources["data"].reward}, {}
+        return Refreshed(state, {"target": sources["data"].reward})
 
     phase = phases(Toy())[0]._replace(refresh=refresh, every=10)
     monkeypatch.setattr(registry, "get", lambda name: TOY._replace(phases=lambda cfg: (phase,)))
@@ -171,7 +173,8 @@ def test_written_columns_and_rings_do_not_mix(tmp_path, monkeypatch):
     [
         (Phase("p", mix={"data": 0.5, "model": 0.5}), "phase p draws from model, which this run does not have"),
         (Phase("p", mix="all"), "the mix is 'all', expected shares by source or 'proportional'"),
-        (Phase("p", needs=Needs(kind="windows")), "phase p needs windows"),
+        (Phase("p", needs="windows"), "phase p needs 'windows', which the sampler cannot read"),
+        (Phase("p", needs=Windows(0)), "phase p needs rows of length 0"),
         (Phase("p", mix={"online": 1.0}), "phase p draws from online, which this run does not have"),
     ],
 )
@@ -254,3 +257,19 @@ def test_long_episodes_come_in_chunks_of_equal_shape():
     assert found == [[*range(7), *range(4)], [0, 1, 2]]
     assert episodes.stored == [11, 3]
     assert list(episodes.chunks(4)) == []
+
+
+@pytest.mark.parametrize("of", ["algorithm", "phase"])
+def test_rows_that_the_sampler_cannot_read_are_refused_wherever_they_are_asked_for(of, tmp_path, monkeypatch):
+    class Pairs(NamedTuple):
+        length: int = 2
+        columns: tuple = ()
+        batches: int = 1
+
+    phase = Phase("p", needs=Pairs() if of == "phase" else None)
+    wrong = TOY._replace(phases=lambda cfg: (phase,), needs=lambda cfg: Pairs())
+    monkeypatch.setattr(registry, "get", lambda name: wrong)
+    message = r"phase p needs Pairs.*cannot read: expected one of Transitions, NStep, Windows"
+    with pytest.raises(UserError, match=message):
+        run(tmp_path / "run")
+    assert not (tmp_path / "run").exists()

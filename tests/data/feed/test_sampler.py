@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from holdfast.core.contract import Needs, Treatment
+from holdfast.core.contract import Transitions, Treatment
 from holdfast.core.errors import UserError
 from holdfast.core.noise import Noise, Tape
 from holdfast.data.dataset import Dataset
@@ -21,7 +21,7 @@ NOISE = Noise(np.array([0, 3], np.uint32))
 
 
 def made(base: float = 0.0, masked: bool = True) -> cols.Columns:
-    """Three episodes; observation t of episode e is (base + 10 e + t, e), so every row tells where it is from."""
+    """Three episodes; observation t of episode e is (base + 10 e + t, e), so each row identifies itself."""
     episodes = []
     for e, n in enumerate(LENGTHS):
         seen = np.stack([base + 10.0 * e + np.arange(n + 1), np.full(n + 1, float(e))], 1)
@@ -85,7 +85,7 @@ def test_without_masks():
 
 def test_rows_are_drawn_uniformly_with_replacement():
     columns = made()
-    draw = jax.jit(lambda n: sample({"data": columns}, {"data": 1.0}, 8000, Needs(), n))
+    draw = jax.jit(lambda n: sample({"data": columns}, {"data": 1.0}, 8000, Transitions(), n))
     batch = draw(NOISE)
     consistent(batch)
     start = np.asarray(batch.obs[:, 0]).astype(int)
@@ -100,7 +100,7 @@ def test_rows_are_drawn_uniformly_with_replacement():
 
 
 def test_slices():
-    batch = sample({"data": made()}, {"data": 1.0}, 6, Needs(batches=4), NOISE)
+    batch = sample({"data": made()}, {"data": 1.0}, 6, Transitions(batches=4), NOISE)
     assert batch.obs.shape == (4, 6, 2)
     assert batch.reward.shape == (4, 6)
     assert batch.mask.shape == (4, 6, 3)
@@ -113,11 +113,11 @@ def test_a_view_gives_its_own_episodes_only():
     columns = made()
     view = View(columns, jnp.asarray([0, 1, 2, 4, 5, 6, 7]))  # without episode 1
     assert size(view) == 7
-    batch = jax.jit(lambda v, n: sample({"train": v}, {"train": 1.0}, 500, Needs(), n))(view, NOISE)
+    batch = jax.jit(lambda v, n: sample({"train": v}, {"train": 1.0}, 500, Transitions(), n))(view, NOISE)
     consistent(batch)
     assert set(np.asarray(batch.obs[:, 1]).tolist()) == {0.0, 2.0}
     assert len(set(np.asarray(batch.reward).tolist())) == 7  # and all of them
-    one = sample({"v": View(columns, jnp.asarray([3]))}, {"v": 1.0}, 5, Needs(), NOISE)
+    one = sample({"v": View(columns, jnp.asarray([3]))}, {"v": 1.0}, 5, Transitions(), NOISE)
     assert one.obs[:, 0].tolist() == [10] * 5
 
 
@@ -125,7 +125,7 @@ def test_a_view_gives_its_own_episodes_only():
 def test_a_mix_keeps_its_parts(slices):
     offline, online = made(), made(100.0)
     sources = {"data": offline, "online": View(online, jnp.asarray([0, 1, 2])), "unused": offline}
-    draw = jax.jit(lambda s, n: sample(s, {"data": 3.0, "online": 1.0}, 8, Needs(batches=slices), n))
+    draw = jax.jit(lambda s, n: sample(s, {"data": 3.0, "online": 1.0}, 8, Transitions(batches=slices), n))
     batch = draw(sources, NOISE)
     assert batch.parts == (("data", 0, 6), ("online", 6, 8))
     lead = () if slices == 1 else (slices,)
@@ -146,14 +146,14 @@ def test_a_mix_keeps_its_parts(slices):
 
 def test_sources_draw_apart():
     same = made()
-    both = sample({"a": same, "b": same}, {"a": 1, "b": 1}, 400, Needs(), NOISE)
+    both = sample({"a": same, "b": same}, {"a": 1, "b": 1}, 400, Transitions(), NOISE)
     a, b = np.asarray(both.of("a").reward), np.asarray(both.of("b").reward)
     assert (a == b).mean() < 0.3  # 1 in 8 by chance
 
 
 def test_a_recorded_draw():
     tape = Tape({"rows_data": np.array([2, 7])})
-    batch = sample({"data": made()}, {"data": 1.0}, 2, Needs(), tape)
+    batch = sample({"data": made()}, {"data": 1.0}, 2, Transitions(), tape)
     assert batch.next_obs[:, 0].tolist() == [3, 24]
     assert not tape.unused()
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from holdfast.core.contract import Needs, Treatment
+from holdfast.core.contract import NStep, Transitions, Treatment
 from holdfast.core.noise import Noise, Tape
 from holdfast.core.spec import Batch, Spec
 from holdfast.data.dataset import Dataset
@@ -135,10 +135,10 @@ def test_rows_of_one_step_are_the_plain_ones():
     made = streams(np.random.default_rng(0), 1, 12)
     for t in range(12):
         ring = buffer.add(ring, step_rows(made, t), np.ones(1, bool))
-    needs = Needs(kind="nstep", length=1)
+    needs = NStep(1)
     tape = {"rows_online": np.arange(12)}
     one = sampler.sample({"online": ring}, {"online": 1.0}, 12, needs, Tape(tape), discount=DISCOUNT)
-    plain = sampler.sample({"online": ring}, {"online": 1.0}, 12, Needs(), Tape(tape))
+    plain = sampler.sample({"online": ring}, {"online": 1.0}, 12, Transitions(), Tape(tape))
     for name in ("obs", "reward", "next_obs", "terminated", "truncated"):
         np.testing.assert_array_equal(getattr(one, name), getattr(plain, name))
     np.testing.assert_array_equal(one.discount, 1)
@@ -168,7 +168,7 @@ def test_a_proportional_mix_draws_every_row_alike():
     columns = jax.tree.map(jnp.asarray, cols.prepare(data, treatment.fit(Treatment(), data)))
     sources = {"online": ring, "data": columns, "view": sampler.View(columns, jnp.arange(2))}
     noise = Noise(jax.random.PRNGKey(0))
-    batch = jax.jit(lambda s: sampler.sample(s, "proportional", 6000, Needs(), noise))(sources)
+    batch = jax.jit(lambda s: sampler.sample(s, "proportional", 6000, Transitions(), noise))(sources)
     found = np.asarray(batch.reward)
     wanted = [*(row["reward"] for row in made[0]), *data.rewards]
     counts = [int(np.isclose(found, value, atol=1e-6).sum()) for value in wanted]
@@ -176,7 +176,7 @@ def test_a_proportional_mix_draws_every_row_alike():
     assert min(counts) > 400  # 500 each, standard deviation 21
     assert max(counts) < 600
     empty = buffer.empty(buffer.blank_row(SPEC), 30)
-    only = sampler.sample({"online": empty, "data": columns}, "proportional", 100, Needs(), noise)
+    only = sampler.sample({"online": empty, "data": columns}, "proportional", 100, Transitions(), noise)
     assert all(np.isclose(data.rewards, value, atol=1e-6).any() for value in np.asarray(only.reward))
 
 
@@ -189,13 +189,13 @@ def test_collected_rows_have_the_discount_1_where_the_log_has_its_own(mix):
     data = log(np.random.default_rng(2), (3, 3))
     data = dataclasses.replace(data, columns={"discount": np.full(6, 0.25)})
     columns = jax.tree.map(jnp.asarray, cols.prepare(data, treatment.fit(Treatment(), data), ("discount",)))
-    batch = sampler.sample({"data": columns, "online": ring}, mix, 40, Needs(), Noise(jax.random.PRNGKey(0)))
+    batch = sampler.sample({"data": columns, "online": ring}, mix, 40, Transitions(), Noise(jax.random.PRNGKey(0)))
     logged = np.isclose(np.asarray(batch.reward)[:, None], data.rewards[None], atol=1e-6).any(1)
     assert 0 < logged.sum() < 40
     np.testing.assert_array_equal(batch.discount, np.where(logged, 0.25, 1))
 
 
-def test_a_preloaded_ring_holds_the_rows_and_ends_where_they_do():
+def test_a_preloaded_ring_holds_the_rows_and_their_ends():
     data = log(np.random.default_rng(5), (3, 2, 4))
     columns = jax.tree.map(jnp.asarray, cols.prepare(data, treatment.fit(Treatment(), data)))
     index = np.array([0, 1, 2, 5, 6, 7, 8])  # the first and the last episode

@@ -169,7 +169,7 @@ def test_a_run_in_the_compiled_loop_resumes_to_the_same_bits(algorithm, env, tmp
         require_same(resume(out).path, whole.path)
 
 
-def test_what_the_episodes_came_to_is_told(tmp_path, no_python):
+def test_returns_and_lengths_of_episodes_are_reported(tmp_path, no_python):
     found = train("ddpg", env="holdfast/constant-v0", out=tmp_path / "run", **{**SETTINGS, "evaluate": False})
     for row in rows(found.path / "metrics.csv"):
         assert (row["collect/return"], row["collect/length"], row["collect/episodes"]) == ("10.0", "10.0", "3.0")
@@ -181,7 +181,7 @@ def test_the_compiled_loop_learns(tmp_path, no_python):
     assert found.result["return_mean"] > -0.05  # at random: about -1.1
 
 
-def test_an_environment_that_breaks_is_told(tmp_path, monkeypatch):
+def test_an_environment_that_breaks_is_reported(tmp_path, monkeypatch):
     def step(key, state, action):
         return state + 1, jnp.where(state == 7, jnp.nan, jnp.ones(1)), jnp.array(0.0), jnp.array(False)
 
@@ -254,7 +254,7 @@ class FakeGymnax:
         return jnp.array([time, action[0]], jnp.float32), time, action[0], done, {}
 
 
-def test_gymnax_environments_end_truly_only_where_they_do(monkeypatch):
+def test_gymnax_environments_separate_time_limits_from_true_ends(monkeypatch):
     fake = types.ModuleType("gymnax")
     fake.make = lambda name: (FakeGymnax(), Params())
     monkeypatch.setitem(sys.modules, "gymnax", fake)
@@ -268,7 +268,7 @@ def test_gymnax_environments_end_truly_only_where_they_do(monkeypatch):
     assert ended
 
 
-def test_unknown_names_and_missing_packages_are_told(monkeypatch):
+def test_unknown_names_and_missing_packages_are_reported(monkeypatch):
     with pytest.raises(UserError, match="unknown environment in JAX 'jax/Pendulum-v2'; did you mean 'jax/Pendulum-v1'"):
         jax_env.find("jax/Pendulum-v2")
     monkeypatch.setitem(sys.modules, "gymnax", None)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ...core.spec import Batch, Spec
+from ...core.spec import Array, Batch, Spec
 from ...core.tree import PyTree, field
 from .episodes import blank_column
 
@@ -33,7 +33,7 @@ def empty(row: Batch, capacity: int, stride: int = 1) -> Ring:
     return Ring(rows, jnp.int32(0), jnp.int32(0), stride)
 
 
-def add(ring: Ring, new: Batch, keep: Any) -> Ring:
+def add(ring: Ring, new: Batch, keep: Array) -> Ring:
     """The ring with the rows of `new` [m, ...] for which `keep` [m] holds, in their order; the oldest make room.
 
     `m` must not exceed the capacity.
@@ -56,7 +56,8 @@ def cut(ring: Ring) -> Ring:
 
 def blank_row(spec: Spec, columns: tuple[str, ...] = ()) -> Batch:
     """One transition of zeros, in the types that a ring holds, with some of the columns of `data.episodes`."""
-    obs, number = np.zeros(spec.obs, np.float32), np.zeros((), np.float32)
+    obs = np.zeros(spec.obs, np.float32)
+    number = np.zeros((), np.float32)
     action = np.zeros(spec.action_shape, np.int32 if spec.discrete else np.float32)
     mask = np.zeros(spec.action, bool) if spec.masked else None
     extra = {name: blank_column(name, spec) for name in columns}

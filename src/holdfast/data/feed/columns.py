@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from ...core.errors import UserError, unknown
 from ...core.tree import PyTree, field
@@ -17,7 +18,7 @@ from .treatment import Fitted
 class Columns(PyTree):
     """N transitions over M observation rows (M = N + E); leaves are NumPy arrays until someone puts them on a device.
 
-    `obs[row]` is where a transition starts and `obs[row + 1]` where it leads, `mask` likewise.
+    A transition starts at `obs[row]` and leads to `obs[row + 1]`; `mask` has the same rows.
     """
 
     obs: Any  # [M, *obs]
@@ -38,6 +39,7 @@ class Given(NamedTuple):
     action: np.ndarray  # [N, ...] inside units
     reward: np.ndarray  # [N] treated, float64
     discount: float | None
+    dtype: Any  # of observations
 
 
 DERIVED: dict[str, Callable[[Given], np.ndarray]] = {}
@@ -66,8 +68,8 @@ def mc_return(given: Given) -> np.ndarray:
 @derived
 def sparse_return(given: Given) -> np.ndarray:
     """`mc_return` where rewards are of two kinds, success and not yet: episodes that failed do so for ever, [N]."""
-    returns, r, starts = mc_return(given), given.reward, given.dataset.offsets[:-1]
-    return failed_for_ever(returns, r, starts, given.discount)
+    starts = given.dataset.offsets[:-1]
+    return failed_for_ever(mc_return(given), given.reward, starts, given.discount)
 
 
 @derived
@@ -93,7 +95,7 @@ def initial_obs(given: Given) -> np.ndarray:
     """The first observation of each transition's episode, [N, *obs], normalised like the others."""
     data = given.dataset
     first = (data.offsets[:-1] + np.arange(data.n_episodes))[data.episode_of]
-    return given.fitted.observe(take(data.observations, first), np.float64)
+    return given.fitted.observe(take(data.observations, first), given.dtype)
 
 
 def column_names(dataset: Dataset) -> list[str]:
@@ -106,7 +108,7 @@ def prepare(
     fitted: Fitted,
     columns: Sequence[str] = (),
     discount: float | None = None,
-    dtype: Any = np.float32,
+    dtype: DTypeLike = np.float32,
 ) -> Columns:
     """The treated columns of a data set, with those of `columns` in `extra`.
 
@@ -115,7 +117,7 @@ def prepare(
         fitted: its treatment.
         columns: names of derived columns (`DERIVED`) or of stored ones (behaviour_log_prob, discount).
         discount: for mc_return and sparse_return.
-        dtype: of every float leaf.
+        dtype: type of every float leaf.
 
     Raises:
         UserError: an unknown column, or one that needs what was not given.
@@ -123,14 +125,14 @@ def prepare(
     for name in columns:
         if name not in column_names(dataset):
             raise unknown("column", name, column_names(dataset))
-    reward = fitted.rewards(dataset.rewards)
-    given = Given(dataset, fitted, fitted.act_inside(dataset.actions, dtype), reward, discount)
+    reward = fitted.rewards(dataset.rewards, np.float64)
+    given = Given(dataset, fitted, fitted.act_inside(dataset.actions, dtype), reward, discount, dtype)
     extra = {name: dataset.columns[name] if name in dataset.columns else DERIVED[name](given) for name in columns}
     return Columns(
         obs=fitted.observe(dataset.observations, dtype),
         row=dataset.observation_rows.astype(np.int32),
         action=given.action,
-        reward=reward.astype(dtype),
+        reward=fitted.rewards(dataset.rewards, dtype),
         terminated=dataset.terminations.astype(dtype),
         truncated=dataset.truncations.astype(dtype),
         mask=dataset.columns["action_mask"].astype(bool) if "action_mask" in dataset.columns else None,
@@ -140,7 +142,7 @@ def prepare(
 
 def stats(dataset: Dataset, fitted: Fitted) -> dict[str, float]:
     """Scalars of the treated data: extremes of episode returns and of rewards, and sizes."""
-    reward = fitted.rewards(dataset.rewards)
+    reward = fitted.rewards(dataset.rewards, np.float64)
     returns = np.add.reduceat(reward, dataset.offsets[:-1])
     return {
         "return_max": float(returns.max()),
@@ -152,7 +154,7 @@ def stats(dataset: Dataset, fitted: Fitted) -> dict[str, float]:
     }
 
 
-def to_go(rewards: np.ndarray, offsets: np.ndarray, discount: Any) -> np.ndarray:
+def to_go(rewards: np.ndarray, offsets: np.ndarray, discount: float | np.ndarray) -> np.ndarray:
     """`g[i] = r[i] + discount[i] * g[i + 1]` within each episode, [N] float64; a discount for all, or one a row.
 
     Doubling: after k passes each row holds the sum over its next 2^k steps, so log2(longest episode) passes over the
@@ -161,7 +163,8 @@ def to_go(rewards: np.ndarray, offsets: np.ndarray, discount: Any) -> np.ndarray
     total = rewards.astype(np.float64)
     carry = np.full(len(total), discount, np.float64)
     carry[offsets[1:] - 1] = 0.0
-    reach, longest = 1, int(np.diff(offsets).max(initial=0))
+    reach = 1
+    longest = int(np.diff(offsets).max(initial=0))
     while reach < longest:
         total[:-reach] = total[:-reach] + carry[:-reach] * total[reach:]
         carry[:-reach] = carry[:-reach] * carry[reach:]
@@ -169,16 +172,19 @@ def to_go(rewards: np.ndarray, offsets: np.ndarray, discount: Any) -> np.ndarray
     return total
 
 
-def failed_for_ever(returns: np.ndarray, rewards: np.ndarray, starts: np.ndarray, discount: Any) -> np.ndarray:
+def failed_for_ever(
+    returns: np.ndarray, rewards: np.ndarray, starts: np.ndarray, discount: float | np.ndarray
+) -> np.ndarray:
     """The returns [N], but `r / (1 - discount)` throughout an episode whose rewards are all the same r < 0.
 
     Args:
-        returns: of each step.
+        returns: return of each step.
         rewards: treated, [N].
         starts: first steps of the episodes, [E].
         discount: below 1.
     """
-    low, high = np.minimum.reduceat(rewards, starts), np.maximum.reduceat(rewards, starts)
+    low = np.minimum.reduceat(rewards, starts)
+    high = np.maximum.reduceat(rewards, starts)
     failed = np.repeat((low == high) & (low < 0), np.diff(np.append(starts, len(rewards))))
     return np.where(failed, rewards / (1 - discount), returns)
 

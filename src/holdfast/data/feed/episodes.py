@@ -37,13 +37,14 @@ def episode_columns(
     """The named columns of one whole episode of T steps, as `data.columns` defines them.
 
     Args:
-        names: of COLLECTED.
+        names: names of columns, see COLLECTED.
         obs: [T, *obs], treated.
         action: [T, ...], inside units.
         reward: [T], treated.
         discount: for mc_return and sparse_return.
     """
-    steps, whole = len(reward), np.array([0, len(reward)])
+    steps = len(reward)
+    whole = np.array([0, steps])
     made: dict[str, Any] = {
         "mc_return": lambda: to_go(reward, whole, discount).astype(np.float32),
         "sparse_return": lambda: failed_for_ever(to_go(reward, whole, discount), reward, whole[:1], discount).astype(
@@ -64,8 +65,8 @@ class Episodes:
         """
         Args:
             n: environments of each replica.
-            names: of the columns, see COLLECTED.
-            discounts: of the replicas, [R].
+            names: names of the columns, see COLLECTED.
+            discounts: discount of each replica, [R].
         """
         self.names, self.discounts = names, discounts
         self.open: list[list[list[Batch]]] = [[[] for _ in range(n)] for _ in discounts]
@@ -73,7 +74,7 @@ class Episodes:
         self.stored = [0 for _ in discounts]
 
     def add(self, r: int, e: int, row: Batch) -> None:
-        """One more row of an environment; it closes the episode where it is the last."""
+        """Add a row of an environment. The last row of an episode closes it."""
         self.open[r][e].append(row)
         if row.terminated or row.truncated:
             rows, self.open[r][e] = self.open[r][e], []

@@ -1,17 +1,21 @@
-"""Drawing batches on the device: rows of columns, views of them and rings; static and proportional mixes; n steps."""
+"""Drawing batches on the device: transitions, n-step rows and windows from columns, views of them and rings.
+
+Mixes are static (each source gives its share of a batch) or proportional (every row is equally likely).
+"""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from ...core.contract import Needs
+from ...core.contract import Needs, NStep, Transitions, Windows
 from ...core.errors import UserError
-from ...core.spec import Batch
+from ...core.noise import Noise
+from ...core.spec import Array, Batch, Scalar, Step
 from ...core.tree import PyTree
 from .buffer import Ring, add
 from .columns import Columns
@@ -24,28 +28,28 @@ class View(PyTree):
     index: jax.Array  # [n] transitions
 
 
-class Begun(PyTree):
+class Growing(PyTree):
     """The first transitions of columns: a log that is still being written."""
 
     columns: Columns
     count: jax.Array  # int32, transitions that are there
 
 
-Source = Columns | View | Ring | Begun
+Source = Columns | View | Ring | Growing
 
 
-def begun(columns: Columns, updates: Any, rate: float) -> Begun:
-    """The columns as they stood `updates` updates before the last, `rate` transitions having arrived with each."""
+def grown(columns: Columns, updates: Step, rate: float) -> Growing:
+    """The columns of a growing log, `updates` updates before its end; each update adds `rate` transitions."""
     n = columns.row.shape[0]
     missing = jnp.floor(jnp.asarray(updates, jnp.float32) * rate).astype(jnp.int32)
-    return Begun(columns, jnp.clip(n - missing, 1, n))
+    return Growing(columns, jnp.clip(n - missing, 1, n))
 
 
 def size(source: Source) -> Any:
-    """How many transitions a source holds; traced where it grows."""
+    """How many transitions a source holds; traced for sources that grow."""
     if isinstance(source, Ring):
         return source.size
-    if isinstance(source, Begun):
+    if isinstance(source, Growing):
         return source.count
     return (source.index if isinstance(source, View) else source.row).shape[0]
 
@@ -72,10 +76,10 @@ def at(source: Source, index: jax.Array) -> Batch:
         return jax.tree.map(lambda x: x[index], source.rows)
     if isinstance(source, View):
         return rows(source.columns, source.index[index])
-    return rows(source.columns if isinstance(source, Begun) else source, index)
+    return rows(source.columns if isinstance(source, Growing) else source, index)
 
 
-def spans(source: Source, index: jax.Array, length: int, discount: Any) -> Batch:
+def spans(source: Source, index: jax.Array, length: int, discount: Scalar) -> Batch:
     """Rows that span up to `length` steps of their episode, from the transitions at `index` [...].
 
     A span of k steps has the reward `r_0 + discount r_1 + ... + discount^(k-1) r_(k-1)` and leads to the observation
@@ -90,7 +94,8 @@ def spans(source: Source, index: jax.Array, length: int, discount: Any) -> Batch
     factor = discount * steps.extra["discount"] if "discount" in steps.extra else jnp.full_like(steps.reward, discount)
     weight = jnp.cumprod(jnp.concatenate([jnp.ones_like(factor[:1]), factor[:-1]]), 0)
     last = alive.sum(0) - 1
-    first, end = at(source, index), at(source, jnp.take_along_axis(where, last[None], 0)[0])
+    first = at(source, index)
+    end = at(source, jnp.take_along_axis(where, last[None], 0)[0])
     onward = jnp.take_along_axis(weight, last[None], 0)[0]
     if "discount" in end.extra:
         onward = onward * end.extra["discount"]
@@ -108,20 +113,78 @@ def spans(source: Source, index: jax.Array, length: int, discount: Any) -> Batch
     )
 
 
+def windows(source: Source, index: jax.Array, length: int) -> Batch:
+    """The `length` steps that end at the transitions at `index` [...]: leaves [..., length, *], the oldest step first.
+
+    A window does not reach back over the start of its episode, over a time limit, over a place where a log breaks off,
+    or over the oldest row of a ring. Its column "valid" [..., length] is False before that; there the first valid step
+    is repeated, so that every row holds numbers that occur.
+    """
+    where, alive = _backward(source, index, length)
+    earlier = at(source, where)
+    ended = (earlier.terminated + earlier.truncated) > 0
+    here = jnp.ones_like(ended[:1])
+    valid = jnp.cumprod(alive & jnp.concatenate([here, ~ended[1:]]), 0) > 0  # newest first
+    count = valid.sum(0)
+    oldest = jnp.take_along_axis(where, count[None] - 1, 0)
+    rows_of = jnp.moveaxis(jnp.where(valid, where, oldest)[::-1], 0, -1)
+    steps = at(source, rows_of)
+    extra = {**steps.extra, "valid": jnp.moveaxis(valid[::-1], 0, -1)}
+    return Batch(**{**vars(steps), "extra": extra, "axis": -2})
+
+
+def _backward(source: Source, index: jax.Array, length: int) -> tuple[jax.Array, jax.Array]:
+    """Numbers of the row at `index` and of the `length` - 1 rows before it, [length, ...], and whether each exists.
+
+    The newest comes first.
+    """
+    index = index[None]
+    back = jnp.arange(length).reshape(-1, *[1] * (index.ndim - 1))
+    if isinstance(source, Ring):
+        age = (source.cursor - 1 - index) % source.capacity
+        return (index - back * source.stride) % source.capacity, age + back * source.stride < source.size
+    where = jnp.maximum(index - back, 0)
+    columns = source if isinstance(source, Columns) else source.columns
+    row = columns.row[source.index[where] if isinstance(source, View) else where]
+    joined = row[:-1] == row[1:] + 1  # as in `_onward`
+    return where, jnp.concatenate([jnp.ones_like(row[:1], bool), joined])
+
+
 def _onward(source: Source, index: jax.Array, length: int) -> tuple[jax.Array, jax.Array]:
-    """Where the row at `index` and its `length` - 1 followers stand, [length, ...], and whether each is one."""
-    index, ahead = index[None], jnp.arange(length).reshape(-1, *[1] * index.ndim)
+    """Numbers of the row at `index` and of the `length` - 1 rows after it, [length, ...], and whether each exists."""
+    index = index[None]
+    ahead = jnp.arange(length).reshape(-1, *[1] * (index.ndim - 1))
     if isinstance(source, Ring):
         where = (index + ahead * source.stride) % source.capacity
         return where, (source.cursor - 1 - index) % source.capacity >= ahead * source.stride
     where = jnp.minimum(index + ahead, size(source) - 1)
     columns = source if isinstance(source, Columns) else source.columns
     row = columns.row[source.index[where] if isinstance(source, View) else where]
-    # between two episodes stands the first one's last observation, so that numbers of rows jump by two
+    # the last observation of an episode has a row of its own, so row numbers jump by two between episodes
     return where, jnp.concatenate([jnp.ones_like(row[:1], bool), row[1:] == row[:-1] + 1])
 
 
-def preload(ring: Ring, columns: Columns, index: Any) -> Ring:
+def _read_transitions(source: Source, index: jax.Array, needs: Transitions, discount: Scalar) -> Batch:
+    return at(source, index)
+
+
+def _read_n_steps(source: Source, index: jax.Array, needs: NStep, discount: Scalar) -> Batch:
+    return spans(source, index, needs.length, discount)
+
+
+def _read_windows(source: Source, index: jax.Array, needs: Windows, discount: Scalar) -> Batch:
+    return windows(source, index, needs.length)
+
+
+# How each kind of `Needs` is read; what is not here is refused when a run is planned.
+READ: Mapping[type, Callable[[Source, jax.Array, Any, Any], Batch]] = {
+    Transitions: _read_transitions,
+    NStep: _read_n_steps,
+    Windows: _read_windows,
+}
+
+
+def preload(ring: Ring, columns: Columns, index: Array) -> Ring:
     """The ring with the transitions of the data at `index` [m] added; the oldest make room.
 
     Each episode's last row counts as truncated where nothing else ends it, and so does every row where the ring's rows
@@ -164,9 +227,9 @@ def sample(
     mix: Mapping[str, float] | str,
     batch_size: int,
     needs: Needs,
-    noise: Any,
+    noise: Noise,
     written: Mapping[str, jax.Array] | None = None,
-    discount: Any = None,
+    discount: Scalar | None = None,
 ) -> Batch:
     """One update's batch: rows uniform within each source, with replacement; leaves [B, ...] or [k, B, ...].
 
@@ -174,10 +237,10 @@ def sample(
         sources: by name.
         mix: each one's share of the batch; or "proportional", every row of the data and of the rings alike.
         batch_size: B.
-        needs: how many slices, what a row spans, and the columns that rings must have.
-        noise: of the draw.
+        needs: what a row is, how many slices, and the columns that rings must have.
+        noise: noise of the draw.
         written: columns of the data that training itself writes, [N, ...] each; they join `extra`.
-        discount: of rows that span several steps.
+        discount: discount of rows that span several steps.
 
     Raises:
         UserError: columns that a ring does not have.
@@ -189,10 +252,7 @@ def sample(
         source = sources[name]
         if isinstance(source, Ring):
             _require_columns(name, source, needs, written)
-        part = at(source, index) if needs.kind == "transitions" else spans(source, index, needs.length, discount)
-        index = source.index[index] if isinstance(source, View) else index
-        more = {column: values[index] for column, values in written.items()}
-        return Batch(**{**vars(part), "extra": part.extra | more})
+        return READ[type(needs)](_with(source, written), index, needs, discount)
 
     if isinstance(mix, str):
         return _proportional({name: size(sources[name]) for name in pool(sources)}, (*lead, batch_size), draw, noise)
@@ -205,6 +265,16 @@ def sample(
     return Batch(**{**vars(whole), "parts": tuple(bounds)})
 
 
+def _with(source: Source, written: Mapping[str, jax.Array]) -> Source:
+    """The source with more columns of the data; a ring stays as it is."""
+    if isinstance(source, Ring) or not written:
+        return source
+    if isinstance(source, Columns):
+        return Columns(**{**vars(source), "extra": {**source.extra, **written}})
+    more = _with(source.columns, written)
+    return type(source)(**{**vars(source), "columns": more})
+
+
 def pool(sources: Mapping[str, Source]) -> list[str]:
     """The sources of a proportional mix: the data and every ring, but no view of the data."""
     return [name for name, source in sources.items() if name == "data" or isinstance(source, Ring)]
@@ -215,7 +285,9 @@ def drawn(mix: Mapping[str, float] | str, sources: Mapping[str, Source]) -> list
     return pool(sources) if isinstance(mix, str) else [name for name, share in mix.items() if share > 0]
 
 
-def _proportional(sizes: Mapping[str, Any], shape: tuple[int, ...], draw: Any, noise: Any) -> Batch:
+def _proportional(
+    sizes: Mapping[str, Any], shape: tuple[int, ...], draw: Callable[[str, jax.Array], Batch], noise: Noise
+) -> Batch:
     """Rows of all the sources laid end to end: each is drawn from every one, and the one it fell on is kept."""
     index = noise.integers("rows", shape, sum(sizes.values()))
     parts, starts, start = [], [], 0
@@ -246,7 +318,7 @@ def _discounted(part: Batch) -> Batch:
     return Batch(**{**vars(part), "extra": {"discount": jnp.ones_like(part.reward), **part.extra}})
 
 
-def _require_columns(name: str, ring: Ring, needs: Needs, written: Mapping[str, Any]) -> None:
+def _require_columns(name: str, ring: Ring, needs: Needs, written: Mapping[str, jax.Array]) -> None:
     if written:
         raise UserError(
             f"this phase writes the columns {', '.join(written)} of the data, and collected rows ('{name}') have none "

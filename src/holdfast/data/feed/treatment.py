@@ -1,27 +1,88 @@
 """Treatments: how observations, actions and rewards are scaled on their way to training and back.
 
-Fitted on the training set, then frozen; a policy carries the result, so evaluation and fine-tuning see the same
-numbers.
+A treatment is fitted on the training set and then frozen. A policy carries the result, so that evaluation, collection
+and fine-tuning use the same numbers. `Numbers` holds the only formulas, for NumPy and for JAX.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
 from ...core.errors import UserError
+from ...core.spec import Array
 from ..arrays import take
 
 if TYPE_CHECKING:
-    from gymnasium.spaces import Space
+    from gymnasium.spaces import Box, Discrete, Space
 
     from ...core.contract import Treatment
     from ..dataset import Dataset
 
 ARRAYS = ("obs_mean", "obs_std", "action_low", "action_high")
+
+
+class Numbers(NamedTuple):
+    """The numbers of a treatment in one float type, with the formulas that use them.
+
+    The same code runs on the host (NumPy arrays) and in compiled programs (JAX arrays). In float32 both give the same
+    bits. Two rules ensure this:
+
+    * No product is followed by an addition, and no array is divided by a smaller one. XLA contracts the first to one
+      rounding and replaces the second by a product with the reciprocal.
+    * A compiled program takes this record as an argument. XLA would fold constants into each other and round again.
+    """
+
+    mean: Any  # [*obs] the mean rounded to the float type; None: observations are not normalised
+    mean_rest: Any  # [*obs] what rounding removed from the mean
+    inverse_std: Any  # [*obs]
+    half: Any  # [A] half of the range of actions; None: actions are discrete
+    centre: Any  # [A] centre of the range of actions, in units of `half`
+    low: Any  # [A]
+    high: Any  # [A]
+    start: Any  # [] first action of a Discrete space
+    shift: Any  # [] of rewards
+    scale: Any  # [] of rewards
+    largest: Any  # [] largest finite number
+
+    def observe(self, obs: Array, rest: Array | float = 0.0) -> Array:
+        """Observations `[..., *obs]` as a network sees them: `((obs - mean) + (rest - mean_rest)) / std`.
+
+        Args:
+            obs: raw observations in the float type of the numbers.
+            rest: what rounding removed from observations of a wider type.
+        """
+        if self.mean is None:
+            return obs
+        mean, mean_rest, inverse_std = (_along(x, obs) for x in (self.mean, self.mean_rest, self.inverse_std))
+        return self._rounded(((obs - mean) + (rest - mean_rest)) * inverse_std)
+
+    def act_outside(self, inside: Array) -> Array:
+        """Actions `[..., A]` from [-1, 1] to the environment's units, clipped to its bounds; or `[...]` integers."""
+        if self.half is None:
+            return inside + self.start
+        xp = jnp if isinstance(inside, jax.Array) else np
+        half, centre, low, high = (_along(x, inside) for x in (self.half, self.centre, self.low, self.high))
+        return xp.clip(half * (inside + centre), low, high)
+
+    def rewards(self, rewards: Array) -> Array:
+        """Treated rewards: `(reward + shift) * scale`."""
+        return self._rounded((rewards + self.shift) * self.scale)
+
+    def _rounded(self, product: Array) -> Array:
+        """A product that XLA cannot contract with an addition after it, because the clip comes between them."""
+        return jnp.clip(product, -self.largest, self.largest) if isinstance(product, jax.Array) else product
+
+
+def _along(x: Array, rows: Array) -> Array:
+    """`x` with leading axes of length 1, so that it has as many axes as `rows`."""
+    return x.reshape((1,) * (rows.ndim - x.ndim) + x.shape)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -48,14 +109,26 @@ class Fitted:
         """Whether actions are integers."""
         return self.action_low is None
 
-    def observe(self, obs: Any, dtype: Any = np.float32) -> np.ndarray:
-        """Observations `[..., *obs]` as a network sees them; worked in float64, cast to `dtype` at the end."""
-        if not self.normalized:
-            return np.asarray(obs, dtype)
-        return ((np.asarray(obs, np.float64) - self.obs_mean) / self.obs_std).astype(dtype)
+    def observe(self, obs: ArrayLike, dtype: DTypeLike = np.float32) -> np.ndarray:
+        """Observations `[..., *obs]` as a network sees them, in `dtype`.
 
-    def act_inside(self, actions: Any, dtype: Any = np.float32) -> np.ndarray:
-        """Actions from the environment's units: `[..., A]` in [-1, 1], or `[...]` int32 from 0 where discrete."""
+        The mean is subtracted before the precision of a wider type is lost, so an observation near a large mean keeps
+        its digits.
+        """
+        rounded = np.asarray(obs, dtype)
+        if not self.normalized:
+            return rounded
+        given = np.asarray(obs)
+        if given.dtype == rounded.dtype:
+            return np.asarray(self.numbers(dtype).observe(rounded))
+        rest = (given.astype(np.float64) - rounded).astype(dtype)
+        return np.asarray(self.numbers(dtype).observe(rounded, rest))
+
+    def act_inside(self, actions: ArrayLike, dtype: DTypeLike = np.float32) -> np.ndarray:
+        """Actions from the environment's units: `[..., A]` in [-1, 1], or `[...]` int32 from 0 if discrete.
+
+        This runs on the host only, in float64 with one cast at the end.
+        """
         if self.discrete:
             return (np.asarray(actions) - self.action_start).astype(np.int32)
         centre, half = self._centre_half
@@ -64,17 +137,26 @@ class Fitted:
             inside = np.clip(inside, self.clip_actions - 1.0, 1.0 - self.clip_actions)
         return inside.astype(dtype)
 
-    def act_outside(self, inside: Any) -> np.ndarray:
-        """Actions to the environment's units and type, within its bounds: the way back from `act_inside`."""
-        if self.action_low is None or self.action_high is None:
-            return np.asarray(inside).astype(np.int64) + self.action_start
-        centre, half = self._centre_half
-        outside = (centre + half * np.asarray(inside, np.float64)).astype(self.action_low.dtype)
-        return np.clip(outside, self.action_low, self.action_high)
+    def act_outside(self, inside: ArrayLike) -> np.ndarray:
+        """Actions in the environment's units and type, within its bounds: the inverse of `act_inside`.
 
-    def rewards(self, rewards: Any) -> np.ndarray:
-        """Treated rewards, float64: `(r + reward_shift) * reward_scale`."""
-        return (np.asarray(rewards, np.float64) + self.reward_shift) * self.reward_scale
+        The arithmetic is float32, or the type of the action space if that is wider. Only the host knows wider types.
+        """
+        if self.action_low is None:
+            return np.asarray(inside).astype(np.int64) + self.action_start
+        wide = np.result_type(np.float32, self.action_low.dtype)
+        return np.asarray(self.numbers(wide).act_outside(np.asarray(inside, wide))).astype(self.action_low.dtype)
+
+    def rewards(self, rewards: ArrayLike, dtype: DTypeLike = np.float32) -> np.ndarray:
+        """Treated rewards in `dtype`: `(reward + reward_shift) * reward_scale`."""
+        return np.asarray(self.numbers(dtype).rewards(np.asarray(rewards, dtype)))
+
+    def numbers(self, dtype: DTypeLike = np.float32) -> Numbers:
+        """The numbers of this treatment in a float type."""
+        dtype = np.dtype(dtype)
+        if dtype not in self._numbers:
+            self._numbers[dtype] = self._numbers_in(dtype)
+        return self._numbers[dtype]
 
     def to_dict(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """JSON-ready values, and arrays by name: what a policy folder keeps. The inverse of `from_dict`."""
@@ -90,8 +172,29 @@ class Fitted:
 
     @functools.cached_property
     def _centre_half(self) -> tuple[np.ndarray, np.ndarray]:
-        low, high = np.asarray(self.action_low, np.float64), np.asarray(self.action_high, np.float64)
+        low = np.asarray(self.action_low, np.float64)
+        high = np.asarray(self.action_high, np.float64)
         return (high + low) / 2, (high - low) / 2
+
+    @functools.cached_property
+    def _numbers(self) -> dict[np.dtype, Numbers]:
+        return {}
+
+    def _numbers_in(self, dtype: np.dtype) -> Numbers:
+        mean = rest = inverse = half = centre = low = high = None
+        if self.normalized:
+            mean = np.asarray(self.obs_mean).astype(dtype)
+            rest = (self.obs_mean - mean).astype(dtype)
+            inverse = (1 / np.asarray(self.obs_std)).astype(dtype)
+        if not self.discrete:
+            middle, width = self._centre_half
+            half = width.astype(dtype)
+            centre = (middle / width).astype(dtype)
+            low = np.asarray(self.action_low).astype(dtype)
+            high = np.asarray(self.action_high).astype(dtype)
+        shift, scale, largest = (dtype.type(x) for x in (self.reward_shift, self.reward_scale, np.finfo(dtype).max))
+        start = np.int32(self.action_start)
+        return Numbers(mean, rest, inverse, half, centre, low, high, start, shift, scale, largest)
 
 
 def fit(treatment: Treatment, dataset: Dataset) -> Fitted:
@@ -102,20 +205,23 @@ def fit(treatment: Treatment, dataset: Dataset) -> Fitted:
     then scaled.
 
     Raises:
-        UserError: no transitions, all returns equal where they are to scale rewards, or action bounds that are infinite
+        UserError: no transitions, equal returns although `return_scale` is set, or action bounds that are infinite
             or empty.
     """
     if not dataset.n_steps:
         raise UserError(f"{dataset.id} is empty: no transitions; expected at least one")
     fitted = untreated(dataset.observation_space, dataset.action_space, dataset.id)
-    obs_mean, obs_std = fitted.obs_mean, fitted.obs_std
+    obs_mean = fitted.obs_mean
+    obs_std = fitted.obs_std
     if treatment.normalize_obs is not None:
         seen = take(dataset.observations, dataset.observation_rows).astype(np.float64)
-        obs_mean, obs_std = seen.mean(0), seen.std(0) + treatment.normalize_obs
+        obs_mean = seen.mean(0)
+        obs_std = seen.std(0) + treatment.normalize_obs
         if (obs_std == 0).any():
             dim = int(np.flatnonzero(obs_std == 0)[0])
             raise UserError(f"{dataset.id}: observations[{dim}] is constant; normalize_obs needs an epsilon > 0")
-    scale, shift = float(treatment.reward_scale), float(treatment.reward_shift)
+    scale = float(treatment.reward_scale)
+    shift = float(treatment.reward_shift)
     if treatment.return_scale is not None:
         returns = dataset.returns()
         spread = float(returns.max() - returns.min())
@@ -125,7 +231,8 @@ def fit(treatment: Treatment, dataset: Dataset) -> Fitted:
                 f"({dataset.n_episodes} episodes); train without it: --return-scale None"
             )
         factor = treatment.return_scale / spread
-        scale, shift = scale * factor, shift / factor
+        scale = scale * factor
+        shift = shift / factor
     return dataclasses.replace(
         fitted,
         obs_mean=obs_mean,
@@ -137,17 +244,19 @@ def fit(treatment: Treatment, dataset: Dataset) -> Fitted:
     )
 
 
-def untreated(observation_space: Space, action_space: Any, where: str = "the environment") -> Fitted:
+def untreated(observation_space: Space, action_space: Box | Discrete, where: str = "the environment") -> Fitted:
     """The treatment that changes nothing but the units of actions, for training without data.
 
     Raises:
         UserError: action bounds that are infinite or empty.
     """
     shape = observation_space.shape or ()
-    mean, std = np.zeros(shape), np.ones(shape)
+    mean = np.zeros(shape)
+    std = np.ones(shape)
     if not hasattr(action_space, "low"):
         return Fitted(mean, std, action_start=int(action_space.start), action_count=int(action_space.n))
-    low, high = np.asarray(action_space.low), np.asarray(action_space.high)
+    low = np.asarray(action_space.low)
+    high = np.asarray(action_space.high)
     wrong = ~(np.isfinite(low) & np.isfinite(high) & (low < high))
     if wrong.any():
         dim = int(np.flatnonzero(wrong)[0])

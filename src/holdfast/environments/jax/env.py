@@ -107,8 +107,8 @@ def find(env: str | None) -> JaxEnv | None:
     if name.startswith("gymnax/"):
         return _fitting(name, from_gymnax(name.removeprefix("gymnax/")))
     if name not in REGISTRY:
-        importlib.import_module(f"{__package__}.jax_classics")
-        importlib.import_module(f"{__package__}.jax_probes")
+        importlib.import_module(f"{__package__}.classics")
+        importlib.import_module(f"{__package__}.probes")
     if name.startswith("jax/") and name not in REGISTRY:
         raise unknown("environment in JAX", name, [known for known in REGISTRY if known.startswith("jax/")])
     return _fitting(name, REGISTRY[name]()) if name in REGISTRY else None

@@ -1,23 +1,90 @@
-"""What a run is refused for before anything is compiled: phases that cannot draw, logs that cannot grow."""
+"""The phases of a run and their lengths, and the refusals that concern them."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
-from ...core.contract import PROPORTIONAL, Algorithm, Phase
+from ...core import config
+from ...core.contract import PROPORTIONAL, Algorithm, Collect, Needs, Phase
 from ...core.errors import UserError
+from ...core.phases import stages
 from ...data.dataset import Dataset
 from ...data.feed import sampler
 from ...data.feed.columns import DERIVED
 from ...runs.settings import Settings
-from ..collect_gym import updates_by
-from ..loop import Carry, Program
+
+
+def updates_by(collect: Collect, step: Any) -> Any:
+    """Number of updates after `step` environment steps of a replica; `step` may be traced."""
+    after = step - collect.warmup - collect.delay
+    return after // (collect.steps * collect.envs) * collect.every * (after > 0)
+
+
+def phases_of(algorithm: Algorithm, cfg: Any, settings: Settings) -> tuple[Phase, ...]:
+    """The phases of a run, with the number of environments and the size of the replay buffer that the run asks for.
+
+    Several environments make as many steps and updates in total as one would: the algorithm sets their ratio.
+    """
+    return tuple(_sized(phase, settings) for phase in stages(algorithm, cfg, settings.stage))
+
+
+def _sized(phase: Phase, settings: Settings) -> Phase:
+    collect = phase.collect
+    if collect is None:
+        return phase
+    envs = settings.envs or collect.envs
+    every = collect.every * envs // collect.envs
+    rings = {**phase.rings, collect.to: settings.replay} if settings.replay else phase.rings
+    return phase._replace(collect=collect._replace(envs=envs, every=every), rings=rings)
+
+
+def resolved(algorithm: Algorithm, cfg: config.C, settings: Settings) -> config.C:
+    """The config with its schedules over "run" as numbers of updates."""
+    main = next((phase for phase in reversed(phases_of(algorithm, cfg, settings)) if phase.steps is None), None)
+    collect = None if main is None else main.collect
+    updates = settings.steps if collect is None else updates_by(collect, settings.steps)
+    return config.over_the_run(cfg, max(1, updates))
+
+
+def ring_rows(phases: Sequence[Phase], settings: Settings) -> Counter[str]:
+    """Upper bound on the rows that the phases add to each replay buffer of a replica, by name."""
+    rows: Counter[str] = Counter()
+    for phase in phases:
+        if phase.collect:
+            rows[phase.collect.to] += settings.steps_of(phase) + phase.collect.envs
+    return rows
+
+
+def require_needs(phases: Sequence[Phase], own: Needs) -> None:
+    """Refuse rows that the sampler cannot read.
+
+    Args:
+        phases: the phases of a run.
+        own: what the algorithm's update reads in phases that do not say it themselves.
+
+    Raises:
+        UserError: an object that is not one of the `Needs`, or a length or a number of slices below 1.
+    """
+    for phase in phases:
+        needs = phase.needs or own
+        if type(needs) not in sampler.READ:
+            known = ", ".join(kind.__name__ for kind in sampler.READ)
+            raise UserError(
+                f"phase {phase.name} needs {needs!r}, which the sampler cannot read: expected one of {known}"
+            )
+        wrong = [f"{name} {value}" for name, value in vars(needs).items() if name != "columns" and value < 1]
+        if wrong:
+            raise UserError(f"phase {phase.name} needs rows of {', '.join(wrong)}: expected at least 1")
 
 
 def require_sources(phase: Phase, known: set[str]) -> None:
-    """Refuse a phase that draws from what the run does not have, or reads what no sampler gives."""
-    if phase.needs is not None and phase.needs.kind not in ("transitions", "nstep"):
-        raise UserError(f"phase {phase.name} needs {phase.needs.kind}, expected transitions or nstep")
+    """Refuse a phase that draws from a source that the run does not have.
+
+    Raises:
+        UserError: naming the phase and the source.
+    """
     if isinstance(phase.mix, str):
         if phase.mix != PROPORTIONAL:
             raise UserError(
@@ -30,10 +97,10 @@ def require_sources(phase: Phase, known: set[str]) -> None:
 
 
 def growth_of(settings: Settings, algorithm: Algorithm, cfg: Any, data: Dataset | None) -> tuple[float, int] | None:
-    """How the log grows while it is learned from: rows an update, and updates until all of it is there.
+    """How the log grows during training: rows for each update, and updates until all rows are there.
 
     Raises:
-        UserError: a method that looks at the whole log beforehand, or a log that the updates outrun.
+        UserError: the algorithm reads the whole log beforehand, or the first updates would have no rows.
     """
     if not settings.growing or data is None:
         return None
@@ -41,28 +108,24 @@ def growth_of(settings: Settings, algorithm: Algorithm, cfg: Any, data: Dataset 
     derived = DERIVED.keys() & set((phase.needs or algorithm.needs(cfg)).columns)
     if more or phase.refresh or phase.split or derived or algorithm.filter or phase.mix != {"data": 1.0}:
         raise UserError(
-            f"--growing: {settings.algorithm} looks at the log as a whole; bc, td3_bc, bcq, iql and the like learn "
-            "from its rows alone"
+            f"--growing: {settings.algorithm} reads the log as a whole; use an algorithm that learns from single rows, "
+            "e.g. bc, td3_bc, bcq or iql"
         )
     if data.n_steps - (settings.steps - 1) * settings.growing < 1:
         most = int((data.n_steps - 1) / settings.growing) + 1
         raise UserError(
-            f"--growing {settings.growing:g} with {settings.steps} updates: {data.id} has {data.n_steps} rows, so that "
-            f"none would be there at first; expected at most {most} updates, or fewer rows an update"
+            f"--growing {settings.growing:g} with {settings.steps} updates: {data.id} has only {data.n_steps} rows, so "
+            f"the first updates would have none; expected at most {most} updates, or fewer rows for each update"
         )
     return settings.growing, settings.steps
 
 
-def require_rows(program: Program, carry: Carry) -> None:
-    """Refuse a phase that draws from a ring which nothing fills: drawn rows would be zeros."""
-    collect = program.phase.collect
-    for name in sampler.drawn(program.phase.mix, {**program.sources, **carry.rings}):
-        if name in carry.rings and (collect is None or collect.to != name) and not carry.rings[name].size.all():
-            raise UserError(f"phase {program.phase.name} draws from '{name}', which no phase has filled")
-
-
 def require_updates(settings: Settings, phase: Phase) -> None:
-    """Refuse a run that ends before its first update: what it shipped would not have learned."""
+    """Refuse a run that ends before its first update: the shipped policy would be untrained.
+
+    Raises:
+        UserError: naming the steps that come before the first update.
+    """
     collect = phase.collect
     if collect is None or phase.steps is not None or updates_by(collect, settings.steps):
         return

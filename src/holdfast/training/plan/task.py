@@ -1,63 +1,83 @@
-"""What a run learns from: logged data, or an environment alone; checked, treated and ready for the device."""
+"""What a run learns from: logged data, or an environment alone. Checks the data and fits their treatment."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ...algorithms import registry
-from ...core.contract import Algorithm, Treatment
+from ...core.contract import Algorithm, Frozen, NStep, Treatment, Windows
 from ...core.errors import UserError
 from ...core.spec import Spec
 from ...data.checks.check import require_sound
+from ...data.checks.faults import Fault
 from ...data.dataset import Dataset
 from ...data.feed import sampler
 from ...data.feed.columns import DERIVED, Columns, prepare, stats
 from ...data.feed.treatment import Fitted, fit, untreated
 from ...data.references import reference_for
 from ...data.sources import load_dataset
-from ...environments.gym.adapter import make_env, name_of, spec_of
+from ...data.split import by_episodes
+from ...environments.gym.adapter import make_env, name_of, require_match, spec_of
+from ...policy.policy import Policy, same_treatment
 from ...runs.settings import Settings
+
+if TYPE_CHECKING:
+    import gymnasium
 
 
 @dataclasses.dataclass(frozen=True)
-class Problem:
-    """One learning problem."""
+class Task:
+    """What one run learns from, and in which environment it acts."""
 
-    name: str  # of the data set, or of the environment
+    name: str  # of the data set, or of the environment if there are no data
     spec: Spec
     fitted: Fitted
-    dataset: Dataset | None  # what is learned from; None: only what is collected
-    fingerprint: str | None  # of the whole data set, before any filter
-    logged: float | None  # its mean episode return
-    env: str | None  # id or EnvSpec as JSON
-    reference: tuple[float, float] | None
-    stats: dict[str, float]
-    warnings: list[Any]
+    dataset: Dataset | None  # the rows that are learned from; None: only what the run collects
+    fingerprint: str | None  # of the whole data set, before the algorithm's filter
+    logged: float | None  # mean episode return of the whole data set
+    env: str | None  # environment id, or EnvSpec as JSON
+    reference: tuple[float, float] | None  # returns of a random and an expert policy
+    stats: dict[str, float]  # scalars of the data, as `Context.stats`
+    warnings: list[Fault]  # faults of the data that the settings allow
+    inputs: dict[str, Frozen] = dataclasses.field(default_factory=dict)  # policies of other runs, by name
 
-    def make(self) -> Callable[[], Any]:
-        """Gives new environments.
+    def make(self) -> Callable[[], gymnasium.Env]:
+        """A function that makes new environments.
 
         Raises:
-            UserError: none is known.
+            UserError: the data name no environment.
         """
         if self.env is None:
             raise UserError(f"{self.name} names no environment to collect in: give one with --env")
         return functools.partial(make_env, self.env)
 
+    def require_environment(self) -> None:
+        """Make the environment once, compare its spaces with the data, and close it.
+
+        Raises:
+            UserError: the environment cannot be made, or its spaces differ from those of the data.
+        """
+        env = self.make()()
+        try:
+            require_match(env, self.spec, self.fitted)
+        finally:
+            env.close()
+
     @property
     def always(self) -> set[str]:
-        """Stored columns that every method reads: a logged discount, for its targets."""
+        """Stored columns that every algorithm reads: the logged discount, which enters the targets."""
         return set() if self.dataset is None else {"discount"} & self.dataset.columns.keys()
 
     def columns(self, needed: set[str], discount: float | None) -> Columns | None:
-        """The data on the device, with derived columns."""
+        """The data on the device, with the derived columns in `needed`; None if there are no data."""
         if self.dataset is None:
             return None
         return jax.tree.map(jnp.asarray, prepare(self.dataset, self.fitted, sorted(needed), discount))
@@ -67,51 +87,113 @@ class Problem:
         if self.dataset is None or columns is None:
             return {}
         found: dict[str, sampler.Source] = {"data": columns}
-        for view, episodes in split_episodes(self.dataset, shares, seed).items():
+        parts = by_episodes(self.dataset, shares, seed) if shares else {}
+        for view, episodes in parts.items():
             inside = np.isin(self.dataset.episode_of, episodes)
             found[view] = sampler.View(columns, jnp.asarray(np.flatnonzero(inside), jnp.int32))
         return found
 
 
-def problem_of(settings: Settings, algorithm: Algorithm, cfg: Any, dataset: Dataset | None) -> Problem:
-    """The problem that settings stand for; `dataset` where it is in memory.
+def task_of(settings: Settings, algorithm: Algorithm, cfg: Any, dataset: Dataset | None) -> Task:
+    """Load and check what the settings name.
+
+    Args:
+        settings: settings of the run.
+        algorithm: the algorithm, which may filter the data.
+        cfg: its config.
+        dataset: the data if they are in memory; else `settings.data` is loaded, or there are none.
 
     Raises:
-        UserError: faulty data, an environment that cannot be made, or actions that the algorithm does not take.
+        UserError: faulty data, an environment that cannot be made, or actions that the algorithm does not support.
     """
+    policies = inputs_of(settings, algorithm)
     if dataset is None and settings.data is None:
+        if policies:
+            raise UserError(f"{algorithm.name} reads {', '.join(policies)} and learns from logged data: name --data")
         return _from_environment(settings, algorithm, cfg)
     whole = dataset if dataset is not None else load_dataset(str(settings.data), **settings.data_options)
     warnings = require_sound(whole, settings.allow)
     require_actions(algorithm, whole.id, whole.discrete)
     require_episodes(algorithm, cfg, whole, settings.treatment.get("return_scale") is not None)
     kept = algorithm.filter(cfg, whole) if algorithm.filter else whole
-    fitted = fit(Treatment(**settings.treatment), kept)
-    env, reference = settings.env or kept.env_spec, kept.reference
-    return Problem(
-        kept.id,
-        kept.spec,
-        fitted,
-        kept,
-        whole.fingerprint,
-        float(whole.returns().mean()),
-        env,
-        reference,
-        stats(kept, fitted),
-        warnings,
+    require_inputs_match(policies, kept)
+    fitted = next(iter(policies.values())).fitted if policies else fit(Treatment(**settings.treatment), kept)
+    return Task(
+        name=kept.id,
+        spec=kept.spec,
+        fitted=fitted,
+        dataset=kept,
+        fingerprint=whole.fingerprint,
+        logged=float(whole.returns().mean()),
+        env=settings.env or kept.env_spec,
+        reference=kept.reference,
+        stats=stats(kept, fitted),
+        warnings=warnings,
+        inputs={name: policy.frozen() for name, policy in policies.items()},
     )
 
 
-def _from_environment(settings: Settings, algorithm: Algorithm, cfg: Any) -> Problem:
+def inputs_of(settings: Settings, algorithm: Algorithm) -> dict[str, Policy]:
+    """Load the policies of other runs that the algorithm reads.
+
+    Raises:
+        UserError: names other than those that the algorithm reads, or folders without a policy.
+    """
+    if set(settings.inputs) != set(algorithm.inputs):
+        wanted = " ".join(f"--input {name}=FOLDER" for name in algorithm.inputs)
+        given = ", ".join(settings.inputs) or "none"
+        raise UserError(
+            f"{algorithm.name} reads the inputs {', '.join(algorithm.inputs) or 'none'}, got {given}: "
+            + (f"name each with {wanted}" if wanted else "leave --input out")
+        )
+    return {name: Policy.load(policy_folder(folder)) for name, folder in settings.inputs.items()}
+
+
+def policy_folder(folder: str) -> Path:
+    """The folder of a policy, from itself or from the run that contains it.
+
+    Raises:
+        UserError: the folder contains no policy, or several.
+    """
+    path = Path(folder).resolve()
+    inside = [found.parent for found in sorted(path.glob("**/policy.json")) if "policies" not in found.parts]
+    here = [path] if (path / "policy.json").is_file() else inside
+    if len(here) != 1:
+        found = ", ".join(str(one.relative_to(path)) for one in here) or "none"
+        raise UserError(f"{folder} is expected to hold one policy, it has {found}: name the folder of one policy")
+    return here[0]
+
+
+def require_inputs_match(policies: Mapping[str, Policy], dataset: Dataset) -> None:
+    """Refuse policies for other observations or actions, or with treatments that differ from each other.
+
+    Raises:
+        UserError: naming the input and what differs.
+    """
+    first = next(iter(policies.values()), None)
+    for name, policy in policies.items():
+        own = dataset.spec
+        here = (policy.spec.obs, policy.spec.action, policy.spec.discrete)
+        if here != (own.obs, own.action, own.discrete):
+            raise UserError(
+                f"input {name} takes observations {policy.spec.obs} and has {policy.spec.action} actions, {dataset.id} "
+                f"has observations {own.obs} and {own.action} actions: name a policy for these data"
+            )
+        if first is not None and not same_treatment(policy.fitted, first.fitted):
+            raise UserError(f"input {name} has another treatment than the first input: name policies trained alike")
+
+
+def _from_environment(settings: Settings, algorithm: Algorithm, cfg: Any) -> Task:
     if settings.env is None:
         raise UserError("nothing to learn from: name logged data with --data, or an environment with --env")
     if algorithm.online is None:
         both = any(phase.collect for phase in algorithm.phases(cfg))
-        what = "a log and in an environment at once: name the log" if both else "logged data only: name them"
+        what = "a log and an environment at once: name the log" if both else "logged data only: name them"
         raise UserError(f"{algorithm.name} learns from {what} with --data")
     env = make_env(settings.env)
     try:
-        name, spec = name_of(env), spec_of(env)
+        name = name_of(env)
+        spec = spec_of(env)
         fitted = untreated(env.observation_space, env.action_space, name)
         if spec.discrete:
             spec = spec._replace(masked="action_mask" in env.reset(seed=settings.seed)[1])
@@ -123,67 +205,67 @@ def _from_environment(settings: Settings, algorithm: Algorithm, cfg: Any) -> Pro
     given = [flag for name, flag in of_data.items() if getattr(treatment, name) is not None]
     if given:
         raise UserError(
-            f"{', '.join(given)}: of logged data, and {settings.algorithm} is to learn in {settings.env} alone: leave "
-            "that out, or name data with --data"
+            f"{', '.join(given)}: this treats logged data, but {settings.algorithm} learns in {settings.env} without "
+            "data: leave the option out, or name data with --data"
         )
     fitted = dataclasses.replace(fitted, reward_scale=treatment.reward_scale, reward_shift=treatment.reward_shift)
-    return Problem(name, spec, fitted, None, None, None, settings.env, reference_for(name, name), {}, [])
+    return Task(name, spec, fitted, None, None, None, settings.env, reference_for(name, name), {}, [])
 
 
 def require_actions(algorithm: Algorithm, name: str, discrete: bool, data: bool = True) -> None:
-    """Refuse discrete actions for a continuous method and the reverse, naming methods that fit."""
+    """Refuse actions of a kind that the algorithm does not support.
+
+    Args:
+        algorithm: the algorithm.
+        name: name of the data set or of the environment, for the message.
+        discrete: whether its actions are discrete.
+        data: whether there are logged data; without them, only algorithms that learn online are suggested.
+
+    Raises:
+        UserError: naming the algorithms that support these actions.
+    """
     kind = "discrete" if discrete else "continuous"
     if kind in algorithm.actions:
         return
     able = [registry.get(other) for other in registry.names()]
-    fit_ = [other.name for other in able if kind in other.actions and (data or other.online is not None)]
+    suggested = [other.name for other in able if kind in other.actions and (data or other.online is not None)]
     raise UserError(
         f"{algorithm.name} needs {' or '.join(sorted(algorithm.actions))} actions, {name} has {kind} ones; "
-        f"for those: {', '.join(fit_)}"
+        f"for those: {', '.join(suggested)}"
     )
 
 
 def require_episodes(algorithm: Algorithm, cfg: Any, dataset: Dataset, scaled: bool = False) -> None:
-    """Refuse single transitions for what reads beyond them: returns, next actions, several steps, scales of returns."""
+    """Refuse data of single transitions if the run needs whole episodes.
+
+    Args:
+        algorithm: the algorithm, which may need returns, next actions, or targets of several steps.
+        cfg: its config.
+        dataset: the data.
+        scaled: whether the treatment scales rewards by the returns of episodes.
+
+    Raises:
+        UserError: most episodes are single transitions that were cut off.
+    """
     each = [phase.needs or algorithm.needs(cfg) for phase in algorithm.phases(cfg)]
     needed = {c for needs in each for c in needs.columns} & DERIVED.keys()
-    long = max((needs.length for needs in each if needs.kind != "transitions"), default=1)
+    long = max((needs.length for needs in each if isinstance(needs, NStep | Windows)), default=1)
     if not (needed or algorithm.episodes or long > 1 or scaled):
         return
     cut = (dataset.lengths == 1) & dataset.truncations[dataset.offsets[1:] - 1]
     if cut.mean() <= 0.5:
         return
+    count = f"{cut.sum()} of the {dataset.n_episodes} episodes of {dataset.id}"
     if not (needed or algorithm.episodes or long > 1):
         raise UserError(
-            f"{algorithm.name} scales rewards by the spread of whole episodes' returns, but {cut.sum()} of the "
-            f"{dataset.n_episodes} episodes of {dataset.id} are single transitions that were cut off: bring the log in "
-            "its order with its end flags, or train without it: --return-scale None"
+            f"{algorithm.name} scales rewards by the spread of whole episodes' returns, but {count} are single "
+            "transitions that were cut off: keep the order and the end flags of the log, or train without the scaling: "
+            "--return-scale None"
         )
     what = f"the columns {', '.join(sorted(needed))}" if needed else "returns"
     what = f"targets of {long} steps" if long > 1 else what
     raise UserError(
-        f"{algorithm.name} needs whole episodes for {what}, but {cut.sum()} of the {dataset.n_episodes} episodes of "
-        f"{dataset.id} are single transitions that were cut off: bring the log in its order with its end flags, or "
-        "train a method that learns from transitions, e.g. "
+        f"{algorithm.name} needs whole episodes for {what}, but {count} are single transitions that were cut off: keep "
+        "the order and the end flags of the log, or use an algorithm that learns from transitions, e.g. "
         f"{'discrete_cql' if dataset.discrete else 'iql or td3_bc with --return-scale None'}"
     )
-
-
-def split_episodes(dataset: Dataset, shares: Any, seed: int) -> dict[str, np.ndarray]:
-    """Whole episodes dealt to views by their shares; none where there are no shares.
-
-    Raises:
-        UserError: too few episodes for every view to get one.
-    """
-    if not shares:
-        return {}
-    order = np.random.default_rng(seed).permutation(dataset.n_episodes)
-    bounds = np.round(np.cumsum([0, *shares.values()]) / max(1.0, sum(shares.values())) * len(order)).astype(int)
-    dealt = {view: order[a:b] for view, a, b in zip(shares, bounds[:-1], bounds[1:], strict=True)}
-    empty = [view for view, episodes in dealt.items() if not len(episodes)]
-    if empty:
-        raise UserError(
-            f"{dataset.id}: {len(order)} episodes are too few to split into {', '.join(shares)} (none for "
-            f"{', '.join(empty)}): whole episodes are dealt, bring more"
-        )
-    return dealt

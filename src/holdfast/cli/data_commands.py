@@ -1,0 +1,209 @@
+"""The commands of `holdfast data`: each is a dataclass of its flags, with a method `run`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from ..core.errors import unknown
+from .options import DataFlags
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ..data.dataset import Dataset
+
+STYLES = {"fatal": "bold red", "warn": "yellow", "note": "dim"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A data set, and how to read it."""
+
+    id: Positional[Annotated[str, arg(metavar="ID")]]
+    """Bundled name, Minari id or folder, D4RL file (.hdf5), or NPZ file."""
+    data: DataFlags = dataclasses.field(default_factory=DataFlags)
+
+    def load(self) -> Dataset:
+        """Load the data set."""
+        return self.data.load(self.id)
+
+
+@dataclasses.dataclass(frozen=True)
+class Info(Source):
+    """Print the episodes, returns, lengths, spaces, ends and action coverage of a data set."""
+
+    json: bool = False
+    """Print all numbers as JSON."""
+
+    def run(self) -> int:
+        """Print the numbers."""
+        from ..data.describe import describe
+        from ..runs.settings import preset_note
+
+        dataset = self.load()
+        facts = describe(dataset)
+        if self.json:
+            sys.stdout.write(json.dumps(facts, indent=2, default=str) + "\n")
+        else:
+            _show(_console(), dataset, facts)
+            note = preset_note(dataset.id, dataset.n_steps)
+            if note:
+                sys.stdout.write(f"{note}, if `holdfast algorithms` lists it\n")
+        return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Check(Source):
+    """Print every fault of a data set, with its place and how to fix it.
+
+    The exit code is 1 if training on the data would be wrong."""
+
+    allow: tuple[str, ...] = ()
+    """Kinds of fatal faults to accept."""
+    json: bool = False
+    """Print JSON."""
+
+    def run(self) -> int:
+        """Print the faults."""
+        from ..data.checks.check import ALLOWED, check
+
+        for kind in self.allow:
+            if kind not in ALLOWED:
+                raise unknown("fault to allow", kind, ALLOWED)
+        dataset = self.load()
+        faults = check(dataset)
+        fatal = [f for f in faults if f.level == "fatal" and f.kind not in self.allow]
+        if self.json:
+            sys.stdout.write(json.dumps([f.to_dict() for f in faults], indent=2) + "\n")
+            return 1 if fatal else 0
+        console = _console()
+        for f in faults:
+            allowed = " (allowed)" if f.level == "fatal" and f not in fatal else ""
+            console.print(f"[{STYLES[f.level]}]{f.level}[/] [bold]{f.kind}[/]{allowed}  [cyan]{f.where}[/]")
+            console.print(f"      {f.message}", markup=False)
+            if f.mend:
+                console.print(f"      fix: {f.mend}", markup=False)
+        counts = ", ".join(f"{sum(f.level == level for f in faults)} {level}" for level in STYLES)
+        size = f"{dataset.n_steps} steps in {dataset.n_episodes} episodes"
+        verdict = "[bold red]training would be wrong[/]" if fatal else "[green]fit for training[/]"
+        console.print(f"{dataset.id}: {size}; {counts}: {verdict}")
+        return 1 if fatal else 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Convert(Source):
+    """Write a copy in another form, with faults fixed on request. The form follows from the target's ending: .hdf5 is
+    D4RL, .npz is NPZ, anything else is Minari."""
+
+    to: Positional[Annotated[str, arg(metavar="TARGET")]] = dataclasses.field(kw_only=True)
+    """A file, a folder (/..., ./...) or a Minari id."""
+    name: str | None = None
+    """Name inside the copy. A Minari name ends in -v and a number."""
+    drop_nonfinite: bool = False
+    """Leave out episodes that contain NaN or infinite numbers."""
+    cut_at_flags: bool = False
+    """End an episode at every end flag inside it."""
+    drop_stray_starts: bool = False
+    """Leave out a first row whose observation belongs to another episode."""
+    clip_actions: bool = False
+    """Clip actions to the bounds of the action space."""
+
+    def run(self) -> int:
+        """Load the data set, fix it, and write the copy."""
+        from ..data.checks import fixes
+        from ..data.checks.dynamics import stray_starts
+        from ..data.convert import convert
+
+        dataset = self.load()
+        if self.drop_nonfinite:
+            dataset = fixes.drop_nonfinite(dataset)
+        if self.cut_at_flags:
+            dataset = fixes.cut_at_flags(dataset)
+        if self.drop_stray_starts:
+            dataset = fixes.drop_first_rows(dataset, stray_starts(dataset))
+        if self.clip_actions:
+            dataset = fixes.clip_actions(dataset)
+        path = convert(dataset, self.to, self.name)
+        size = f"{dataset.n_steps} steps in {dataset.n_episodes} episodes"
+        _console().print(f"{path}: {size}, fingerprint {dataset.fingerprint[:16]}")
+        return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class List:
+    """Print the bundled data sets and the local Minari data sets."""
+
+    def run(self) -> int:
+        """Print the table."""
+        from rich.table import Table
+
+        from ..data.sources import bundled_names, load_dataset
+        from ..data.sources.minari import local_ids, root
+
+        table = Table(box=None, pad_edge=False)
+        for name, side in (("id", "left"), ("environment", "left"), ("episodes", "right"), ("steps", "right")):
+            table.add_column(name, justify=side)  # type: ignore[arg-type]
+        for name in bundled_names():
+            data = load_dataset(name)
+            table.add_row(name, data.env_id or "-", str(data.n_episodes), str(data.n_steps))
+        for name, meta in local_ids().items():
+            spec = json.loads(meta.get("env_spec") or "{}")
+            sizes = (str(meta.get(k, "-")) for k in ("total_episodes", "total_steps"))
+            table.add_row(name, spec.get("id", "-"), *sizes)
+        console = _console()
+        console.print(table)
+        console.print(f"Minari data sets are read from {root()} (MINARI_DATASETS_PATH)", style="dim")
+        return 0
+
+
+def _console() -> Console:
+    """A console that does not wrap lines, so that grep finds whole lines in piped output."""
+    from rich.console import Console
+
+    return Console(soft_wrap=True, highlight=False)
+
+
+def _show(console: Console, dataset: Dataset, facts: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    from ..data.describe import histogram
+
+    def line(name: str, text: str) -> None:
+        console.print(f"[bold]{name:<14}[/]{text}")
+
+    line("data set", f"{facts['id']}  ({facts['provenance'].get('source', 'memory')}, {facts['fingerprint'][:16]})")
+    line("environment", f"{facts['environment'] or 'not known'}, time limit {facts['time_limit'] or 'not known'}")
+    line("size", f"{facts['steps']} steps in {facts['episodes']} episodes")
+    line("observations", facts["observation_space"].replace("[", r"\["))
+    line("actions", facts["action_space"].replace("[", r"\["))
+    if facts["columns"]:
+        line("columns", ", ".join(facts["columns"]))
+    if not facts["steps"]:
+        return
+    ends = facts["ends"]
+    line("ends", ", ".join(f"{ends[k]} {k}" for k in ends if ends[k] or k in ("terminated", "truncated")))
+    line("lengths", _range(facts["lengths"]))
+    line("rewards", _range(facts["rewards"]))
+    score = "" if facts["normalized_mean"] is None else f"; normalised score {facts['normalized_mean']:.1f}"
+    line("returns", _range(facts["returns"]) + score)
+    for span, count, bar in histogram(dataset.returns()):
+        console.print(f"{span:>28} {count:>6} {bar}")
+    console.print("[bold]action coverage[/]")
+    table = Table(box=None, pad_edge=False)
+    columns = list(facts["actions"][0]) if facts["actions"] else []
+    for column in ["dimension", *columns] if columns and not dataset.discrete else columns:
+        table.add_column(column, justify="right")
+    for k, numbers in enumerate(facts["actions"]):
+        cells = [f"{v:.3g}" if name != "action" else f"{v:.0f}" for name, v in numbers.items()]
+        table.add_row(*([str(k), *cells] if not dataset.discrete else cells))
+    console.print(table)
+
+
+def _range(s: dict[str, float]) -> str:
+    quartiles = " ".join(f"{s[k]:.4g}" for k in ("lower", "median", "upper"))
+    return f"{s['mean']:.4g} ± {s['std']:.3g}, {s['min']:.4g} to {s['max']:.4g}, quartiles {quartiles}"

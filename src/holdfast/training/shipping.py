@@ -1,0 +1,102 @@
+"""Evaluation and shipping: the policies of a run are scored during training and saved in its folder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+
+from ..evaluation.evaluate import Evaluation, Evaluator
+from ..policy.acting import Replicas
+from ..policy.policy import Policy
+from ..runs.folder import RunFolder
+from .loop import Carry, Program
+from .plan.plan import Plan
+from .plan.task import policy_folder
+from .run_tables import RunTables
+
+
+class Shipping:
+    """Scores the policies of all replicas together, and saves each in a folder of its own."""
+
+    def __init__(self, plan: Plan, folder: RunFolder, tables: RunTables) -> None:
+        """
+        Args:
+            plan: the plan of the run.
+            folder: its folder, where the policies go.
+            tables: its tables, where the returns go.
+        """
+        self.plan = plan
+        self.folder = folder
+        self.tables = tables
+        self.evaluator: Evaluator | None = None
+        self.last: Evaluation | None = None
+
+    def open(self) -> None:
+        """Open the evaluation environments, if the run evaluates.
+
+        Raises:
+            UserError: an environment cannot be made, or a worker process does not start.
+        """
+        if self.plan.evaluator is not None:
+            self.evaluator = self.plan.evaluator()
+
+    def close(self) -> None:
+        """Close the evaluation environments."""
+        if self.evaluator is not None:
+            self.evaluator.close()
+
+    def evaluate(self, program: Program, carry: Carry, step: int) -> Evaluation | None:
+        """Score and save the policies of `step`; None if the run does not evaluate.
+
+        Raises:
+            UserError: an environment fails, or a policy gives actions that are not finite.
+        """
+        if self.evaluator is None:
+            return None
+        task = self.plan.task
+        team = Replicas(self.plan.algorithm, program.cfgs, carry.state, task.spec, task.fitted, step)
+        # every seed plays its own episodes, the same ones as if it were trained alone: shared episodes would correlate
+        # the policies' returns, and the interval over them would be too narrow
+        found = self.evaluator(team, seed=[replica.seed * 1_000_003 + step for replica in self.plan.replicas])
+        self.tables.evaluation(step, program.phase.name, found)
+        self.last = found
+        self.ship(program, carry, step)
+        if self.plan.settings.keep_policies:
+            self.ship(program, carry, step, kept=True)
+        return found
+
+    def ship(self, program: Program, carry: Carry, step: int, kept: bool = False) -> None:
+        """Save the policy of every replica.
+
+        Args:
+            program: the phase.
+            carry: where it is.
+            step: steps of the whole run so far.
+            kept: save into `policies/step-N` instead of `policy`.
+
+        Raises:
+            UserError: the disk is full or read-only.
+        """
+        task = self.plan.task
+        replicas = self.plan.replicas
+        folders = self.folder.policy_folders([replica.name for replica in replicas], step if kept else None)
+        for i, (replica, path) in enumerate(zip(replicas, folders, strict=True)):
+            state = jax.tree.map(lambda x, i=i: x[i], carry.state)
+            info: dict[str, Any] = {
+                "env_spec": task.env,
+                "env_id": task.name if task.dataset is None else task.dataset.env_id,
+                "dataset": self.plan.settings.data,
+                "dataset_fingerprint": task.fingerprint,
+                "reference": list(task.reference) if task.reference else None,
+                "seed": replica.seed,
+                "sweep": replica.values,
+                "step": step,
+                "stage": self.plan.settings.stage,
+                "phase": program.index,
+                "stats": task.stats,
+            }
+            if self.plan.settings.inputs:
+                folders = self.plan.settings.inputs.items()
+                info["inputs"] = {name: str(policy_folder(folder)) for name, folder in folders}
+            Policy(self.plan.algorithm, replica.cfg, state, task.spec, task.fitted, info).save(path)

@@ -97,6 +97,6 @@ class Shipping:
                 "stats": task.stats,
             }
             if self.plan.settings.inputs:
-                folders = self.plan.settings.inputs.items()
-                info["inputs"] = {name: str(policy_folder(folder)) for name, folder in folders}
+                given = self.plan.settings.inputs.items()
+                info["inputs"] = {name: str(policy_folder(folder)) for name, folder in given}
             Policy(self.plan.algorithm, replica.cfg, state, task.spec, task.fitted, info).save(path)

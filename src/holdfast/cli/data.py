@@ -71,7 +71,7 @@ class Info(Source):
 
 @dataclasses.dataclass(frozen=True)
 class Check(Source):
-    """Every fault of a data set, with its place and how to mend it; exit code 1 where training would be wrong."""
+    """Every fault of a data set, with its place and how to fix it; exit code 1 where training would be wrong."""
 
     allow: tuple[str, ...] = ()
     """Kinds of fatal faults to take on."""
@@ -96,8 +96,8 @@ class Check(Source):
             allowed = " (allowed)" if f.level == "fatal" and f not in fatal else ""
             console.print(f"[{STYLES[f.level]}]{f.level}[/] [bold]{f.kind}[/]{allowed}  [cyan]{f.where}[/]")
             console.print(f"      {f.message}", markup=False)
-            if f.mend:
-                console.print(f"      mend: {f.mend}", markup=False)
+            if f.fix:
+                console.print(f"      fix: {f.fix}", markup=False)
         counts = ", ".join(f"{sum(f.level == level for f in faults)} {level}" for level in STYLES)
         size = f"{dataset.n_steps} steps in {dataset.n_episodes} episodes"
         verdict = "[bold red]training would be wrong[/]" if fatal else "[green]fit for training[/]"
@@ -107,8 +107,8 @@ class Check(Source):
 
 @dataclasses.dataclass(frozen=True)
 class Convert(Source):
-    """Write a copy in another form, mended where asked. The target's ending names the form: .hdf5 D4RL, .npz, else
-    Minari."""
+    """Write a copy in another form, with the requested fixes. The target's suffix chooses the form: .hdf5 D4RL, .npz,
+    otherwise Minari."""
 
     to: tyro.conf.Positional[str] = dataclasses.field(kw_only=True)
     """A file, a folder (/..., ./...) or a Minari id."""
@@ -124,7 +124,7 @@ class Convert(Source):
     """Clip actions to their bounds."""
 
     def run(self) -> int:
-        """Load, mend, write."""
+        """Load, fix, write."""
         from ..data.checks import fixes
         from ..data.checks.dynamics import stray_starts
         from ..data.convert import convert

@@ -15,7 +15,7 @@ from ..core.spec import Batch, Seen, Spec
 from ..data.feed import buffer
 from ..environments.gym.collector import EnvironmentFailed
 from ..environments.jax import env as jax_env
-from ..environments.jax.env import JaxEnv, Turn, World
+from ..environments.jax.env import JaxEnv, Transition, World
 from .collect_gym import COLLECTED, Ran, explore, updates_by
 from .loop import Carry, Program, options
 
@@ -122,7 +122,7 @@ class CompiledRounds:
             jnp.where((told.bad < 0) & ~fine, step, told.bad),
         )
 
-    def _row(self, turn: Turn, action: jax.Array) -> Batch:
+    def _row(self, turn: Transition, action: jax.Array) -> Batch:
         obs, following = self.treatment.obs(turn.obs), self.treatment.obs(turn.next_obs)
         flags = (turn.terminated.astype(jnp.float32), turn.truncated.astype(jnp.float32))
         return Batch(obs, action, self.treatment.reward(turn.reward), following, *flags)

@@ -15,9 +15,9 @@ from ..core.contract import Algorithm, Phase
 from ..core.errors import Diverged, UserError
 from ..core.files import write_json
 from ..data.dataset import Dataset
-from ..environments.gym.adapter import require_match
 from ..environments.gym.collector import Collector, EnvironmentFailed
 from ..environments.gym.env_pool import Shape
+from ..environments.gym.matching import require_match
 from ..environments.gym.workers import Workers
 from ..evaluation.evaluate import Evaluation, Evaluator
 from ..policy.acting import Replicas

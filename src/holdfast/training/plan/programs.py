@@ -11,7 +11,7 @@ import numpy as np
 from ...core import config
 from ...core.contract import Algorithm, Context
 from ...core.errors import UserError
-from ...environments.gym.adapter import require_match
+from ...environments.gym.matching import require_match
 from ...environments.jax.env import find
 from ...evaluation.evaluate import Evaluator
 from ...runs.settings import Replica, Settings

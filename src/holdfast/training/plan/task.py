@@ -22,7 +22,8 @@ from ...data.feed.columns import DERIVED, Columns, prepare, stats
 from ...data.feed.treatment import Fitted, fit, untreated
 from ...data.references import reference_for
 from ...data.sources import load_dataset
-from ...environments.gym.adapter import make_env, name_of, spec_of
+from ...environments.gym.adapter import make_env
+from ...environments.gym.matching import name_of, spec_of
 from ...runs.settings import Settings
 
 

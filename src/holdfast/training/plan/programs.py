@@ -87,5 +87,5 @@ def evaluator_of(settings: Settings, problem: Problem, replicas: int) -> Evaluat
         workers=settings.workers,
         timeout=settings.worker_timeout,
     )
-    require_match(evaluator.arena.env, problem.spec, problem.fitted)
+    require_match(evaluator.rollout.env, problem.spec, problem.fitted)
     return evaluator

@@ -162,7 +162,7 @@ def test_a_step_saved_again_replaces_the_first(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
 @pytest.mark.parametrize("part", ["safetensors", "json"])
-@pytest.mark.parametrize("step", [5, 6])  # saving a step anew must be as safe as saving the next
+@pytest.mark.parametrize("step", [5, 6])  # saving a step again must be as safe as saving the next
 def test_a_full_disk_keeps_the_last_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, part: str, step: int
 ) -> None:

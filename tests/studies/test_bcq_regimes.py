@@ -62,11 +62,11 @@ def test_rows_have_the_last_return_and_the_value_believed():
 
 def test_a_log_of_other_settings_is_no_log_of_these(tmp_path):
     path = tmp_path / "log.npz"
-    asked = presets.Asked(preset="random", env="Pendulum-v1", steps=40)
-    made = presets.standing(asked, "random", path)
-    assert presets.standing(asked, "random", path).fingerprint == made.fingerprint
+    asked = presets.LogRequest(preset="random", env="Pendulum-v1", steps=40)
+    made = presets.load_or_make(asked, "random", path)
+    assert presets.load_or_make(asked, "random", path).fingerprint == made.fingerprint
     with pytest.raises(UserError, match=r"log.npz is a log of other settings \(steps 40 instead of 50\)"):
-        presets.standing(dataclasses.replace(asked, steps=50), "random", path)
+        presets.load_or_make(dataclasses.replace(asked, steps=50), "random", path)
 
 
 def test_vae_bc_is_bcq_whose_critics_decide_nothing():

@@ -41,9 +41,13 @@ def config(cls: type[C]) -> type[C]:
     return cls
 
 
-def traced_fields(cls: type[C] | C) -> list[str]:
+def traced_fields(cls: object) -> list[str]:
     """Names of the fields of a config (class or instance) that are traced."""
-    return [f.name for f in dataclasses.fields(cls) if f.type in ("float", float) and not f.metadata.get("static")]
+    return [
+        f.name
+        for f in dataclasses.fields(typing.cast(Any, cls))
+        if f.type in ("float", float) and not f.metadata.get("static")
+    ]
 
 
 def fields_of(cls: type[C] | C, kind: types.UnionType) -> list[str]:

@@ -125,11 +125,11 @@ def logged(args: Args, size: Size) -> dict[str, str]:
     for name in LOGS:
         path = args.runs / "logs" / f"{name}.npz"
         found[name] = str(path)
-        asked = presets.Asked(preset=regime[name], env=ENV, steps=size.steps, seed=size.seed)
+        asked = presets.LogRequest(preset=regime[name], env=ENV, steps=size.steps, seed=size.seed)
         if name != "random":
             by = by or str(learned(size, args.runs / "agent"))
             asked = dataclasses.replace(asked, by=by, sb3=args.sb3)
-        presets.standing(asked, f"bipedalwalker-{name}", path, [Progress()])
+        presets.load_or_make(asked, f"bipedalwalker-{name}", path, [Progress()])
     return found
 
 
@@ -138,7 +138,7 @@ def learned(size: Size, agent: Path) -> Path:
     rates = dict.fromkeys(("actor_lr", "critic_lr", "temperature_lr"), 7.3e-4)
     config: dict[str, Any] = {"discount": 0.98, "polyak": 0.02, **rates}
     config |= {"hidden": size.expert_hidden, "batch_size": size.expert_batch}
-    asked = presets.Asked(
+    asked = presets.LogRequest(
         preset="expert", env=ENV, seed=size.seed, agent=agent, train_steps=size.expert_steps, config=config
     )
     presets.learned(asked, "sac", {}, [Progress()])

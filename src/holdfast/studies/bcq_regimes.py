@@ -131,7 +131,7 @@ def written(regime: str, size: Size, folder: Path) -> Dataset:
         UserError: anything that making it refuses.
     """
     agents = {name: folder / f"behaviour-{name}" for name in presets.REPLAYS}
-    asked = presets.Asked(preset=regime, env=size.env, seed=size.seed)
+    asked = presets.LogRequest(preset=regime, env=size.env, seed=size.seed)
     config = {"hidden": size.hidden, "warmup": size.warmup}
     if regime in agents:
         asked = dataclasses.replace(asked, steps=size.steps, agent=agents[regime], config=config)
@@ -139,7 +139,7 @@ def written(regime: str, size: Size, folder: Path) -> Dataset:
         steps = size.steps if regime == "imitation" else max(1, round(size.steps * size.imperfect))
         expert = max(from_run.policies(agents["concurrent"]), key=lambda kept: kept[1])[2]
         asked = dataclasses.replace(asked, by=str(expert), steps=steps)
-    return presets.standing(asked, regime, folder / "logs" / f"{regime}.npz", [Progress()])
+    return presets.load_or_make(asked, regime, folder / "logs" / f"{regime}.npz", [Progress()])
 
 
 def learn(regime: str, size: Size, folder: Path) -> Regime:

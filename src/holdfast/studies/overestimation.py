@@ -28,7 +28,7 @@ from ..data.dataset import Dataset
 from ..data.sources import load_dataset
 from ..environments import probes as probes_of
 from ..evaluation.discounted import discounted_returns, horizon
-from ..evaluation.q_values import believed_value, has_value
+from ..evaluation.q_values import estimated_value, has_value
 from ..policy.acting import Replicas
 from ..runs.settings import Settings
 from ..training.in_memory import Moment, train_in_memory
@@ -178,7 +178,7 @@ def believer(plan: Plan, seed: int) -> Callable[[Any, Any, Seen], jax.Array]:
     def one(cfg: Any, state: Any, seen: Seen) -> jax.Array:
         memory, noise = algorithm.memory(cfg, spec, len(seen.reward)), Noise(jax.random.PRNGKey(seed))
         action, _ = algorithm.act(cfg, state, seen, memory, noise, "best")
-        return believed_value(algorithm, cfg, state, seen.obs, action)
+        return estimated_value(algorithm, cfg, state, seen.obs, action)
 
     return jax.jit(jax.vmap(one, (0, 0, None)))
 

@@ -16,7 +16,7 @@ from ..data.feed import buffer
 from ..data.feed.treatment import Fitted, Numbers
 from ..environments.gym.collector import EnvironmentFailed
 from ..environments.jax import env as jax_env
-from ..environments.jax.env import JaxEnv, Turn, World
+from ..environments.jax.env import JaxEnv, Transition, World
 from .collect_gym import explore
 from .driver import PlayResult
 from .loop import Carry, Program, Sources, Sums, options
@@ -152,7 +152,7 @@ class JaxCollection:
             jnp.where((sums.bad < 0) & ~fine, step, sums.bad),
         )
 
-    def _row(self, turn: Turn, action: jax.Array, numbers: Numbers) -> Batch:
+    def _row(self, turn: Transition, action: jax.Array, numbers: Numbers) -> Batch:
         ended = turn.terminated.astype(jnp.float32)
         cut = turn.truncated.astype(jnp.float32)
         following = numbers.observe(turn.next_obs)

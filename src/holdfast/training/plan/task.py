@@ -25,7 +25,8 @@ from ...data.feed.treatment import Fitted, fit, untreated
 from ...data.references import reference_for
 from ...data.sources import load_dataset
 from ...data.split import by_episodes
-from ...environments.gym.adapter import make_env, name_of, require_match, spec_of
+from ...environments.gym.adapter import make_env
+from ...environments.gym.matching import name_of, require_match, spec_of
 from ...policy.policy import Policy, same_treatment
 from ...runs.settings import Settings
 

@@ -121,10 +121,11 @@ class Method(NamedTuple):
 def methods(size: Size) -> tuple[Method, ...]:
     """The four methods. ACA's prior falls to half within the first fifth of the online steps, as in the paper."""
     own = {"align_steps": size.align, "online_decay_steps": max(1, size.steps * 2 // 5)}
+    separate = runs.preset_of("aca", "tuned_separate")  # Z has its own phase, as the paper writes it
     return (
-        Method(ACA, "aca", own, {}),
-        Method(RAW, "aca", own, {"online_critic": "offline"}),
-        Method(SAC, "sac", {}, {}),
+        Method(ACA, "aca", own, {}, separate),
+        Method(RAW, "aca", own, {"online_critic": "offline"}, separate),
+        Method(SAC, "sac", {}, {}, runs.preset_of("sac", "tuned_online")),
         Method(CQL, "cql", {"cloning_steps": size.updates // 20, "n_actions": size.candidates}, {}, "mujoco"),
     )
 
@@ -188,6 +189,9 @@ def study(method: Method, size: Size, folder: Path, obs: np.ndarray) -> Outcome:
     return Outcome(offline, online, ranks, points)
 
 
+Config = Any  # a config of any algorithm of this study
+
+
 class ActorCritic(Protocol):
     """The state of any method of this study."""
 
@@ -204,7 +208,7 @@ def last_states(record: Record) -> tuple[Policy, ActorCritic]:
     return policy, handover.read({"run": str(record.path), "step": None}, like)
 
 
-def values(cfg: Any, state: ActorCritic, obs: jax.Array, key: jax.Array, step: int) -> tuple[jax.Array, jax.Array]:
+def values(cfg: Config, state: ActorCritic, obs: jax.Array, key: jax.Array, step: int) -> tuple[jax.Array, jax.Array]:
     """log pi(a|s) and Q(s, a) of K actions in each of S states: [K, S] each.
 
     The first half of the actions are draws from the policy, the second half are uniform.

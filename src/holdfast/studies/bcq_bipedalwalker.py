@@ -104,7 +104,7 @@ def learners(size: Size) -> tuple[runs.Arm, ...]:
     nets: dict[str, Any] = {"hidden": size.hidden}
     return (
         runs.Arm("BCQ", "bcq", {**nets, "vae_hidden": size.vae_hidden}),
-        runs.Arm("BC", "bc", {**nets, "batch_size": 100, "actor_lr": 1e-3}),
+        runs.Arm("BC", "bc", {**nets, "batch_size": 100, "actor_lr": 1e-3}, runs.preset_of("bc", "tuned_100k")),
         runs.Arm("DDPG", "ddpg", nets),
     )
 
@@ -134,7 +134,7 @@ def logged(args: Args, size: Size) -> dict[str, str]:
 def learned(size: Size, agent: Path) -> Path:
     """The best policy of the SAC run in `agent`: trained with the learning rates of rl-zoo3, resumed, or read."""
     rates = dict.fromkeys(("actor_lr", "critic_lr", "temperature_lr"), 7.3e-4)
-    config: dict[str, Any] = {"discount": 0.98, "polyak": 0.02, **rates}
+    config: dict[str, Any] = {"discount": 0.98, "polyak": 0.02, "initial_temperature": 0.2, "warmup": 5_000, **rates}
     config |= {"hidden": size.expert_hidden, "batch_size": size.expert_batch}
     asked = presets.Asked(
         preset="expert", env=ENV, seed=size.seed, agent=agent, train_steps=size.expert_steps, config=config

@@ -117,9 +117,14 @@ def learners(size: Size) -> tuple[runs.Arm, ...]:
     discrete = not hasattr(env.action_space, "low")
     env.close()
     nets: dict[str, Any] = {"hidden": size.hidden}
-    cloning = runs.Arm("BC", "bc", {**nets, "batch_size": 100} | ({} if discrete else {"actor_lr": 1e-3}))
+    own = {**nets, "batch_size": 100} | ({} if discrete else {"actor_lr": 1e-3})
+    cloning = runs.Arm("BC", "bc", own, runs.preset_of("bc", "tuned_100k"))
     if discrete:
-        return runs.Arm("DQN", "dqn", nets), cloning, runs.Arm("BCQ", "discrete_bcq", nets)
+        return (
+            runs.Arm("DQN", "dqn", nets),
+            cloning,
+            runs.Arm("BCQ", "discrete_bcq", nets, runs.preset_of("discrete_bcq", "tuned_100k")),
+        )
     vae = {**nets, "vae_hidden": size.vae_hidden}
     one = {"acting_candidates": 1, "candidates": 1, "phi": 0.0}
     return (

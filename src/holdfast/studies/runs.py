@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..algorithms import registry
 from ..evaluation.statistics import Estimate, mean_interval
 from ..runs.read import Record, read_run
 from ..runs.settings import Settings
@@ -28,6 +29,11 @@ class Arm(NamedTuple):
     algorithm: str
     config: dict[str, Any]
     preset: str | None = None
+
+
+def preset_of(algorithm: str, name: str) -> str | None:
+    """`name` if the algorithm has a preset with this name; else None, its default."""
+    return name if name in registry.get(algorithm).presets else None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

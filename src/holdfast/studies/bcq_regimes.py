@@ -120,11 +120,8 @@ def learners(size: Size) -> tuple[runs.Arm, ...]:
     own = {**nets, "batch_size": 100} | ({} if discrete else {"actor_lr": 1e-3})
     cloning = runs.Arm("BC", "bc", own, runs.preset_of("bc", "tuned_100k"))
     if discrete:
-        return (
-            runs.Arm("DQN", "dqn", nets),
-            cloning,
-            runs.Arm("BCQ", "discrete_bcq", nets, runs.preset_of("discrete_bcq", "tuned_100k")),
-        )
+        tuned = runs.preset_of("discrete_bcq", "tuned_100k")
+        return runs.Arm("DQN", "dqn", nets), cloning, runs.Arm("BCQ", "discrete_bcq", nets, tuned)
     vae = {**nets, "vae_hidden": size.vae_hidden}
     one = {"acting_candidates": 1, "candidates": 1, "phi": 0.0}
     return (

@@ -152,7 +152,7 @@ def test_results_skips_what_is_done(tmp_path: Path, monkeypatch: Patch, capsys: 
     assert results.main(args) == 0
     first = table.read_text()
     assert "| logged | 56.1 |\n| `bc` | " in capsys.readouterr().out
-    assert "dqn" not in page.read_text().split("## Making it")[0]  # it takes no continuous actions
+    assert "dqn" not in page.read_text().split("## Making this page")[0]  # it takes no continuous actions
     trained = results.train
     monkeypatch.setattr(results, "train", lambda *a, **k: pytest.fail("trained again"))
     assert results.main(args) == 0

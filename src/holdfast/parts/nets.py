@@ -248,10 +248,9 @@ def gaussian_heads_policy(
 
 
 def policy(noise: Noise, spec: Spec, hidden: tuple[int, ...], kind: str, **how: Any) -> Policy:
-    """The constructor for `kind`: deterministic, gaussian or heads. For callers that have not moved to it yet."""
-    made: dict[str, Callable[..., Policy]] = {
-        "deterministic": deterministic_policy,
-        "gaussian": gaussian_policy,
-        "heads": gaussian_heads_policy,
-    }
-    return made[kind](noise, spec, hidden, **how)
+    """The constructor for `kind`: deterministic, gaussian or heads. For callers that do not name it yet."""
+    if spec.discrete or kind == "deterministic":
+        how = {key: value for key, value in how.items() if key in Layers.__annotations__}
+        return deterministic_policy(noise, spec, hidden, **how)
+    make: Callable[..., Policy] = {"gaussian": gaussian_policy, "heads": gaussian_heads_policy}[kind]
+    return make(noise, spec, hidden, **how)

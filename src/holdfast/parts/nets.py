@@ -252,5 +252,5 @@ def policy(noise: Noise, spec: Spec, hidden: tuple[int, ...], kind: str, **how: 
     if spec.discrete or kind == "deterministic":
         how = {key: value for key, value in how.items() if key in Layers.__annotations__}
         return deterministic_policy(noise, spec, hidden, **how)
-    make: Callable[..., Policy] = {"gaussian": gaussian_policy, "heads": gaussian_heads_policy}[kind]
-    return make(noise, spec, hidden, **how)
+    makers: dict[str, Callable[..., Policy]] = {"gaussian": gaussian_policy, "heads": gaussian_heads_policy}
+    return makers[kind](noise, spec, hidden, **how)

@@ -116,7 +116,7 @@ class Method(NamedTuple):
 
 def methods(size: Size) -> tuple[Method, ...]:
     """ACA's prior falls to half within the first fifth of the online steps, as in the paper on medium data."""
-    own = {"align_steps": size.align, "online_decay_steps": max(1, size.steps * 2 // 5)}
+    own = {"z_schedule": "separate", "align_steps": size.align, "online_decay_steps": max(1, size.steps * 2 // 5)}
     return (
         Method(ACA, "aca", own, {}),
         Method(RAW, "aca", own, {"online_critic": "offline"}),

@@ -124,7 +124,9 @@ def dist(cfg: TabularBCQ, state: State, seen: Seen, memory: Memory) -> Categoric
     return greedy(state.q[here], usable(state.support[here], seen.mask))
 
 
-def act(cfg: TabularBCQ, state: State, seen: Seen, memory: Memory, noise: Noise, mode: Mode) -> tuple[jax.Array, Memory]:
+def act(
+    cfg: TabularBCQ, state: State, seen: Seen, memory: Memory, noise: Noise, mode: Mode
+) -> tuple[jax.Array, Memory]:
     return epsilon_greedy(dist(cfg, state, seen, memory), seen.mask, cfg.epsilon, noise, mode), memory
 
 

@@ -18,7 +18,6 @@ from support import formulas
 from support.formulas import NOISE, array
 from support.small_runs import rows
 
-
 SPEC = Spec((1,), 2)
 TINY = {"hidden": (8, 8), "batch_size": 8, "warmup": 20}
 SETTINGS = {"env": "Pendulum-v1", "steps": 60, "block": 30, "eval_episodes": 1, "eval_every": 60}

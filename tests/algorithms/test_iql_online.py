@@ -6,7 +6,6 @@ import dataclasses
 
 import jax
 import numpy as np
-import pytest
 
 from holdfast.algorithms import iql_online
 from holdfast.core.config import as_arrays
@@ -15,7 +14,6 @@ from holdfast.core.spec import Spec
 from holdfast.training.run import train
 from support.formulas import NOISE
 from support.small_runs import rows
-
 
 SPEC = Spec((1,), 2)
 TINY = {"hidden": (8, 8), "batch_size": 8, "warmup": 20}

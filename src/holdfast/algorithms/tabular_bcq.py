@@ -9,7 +9,7 @@ States: the different observations in the data (one-hot, integers, any vectors t
 them. While acting, an observation that is not in the data counts as the nearest one.
 Support: the pairs that are logged at least `least_count` times in all of the data, counted before learning.
 If s' has no supported action (the last state of a batch that is not coherent), the maximum is over all legal actions.
-These, like all pairs without support, keep `initial_value`, as in the paper's batch MDP, where they end at once with
+These, like all pairs without support, keep `initial_value`, as in the paper's batch MDP, in which they end at once with
 their initial value.
 Not as in the paper: an update can have several rows; then each pair in it moves once, towards the mean of its targets.
 With all pairs supported this is Q-learning: `holdfast studies batch-constrained` shows the difference.

@@ -23,7 +23,7 @@ from holdfast.data.dataset import Dataset
 from holdfast.data.feed import treatment
 from holdfast.environments.probes import collect, get
 from holdfast.evaluation.discounted import discounted_returns, horizon
-from holdfast.evaluation.q_values import believed_value, has_value
+from holdfast.evaluation.q_values import estimated_value, has_value
 from holdfast.parts import layers, nets
 from holdfast.policy.acting import Replicas
 from holdfast.runs.settings import Settings
@@ -57,7 +57,7 @@ def test_the_estimate_is_that_of_the_smaller_critic():
     pair = jax.tree.map(lambda *x: jnp.stack(x), constant_mlp(3.0, 3), constant_mlp(2.0, 3))
     state = dataclasses.replace(state, critic=state.critic.replace(nets.Critic(pair)))
     assert has_value(td3.algorithm, state)
-    assert believed_value(td3.algorithm, cfg, state, OBS, ACTION).tolist() == [2, 2]
+    assert estimated_value(td3.algorithm, cfg, state, OBS, ACTION).tolist() == [2, 2]
 
 
 def test_the_estimate_of_one_network_is_the_mean_of_its_outputs():
@@ -65,19 +65,19 @@ def test_the_estimate_of_one_network_is_the_mean_of_its_outputs():
     cfg, state = state_of(dqn.algorithm, spec)
     values = dataclasses.replace(state.critic.net, net=constant_mlp(0.0, 2, 6), count=2)  # action a: 2 a and 2 a + 1
     state = dataclasses.replace(state, critic=state.critic.replace(values))
-    assert believed_value(dqn.algorithm, cfg, state, OBS, jnp.array([0, 2])).tolist() == [0.5, 4.5]
+    assert estimated_value(dqn.algorithm, cfg, state, OBS, jnp.array([0, 2])).tolist() == [0.5, 4.5]
 
 
 def test_algorithms_may_define_their_own_estimate():
     cfg, state = state_of(awr.algorithm, discount=0.9)
     state = dataclasses.replace(state, critic=state.critic.replace(nets.Value(constant_mlp(0.3, 2))))
-    np.testing.assert_allclose(believed_value(awr.algorithm, cfg, state, OBS, ACTION), 3, rtol=1e-6)  # V / (1 - .9)
+    np.testing.assert_allclose(estimated_value(awr.algorithm, cfg, state, OBS, ACTION), 3, rtol=1e-6)  # V / (1 - .9)
     table = tabular_bcq.State(OBS, jnp.ones((2, 2), bool), jnp.zeros((2, 2)), jnp.array([[1.0, 2.0], [3.0, 4.0]]))
-    found = believed_value(tabular_bcq.algorithm, tabular_bcq.TabularBCQ(), table, OBS[::-1], jnp.array([0, 1]))
+    found = estimated_value(tabular_bcq.algorithm, tabular_bcq.TabularBCQ(), table, OBS[::-1], jnp.array([0, 1]))
     assert found.tolist() == [3, 2]
     cfg, state = state_of(uwac.algorithm)
     whole = uwac.smooth(state.critic.net, state.directions)[0](OBS, ACTION).min(0)
-    np.testing.assert_allclose(believed_value(uwac.algorithm, cfg, state, OBS, ACTION), whole)
+    np.testing.assert_allclose(estimated_value(uwac.algorithm, cfg, state, OBS, ACTION), whole)
     assert not np.allclose(state.critic.net(OBS, ACTION).min(0), whole)
 
 
@@ -85,7 +85,7 @@ def test_cloning_has_no_estimate():
     cfg, state = state_of(bc.algorithm)
     assert not has_value(bc.algorithm, state)
     with pytest.raises(TypeError, match="bc values no action"):
-        believed_value(bc.algorithm, cfg, state, OBS, ACTION)
+        estimated_value(bc.algorithm, cfg, state, OBS, ACTION)
 
 
 @pytest.mark.parametrize("name", registry.names())
@@ -100,7 +100,7 @@ def test_every_method_that_learns_values_has_an_estimate(name):
     cfg = as_arrays(config.over_the_run(cfg, 100))
     state = jax.eval_shape(lambda: algorithm.init(cfg, Context(spec, None), NOISE))
     action = jnp.array([0, 2]) if discrete else ACTION
-    found = jax.eval_shape(lambda s: believed_value(algorithm, cfg, s, OBS, action), state)
+    found = jax.eval_shape(lambda s: estimated_value(algorithm, cfg, s, OBS, action), state)
     assert found.shape == (2,)
 
 

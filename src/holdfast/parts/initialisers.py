@@ -1,4 +1,4 @@
-"""How weights begin: makers of a dense layer, `(noise, n_in, n_out) -> Linear`."""
+"""Initialisers of a dense layer: functions `(noise, n_in, n_out) -> Linear`."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ import jax.numpy as jnp
 from ..core.noise import Noise
 from .layers import Linear
 
+Initialiser = Callable[[Noise, int, int], Linear]
+
 
 def torch_uniform(noise: Noise, n_in: int, n_out: int) -> Linear:
-    """Weights and biases uniform in +-1/sqrt(n_in): PyTorch's default, in which most published codes were tuned."""
+    """Weights and biases uniform in +-1/sqrt(n_in): PyTorch's default, with which most published codes were tuned."""
     bound = n_in**-0.5
     return uniform_init(bound, bound)(noise, n_in, n_out)
 
 
-def uniform_init(weight: float, bias: float) -> Callable:
+def uniform_init(weight: float, bias: float) -> Initialiser:
     """Weights uniform in +-`weight`, biases in +-`bias`."""
 
     def make(noise: Noise, n_in: int, n_out: int) -> Linear:
@@ -28,8 +30,8 @@ def uniform_init(weight: float, bias: float) -> Callable:
     return make
 
 
-def torch_weights(bias: float) -> Callable:
-    """Weights as in `torch_uniform`, every bias equal to `bias`: the hidden layers of EDAC and ReBRAC."""
+def torch_weights(bias: float) -> Initialiser:
+    """Weights as in `torch_uniform`, and every bias equal to `bias`: the hidden layers of EDAC and ReBRAC."""
 
     def make(noise: Noise, n_in: int, n_out: int) -> Linear:
         return Linear(torch_uniform(noise, n_in, n_out).weight, jnp.full(n_out, bias, jnp.result_type(float)))
@@ -37,19 +39,22 @@ def torch_weights(bias: float) -> Callable:
     return make
 
 
-def orthogonal(gain: float = 2**0.5) -> Callable:
+def orthogonal(gain: float = 2**0.5) -> Initialiser:
     """Orthogonal weights (rows or columns, whichever are fewer) times `gain`, zero biases."""
 
     def make(noise: Noise, n_in: int, n_out: int) -> Linear:
-        tall, wide = max(n_in, n_out), min(n_in, n_out)
-        q = _orthonormal(noise.normal("weight", (tall, wide)))
+        shape = (max(n_in, n_out), min(n_in, n_out))
+        q = _orthonormal(noise.normal("weight", shape))
         return Linear(gain * (q if n_in >= n_out else q.T), jnp.zeros(n_out))
 
     return make
 
 
-def xavier(heads: int = 1) -> Callable:
-    """Glorot's uniform weights in +-sqrt(6 / (n_in + n_out)), zero biases; `heads` equal parts of n_out count apart."""
+def xavier(heads: int = 1) -> Initialiser:
+    """Glorot's uniform weights in +-sqrt(6 / (n_in + n_out / heads)), zero biases.
+
+    `heads` is the number of equal parts of the outputs that the published code builds as separate layers.
+    """
 
     def make(noise: Noise, n_in: int, n_out: int) -> Linear:
         return uniform_init((6 / (n_in + n_out // heads)) ** 0.5, 0.0)(noise, n_in, n_out)
@@ -58,7 +63,7 @@ def xavier(heads: int = 1) -> Callable:
 
 
 def _orthonormal(a: jax.Array) -> jax.Array:
-    """Gram-Schmidt, each column projected twice. Not `jnp.linalg.qr`: batched, it can hang XLA's CPU thread pool."""
+    """Gram-Schmidt with two projections per column: `jnp.linalg.qr`, batched, can hang the thread pool of XLA's CPU."""
 
     def column(i: jax.Array, q: jax.Array) -> jax.Array:
         v = a[:, i]

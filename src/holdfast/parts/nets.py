@@ -1,13 +1,14 @@
-"""The networks of algorithms: critics, values and policies over rows [..., in], whatever leading axes the data has.
+"""Networks of the algorithms: critics, state values and policies.
 
-An ensemble is one network whose leaves have a leading axis [E], built and run by `vmap`.
+Every network maps rows `[..., in]`; the leading axes are those of the data. An ensemble is one network whose leaves
+have a leading axis [E]; it is built and run with `vmap`.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, TypedDict, TypeVar, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +17,22 @@ from ..core.noise import Noise
 from ..core.spec import Spec
 from ..core.tree import PyTree, field
 from .distributions import Categorical, Deterministic, Distribution, Normal, TanhNormal, take
-from .initialisers import torch_uniform
+from .initialisers import Initialiser, torch_uniform
 from .layers import MLP, LayerNorm, joint, members
+
+N = TypeVar("N")
+# How a Gaussian policy stays within the bounds: samples are clipped, the mean is a tanh, or the sample is a tanh.
+Squash = Literal["none", "mean", "tanh"]
+
+
+class Layers(TypedDict, total=False):
+    """Options of the layers of a network, see `mlp`."""
+
+    activation: str
+    norm: str
+    eps: float
+    init: Initialiser
+    last: Initialiser | None
 
 
 def mlp(
@@ -27,10 +42,20 @@ def mlp(
     activation: str = "relu",
     norm: str = "none",
     eps: float = 1e-6,
-    init: Callable = torch_uniform,
-    last: Callable | None = None,
+    init: Initialiser = torch_uniform,
+    last: Initialiser | None = None,
 ) -> MLP:
-    """An MLP over `sizes` = (in, hidden ..., out); `last` initialises the output layer, where it differs."""
+    """An MLP with random weights.
+
+    Args:
+        noise: draws of the initial weights.
+        sizes: (in, hidden ..., out).
+        activation: name of the activation of the hidden layers, or several names separated by spaces, see `MLP`.
+        norm: position of LayerNorm: "none", "pre", "post" or "first", see `MLP`.
+        eps: constant under the root of LayerNorm.
+        init: initialiser of every layer.
+        last: initialiser of the output layer, if it differs from `init`.
+    """
     pairs = list(itertools.pairwise(sizes))
     makers = [init] * (len(pairs) - 1) + [last or init]
     layers = tuple(make(noise.fold(i), a, b) for i, (make, (a, b)) in enumerate(zip(makers, pairs, strict=True)))
@@ -39,25 +64,26 @@ def mlp(
     return MLP(layers, norms, activation, norm)
 
 
-def ensemble(make: Callable[[Noise], Any], noise: Noise, n: int) -> Any:
-    """`n` networks initialised each by its own draw, leaves [n, ...]."""
+def ensemble(make: Callable[[Noise], N], noise: Noise, n: int) -> N:
+    """`n` networks, each with its own draws: one network with leaves [n, ...]."""
     return jax.vmap(lambda i: make(noise.fold(i)))(jnp.arange(n))
 
 
 class Critic(PyTree):
-    """An ensemble of E action values.
+    """An ensemble of E action-value functions.
 
-    Continuous: networks of (observation, action). Discrete: networks of the observation with one output an action.
+    Continuous actions: networks of (observation, action). Discrete actions: networks of the observation with one output
+    per action.
     """
 
     nets: MLP  # leaves [E, ...]
     discrete: bool = field(static=True, default=False)
 
     def __call__(self, obs: jax.Array, action: jax.Array, keep: tuple[jax.Array, ...] = ()) -> jax.Array:
-        """Q(s, a): obs [..., d] and action [..., A] (or [...] integers) to [E, ...].
+        """Q(s, a): obs [..., d] and action [..., A] (integers [...] if discrete) to [E, ...].
 
-        Continuous actions may have more leading axes than the observations, see `joint`; `keep` [E, ..., width] as
-        made by `dropout`.
+        Continuous actions may have more leading axes than the observations, see `layers.joint`. `keep` holds the
+        factors of dropout [E, ..., width], see `layers.dropout`.
         """
         if self.discrete:
             return jax.vmap(take, (0, None))(self.all(obs), action)
@@ -68,12 +94,12 @@ class Critic(PyTree):
         return members(self.nets, obs)
 
 
-def first(nets: Any) -> Any:
-    """The first network of an ensemble, still with its axis [1, ...]."""
+def first(nets: N) -> N:
+    """The first network of an ensemble; its leaves keep a leading axis [1]."""
     return jax.tree.map(lambda x: x[:1], nets)
 
 
-def critic(noise: Noise, spec: Spec, hidden: tuple[int, ...], n: int = 2, **how: Any) -> Critic:
+def critic(noise: Noise, spec: Spec, hidden: tuple[int, ...], n: int = 2, **how: Unpack[Layers]) -> Critic:
     """`n` independent critics for the action space of `spec`."""
     (d,) = spec.obs
     sizes = (d, *hidden, spec.action) if spec.discrete else (d + spec.action, *hidden, 1)
@@ -81,7 +107,7 @@ def critic(noise: Noise, spec: Spec, hidden: tuple[int, ...], n: int = 2, **how:
 
 
 class Value(PyTree):
-    """A state value."""
+    """A state-value function."""
 
     net: MLP
 
@@ -90,13 +116,13 @@ class Value(PyTree):
         return self.net(obs)[..., 0]
 
 
-def value(noise: Noise, spec: Spec, hidden: tuple[int, ...], **how: Any) -> Value:
+def value(noise: Noise, spec: Spec, hidden: tuple[int, ...], **how: Unpack[Layers]) -> Value:
     """A state value network."""
     return Value(mlp(noise, (*spec.obs, *hidden, 1), **how))
 
 
 class Policy(PyTree):
-    """obs [..., d] to a distribution over actions; `keep` as made by `dropout`."""
+    """Maps observations [..., d] to a distribution over actions; `keep` as in `layers.dropout`."""
 
     net: MLP
 
@@ -105,53 +131,56 @@ class Policy(PyTree):
 
 
 class DeterministicPolicy(Policy):
-    """tanh of an MLP."""
+    """a = tanh(MLP(s))."""
 
     def __call__(self, obs: jax.Array, keep: tuple[jax.Array, ...] = ()) -> Deterministic:
         return Deterministic(jnp.tanh(self.net(obs, keep)))
 
 
 class CategoricalPolicy(Policy):
-    """Logits from an MLP."""
+    """Discrete actions with logits MLP(s)."""
 
     def __call__(self, obs: jax.Array, keep: tuple[jax.Array, ...] = ()) -> Categorical:
         return Categorical(self.net(obs, keep))
 
 
 class GaussianPolicy(Policy):
-    """A Gaussian whose log standard deviation is a parameter of its own, the same for every state.
+    """A Gaussian whose log standard deviation is a parameter that does not depend on the state.
 
-    `squash` "mean": a plain normal around tanh(MLP), as in IQL; "none": around the MLP itself, as in AWAC;
-    "tanh": tanh of the normal.
+    `squash` is "mean": a plain normal with mean tanh(MLP(s)), as in IQL; "none": with mean MLP(s), as in AWAC;
+    or "tanh": the tanh of a normal.
     """
 
     log_std: jax.Array  # [A]
     low: float = field(static=True, default=-5.0)
     high: float = field(static=True, default=2.0)
-    squash: str = field(static=True, default="mean")
+    squash: Squash = field(static=True, default="mean")
 
-    def __call__(self, obs: jax.Array, keep: tuple[jax.Array, ...] = ()) -> Distribution:
+    def __call__(self, obs: jax.Array, keep: tuple[jax.Array, ...] = ()) -> Normal | TanhNormal:
         mean = self.net(obs, keep)
         log_std = jnp.broadcast_to(jnp.clip(self.log_std, self.low, self.high), mean.shape)
         return _gaussian(mean, log_std, self.squash)
 
 
 class GaussianHeadsPolicy(Policy):
-    """A Gaussian with mean and log standard deviation (clipped to [low, high]) from the network's 2A outputs."""
+    """A Gaussian whose mean and log standard deviation are the 2A outputs of the network, as in SAC.
+
+    The log standard deviation is clipped to [low, high]. `edge` and `floor` are those of `TanhNormal`.
+    """
 
     low: float = field(static=True, default=-20.0)
     high: float = field(static=True, default=2.0)
-    squash: str = field(static=True, default="tanh")
+    squash: Squash = field(static=True, default="tanh")
     edge: float = field(static=True, default=1e-6)
     floor: float = field(static=True, default=0.0)
 
-    def __call__(self, obs: jax.Array, keep: tuple[jax.Array, ...] = ()) -> Distribution:
+    def __call__(self, obs: jax.Array, keep: tuple[jax.Array, ...] = ()) -> Normal | TanhNormal:
         mean, log_std = jnp.split(self.net(obs, keep), 2, -1)
         return _gaussian(mean, jnp.clip(log_std, self.low, self.high), self.squash, self.edge, self.floor)
 
 
 class SigmoidGaussianPolicy(Policy):
-    """A normal around tanh(MLP); the log standard deviation, the same for every state, is -5 + 5 sigmoid(parameter)."""
+    """A plain normal with mean tanh(MLP(s)) and log standard deviation -5 + 5 sigmoid(parameter) in every state."""
 
     parameter: jax.Array  # [A]
 
@@ -160,25 +189,68 @@ class SigmoidGaussianPolicy(Policy):
         return Normal(mean, jnp.broadcast_to(-5 + 5 * jax.nn.sigmoid(self.parameter), mean.shape))
 
 
-def _gaussian(mean: jax.Array, log_std: jax.Array, squash: str, edge: float = 1e-6, floor: float = 0.0) -> Distribution:
+def _gaussian(
+    mean: jax.Array, log_std: jax.Array, squash: Squash, edge: float = 1e-6, floor: float = 0.0
+) -> Normal | TanhNormal:
     if squash == "tanh":
         return TanhNormal(mean, log_std, edge, floor)
     return Normal(jnp.tanh(mean) if squash == "mean" else mean, log_std)
 
 
-def policy(noise: Noise, spec: Spec, hidden: tuple[int, ...], kind: str, **how: Any) -> Policy:
-    """A policy for the action space of `spec`; `kind` is what a continuous one is: deterministic, gaussian or heads.
+def categorical_policy(noise: Noise, spec: Spec, hidden: tuple[int, ...], **how: Unpack[Layers]) -> CategoricalPolicy:
+    """A policy over the discrete actions of `spec`."""
+    return CategoricalPolicy(mlp(noise, (*spec.obs, *hidden, spec.action), **how))
 
-    Discrete action spaces get logits whatever the kind. `low`, `high`, `squash`, `edge` and `floor` go to the Gaussian
-    kinds.
-    """
-    extra = {k: how.pop(k) for k in ("low", "high", "squash", "edge", "floor") if k in how}
-    outputs = spec.action * (2 if kind == "heads" and not spec.discrete else 1)
-    net = mlp(noise, (*spec.obs, *hidden, outputs), **how)
+
+def deterministic_policy(
+    noise: Noise, spec: Spec, hidden: tuple[int, ...], **how: Unpack[Layers]
+) -> DeterministicPolicy | CategoricalPolicy:
+    """A deterministic policy for the action space of `spec`; a categorical one if actions are discrete."""
     if spec.discrete:
-        return CategoricalPolicy(net)
-    if kind == "deterministic":
-        return DeterministicPolicy(net)
-    if kind == "heads":
-        return GaussianHeadsPolicy(net, **extra)
-    return GaussianPolicy(net, jnp.zeros(spec.action), **extra)
+        return categorical_policy(noise, spec, hidden, **how)
+    return DeterministicPolicy(mlp(noise, (*spec.obs, *hidden, spec.action), **how))
+
+
+def gaussian_policy(
+    noise: Noise,
+    spec: Spec,
+    hidden: tuple[int, ...],
+    *,
+    low: float = -5.0,
+    high: float = 2.0,
+    squash: Squash = "mean",
+    **how: Unpack[Layers],
+) -> GaussianPolicy | CategoricalPolicy:
+    """A Gaussian policy with one deviation for all states (at first 1); a categorical one if actions are discrete."""
+    if spec.discrete:
+        return categorical_policy(noise, spec, hidden, **how)
+    net = mlp(noise, (*spec.obs, *hidden, spec.action), **how)
+    return GaussianPolicy(net, jnp.zeros(spec.action), low, high, squash)
+
+
+def gaussian_heads_policy(
+    noise: Noise,
+    spec: Spec,
+    hidden: tuple[int, ...],
+    *,
+    low: float = -20.0,
+    high: float = 2.0,
+    squash: Squash = "tanh",
+    edge: float = 1e-6,
+    floor: float = 0.0,
+    **how: Unpack[Layers],
+) -> GaussianHeadsPolicy | CategoricalPolicy:
+    """A Gaussian policy whose deviation depends on the state; a categorical one if actions are discrete."""
+    if spec.discrete:
+        return categorical_policy(noise, spec, hidden, **how)
+    net = mlp(noise, (*spec.obs, *hidden, 2 * spec.action), **how)
+    return GaussianHeadsPolicy(net, low, high, squash, edge, floor)
+
+
+def policy(noise: Noise, spec: Spec, hidden: tuple[int, ...], kind: str, **how: Any) -> Policy:
+    """The constructor for `kind`: deterministic, gaussian or heads. For callers that do not name it yet."""
+    if spec.discrete or kind == "deterministic":
+        how = {key: value for key, value in how.items() if key in Layers.__annotations__}
+        return deterministic_policy(noise, spec, hidden, **how)
+    makers: dict[str, Callable[..., Policy]] = {"gaussian": gaussian_policy, "heads": gaussian_heads_policy}
+    return makers[kind](noise, spec, hidden, **how)

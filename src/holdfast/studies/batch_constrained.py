@@ -143,7 +143,7 @@ def learn(given: Problem, logs: Sequence[Log], args: Args) -> np.ndarray:
     The update is that of `tabular_bcq`. Q-learning is the same update with all pairs supported.
     """
     shape = given.mdp.reward.shape
-    cfg = as_arrays(tabular_bcq.TabularBCQ(states=shape[0], discount=args.discount))
+    cfg = as_arrays(tabular_bcq.TabularBCQ(states=shape[0], discount=args.discount, batch_size=32))
     codes = jnp.arange(shape[0], dtype=jnp.result_type(float))[:, None]
     low, high = (np.full(shape, x) for x in bounds(given.mdp, args.discount))
     first = jnp.asarray(np.stack([low, high, low, high]), codes.dtype)

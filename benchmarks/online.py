@@ -1,4 +1,4 @@
-"""Learning while collecting: environment steps a second of SAC with an update each, beside Stable-Baselines3's.
+"""Learning while collecting: environment steps a second of SAC with an update each, and of Stable-Baselines3.
 
 A part of `speed.py`, which starts the contestants (`worker.py online`, `peer_online.py`) and prints the figures.
 """
@@ -39,8 +39,8 @@ def measure(ours: Any, peer: Any, seeds: Sequence[int], rounds: int, seconds: fl
     return found
 
 
-def told(found: dict[str, Any]) -> list[str]:
-    """The figures in words."""
+def lines_of(found: dict[str, Any]) -> list[str]:
+    """The figures as lines of text."""
     speeds = "; ".join(f"{n} seed{'s' * (n > 1)}: {v:,.3g}" for n, v in found["steps_per_second"].items())
     lines = [
         f"Learning in {found['env']}, SAC, batch 256, an update a step: environment steps/s of all seeds, {speeds}."

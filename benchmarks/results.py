@@ -1,9 +1,8 @@
 """What each algorithm reaches on each data set at hand: trains, scores and writes the table (`make results`).
 
-The numbers stand in benchmarks/results/scores.csv, the page in docs/results.md; both are rewritten after every cell.
-Cells of the same steps, seeds, data and settings are not trained again (a default that has changed since makes its cell
-anew), and a run that was stopped goes on where it was: a table that was killed is called again. The runs lie in
-runs/results/, with a checkpoint every 1000 updates.
+The numbers are written to benchmarks/results/scores.csv, and the page to docs/results.md, after every cell. A cell with
+the same steps, seeds, data and settings is not trained again; a changed default trains its cell again. Call an
+interrupted table again: its last run resumes. The runs are in runs/results/, with a checkpoint every 1000 updates.
 """
 
 from __future__ import annotations
@@ -37,8 +36,8 @@ COLUMNS = (
     "updates_per_second", "holdfast", "jax", "note",
 )  # fmt: skip
 KEY = ("data", "algorithm", "steps", "seeds", "episodes", "fingerprint")
-SETTINGS = ("preset", "settings")  # a row of the same key and other settings is of old defaults: trained anew
-ONLINE = ("iql_concurrent", "iql_online", "obac", "rlpd")  # made for a replay that grows: no log stands for one
+SETTINGS = ("preset", "settings")  # a row of the same key and other settings is of old defaults: trained again
+ONLINE = ("iql_concurrent", "iql_online", "obac", "rlpd")  # made for a replay that grows: a log does not replace it
 FAMILIES = ("antmaze", "kitchen", "adroit")  # presets that are called as the environments are
 
 
@@ -69,7 +68,7 @@ def fits(algorithm: Any, dataset: Dataset) -> bool:
 
 
 def cell(name: str, dataset: Dataset, data: str, args: argparse.Namespace) -> dict[str, Any]:
-    """Train, or go on with, one algorithm on one data set: a row of the CSV."""
+    """Train one algorithm on one data set, or resume its run: a row of the CSV."""
     algorithm = registry.get(name)
     preset, settings = settings_of(algorithm, dataset)
     budget = f"{args.steps}x{args.seeds}-{args.episodes}"
@@ -137,15 +136,15 @@ def write(table: Path, page: Path, rows: Sequence[dict[str, Any]]) -> None:
 HEAD = """# Results
 
 What each algorithm reaches on each data set, all with the same number of updates and the settings of its first preset
-(or that of the data's family, where it has one), whose source its page tells. Written by `make results`; the numbers,
-with intervals and speeds, stand in `benchmarks/results/scores.csv`.
+(or of the preset for the data's family). Its page names the source of the settings. Written by `make results`; the
+numbers, with intervals and speeds, are in `benchmarks/results/scores.csv`.
 
 A number is the normalised score of the last policies, 0 for a random policy and 100 for an expert, or the mean return
-where no reference is known (r): the mean and its 95 % bootstrap interval over seeds and episodes. The row `logged` is
-what the data brought. No policy is picked by its score. A dash: the method is not for these actions; an empty cell was
-not trained yet. The updates are those of a method's main phase: what it trains before or after (an autoencoder, a
-behaviour model, the warm start of BEAR and UWAC, ACA's alignment) comes on top. Few updates favour what clones; what
-each method comes to with more stands in [learning runs](learning-runs.md).
+if no reference is known (r): the mean and its 95 % bootstrap interval over seeds and episodes. The row `logged` is
+the mean return of the data. No policy is selected by its score. A dash: the algorithm does not support these actions;
+an empty cell is not trained yet. The updates are those of the main phase: phases before or after it (an autoencoder, a
+behaviour model, the warm start of BEAR and UWAC, ACA's alignment) are additional. Few updates favour algorithms that
+clone; [learning runs](learning-runs.md) has results with more updates.
 """
 FOOT = """
 ## Making it
@@ -155,8 +154,8 @@ make results                        # every algorithm on every set at hand that 
 make results ARGS="--algorithms iql cql --data bundled/pendulum-mixed --steps 20000"
 ```
 
-Data sets are the bundled ones and the local Minari sets under `zoo/`. A table that was killed goes on where it was when
-called again; other numbers of updates, seeds or episodes make a table of their own.
+Data sets are the bundled ones and the local Minari sets under `zoo/`. Call an interrupted table
+again to resume it; other numbers of updates, seeds or episodes make a table of their own.
 """
 
 
@@ -201,9 +200,9 @@ def _cell(row: dict[str, Any]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="benchmarks/results.py", description=__doc__.splitlines()[0])
-    data_help = "data sets; the bundled ones and local Minari sets under zoo/ where not given"
+    data_help = "data sets; the bundled ones and local Minari sets under zoo/ if not given"
     parser.add_argument("--data", nargs="+", metavar="ID", help=data_help)
-    parser.add_argument("--algorithms", nargs="+", metavar="NAME", help="all where not given")
+    parser.add_argument("--algorithms", nargs="+", metavar="NAME", help="all if not given")
     parser.add_argument("--steps", type=int, default=30_000, help="updates of each seed")
     parser.add_argument("--seeds", type=int, default=3, help="seeds of each cell")
     parser.add_argument("--episodes", type=int, default=20, help="episodes of each policy in the last evaluation")

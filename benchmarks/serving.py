@@ -21,6 +21,7 @@ def serve(make: Callable[[], Any]) -> None:
 
 
 def versions(library: Any, torch: Any) -> dict[str, Any]:
-    """What a peer that stands on PyTorch runs with."""
-    python, threads = sys.version.split()[0], torch.get_num_threads()
+    """Versions and threads of a peer that uses PyTorch."""
+    python = sys.version.split()[0]
+    threads = torch.get_num_threads()
     return {library.__name__: library.__version__, "torch": torch.__version__, "python": python, "threads": threads}

@@ -240,8 +240,8 @@ def verdicts(report: dict[str, Any]) -> list[tuple[str, float, bool]]:
 
 
 def notes(report: dict[str, Any]) -> list[str]:
-    """How to read the table, and what stands in none."""
-    learning = online.told(report["online"]) if "online" in report else []
+    """How to read the table, and results that are not in it."""
+    learning = online.lines_of(report["online"]) if "online" in report else []
     if not report["algorithms"]:
         return learning
     best = max(found["matmul_flops_per_second"] for found in report["algorithms"])
@@ -268,7 +268,7 @@ def notes(report: dict[str, Any]) -> list[str]:
 def markdown(report: dict[str, Any]) -> str:
     """The report as a page."""
     m, seeds = report["machine"], report["seeds"]
-    where = f"{m['accelerator']}, beside " if m["accelerator"] else ""
+    where = f"{m['accelerator']}, with " if m["accelerator"] else ""
     versions = ", ".join(f"{name} {version}" for name, version in m["versions"].items())
     out = [f"# Speed on {where}{m['cpu']}, {m['cores']} cores", ""]
     out += [f"Written by `{report['command']}` on {report['date']}; {m['system']}, {versions}.", ""]
@@ -325,7 +325,7 @@ def jsonable(value: Any) -> Any:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="benchmarks/speed.py", description=__doc__.splitlines()[0])
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="algorithms, all where not given")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="algorithms, all if not given")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 4, 8], help="seeds in one program")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each contestant")
     parser.add_argument("--seconds", type=float, default=1.5, help="length of a turn")

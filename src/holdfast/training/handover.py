@@ -41,7 +41,7 @@ def keep(folder: RunFolder, source: Mapping[str, Any], state: Tree) -> None:
     """Copy states and evaluations of the offline run into the fine-tuning run, which needs nothing else of it.
 
     Args:
-        folder: of the fine-tuning run, where the copies go.
+        folder: the fine-tuning run; the copies go there.
         source: the offline run, as for `read`.
         state: its last states.
 

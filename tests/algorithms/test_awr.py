@@ -96,8 +96,8 @@ def test_awr():
         return nets.Value(g.mlp(f"{root}/critic", suffix))
 
     state = awr.State(
-        Trained.new(actor("params"), awr.optimiser(cfg, cfg.actor_lr)),
-        Trained.new(critic("params"), awr.optimiser(cfg, cfg.critic_lr)),
+        Trained.new(actor("params"), awr.optimisers_of(cfg).actor),
+        Trained.new(critic("params"), awr.optimisers_of(cfg).critic),
     )
 
     @jax.jit

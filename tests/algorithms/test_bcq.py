@@ -13,6 +13,7 @@ from holdfast.algorithms import bcq
 from holdfast.core.spec import Batch
 from holdfast.core.trained import Trained
 from holdfast.parts import optimisers
+from holdfast.parts.perturbation import Perturbation
 from support.formulas import NOISE, flat_critic, flat_vae, mlp
 from support.tapes import Golden, common, replay, samples_first, vae
 
@@ -20,13 +21,13 @@ pytestmark = pytest.mark.usefixtures("x64")
 
 
 def test_bcq_perturbation_is_bounded():
-    xi = bcq.Perturbation(mlp((np.zeros((3, 1)), [100.0])))
+    xi = Perturbation(mlp((np.zeros((3, 1)), [100.0])))
     action = jnp.asarray([[0.2], [0.99]])
     np.testing.assert_allclose(xi(jnp.zeros((2, 2)), action, 0.05), [[0.25], [1.0]])
 
 
 def test_bcq_perturbation_loss():
-    xi = bcq.Perturbation(mlp((np.zeros((3, 1)), [100.0])))
+    xi = Perturbation(mlp((np.zeros((3, 1)), [100.0])))
     critic = flat_critic(1.0, -7.0)  # the first alone counts
     loss, metrics = bcq.perturbation_loss(xi, critic, jnp.zeros((2, 2)), jnp.asarray([[0.2], [0.4]]), 0.1)
     assert loss == pytest.approx(-(0.3 + 0.5) / 2 - 1)
@@ -37,7 +38,7 @@ def test_bcq_target():
     """Mixed for each candidate, then the best of them: 0.75 min + 0.25 max of tanh(bias) + offset."""
     cfg = bcq.BCQ(vae_hidden=(), hidden=(), candidates=3, mix=0.75, discount=0.5, phi=0.0)
     one = Batch(*(jnp.ones((1, 2)), jnp.ones((1, 1)), jnp.asarray([2.0]), jnp.ones((1, 2))), jnp.zeros(1), jnp.zeros(1))
-    xi = bcq.Perturbation(mlp((np.zeros((3, 1)), [0.0])))
+    xi = Perturbation(mlp((np.zeros((3, 1)), [0.0])))
     critic = flat_critic(1.0, 3.0)
     adam = optimisers.adam(0.0)
     state = bcq.State(Trained.new(flat_vae(0.3), adam), Trained.new(critic, adam), Trained.new(xi, adam), critic, xi)
@@ -54,7 +55,7 @@ def test_bcq():
     )
 
     def perturbation(root, suffix=""):
-        return bcq.Perturbation(g.mlp(f"{root}/perturbation", suffix))
+        return Perturbation(g.mlp(f"{root}/perturbation", suffix))
 
     state = bcq.State(
         Trained.new(vae(g, "params"), optimisers.adam(cfg.vae_lr)),
@@ -85,3 +86,8 @@ def test_bcq():
         "actor/loss": "perturbation_loss",
     }
     replay(bcq.algorithm, cfg, state, g, expected, losses, tape=samples_first("target_latent"))
+
+
+def test_bcq_reports_a_wrong_acting_candidates():
+    (fault,) = bcq.check(bcq.BCQ(acting_candidates=0))
+    assert fault.startswith("acting_candidates")

@@ -12,7 +12,7 @@ from holdfast.algorithms import bear
 from holdfast.core.noise import Tape
 from holdfast.core.spec import Seen
 from holdfast.core.trained import Trained
-from holdfast.parts import nets, optimisers
+from holdfast.parts import matching, nets, optimisers
 from support.formulas import flat_critic, flat_vae, mlp
 from support.tapes import Golden, common, replay, samples_first, vae, warm_then
 
@@ -31,7 +31,7 @@ def test_bear_actor_loss():
     mmd = math.sqrt(2 - 2 * math.exp(-1 / 2) + 1e-6)
     for aggregate, offset in (("min", 1.0), ("mean", 2.0)):
         cfg = bear.BEAR(kernel="gaussian", sigma=1.0, aggregate=aggregate, std_penalty=0.4)
-        args = (alpha, behaviour, eps, obs, cfg)
+        args = (alpha, (behaviour, eps), obs, cfg)
         loss, metrics = bear.actor_loss(actor, flat_critic(1.0, 3.0), *args)
         assert metrics["mmd"] == pytest.approx(mmd)
         assert metrics["spread"] == pytest.approx(1.0)  # half the distance of the two
@@ -41,13 +41,13 @@ def test_bear_actor_loss():
 
 def test_the_multiplier_climbs_above_the_threshold_and_stays_in_bounds():
     start = Trained.new(jnp.asarray(0.0), optimisers.adam(0.1))
-    up, metrics = bear.dual_step(start, 0.1, jnp.asarray(0.3), 0.05)
-    down, _ = bear.dual_step(start, 0.1, jnp.asarray(0.01), 0.05)
+    up, metrics = matching.dual_step(start, 0.1, jnp.asarray(0.3), 0.05)
+    down, _ = matching.dual_step(start, 0.1, jnp.asarray(0.01), 0.05)
     assert float(up.net) == pytest.approx(0.1, rel=1e-4)
     assert float(down.net) == pytest.approx(-0.1, rel=1e-4)
     assert metrics["multiplier/loss"] == pytest.approx(-0.25)
     far = Trained.new(jnp.asarray(9.99), optimisers.adam(0.1))
-    assert float(bear.dual_step(far, 0.1, jnp.asarray(0.3), 0.05)[0].net) == 10
+    assert float(matching.dual_step(far, 0.1, jnp.asarray(0.3), 0.05)[0].net) == 10
 
 
 def test_acting_takes_the_best_candidate():
@@ -104,3 +104,13 @@ def test_bear(name):
     slopes = {"multiplier": "log_lagrange"}
     update = warm_then(bear.algorithm, cfg, {*losses, "multiplier/gradient_norm"})
     replay(bear.algorithm, cfg, state, g, expected, losses, update=update, tape=tape, slopes=slopes)
+
+
+def test_bear_reports_a_wrong_q_samples():
+    (fault,) = bear.check(bear.BEAR(q_samples=9))
+    assert fault.startswith("q_samples")
+
+
+def test_bear_reports_a_wrong_kernel():
+    (fault,) = bear.check(bear.BEAR(kernel="cauchy"))
+    assert fault.startswith("kernel")

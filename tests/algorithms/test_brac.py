@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from holdfast.algorithms import brac, brac_p, brac_v
+from holdfast.algorithms import brac, brac_losses, brac_p, brac_v
 from holdfast.core.contract import Context
 from holdfast.core.noise import Noise, Tape
 from holdfast.core.spec import Seen, Spec
@@ -28,12 +28,14 @@ def test_brac_pays_in_the_target_only_with_a_value_penalty(penalty):
     noise = Noise(jax.random.PRNGKey(0))
     state = brac.init(cfg, Context(Spec((2,), 1)), noise)
     batch = rows(array([1, 0], [0, 1]), array([0.3], [-0.2]), array(1, 2), array(0, 1))
-    _, metrics = brac.update(cfg, state, batch, noise, 0, value_penalty=penalty)
-    law = state.actor.net(batch.next_obs)
-    action, log_prob = law.sample_and_log_prob(noise.normal("q_target_action", (2, 1)))
+    _, metrics = (brac_v if penalty else brac_p).update(cfg, state, batch, noise, 0)
+    next_policy = state.actor.net(batch.next_obs)
+    action, log_prob = next_policy.sample_and_log_prob(noise.normal("q_target_action", (2, 1)))
     q = state.target_critic(batch.next_obs, action).min(0)
-    draws = brac.draws_of(cfg, noise, "q_div", (2, 1))
-    d = divergence_estimates.divergence(("kl", 20.0), state.reference.net, law, batch.next_obs, None, None, draws)
+    draws = brac_losses.draws_of(cfg, noise, "q_div", (2, 1))
+    d = divergence_estimates.divergence(
+        ("kl", 20.0), state.reference.net, next_policy, batch.next_obs, None, None, draws
+    )
     first = 1 + 0.5 * (q[0] - 0.2 * log_prob[0] - (0.7 * d[0] if penalty else 0))
     same(metrics["critic/target"], (first + 2) / 2, 1e-10)
 
@@ -45,12 +47,12 @@ def test_bracs_second_test_policy_is_the_best_draw_by_the_first_critic():
     seen = Seen(jnp.zeros((2, 2)), jnp.zeros(2))
     eps = array([[0.1], [3.0]], [[-1.0], [0.0]], [[0.5], [-1.0]])
     action, _ = brac.act(cfg, state, seen, (), Tape({"act": eps}), "sample")  # critic 1 falls with the action
-    law = state.actor.net(seen.obs)
-    same(action, law.sample(array([-1.0], [-1.0])))
+    policy = state.actor.net(seen.obs)
+    same(action, policy.sample(array([-1.0], [-1.0])))
     one, two = (brac.act(cfg, state, seen, (), Noise(jax.random.PRNGKey(i)), "best")[0] for i in (0, 1))
     same(one, two)  # the draws are the same for every call: nothing is left to chance
     mode, _ = brac.act(dataclasses.replace(cfg, acting="mode"), state, seen, (), Tape({}), "best")
-    same(mode, law.mode())
+    same(mode, policy.mode())
 
 
 @pytest.mark.parametrize("name", ["brac_v", "brac_p"])
@@ -73,14 +75,15 @@ def test_brac(name):
     def policy(path, suffix=""):
         return BoundedPolicy(g.mlp(path, suffix))
 
+    tx = brac.optimisers_of(cfg)
     state = brac.State(
-        Trained.new(policy("params/actor"), brac.optimiser(cfg, "actor")),
-        Trained.new(g.critic("params"), brac.optimiser(cfg, "critic")),
+        Trained.new(policy("params/actor"), tx.actor),
+        Trained.new(g.critic("params"), tx.critic),
         g.critic("target"),
-        Trained.new(policy("params/behaviour"), brac.adam(cfg.behaviour_lr)),
-        Trained.new(jnp.ones(()), brac.adam(cfg.behaviour_lr)),
-        Trained.new(scalar(g, "params/alpha"), brac.adam(cfg.alpha_lr)),
-        Trained.new(scalar(g, "params/alpha_entropy"), brac.adam(cfg.alpha_lr)),
+        Trained.new(policy("params/behaviour"), tx.behaviour),
+        Trained.new(jnp.ones(()), tx.behaviour),
+        Trained.new(scalar(g, "params/alpha"), tx.weight),
+        Trained.new(scalar(g, "params/alpha_entropy"), tx.weight),
     )
 
     def expected(state, suffix=None):

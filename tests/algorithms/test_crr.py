@@ -24,13 +24,13 @@ pytestmark = pytest.mark.usefixtures("x64")
 def test_crr_values_of_a_continuous_policy(run):
     """Critics Q = a and 3 a - 1, a normal of mean .2 and deviation .1 at normals -1, 0, 1, 20 (clipped to 1)."""
     critic = nets.Critic(layers.MLP((layers.Linear(array([[0], [1]], [[0], [3]]), array([0], [-1])),), ()))
-    law, obs = Normal(array([0.2]), jnp.log(array([0.1]))), array([1])
+    dist, obs = Normal(array([0.2]), jnp.log(array([0.1]))), array([1])
     tape = {"actor_actions": array([[-1]], [[0]], [[1]], [[20]])}
     mean = [2 * a - 0.5 for a in (0.1, 0.2, 0.3, 1)]
     for kind, wanted in (("mean", np.mean(mean)), ("max", max(mean))):
         cfg = crr.CRR(n_actions=4, advantage=kind)
-        same(run(lambda t, cfg=cfg: crr.policy_value(cfg, law, critic, obs, Tape(t)), tape), [wanted])
-    same(run(lambda t: crr.next_value(law, critic, obs, Tape(t)), {"target_action": array([1])}), [min(0.3, -0.1)])
+        same(run(lambda t, cfg=cfg: crr.policy_value(cfg, dist, critic, obs, Tape(t)), tape), [wanted])
+    same(run(lambda t: crr.next_value(dist, critic, obs, Tape(t)), {"target_action": array([1])}), [min(0.3, -0.1)])
 
 
 def discrete_critic(*values):
@@ -42,11 +42,11 @@ def discrete_critic(*values):
 def test_crr_values_of_a_discrete_policy_are_exact_and_legal(run):
     critic = discrete_critic([1, 2, 9], [3, 0, 9])
     logits = jnp.log(array([0.1, 0.3, 0.6]))
-    law = Categorical(logits).among(jnp.asarray([[True, True, False]]))  # 1/4, 3/4
+    dist = Categorical(logits).among(jnp.asarray([[True, True, False]]))  # 1/4, 3/4
     obs = array([1])
-    same(run(lambda: crr.next_value(law, critic, obs, None)), [0.25 * 1 + 0.75 * 0])
-    same(run(lambda: crr.policy_value(crr.CRR(), law, critic, obs, None)), [0.25 * 2 + 0.75 * 1])
-    same(run(lambda: crr.policy_value(crr.CRR(advantage="max"), law, critic, obs, None)), [2.0])
+    same(run(lambda: crr.next_value(dist, critic, obs, None)), [0.25 * 1 + 0.75 * 0])
+    same(run(lambda: crr.policy_value(crr.CRR(), dist, critic, obs, None)), [0.25 * 2 + 0.75 * 1])
+    same(run(lambda: crr.policy_value(crr.CRR(advantage="max"), dist, critic, obs, None)), [2.0])
 
 
 def test_crr_weights_are_strict_and_capped():
@@ -68,7 +68,10 @@ def test_crr_weights_are_strict_and_capped():
         )
         critic = discrete_critic([2, 0], [2, 0])
         state = crr.State(
-            Trained.new(actor, crr.optimiser(cfg)), Trained.new(critic, crr.critic_optimiser(cfg)), actor, critic
+            Trained.new(actor, crr.optimisers_of(cfg).actor),
+            Trained.new(critic, crr.optimisers_of(cfg).critic),
+            actor,
+            critic,
         )
         for row, action in enumerate((0, 1)):  # advantage over the mean: 1 and -1; over the best: 0 and -2
             _, found = crr.update(cfg, state, rows(array([1]), jnp.asarray([action])), Noise(jax.random.PRNGKey(0)), 0)
@@ -82,9 +85,9 @@ def test_critic_weighted_policy_of_discrete_actions():
     actor = nets.CategoricalPolicy(net)
     state = crr.State(Trained.new(actor, tx), Trained.new(critic, tx), actor, critic)
     seen = Seen(array([1]), jnp.zeros(1), jnp.asarray([[True, True, False]]))
-    law = crr.dist(crr.CRR(acting="critic"), state, seen, ())
+    dist = crr.dist(crr.CRR(acting="critic"), state, seen, ())
     wanted = np.array([0.2 * math.e, 0.3 * math.e, 0])
-    same(jnp.exp(law.log_probs()), [wanted / wanted.sum()])
+    same(jnp.exp(dist.log_probs()), [wanted / wanted.sum()])
 
 
 def test_critic_weighted_policy_of_continuous_actions():
@@ -93,7 +96,7 @@ def test_critic_weighted_policy_of_continuous_actions():
     net = layers.MLP((layers.Linear(jnp.zeros((1, 2)), array(0, 0)),), ())
     actor, critic = nets.GaussianHeadsPolicy(net, squash="mean"), critics([0, 4])
     tx = optimisers.adam(1e-3)
-    state = crr.State(Trained.new(actor, crr.optimiser(cfg)), Trained.new(critic, tx), actor, critic)
+    state = crr.State(Trained.new(actor, crr.optimisers_of(cfg).actor), Trained.new(critic, tx), actor, critic)
     n = 20_000
     seen = Seen(jnp.zeros((n, 1)), jnp.zeros(n))
     eps = jnp.broadcast_to(array(0.1, 0.3)[:, None, None], (2, n, 1))
@@ -131,8 +134,8 @@ def test_crr(name):
         return nets.GaussianHeadsPolicy(g.mlp(f"{root}/actor", suffix), low=-20.0, high=2.0, squash="mean")
 
     state = crr.State(
-        Trained.new(actor("params"), crr.optimiser(cfg)),
-        Trained.new(g.critic("params"), crr.critic_optimiser(cfg)),
+        Trained.new(actor("params"), crr.optimisers_of(cfg).actor),
+        Trained.new(g.critic("params"), crr.optimisers_of(cfg).critic),
         actor("target"),
         g.critic("target"),
     )

@@ -69,3 +69,8 @@ def test_mcq():
         "temperature/loss": "alpha_loss",
     }
     replay(mcq.algorithm, cfg, state, g, expected, losses, tape=samples_first("decode_latent"))
+
+
+def test_mcq_reports_a_wrong_in_weight():
+    (fault,) = mcq.check(mcq.MCQ(in_weight=1.5))
+    assert fault.startswith("in_weight")

@@ -9,12 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from holdfast.algorithms import bcq, plas
+from holdfast.algorithms import plas
 from holdfast.core.contract import Context
 from holdfast.core.spec import Batch, Spec
 from holdfast.core.trained import Trained
 from holdfast.parts import layers, optimisers
 from holdfast.parts import vae as vaes
+from holdfast.parts.perturbation import Perturbation
 from support.formulas import NOISE, flat_vae, mlp
 from support.tapes import Golden, common, replay, vae
 
@@ -69,7 +70,7 @@ def test_plas(name):
     )
 
     def actor(root, suffix=""):
-        xi = bcq.Perturbation(g.mlp(f"{root}/perturbation", suffix)) if perturbed else None
+        xi = Perturbation(g.mlp(f"{root}/perturbation", suffix)) if perturbed else None
         return plas.Actor(g.mlp(f"{root}/actor", suffix), xi)
 
     state = plas.State(
@@ -88,3 +89,8 @@ def test_plas(name):
         return frozen_vae(g), actor(online, suffix), g.critic(online, suffix), *slow
 
     replay(plas.algorithm, cfg, state, g, expected, {"critic/loss": "critic_loss", "actor/loss": "actor_loss"})
+
+
+def test_plas_reports_a_wrong_vae_hidden():
+    (fault,) = plas.check(plas.PLAS(vae_hidden=(0,)))
+    assert fault.startswith("vae_hidden")

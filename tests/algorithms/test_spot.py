@@ -11,13 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from holdfast.algorithms import spot, td3_bc
+from holdfast.algorithms import spot
 from holdfast.core.config import as_arrays
 from holdfast.core.contract import Context
 from holdfast.core.noise import Noise, Tape
 from holdfast.core.spec import Batch, Spec
 from holdfast.core.trained import Trained
-from holdfast.parts import nets, optimisers
+from holdfast.parts import nets, optimisers, support
 from holdfast.parts import vae as vaes
 from support.formulas import NOISE, flat_critic, flat_vae, mlp
 from support.tapes import TOLERANCE, Golden, close, common, replay, samples_first, vae
@@ -30,9 +30,9 @@ def test_spot_prices_where_the_latent_says_nothing():
     action = jnp.asarray([[0.5], [-1.0]])
     for samples in (1, 4):
         eps = NOISE.normal("eps", (samples, 2, 2))
-        elbo = spot.elbo_price(flat_vae(), jnp.zeros((2, 2)), action, eps, 0.5)
+        elbo = support.elbo_price(flat_vae(), jnp.zeros((2, 2)), action, eps, 0.5)
         np.testing.assert_allclose(elbo, [0.25, 1.0])
-        iwae = spot.iwae_price(flat_vae(), jnp.zeros((2, 2)), action, eps, 0.5)
+        iwae = support.iwae_price(flat_vae(), jnp.zeros((2, 2)), action, eps, 0.5)
         var = 0.5 / 4
         np.testing.assert_allclose(iwae, [0.5 * a**2 / var + 0.5 * math.log(2 * math.pi * var) for a in (0.5, 1.0)])
 
@@ -43,10 +43,10 @@ def test_spot_price_of_a_posterior_off_the_prior():
     vae = vaes.VAE(encoder, flat_vae().decoder)
     obs, action, eps = jnp.zeros((1, 2)), jnp.zeros((1, 1)), jnp.zeros((1, 1, 2))
     kl = -0.5 * (1 + 2 - 1 - math.e**2)
-    np.testing.assert_allclose(spot.elbo_price(vae, obs, action, eps, 0.25), [0.25 * kl])
+    np.testing.assert_allclose(support.elbo_price(vae, obs, action, eps, 0.25), [0.25 * kl])
     beta, log_ratio = 0.25, 2 * (1 - 0.5)
     np.testing.assert_allclose(
-        spot.iwae_price(vae, obs, action, eps, beta), [0.5 * math.log(2 * math.pi * beta / 4) - log_ratio]
+        support.iwae_price(vae, obs, action, eps, beta), [0.5 * math.log(2 * math.pi * beta / 4) - log_ratio]
     )
 
 
@@ -91,8 +91,8 @@ def spot_case(name):
 
     state = spot.State(
         Trained.new(vae(g, "params"), optimisers.adam(cfg.vae_lr)),
-        Trained.new(actor("params"), td3_bc.optimiser(cfg)),
-        Trained.new(g.critic("params"), td3_bc.critic_optimiser(cfg)),
+        Trained.new(actor("params"), spot.optimisers_of(cfg).actor),
+        Trained.new(g.critic("params"), spot.optimisers_of(cfg).critic),
         actor("target"),
         g.critic("target"),
     )
@@ -130,3 +130,8 @@ def test_spot_vae():
         state, metrics = jax.jit(lambda s, t=tape: phase.update(as_arrays(cfg), s, g.batch(), t, 0))(state)
         close(f"step {i + 1}", state.vae.net, vae(g, "expected/params", f"/step{i + 1}"), TOLERANCE)
         assert metrics["vae/loss"] == pytest.approx(g[f"expected/vae_loss/step{i + 1}"], rel=TOLERANCE)
+
+
+def test_spot_reports_a_wrong_samples():
+    (fault,) = spot.check(spot.SPOT(samples=0))
+    assert fault.startswith("samples")

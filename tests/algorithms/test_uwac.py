@@ -2,60 +2,19 @@
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from holdfast.algorithms import uwac
 from holdfast.core.contract import Context
-from holdfast.core.spec import Batch, Spec
+from holdfast.core.spec import Spec
 from holdfast.core.trained import Trained
 from holdfast.parts import nets, optimisers
-from support.formulas import NOISE, flat_critic, mlp
+from support.formulas import NOISE, flat_critic, rows
 from support.tapes import Golden, common, replay, samples_first, vae, warm_then
 
 pytestmark = pytest.mark.usefixtures("x64")
-
-
-def test_uwac_variance_is_exact_for_one_hidden_layer():
-    """Hidden units 1 and 2 with weights 3 and 4 out: p / (1 - p) ((1 * 3)^2 + (2 * 4)^2); mean the plain Q."""
-    net = mlp(([[1.0, 2.0], [0.0, 0.0], [0.0, 0.0]], [0.0, 0.0]), ([[3.0], [4.0]], [0.5]))
-    critic = nets.Critic(jax.tree.map(lambda x: jnp.stack([x, x]), net))
-    obs, action = jnp.asarray([[1.0, 0.0]]), jnp.zeros((1, 1))
-    cfg = uwac.UWAC(dropout=0.2, hidden=(2,), passes=4)
-    mean, variance = uwac.moments(critic, obs, action, (), cfg)
-    np.testing.assert_allclose(mean, [[11.5], [11.5]])
-    np.testing.assert_allclose(variance, np.full((2, 1), 0.25 * (9 + 64)))
-    # all four masks as four passes: the mean of their squares, weighed by chance, is that variance
-    masks = np.asarray([[0, 0], [0, 1], [1, 0], [1, 1]]) / 0.8
-    chance = np.asarray([0.2 * 0.2, 0.2 * 0.8, 0.8 * 0.2, 0.8 * 0.8])
-    q = masks @ np.asarray([3.0, 8.0]) + 0.5
-    assert chance @ q == pytest.approx(11.5)
-    assert chance @ (q - 11.5) ** 2 == pytest.approx(0.25 * 73)
-    keep = (jnp.broadcast_to(jnp.asarray(masks)[:, None, None], (4, 2, 1, 2)),)
-    drawn_mean, drawn_variance = uwac.moments(critic, obs, action, keep, cfg)
-    np.testing.assert_allclose(drawn_mean, np.full((2, 1), q.mean()))
-    np.testing.assert_allclose(drawn_variance, np.full((2, 1), q.var(ddof=1)))
-
-
-def test_uwac_variance_to_first_order_is_near_that_of_many_passes():
-    cfg = uwac.UWAC(hidden=(64, 64), passes=2000)
-    critic = uwac.init(cfg, Context(Spec((2,), 1)), NOISE).critic.net
-    obs, action = NOISE.normal("o", (8, 2)), NOISE.uniform("a", (8, 1))
-    drawn = uwac.moments(critic, obs, action, uwac.masks(cfg, NOISE, "keep", (8,)), cfg)
-    mean, variance = uwac.moments(critic, obs, action, (), cfg)
-    np.testing.assert_allclose(variance, drawn[1], rtol=0.3)
-    np.testing.assert_allclose(mean, drawn[0], atol=0.2 * float(jnp.sqrt(drawn[1]).max()))
-
-
-def test_uwac_masks():
-    assert uwac.masks(uwac.UWAC(passes=0), NOISE, "m", (3, 5)) == ()
-    shared = uwac.masks(uwac.UWAC(passes=4, hidden=(6, 7)), NOISE, "m", (3, 5))
-    assert [m.shape for m in shared] == [(4, 2, 3, 5, 6), (4, 2, 3, 5, 7)]
-    np.testing.assert_array_equal(shared[0][:, :, 0, 0], shared[0][:, :, 2, 4])
-    own = uwac.masks(uwac.UWAC(passes=4, hidden=(6, 7), shared_masks=False), NOISE, "m", (3, 5))
-    assert not np.array_equal(own[0][:, :, 0, 0], own[0][:, :, 2, 4])
 
 
 def test_uwac_weights():
@@ -65,12 +24,23 @@ def test_uwac_weights():
 
 
 def test_uwac_critic_loss():
-    """Errors 1 and 3 with weight .5: inside the square a quarter of them, outside half."""
-    obs = jnp.zeros((1, 2))
-    batch = Batch(obs, jnp.zeros((1, 1)), jnp.zeros(1), obs, jnp.zeros(1), jnp.zeros(1))
-    for square, share in ((True, 0.25), (False, 0.5)):
-        args = ((), jnp.asarray([1.0]), jnp.asarray([0.5]), (), batch, square)
-        assert uwac.critic_loss(flat_critic(2.0, 4.0), *args)[0] == pytest.approx(share * (1 + 9))
+    """Errors 1 and 3 of two critics, weight .25."""
+    batch = rows(jnp.zeros((1, 2)), jnp.zeros((1, 1)))
+    args = ((), jnp.asarray([1.0]), jnp.asarray([0.25]), (), batch)
+    assert uwac.critic_loss(flat_critic(2.0, 4.0), *args)[0] == pytest.approx(0.25 * (1 + 9))
+
+
+def test_uwac_weight_inside_or_outside_the_square():
+    """One row of weight w: the loss with the weight inside the square is w times that with the weight outside."""
+    batch = rows(jnp.ones((1, 2)), jnp.zeros((1, 1)), jnp.ones(1))
+    found = {}
+    for squared in (True, False):
+        cfg = uwac.UWAC(hidden=(8,), vae_hidden=(4,), passes=0, squared_weight=squared, beta=50.0)
+        state = uwac.init(cfg, Context(Spec((2,), 1)), NOISE)
+        found[squared] = uwac.update(cfg, state, batch, NOISE, 0)[1]
+    weight = float(found[True]["weight"])
+    assert 0 < weight < 0.99
+    assert found[True]["critic/loss"] == pytest.approx(weight * float(found[False]["critic/loss"]))
 
 
 @pytest.mark.parametrize("name", ["uwac_exp_weight", "uwac_inverse_weight"])
@@ -141,3 +111,13 @@ def test_uwac(name):
     slopes = {"multiplier": "log_alpha"}
     update = warm_then(uwac.algorithm, cfg, {*losses, "multiplier/gradient_norm"})
     replay(uwac.algorithm, cfg, state, g, expected, losses, update=update, tape=tape, slopes=slopes)
+
+
+def test_uwac_reports_a_wrong_passes():
+    (fault,) = uwac.check(uwac.UWAC(passes=1))
+    assert fault.startswith("passes")
+
+
+def test_uwac_reports_a_wrong_dropout():
+    (fault,) = uwac.check(uwac.UWAC(dropout=0.0))
+    assert fault.startswith("dropout")

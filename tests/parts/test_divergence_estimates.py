@@ -26,7 +26,7 @@ def test_dual_estimates(run):
 
 
 def test_the_dual_kl_is_a_bound_that_its_best_discriminator_reaches():
-    """Over three actions with known laws: softplus(c) = pi / b gives sum pi log(pi / b), anything else less."""
+    """Over three actions with known distributions: softplus(c) = pi / b gives sum pi log(pi / b), anything else less."""
     pi, b = np.array([0.5, 0.3, 0.2]), np.array([0.2, 0.2, 0.6])
     best = np.log(np.expm1(pi / b))
 
@@ -59,13 +59,13 @@ def test_discriminator_loss(run):
 
 def test_kl_divergence(run):
     """Mean over two draws of log pi - log b, b's density at actions kept 1e-3 from the bounds."""
-    law, other = TanhNormal(array([0.2]), array([0])), TanhNormal(array([-0.3]), array([-1]), 1e-3)
+    dist, other = TanhNormal(array([0.2]), array([0])), TanhNormal(array([-0.3]), array([-1]), 1e-3)
     draws = (array([[0.1]], [[9]]),)  # the second is saturated
     found = run(
-        lambda d: divergence_estimates.divergence(("kl", 1.0), lambda obs: other, law, None, None, None, d), draws
+        lambda d: divergence_estimates.divergence(("kl", 1.0), lambda obs: other, dist, None, None, None, d), draws
     )
-    action, log_pi = law.sample_and_log_prob(array([0.1]))
-    edge, log_edge = law.sample_and_log_prob(array([9]))
+    action, log_pi = dist.sample_and_log_prob(array([0.1]))
+    edge, log_edge = dist.sample_and_log_prob(array([9]))
     assert edge[0, 0] > 1 - 1e-3
     wanted = log_pi - other.log_prob(action) + log_edge - other.log_prob(array([1 - 1e-3]))
     same(found, wanted / 2, 1e-8)
@@ -73,9 +73,9 @@ def test_kl_divergence(run):
 
 def test_bounded_policy(run):
     net = layers.MLP((layers.Linear(jnp.zeros((1, 2)), array(0.4, 0.6)),), ())
-    law = run(divergence_estimates.BoundedPolicy(net), array([1]))
-    same(law.log_std, [[-5 + 2.5 * (math.tanh(0.6) + 1)]])
-    assert law.edge == 1e-3
+    dist = run(divergence_estimates.BoundedPolicy(net), array([1]))
+    same(dist.log_std, [[-5 + 2.5 * (math.tanh(0.6) + 1)]])
+    assert dist.edge == 1e-3
     for x, edge in ((100, 0), (-100, -5)):  # the range
         net = layers.MLP((layers.Linear(jnp.zeros((1, 2)), array(0.4, x)),), ())
         same(divergence_estimates.BoundedPolicy(net)(array([1])).log_std, [[edge]])
@@ -98,7 +98,7 @@ def test_brac_mmd(name):
     g = Golden(name)
     x, y = (jnp.asarray(g[f"mmd/samples{i}"]) for i in (1, 2))
 
-    class Samples:  # laws whose draws are the recorded samples
+    class Samples:  # distributions whose draws are the recorded samples
         def repeat(self, n):
             return self
 

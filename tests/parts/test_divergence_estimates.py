@@ -26,7 +26,7 @@ def test_dual_estimates(run):
 
 
 def test_the_dual_kl_is_a_bound_that_its_best_discriminator_reaches():
-    """Over three actions with known distributions: softplus(c) = pi / b gives sum pi log(pi / b), anything else less."""
+    """Over three actions: softplus(c) = pi / b gives sum pi log(pi / b), anything else gives less."""
     pi, b = np.array([0.5, 0.3, 0.2]), np.array([0.2, 0.2, 0.6])
     best = np.log(np.expm1(pi / b))
 

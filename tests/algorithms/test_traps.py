@@ -1,4 +1,4 @@
-"""Every offline method on problems with traps: no value is believed without evidence, and the best in the data is found.
+"""Every offline method on problems with traps: no value is believed without evidence; the best in the data is found.
 
 In `trap` the reward rises toward actions that nobody tried and that fail. In `runaway` a learner that believes in such
 actions has no fixed point at all. In `blind` the data do not say which way is up (see `environments.probes`). Learners

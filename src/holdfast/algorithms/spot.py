@@ -135,7 +135,7 @@ def update(cfg: SPOT, state: State, batch: Batch, noise: Noise, step: Step) -> t
     shape = batch.reward.shape
     vae = state.vae.net
     target_keep = layers.dropout(noise, "target_actor_dropout", cfg.actor_dropout, shape, cfg.hidden)
-    next_action = target_action(cfg, lambda obs: state.target_actor(obs, target_keep), batch, noise)  # type: ignore
+    next_action = target_action(cfg, lambda obs: state.target_actor(obs, target_keep), batch, noise)  # type: ignore[arg-type]
     y = targets.td(batch, state.target_critic(batch.next_obs, next_action).min(0), cfg.discount)
     critic, m1 = state.critic.step(tx.critic, squared_error, y, batch, name="critic")
 

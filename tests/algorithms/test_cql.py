@@ -11,7 +11,7 @@ import pytest
 
 from holdfast.algorithms import cql
 from holdfast.core.trained import Trained
-from holdfast.parts import layers, nets, optimisers
+from holdfast.parts import conservative, layers, nets, optimisers
 from holdfast.parts.distributions import TanhNormal, normal_log_prob
 from support.formulas import array, critics, rows, same
 from support.tapes import Golden, common, replay, scalar

@@ -48,8 +48,8 @@ class AWR:
     refresh_every: int = 1_000  # updates between new returns and weights
     optimiser: str = "sgd"  # sgd with momentum 0.9 (authors' code), or adam
     discount: float = 0.99  # gamma
-    actor_lr: float = 5e-5  # 1e-4 on Hopper, 2.5e-5 on Walker
-    critic_lr: float = 1e-2
+    actor_lr: float = 5e-5  # rate of the gradient descent on the policy; 1e-4 on Hopper, 2.5e-5 on Walker
+    critic_lr: float = 1e-2  # rate of the gradient descent on V
     hidden: tuple[int, ...] = (128, 64)  # widths of the hidden layers of both networks
     batch_size: int = 256  # rows per update
 

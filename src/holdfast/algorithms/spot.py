@@ -55,9 +55,7 @@ class SPOT:
     min_support_share: float = 0.2  # online: share of support_weight at which it stops falling
     online_decay_steps: Horizon = 1_000_000  # online: updates until it would be 0
     update_ratio: int = 1  # online: updates per environment step
-    last_init: float = static(
-        default=0.0
-    )  # bound of the actor's initial last layer, thrice it for the critics; 0: none
+    last_init: float = static(default=0.0)  # bound of the initial last layer of the actor, thrice it for critics; 0: no
     actor_lr: float = 3e-4  # Adam; 1e-4 on AntMaze
     actor_decay_steps: Schedule = "constant"  # rate of the actor: constant, or a cosine over the run or N updates
     critic_lr: float = 3e-4  # Adam

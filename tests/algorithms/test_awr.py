@@ -42,7 +42,7 @@ def test_awr_refresh(run):
         cfg = awr.AWR(td_lambda=0.5, discount=0.5, temperature=2.0, max_weight=1.2, normalize_advantage=normalize)
         critic = Trained.new(nets.Value(line(0.5)), optimisers.adam(1e-3))  # in units of 1 / (1 - .5)
         state = awr.State(critic, critic)
-        _, columns, found = run(lambda s, cfg=cfg: awr.refresh(cfg, s, {"data": data}, None, None, 0), state)
+        _, columns, _, found = run(lambda s, cfg=cfg: awr.refresh(cfg, s, {"data": data}, None, None, 0), state)
         same(columns["lambda_return"], returns)
         a = (advantage - advantage.mean()) / (advantage.std() + 1e-5) if normalize else advantage
         weight = np.minimum(np.exp(a / 2), 1.2)
@@ -102,7 +102,7 @@ def test_awr():
 
     @jax.jit
     def step_of(state, step):
-        _, columns, metrics = awr.refresh(cfg, state, {"data": data}, None, None, step)
+        _, columns, _, metrics = awr.refresh(cfg, state, {"data": data}, None, None, step)
         batch = sampler.rows(data, jnp.arange(len(data.row)))
         batch = Batch(**(vars(batch) | {"extra": columns}))
         return *awr.update(cfg, state, batch, None, step), columns, metrics

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import optax
 
 from ..core.config import config, faults
-from ..core.contract import Algorithm, Context, Phase, Preset, Treatment
+from ..core.contract import Algorithm, Context, Phase, Preset, Refreshed, Treatment
 from ..core.noise import Noise
 from ..core.spec import Batch, Memory, Mode, Scalar, Seen, Step
 from ..core.trained import Metrics, Trained, merge
@@ -98,7 +98,7 @@ def init(cfg: AWR, ctx: Context, noise: Noise) -> State:
 
 def refresh(
     cfg: AWR, state: State, sources: Mapping[str, Columns], ctx: Context, noise: Noise, step: Step
-) -> tuple[State, dict[str, jax.Array], Metrics]:
+) -> Refreshed:
     """Returns and weights of all rows with the current critic."""
     data = sources["data"]
     values = jax.lax.map(state.critic.net, data.obs, batch_size=8192) / (1 - cfg.discount)
@@ -114,7 +114,8 @@ def refresh(
     weight = losses.exp_weight(advantage, 1 / cfg.temperature, cfg.max_weight)
     effective = jnp.square(weight.mean()) / jnp.square(weight).mean()
     metrics |= {"capped": (weight >= cfg.max_weight).mean(), "effective_share": effective}
-    return state, {"lambda_return": returns, "weight": weight}, {f"data/{k}": x for k, x in metrics.items()}
+    columns = {"lambda_return": returns, "weight": weight}
+    return Refreshed(state, columns, metrics={f"data/{k}": x for k, x in metrics.items()})
 
 
 def critic_loss(critic: nets.Value, target: jax.Array, obs: jax.Array) -> tuple[jax.Array, Metrics]:

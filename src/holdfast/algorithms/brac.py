@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import optax
 
 from ..core.config import Schedule, config, faults
-from ..core.contract import SCALED, Context, Needs, Phase, Preset
+from ..core.contract import SCALED, Context, Needs, Phase, Preset, Transitions
 from ..core.noise import Noise
 from ..core.spec import Batch, Memory, Mode, Seen, Step
 from ..core.trained import Metrics, Trained, merge
@@ -160,7 +160,7 @@ def act(cfg: BRAC, state: State, seen: Seen, memory: Memory, noise: Noise, mode:
 
 
 def needs(cfg: BRAC) -> Needs:
-    return Needs() if primal(cfg) else Needs(batches=cfg.discriminator_updates, columns=("next_action",))
+    return Transitions() if primal(cfg) else Transitions(batches=cfg.discriminator_updates, columns=("next_action",))
 
 
 def phases(cfg: BRAC) -> tuple[Phase, ...]:

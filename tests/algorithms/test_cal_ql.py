@@ -34,7 +34,7 @@ def test_raises_the_policys_values_alone(run, floor, raised, rate):
 
 def test_bounds_each_rows_difference(run):
     """Rows of logged Q 0 and 500: the second's difference would be far below -200."""
-    cfg = as_arrays(cal_ql.CalQL(n_actions=1))
+    cfg = as_arrays(cal_ql.CalQL(n_actions=1, min_difference=-200.0))
     q = jnp.zeros((1, 3, 2))
     log_density = jnp.zeros((3, 2))
     found, _ = run(lambda q: cal_ql.difference_of(cfg, q, array([0, 500]), array(-9, -9), log_density), q)

@@ -740,7 +740,9 @@ def test_awac_subtracts_the_value_of_the_mode():
     cfg = awac.AWAC(value_action="mode", critic_lr=1e-12)
     actor = nets.GaussianPolicy(linear([0.1], [0.2]), array(2, 2), low=-20.0, high=2.0, squash="none")
     critic = critics([1, 1, 2], [2, 1, 2])
-    state = awac.State(Trained.new(actor, awac.optimiser(cfg)), Trained.new(critic, awac.critic_optimiser(cfg)), critic)
+    state = awac.State(
+        Trained.new(actor, awac.optimisers_of(cfg).actor), Trained.new(critic, awac.optimisers_of(cfg).critic), critic
+    )
     _, told = awac.update(cfg, state, batch(), NOISE, 0)
     # row 1: s 1, a (.5, 0), mode (.1, .2): .5 - .5 = 0;  row 2: s 2, a (0, -1), mode (.2, .4): -2 - 1 = -3
     same(told["advantage"], -1.5, rtol=1e-6)

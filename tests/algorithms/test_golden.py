@@ -88,8 +88,8 @@ def test_awac():
         return nets.GaussianPolicy(g.mlp(f"{root}/actor", suffix), log_std, low=-20.0, high=2.0, squash="none")
 
     state = awac.State(
-        Trained.new(actor("params"), awac.optimiser(cfg)),
-        Trained.new(g.critic("params"), awac.critic_optimiser(cfg)),
+        Trained.new(actor("params"), awac.optimisers_of(cfg).actor),
+        Trained.new(g.critic("params"), awac.optimisers_of(cfg).critic),
         g.critic("target"),
     )
 

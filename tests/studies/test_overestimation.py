@@ -24,7 +24,7 @@ from holdfast.data.feed import treatment
 from holdfast.environments.probes import collect, get
 from holdfast.evaluation.discounted import discounted_returns, horizon
 from holdfast.evaluation.q_values import estimated_value, has_value
-from holdfast.parts import layers, nets
+from holdfast.parts import layers, nets, spectral
 from holdfast.policy.acting import Replicas
 from holdfast.runs.settings import Settings
 from holdfast.studies import overestimation
@@ -76,7 +76,7 @@ def test_algorithms_may_define_their_own_estimate():
     found = estimated_value(tabular_bcq.algorithm, tabular_bcq.TabularBCQ(), table, OBS[::-1], jnp.array([0, 1]))
     assert found.tolist() == [3, 2]
     cfg, state = state_of(uwac.algorithm)
-    whole = uwac.smooth(state.critic.net, state.directions)[0](OBS, ACTION).min(0)
+    whole = spectral.smooth(state.critic.net, state.directions)[0](OBS, ACTION).min(0)
     np.testing.assert_allclose(estimated_value(uwac.algorithm, cfg, state, OBS, ACTION), whole)
     assert not np.allclose(state.critic.net(OBS, ACTION).min(0), whole)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ import numpy as np
 from holdfast.core.noise import Noise
 from holdfast.core.spec import Batch
 from holdfast.parts import layers, nets
+from holdfast.parts import vae as vaes
 from holdfast.parts.action_values import ActionValues
 from holdfast.parts.distributions import Normal
 
@@ -104,3 +106,30 @@ class Flat(nets.Policy):
     def __call__(self, obs: jax.Array, keep: tuple[jax.Array, ...] = ()) -> Normal:
         shape = (*obs.shape[:-1], 1)
         return Normal(jnp.zeros(shape), jnp.full(shape, math.log(0.5)))
+
+
+def rows(obs: Any, action: Any, reward: Any = None, terminated: Any = None, **more: Any) -> Batch:
+    """Rows whose next observation is the observation; rewards and terminations are 0 unless given."""
+    zeros = jnp.zeros(len(obs))
+    reward = zeros if reward is None else reward
+    terminated = zeros if terminated is None else terminated
+    return Batch(obs, action, reward, obs, terminated, zeros, **more)
+
+
+def flat_critic(*offsets: float) -> nets.Critic:
+    """Critics Q_j(s, a) = a + offset_j, for two observations and one action."""
+    return nets.Critic(stack(*(mlp(([[0.0], [0.0], [1.0]], [b])) for b in offsets)))
+
+
+def flat_vae(bias: float = 0.0) -> vaes.VAE:
+    """An encoder to the standard normal and a decoder to tanh(bias); two observations, one action, two latents."""
+    return vaes.VAE(mlp((np.zeros((3, 4)), np.zeros(4))), mlp((np.zeros((4, 1)), [bias])))
+
+
+def with_and_without_jit(function: Callable[..., Any], *args: Any) -> Any:
+    """The value of `function`, which must be the same compiled and not."""
+    plain = function(*args)
+    compiled = jax.jit(function)(*args)
+    for a, b in zip(jax.tree.leaves(plain), jax.tree.leaves(compiled), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+    return compiled

@@ -55,7 +55,9 @@ class Learned:
         known = settings(name)
         rates = {n: 3e-3 for n in known if n.endswith("lr")}
         values = {k: v for k, v in {**USUAL, **rates, **overrides}.items() if k in known}
-        cfg = dataclasses.replace(next(iter(self.algorithm.presets.values())).config, **values)
+        presets = self.algorithm.presets
+        preset = presets.get("tuned_100k", next(iter(presets.values())))  # these data sets are short logs
+        cfg = dataclasses.replace(preset.config, **values)
         cfg = over_the_run(cfg, steps)
         assert not self.algorithm.check(cfg)
         if self.algorithm.filter is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,6 +16,7 @@ from holdfast.core.noise import Tape
 from holdfast.core.spec import Batch
 from holdfast.core.tree import named_leaves
 from holdfast.parts import layers, nets
+from holdfast.parts import vae as vaes
 
 FOLDER = pathlib.Path(__file__).parents[1] / "golden"
 TOLERANCE = 1e-9
@@ -114,3 +116,39 @@ def common(g, *names):
         "polyak": g.setting("tau"),
         "hidden": (8, 8),
     }
+
+
+def scalar(golden: Golden, path: str, suffix: str = "") -> jax.Array:
+    """A recorded array of one entry, as a scalar."""
+    return jnp.asarray(golden[f"{path}{suffix}"]).reshape(())
+
+
+def vae(golden: Golden, root: str, suffix: str = "") -> vaes.VAE:
+    """A recorded encoder and decoder."""
+    return vaes.VAE(golden.mlp(f"{root}/vae_encoder", suffix), golden.mlp(f"{root}/vae_decoder", suffix))
+
+
+def samples_first(*names: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Moves the axis of the samples of a row, which is recorded second, to the front."""
+
+    def tape(arrays: dict[str, Any]) -> dict[str, Any]:
+        return {k: jnp.moveaxis(v, 1, 0) if k in names else v for k, v in arrays.items()}
+
+    return tape
+
+
+def warm_then(algorithm, cfg, losses):
+    """An update whose first recorded step belongs to the warm start; it reports the metrics that both phases have."""
+    warm, run = (phase.update or algorithm.update for phase in algorithm.phases(cfg))
+
+    def update(cfg, state, batch, noise, step):
+        def of(phase):
+            def call(state):
+                state, metrics = phase(cfg, state, batch, noise, step)
+                return state, {name: metrics[name] for name in losses}
+
+            return call
+
+        return jax.lax.cond(step < 1, of(warm), of(run), state)
+
+    return update

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from .contract import Algorithm, Phase
-from .spec import Config
+from .spec import Cfg
 
 
-def stages(algorithm: Algorithm, cfg: Config, stage: str) -> tuple[Phase, ...]:
+def stages(algorithm: Algorithm, cfg: Cfg, stage: str) -> tuple[Phase, ...]:
     """All phases of one kind of run, in order.
 
     Args:

@@ -8,6 +8,8 @@ import numpy as np
 
 from ..core.noise import Noise
 from ..core.spec import Mode
+from .distributions import Distribution
+from .nets import Critic, first
 
 
 def normals(noise: Noise, mode: Mode, n: int, rows: int, size: int) -> jax.Array:
@@ -25,3 +27,9 @@ def normals(noise: Noise, mode: Mode, n: int, rows: int, size: int) -> jax.Array
 def best(q: jax.Array, actions: jax.Array) -> jax.Array:
     """The action of the highest value for each row: q [n, B] and actions [n, B, A] to [B, A]."""
     return jnp.take_along_axis(actions, q.argmax(0)[None, :, None], 0)[0]
+
+
+def best_of(policy: Distribution, critic: Critic, obs: jax.Array, n: int, noise: Noise, mode: Mode) -> jax.Array:
+    """The best of `n` draws of a Gaussian policy by the first critic: obs [B, d] to [B, A]; noise as in `normals`."""
+    actions = policy.repeat(n).sample(normals(noise, mode, n, *policy.mode().shape))
+    return best(first(critic)(obs, actions)[0], actions)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.noise import Noise
-from . import layers
+from . import layers, nets
 
 Directions = tuple[jax.Array, ...]  # one unit vector [out] a layer; [E, out] for an ensemble
 
@@ -38,3 +38,11 @@ def _normalise(layer: layers.Linear, u: jax.Array) -> tuple[layers.Linear, jax.A
     u = unit(v @ fixed)
     sigma = v @ layer.weight @ u
     return layers.Linear(layer.weight / sigma, layer.bias), u
+
+
+def smooth(critic: nets.Critic, towards: Directions) -> tuple[nets.Critic, Directions]:
+    """Critics with the largest singular value of every layer divided out, unless there are no directions."""
+    if not towards:
+        return critic, towards
+    ensemble, after = jax.vmap(normalise)(critic.nets, towards)
+    return nets.Critic(ensemble), after

@@ -14,7 +14,7 @@ from ...algorithms import registry
 from ...core import config
 from ...core.contract import Algorithm, Phase, Treatment
 from ...core.errors import UserError
-from ...core.spec import Config, State
+from ...core.spec import Cfg, State
 from ...core.tree import PyTree
 from ...data.dataset import Dataset
 from ...data.feed import sampler
@@ -36,7 +36,7 @@ class Plan:
 
     settings: Settings
     algorithm: Algorithm
-    cfg: Config  # the algorithm's config, its schedules over "run" as numbers of updates
+    cfg: Cfg  # the algorithm's config, its schedules over "run" as numbers of updates
     replicas: list[Replica]
     task: Task
     before: tuple[Program, ...]  # phases of the offline run that this run fine-tunes

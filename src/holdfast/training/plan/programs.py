@@ -10,7 +10,7 @@ import numpy as np
 from ...core import config
 from ...core.contract import Algorithm, Context, Phase
 from ...core.errors import UserError
-from ...core.spec import Config
+from ...core.spec import Cfg
 from ...environments.jax.env import JaxEnv, find
 from ...runs.settings import Replica, Settings
 from ..collect_jax import fits
@@ -27,7 +27,7 @@ class Programs(NamedTuple):
 
 
 def programs_of(
-    settings: Settings, algorithm: Algorithm, cfg: Config, replicas: Sequence[Replica], task: Task
+    settings: Settings, algorithm: Algorithm, cfg: Cfg, replicas: Sequence[Replica], task: Task
 ) -> Programs:
     """Build the programs.
 
@@ -79,7 +79,7 @@ def _compiled_env(settings: Settings, task: Task, phase: Phase) -> JaxEnv | None
     return env if not settings.workers and fits(env, task.spec, phase.collect) else None
 
 
-def _filled(task: Task, phase: Phase, cfg: Config) -> np.ndarray | None:
+def _filled(task: Task, phase: Phase, cfg: Cfg) -> np.ndarray | None:
     """Numbers of the logged rows that the replay buffer contains when the phase starts."""
     if phase.fill is None:
         return None

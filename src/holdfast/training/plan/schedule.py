@@ -10,7 +10,7 @@ from ...core import config
 from ...core.contract import PROPORTIONAL, Algorithm, Collect, Needs, Phase
 from ...core.errors import UserError
 from ...core.phases import stages
-from ...core.spec import Config, Step
+from ...core.spec import Cfg, Step
 from ...data.dataset import Dataset
 from ...data.feed import sampler
 from ...data.feed.columns import DERIVED
@@ -23,7 +23,7 @@ def updates_by(collect: Collect, step: Step) -> Any:
     return after // (collect.steps * collect.envs) * collect.every * (after > 0)
 
 
-def phases_of(algorithm: Algorithm, cfg: Config, settings: Settings) -> tuple[Phase, ...]:
+def phases_of(algorithm: Algorithm, cfg: Cfg, settings: Settings) -> tuple[Phase, ...]:
     """The phases of a run, with the number of environments and the size of the replay buffer that the run asks for.
 
     Several environments make as many steps and updates in total as one would: the algorithm sets their ratio.
@@ -97,7 +97,7 @@ def require_sources(phase: Phase, known: set[str]) -> None:
         raise UserError(f"phase {phase.name} draws from {', '.join(missing)}, which this run does not have")
 
 
-def growth_of(settings: Settings, algorithm: Algorithm, cfg: Config, data: Dataset | None) -> tuple[float, int] | None:
+def growth_of(settings: Settings, algorithm: Algorithm, cfg: Cfg, data: Dataset | None) -> tuple[float, int] | None:
     """How the log grows during training: rows for each update, and updates until all rows are there.
 
     Raises:

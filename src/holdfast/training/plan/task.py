@@ -14,7 +14,7 @@ import numpy as np
 from ...algorithms import registry
 from ...core.contract import Algorithm, Frozen, NStep, Treatment, Windows
 from ...core.errors import UserError
-from ...core.spec import Config, Spec
+from ...core.spec import Cfg, Spec
 from ...data.checks.check import require_sound
 from ...data.checks.faults import Fault
 from ...data.dataset import Dataset
@@ -94,7 +94,7 @@ class Task:
         return found
 
 
-def task_of(settings: Settings, algorithm: Algorithm, cfg: Config, dataset: Dataset | None) -> Task:
+def task_of(settings: Settings, algorithm: Algorithm, cfg: Cfg, dataset: Dataset | None) -> Task:
     """Load and check what the settings name.
 
     Args:
@@ -133,7 +133,7 @@ def task_of(settings: Settings, algorithm: Algorithm, cfg: Config, dataset: Data
     )
 
 
-def _from_environment(settings: Settings, algorithm: Algorithm, cfg: Config) -> Task:
+def _from_environment(settings: Settings, algorithm: Algorithm, cfg: Cfg) -> Task:
     if settings.env is None:
         raise UserError("nothing to learn from: name logged data with --data, or an environment with --env")
     if algorithm.online is None:
@@ -185,7 +185,7 @@ def require_actions(algorithm: Algorithm, name: str, discrete: bool, data: bool 
     )
 
 
-def require_episodes(algorithm: Algorithm, cfg: Config, dataset: Dataset, scaled: bool = False) -> None:
+def require_episodes(algorithm: Algorithm, cfg: Cfg, dataset: Dataset, scaled: bool = False) -> None:
     """Refuse data of single transitions if the run needs whole episodes.
 
     Args:

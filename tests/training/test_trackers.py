@@ -1,4 +1,4 @@
-"""What the trackers send to Weights & Biases and MLflow, recorded by small modules with the signatures of the real ones."""
+"""What the trackers send to Weights & Biases and MLflow, recorded by modules with the signatures of the real ones."""
 
 from __future__ import annotations
 

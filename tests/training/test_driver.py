@@ -160,7 +160,7 @@ def test_a_failure_ends_with_the_whole_steps_before_it(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("lo", "due", "stop", "expected"), [(0, 100, 12, 12), (0, 4, 12, 4), (4, 8, 12, 5), (5, 8, 12, 8), (10, 20, 12, 12)]
+    ("lo", "due", "stop", "expected"), [(0, 100, 12, 5), (0, 4, 12, 4), (4, 8, 12, 5), (5, 8, 12, 8), (10, 20, 12, 12)]
 )
 def test_where_a_block_ends(lo, due, stop, expected):
     assert block_end(Phase(refresh=counting, every=5), lo, due, stop) == expected

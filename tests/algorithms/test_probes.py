@@ -47,7 +47,7 @@ def learned(name: str, probe: str, steps: int, episodes: int) -> Learned:
 
 
 def side_by_side(logs: list[dict]) -> dict:
-    """Several logs as one problem: each has its own part of the observation, with zeros elsewhere, and a 1 that identifies it."""
+    """Several logs as one problem: each has its own part of the observation, zeros elsewhere, and a 1 that names it."""
     widths = [log["observations"].shape[1] + 1 for log in logs]
     found = []
     for i, one in enumerate(logs):

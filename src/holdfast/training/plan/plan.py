@@ -15,10 +15,8 @@ from ...core import config
 from ...core.contract import Algorithm, Phase, Treatment
 from ...core.errors import UserError
 from ...core.spec import Cfg, State
-from ...core.tree import PyTree
 from ...data.dataset import Dataset
 from ...data.feed import sampler
-from ...data.feed.buffer import Ring
 from ...evaluation.evaluate import Evaluator
 from ...runs import settings as settings_of
 from ...runs.settings import Replica, Settings
@@ -230,7 +228,7 @@ def _parameters(state: State) -> int:
     return sum(int(np.prod(x.shape[1:])) for x in jax.tree.leaves(state))
 
 
-def _bytes(tree: PyTree | dict[str, Ring]) -> int:
+def _bytes(tree: Tree) -> int:
     return sum(int(np.prod(x.shape)) * np.dtype(x.dtype).itemsize for x in jax.tree.leaves(tree))
 
 

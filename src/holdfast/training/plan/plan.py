@@ -15,6 +15,7 @@ from ...core import config
 from ...core.contract import Algorithm, Phase, Treatment
 from ...core.errors import UserError
 from ...core.spec import Cfg, State
+from ...core.tree import Tree
 from ...data.dataset import Dataset
 from ...data.feed import sampler
 from ...evaluation.evaluate import Evaluator

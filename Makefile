@@ -1,8 +1,8 @@
-# Holdfast. Needs Python 3.11 or newer and make; everything else goes into $(VENV).
+# Holdfast. Needs Python 3.11 or newer and make; installs everything else into $(VENV).
 #
-#   PYTHON   the interpreter that makes the environment            make demo PYTHON=python3.12
-#   VENV     the environment's folder
-#   ARGS     further arguments of the command that a target runs   make test ARGS="-k iql -x"
+#   PYTHON   the interpreter of the environment                    make demo PYTHON=python3.12
+#   VENV     the folder of the environment
+#   ARGS     more arguments for the command of a target            make test ARGS="-k iql -x"
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -19,16 +19,16 @@ INSTALL := $(PIP) install --constraint constraints.txt --editable
 .PHONY: help
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
-	@printf '\n  Variables: PYTHON=%s  VENV=%s  ARGS="..." (further arguments of the command)\n' '$(PYTHON)' '$(VENV)'
+	@printf '\n  Variables: PYTHON=%s  VENV=%s  ARGS="..." (more arguments for the command)\n' '$(PYTHON)' '$(VENV)'
 
-# ---- what people run ----
+# ---- commands ----
 
 .PHONY: demo
-demo: $(VENV)/.run ## train, score and ship a policy from the bundled log (sets everything up first)
+demo: $(VENV)/.run ## install Holdfast, then train, evaluate and export a policy from the bundled log
 	@$(BIN)/holdfast demo $(ARGS)
 
 .PHONY: test
-test: $(VENV)/.dev ## run the tests
+test: $(VENV)/.dev ## run the quick tests
 	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 .PHONY: test-slow
@@ -36,23 +36,23 @@ test-slow: $(VENV)/.dev ## run the learning tests, which take minutes
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 
 .PHONY: check
-check: $(VENV)/.dev ## format, lint, types and floors, without changing a file
+check: $(VENV)/.dev ## check format, lint, types and imports between rooms; changes no file
 	$(BIN)/ruff format --check --output-format concise .
 	$(BIN)/ruff check --quiet --output-format concise .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --quiet tests/test_floors.py
 
 .PHONY: format
-format: $(VENV)/.dev ## mend format and lint where that is safe
+format: $(VENV)/.dev ## fix format and lint
 	$(BIN)/ruff check --fix --quiet .
 	$(BIN)/ruff format .
 
 .PHONY: bench
-bench: $(VENV)/.dev ## print the speed of every algorithm on this machine
+bench: $(VENV)/.dev ## measure the speed of every algorithm on this machine
 	@$(BIN)/python benchmarks/speed.py $(ARGS)
 
 .PHONY: results
-results: $(VENV)/.run ## train every algorithm on every set at hand and write docs/results.md (hours; goes on where it stopped)
+results: $(VENV)/.run ## train every algorithm on every available data set and write docs/results.md (hours; can be interrupted)
 	@$(BIN)/python benchmarks/results.py $(ARGS)
 
 .PHONY: docs
@@ -60,24 +60,24 @@ docs: $(VENV)/.docs ## build the documentation into site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet $(ARGS)
 	@echo "site/index.html"
 
-# ---- the environment: a stamp for each set of packages, renewed when the packages wanted change ----
+# ---- the environment: a stamp file for each set of packages, renewed when pyproject.toml or constraints.txt changes ----
 
 .PHONY: setup
-setup: $(VENV)/.dev ## set up the environment for development and do nothing else
+setup: $(VENV)/.dev ## install everything that development needs
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "Holdfast needs Python 3.11 or newer; name one: make PYTHON=python3.11" >&2; exit 1; }
-	@echo "making $(VENV)"
+	  { echo "Holdfast needs Python 3.11 or newer: make PYTHON=python3.11" >&2; exit 1; }
+	@echo "creating $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.run: pyproject.toml constraints.txt | $(BIN)/python
-	@echo "installing Holdfast into $(VENV) (the first time: a few minutes)"
+	@echo "installing Holdfast into $(VENV) (a few minutes the first time)"
 	@$(INSTALL) '.[mujoco,box2d,report]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
-	@echo "installing Holdfast and its tools into $(VENV) (the first time: a few minutes)"
+	@echo "installing Holdfast and its tools into $(VENV) (a few minutes the first time)"
 	@$(INSTALL) '.[dev]'
 	@touch $@ $(VENV)/.run
 
@@ -87,14 +87,14 @@ $(VENV)/.docs: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 .PHONY: constraints
-constraints: ## pin the newest versions that fit pyproject.toml into constraints.txt
+constraints: ## write the newest versions that pyproject.toml allows into constraints.txt
 	@$(PYTHON) -m venv --clear build/constraints
 	@build/constraints/bin/python -m pip --disable-pip-version-check --quiet install --editable '.[dev,docs]'
-	@{ echo "# What the checks run on; written by: make constraints"; \
+	@{ echo "# Versions that the checks run on; written by: make constraints"; \
 	   build/constraints/bin/python -m pip --disable-pip-version-check freeze --exclude-editable | LC_ALL=C sort -f; } > constraints.txt
 	@rm -rf build/constraints
 
 .PHONY: clean
-clean: ## remove the environment, caches and what was built (runs/ stays)
+clean: ## remove the environment, caches and build results (keeps runs/)
 	rm -rf $(VENV) build dist site .mypy_cache .ruff_cache .pytest_cache
 	find src tests benchmarks examples docs -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -1,7 +1,8 @@
-"""TD3+BC and IQL as one would write them by hand for one experiment: dicts of arrays, optax, one jitted scan.
+"""TD3+BC and IQL as one would write them for one experiment: dicts of arrays, optax, one jitted scan.
 
-Nothing of Holdfast is imported. `speed.py` measures what the contract, the sampler and the metrics of the library cost
-against this. The updates are those of holdfast.algorithms.td3_bc and iql: same networks, losses, order and optimisers.
+This file imports nothing of Holdfast. `speed.py` compares it with the library, which measures the cost of the contract,
+the sampler and the metrics. The updates are those of holdfast.algorithms.td3_bc and iql: the same networks, losses,
+order and optimisers.
 """
 
 from __future__ import annotations

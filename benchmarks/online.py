@@ -1,6 +1,6 @@
-"""Learning while collecting: environment steps a second of SAC with an update each, beside Stable-Baselines3's.
+"""Learning while collecting: environment steps per second of SAC with one update each, next to Stable-Baselines3's.
 
-A part of `speed.py`, which starts the contestants (`worker.py online`, `peer_online.py`) and prints the figures.
+`speed.py` starts the contestants (`worker.py online`, `peer_online.py`) and prints the figures.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ TARGET = 2.5  # times Stable-Baselines3
 
 
 def measure(ours: Any, peer: Any, seeds: Sequence[int], rounds: int, seconds: float) -> dict[str, Any]:
-    """All figures; the contestants are asked in turns. `peer` None: without Stable-Baselines3."""
+    """All figures. The contestants are measured in turns; `peer` None: without Stable-Baselines3."""
     turns: dict[str, list[float]] = {}
 
     def ask(key: str, worker: Any, do: str, length: float, **request: Any) -> None:
@@ -39,11 +39,11 @@ def measure(ours: Any, peer: Any, seeds: Sequence[int], rounds: int, seconds: fl
     return found
 
 
-def told(found: dict[str, Any]) -> list[str]:
-    """The figures in words."""
+def report(found: dict[str, Any]) -> list[str]:
+    """The figures in sentences."""
     speeds = "; ".join(f"{n} seed{'s' * (n > 1)}: {v:,.3g}" for n, v in found["steps_per_second"].items())
     lines = [
-        f"Learning in {found['env']}, SAC, batch 256, an update a step: environment steps/s of all seeds, {speeds}."
+        f"Learning in {found['env']}, SAC, batch 256, one update per step: environment steps/s of all seeds, {speeds}."
     ]
     cost = found["microseconds"]
     lines += [

@@ -1,4 +1,4 @@
-"""d3rlpy in a process of its own, perhaps of another interpreter: same shapes, same data, its own code throughout.
+"""d3rlpy in a separate process, possibly with another interpreter: the same shapes and data, its own code.
 
 `python peer.py NAME`; requests and answers as in worker.py.
 """
@@ -21,7 +21,7 @@ NAMES = {
 
 
 class Peer:
-    """One algorithm, built for 256-256 networks on the CPU or the first GPU."""
+    """One algorithm with 256-256 networks, on the CPU or the first GPU."""
 
     def __init__(self, name: str) -> None:
         warnings.simplefilter("ignore")
@@ -52,7 +52,7 @@ class Peer:
         return serving.versions(self.d3rlpy, self.torch)
 
     def update(self, seconds: float) -> dict[str, Any]:
-        """`algo.update` on batches drawn beforehand: its arithmetic and its Python, without its sampling."""
+        """`algo.update` on batches drawn beforehand: without sampling."""
 
         def work(n: int) -> None:
             for i in range(n):
@@ -62,7 +62,7 @@ class Peer:
         return {"updates_per_second": self.timed(work, seconds)}
 
     def fit(self, seconds: float) -> dict[str, Any]:
-        """`algo.fit`, as its users train: sampling included, no evaluation, nothing logged or saved."""
+        """`algo.fit`, as users call it: with sampling, without evaluation, logs or checkpoints."""
 
         def work(n: int) -> None:
             self.algo.fit(

@@ -1,4 +1,4 @@
-"""Stable-Baselines3's SAC in a process of its own, perhaps of another interpreter.
+"""Stable-Baselines3's SAC in a separate process, possibly with another interpreter.
 
 `python peer_online.py ENVIRONMENT`; requests and answers as in worker.py.
 """
@@ -12,11 +12,11 @@ from typing import Any
 
 import serving
 
-WARM = 300  # steps before the clock runs, so that updates are under way
+WARM = 300  # steps before the measurement, so that updates have started
 
 
 class Peer:
-    """Its defaults, with 256-256 networks, on the CPU or the first GPU."""
+    """The library's defaults with 256-256 networks, on the CPU or the first GPU."""
 
     def __init__(self, env: str) -> None:
         warnings.simplefilter("ignore")

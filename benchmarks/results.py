@@ -1,9 +1,9 @@
-"""What each algorithm reaches on each data set at hand: trains, scores and writes the table (`make results`).
+"""Train every algorithm on every available data set and write the table of scores (`make results`).
 
-The numbers stand in benchmarks/results/scores.csv, the page in docs/results.md; both are rewritten after every cell.
-Cells of the same steps, seeds, data and settings are not trained again (a default that has changed since makes its cell
-anew), and a run that was stopped goes on where it was: a table that was killed is called again. The runs lie in
-runs/results/, with a checkpoint every 1000 updates.
+The numbers are written to benchmarks/results/scores.csv and the page to docs/results.md, after every cell. A cell
+with the same steps, seeds, data and settings is not trained again; if the settings of a preset have changed, it is.
+A stopped table continues when the command is called again. The runs are in runs/results/, with a checkpoint every
+1000 updates.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ import hashlib
 import io
 import json
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from holdfast.algorithms import registry
 from holdfast.core.config import to_dict
+from holdfast.core.contract import Algorithm
 from holdfast.core.errors import Diverged, UserError
 from holdfast.core.files import write_atomic
 from holdfast.data.checks.check import check
@@ -37,30 +39,31 @@ COLUMNS = (
     "updates_per_second", "holdfast", "jax", "note",
 )  # fmt: skip
 KEY = ("data", "algorithm", "steps", "seeds", "episodes", "fingerprint")
-SETTINGS = ("preset", "settings")  # a row of the same key and other settings is of old defaults: trained anew
-ONLINE = ("iql_concurrent", "iql_online", "obac", "rlpd")  # made for a replay that grows: no log stands for one
-FAMILIES = ("antmaze", "kitchen", "adroit")  # presets that are called as the environments are
+SETTINGS = ("preset", "settings")  # a row of the same key and other settings is trained again
+ONLINE = ("iql_concurrent", "iql_online", "obac", "rlpd")  # they learn from a growing replay, not from a fixed log
+FAMILIES = ("antmaze", "kitchen", "adroit")  # presets that have the names of environments
+TUNED = "tuned_100k"  # the preset for logs of less than about 300,000 rows
 
 
-def preset_for(algorithm: Any, dataset: Dataset) -> str:
-    """The published settings for this family of data, else the algorithm's first."""
+def preset_for(algorithm: Algorithm, dataset: Dataset) -> str:
+    """The preset of the data's family, else `tuned_100k`, else the published settings."""
     name = f"{dataset.id} {dataset.env_id}".lower()
-    found = (family for family in FAMILIES if family in name and family in algorithm.presets)
-    return next(found, next(iter(algorithm.presets)))
+    wanted = [*(family for family in FAMILIES if family in name), TUNED]
+    return next((preset for preset in wanted if preset in algorithm.presets), next(iter(algorithm.presets)))
 
 
-def settings_of(algorithm: Any, dataset: Dataset) -> tuple[str, str]:
-    """Name of the preset for these data, and a hash of its settings."""
+def settings_of(algorithm: Algorithm, dataset: Dataset) -> tuple[str, str]:
+    """The name of the preset for a data set, and a hash of its settings."""
     name = preset_for(algorithm, dataset)
     preset = algorithm.presets[name]
     text = json.dumps([to_dict(preset.config), preset.treatment._asdict()], sort_keys=True)
     return name, hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def fits(algorithm: Any, dataset: Dataset) -> bool:
-    """Whether it can learn from these data without anything else being given."""
+def fits(algorithm: Algorithm, dataset: Dataset) -> bool:
+    """Whether an algorithm can learn from a data set and needs nothing else."""
     kind = "discrete" if dataset.discrete else "continuous"
-    if algorithm.filter is not None:  # tabular methods refuse logs of many states
+    if algorithm.filter is not None:  # tabular methods refuse logs with many states
         try:
             algorithm.filter(algorithm.presets[preset_for(algorithm, dataset)].config, dataset)
         except UserError:
@@ -69,7 +72,7 @@ def fits(algorithm: Any, dataset: Dataset) -> bool:
 
 
 def cell(name: str, dataset: Dataset, data: str, args: argparse.Namespace) -> dict[str, Any]:
-    """Train, or go on with, one algorithm on one data set: a row of the CSV."""
+    """Train one algorithm on one data set, or resume its run: a row of the CSV."""
     algorithm = registry.get(name)
     preset, settings = settings_of(algorithm, dataset)
     budget = f"{args.steps}x{args.seeds}-{args.episodes}"
@@ -91,11 +94,12 @@ def cell(name: str, dataset: Dataset, data: str, args: argparse.Namespace) -> di
             run: Run = resume(out, hooks=[Progress()])
         else:
             how = {"eval_episodes": args.episodes, "clip_actions": clip, "hooks": [Progress()]}
-            how |= {"eval_every": args.steps, "save_every": 1000}  # only the last policies count
+            how |= {"eval_every": args.steps, "save_every": 1000}  # only the last policies are scored
             run = train(name, data, steps=args.steps, seeds=args.seeds, out=out, preset=preset, **how)
     except (UserError, Diverged) as error:
         return {**row, "note": str(error)}
     result = run.result
+    mean = result["return_mean"]
     low, high = result["return_interval"] or (None, None)
     reference = dataset.reference or reference_of({"dataset": data}, result["environment"])
 
@@ -106,8 +110,12 @@ def cell(name: str, dataset: Dataset, data: str, args: argparse.Namespace) -> di
     return {
         **row,
         "environment": result["environment"],
-        **dict(zip(("return", "return_low", "return_high"), (result["return_mean"], low, high), strict=True)),
-        **dict(zip(("score", "score_low", "score_high"), map(score, (result["return_mean"], low, high)), strict=True)),
+        "return": mean,
+        "return_low": low,
+        "return_high": high,
+        "score": score(mean),
+        "score_low": score(low),
+        "score_high": score(high),
         "logged_return": logged,
         "logged_score": score(logged),
         "updates_per_second": result["updates_per_second"],
@@ -117,7 +125,7 @@ def cell(name: str, dataset: Dataset, data: str, args: argparse.Namespace) -> di
 
 
 def read(path: Path) -> list[dict[str, str]]:
-    """The rows that were written before."""
+    """The rows of an existing table; none if there is no table."""
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8") as file:
@@ -125,7 +133,7 @@ def read(path: Path) -> list[dict[str, str]]:
 
 
 def write(table: Path, page: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Both files, each whole or not at all."""
+    """Write both files, each atomically."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -136,33 +144,32 @@ def write(table: Path, page: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 HEAD = """# Results
 
-What each algorithm reaches on each data set, all with the same number of updates and the settings of its first preset
-(or that of the data's family, where it has one), whose source its page tells. Written by `make results`; the numbers,
-with intervals and speeds, stand in `benchmarks/results/scores.csv`.
+The score of each algorithm on each data set, all with the same number of updates. `make results` writes this page;
+`benchmarks/results/scores.csv` contains the numbers with intervals, speeds and presets.
 
-A number is the normalised score of the last policies, 0 for a random policy and 100 for an expert, or the mean return
-where no reference is known (r): the mean and its 95 % bootstrap interval over seeds and episodes. The row `logged` is
-what the data brought. No policy is picked by its score. A dash: the method is not for these actions; an empty cell was
-not trained yet. The updates are those of a method's main phase: what it trains before or after (an autoencoder, a
-behaviour model, the warm start of BEAR and UWAC, ACA's alignment) comes on top. Few updates favour what clones; what
-each method comes to with more stands in [learning runs](learning-runs.md).
+A number is the normalised score of the last policies (0: random policy, 100: expert), with its 95 % bootstrap interval
+over seeds and episodes. If the reference returns are not known, it is the mean return, marked with r. The row `logged`
+is the score of the data. No policy is selected by its score. A dash means that the method is not for these actions, an
+empty cell that it is not trained yet. The updates are those of a method's main phase; the phases before or after it (an
+autoencoder, a behaviour model, the warm start of BEAR and UWAC, ACA's alignment) come in addition. Few updates favour
+methods that clone; [learning runs](learning-runs.md) has longer runs.
 """
 FOOT = """
-## Making it
+## Making this page
 
 ```sh
-make results                        # every algorithm on every set at hand that suits it: many hours
+make results                        # every algorithm on every available data set that suits it: many hours
 make results ARGS="--algorithms iql cql --data bundled/pendulum-mixed --steps 20000"
 ```
 
-Data sets are the bundled ones and the local Minari sets under `zoo/`. A table that was killed goes on where it was when
-called again; other numbers of updates, seeds or episodes make a table of their own.
+The data sets are the bundled ones and the local Minari sets under `zoo/`. An interrupted table continues when the
+command is called again. Another number of updates, seeds or episodes makes another table.
 """
 
 
 def markdown(rows: Sequence[dict[str, Any]]) -> str:
-    """The page: for each budget a table, algorithms down and data sets across."""
-    out = [HEAD]
+    """The page: a table for each budget, with a row for each algorithm and a column for each data set."""
+    out = [HEAD, presets_note(rows)]
     for budget in sorted({(int(r["steps"]), int(r["seeds"]), int(r["episodes"])) for r in rows}, reverse=True):
         some = [r for r in rows if (int(r["steps"]), int(r["seeds"]), int(r["episodes"])) == budget]
         sets = list(dict.fromkeys(r["data"] for r in some))
@@ -176,9 +183,19 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
             kinds = registry.get(name).actions
             cells = (_cell(found[d]) if d in found else "" if actions[d] in kinds else "-" for d in sets)
             out.append(f"| `{name}` | " + " | ".join(cells) + " |")
-        said = [f"- {r['data']}, `{r['algorithm']}`: {r['note']}" for r in some if r.get("note")]
-        out += ["", *said] if said else []
+        notes = [f"- {r['data']}, `{r['algorithm']}`: {r['note']}" for r in some if r.get("note")]
+        out += ["", *notes] if notes else []
     return "\n".join(out) + "\n" + FOOT
+
+
+def presets_note(rows: Sequence[dict[str, Any]]) -> str:
+    """Which methods were trained with `tuned_100k`, which version 0.1.0 called `small`."""
+    tuned = sorted({f"`{row['algorithm']}`" for row in rows if row.get("preset") in (TUNED, "small")})
+    if not tuned:
+        return "All methods were trained with their default preset.\n"
+    text = f"These methods were trained with the preset `{TUNED}`, the others with the default of their version: "
+    text += f"{', '.join(tuned)}."
+    return textwrap.fill(text, 120, break_on_hyphens=False) + "\n"
 
 
 def _logged(data: str, rows: Sequence[dict[str, Any]]) -> str:
@@ -200,17 +217,18 @@ def _cell(row: dict[str, Any]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Train what is missing in the table, and write the table and the page."""
     parser = argparse.ArgumentParser(prog="benchmarks/results.py", description=__doc__.splitlines()[0])
-    data_help = "data sets; the bundled ones and local Minari sets under zoo/ where not given"
+    data_help = "data sets; default: the bundled ones and local Minari sets under zoo/"
     parser.add_argument("--data", nargs="+", metavar="ID", help=data_help)
-    parser.add_argument("--algorithms", nargs="+", metavar="NAME", help="all where not given")
+    parser.add_argument("--algorithms", nargs="+", metavar="NAME", help="algorithms; default: all")
     parser.add_argument("--steps", type=int, default=30_000, help="updates of each seed")
     parser.add_argument("--seeds", type=int, default=3, help="seeds of each cell")
     parser.add_argument("--episodes", type=int, default=20, help="episodes of each policy in the last evaluation")
-    parser.add_argument("--runs", type=Path, default=Path("runs/results"), help="where the runs lie")
-    parser.add_argument("--table", type=Path, default=HERE / "results" / "scores.csv", help="the numbers")
-    parser.add_argument("--page", type=Path, default=HERE.parent / "docs" / "results.md", help="the page")
-    parser.add_argument("--page-only", action="store_true", help="train nothing: write the page from the table")
+    parser.add_argument("--runs", type=Path, default=Path("runs/results"), help="folder of the runs")
+    parser.add_argument("--table", type=Path, default=HERE / "results" / "scores.csv", help="CSV file of the numbers")
+    parser.add_argument("--page", type=Path, default=HERE.parent / "docs" / "results.md", help="file of the page")
+    parser.add_argument("--page-only", action="store_true", help="write the page from the table and train nothing")
     args = parser.parse_args(argv)
     if args.page_only:
         write(args.table, args.page, read(args.table))

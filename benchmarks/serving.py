@@ -1,4 +1,4 @@
-"""A contestant's side: one request a line on standard input, one answer a line on standard output."""
+"""The process of a contestant: one request per line on standard input, one answer per line on standard output."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from typing import Any
 
 
 def serve(make: Callable[[], Any]) -> None:
-    """Answer `{"do": METHOD, ...}` by that method of what `make` gives; what libraries print goes to standard error."""
+    """Answer `{"do": METHOD, ...}` with that method of the object that `make` returns.
+
+    Everything that libraries print goes to standard error.
+    """
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     worker = make()
@@ -21,6 +24,6 @@ def serve(make: Callable[[], Any]) -> None:
 
 
 def versions(library: Any, torch: Any) -> dict[str, Any]:
-    """What a peer that stands on PyTorch runs with."""
-    python, threads = sys.version.split()[0], torch.get_num_threads()
-    return {library.__name__: library.__version__, "torch": torch.__version__, "python": python, "threads": threads}
+    """Versions and threads of a peer that uses PyTorch."""
+    versions = {library.__name__: library.__version__, "torch": torch.__version__}
+    return {**versions, "python": sys.version.split()[0], "threads": torch.get_num_threads()}

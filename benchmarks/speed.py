@@ -1,7 +1,7 @@
-"""How fast is Holdfast on this machine? Prints a table and writes it to benchmarks/results/ (`make bench`).
+"""Measures the speed of Holdfast on this machine, prints a table and writes it to benchmarks/results/ (`make bench`).
 
-Everything that is compared is measured in turns (A B, B A ...) in the same minutes, each contestant in a process of its
-own, and medians of the turns are shown; so a ratio holds on a busy machine too, where a bare time would not.
+Contestants that are compared run in separate processes and are measured in turns (A B, B A ...) within the same
+minutes. The table shows medians of the turns: a ratio is valid on a busy machine too, where a time alone is not.
 """
 
 from __future__ import annotations
@@ -28,18 +28,25 @@ import peer as d3rlpy
 HERE = Path(__file__).resolve().parent
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # the contestants share one GPU
 HANDWRITTEN = ("td3_bc", "iql")  # in handwritten.py
-PEER = {"iql": 3.5, "td3_bc": 3.5, "sac": 3.5, "bear": 3.0, "bcq": 8.0, "cql": 1.5}  # times d3rlpy, asked
+PEER = {
+    "iql": 3.5,
+    "td3_bc": 3.5,
+    "sac": 3.5,
+    "bear": 3.0,
+    "bcq": 8.0,
+    "cql": 1.5,
+}  # targets, times d3rlpy's speed
 TARGETS = {"matmul": 0.55, "handwritten": 0.95, "online": online.TARGET, "evaluation": 4.0, "import": 1.0}
 
 
 class Worker:
-    """A contestant in its own process, asked one thing at a time."""
+    """A contestant in a separate process, which answers one request at a time."""
 
     def __init__(self, *command: str, python: str = sys.executable) -> None:
         self.name = " ".join(Path(c).name for c in command)
         self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed in close)
         env = dict(os.environ)
-        if python != sys.executable:  # another interpreter: none of this one's packages
+        if python != sys.executable:  # another interpreter does not use the packages of this one
             env.pop("PYTHONPATH", None)
         self.process = subprocess.Popen(
             [python, *command],
@@ -50,7 +57,7 @@ class Worker:
         """The answer to one request.
 
         Raises:
-            RuntimeError: the process has ended; with the last lines it wrote.
+            RuntimeError: the process has ended; the message has its last lines.
         """
         assert self.process.stdin is not None
         assert self.process.stdout is not None
@@ -203,9 +210,9 @@ def header(seeds: Sequence[int]) -> list[str]:
 
 
 def verdicts(report: dict[str, Any]) -> list[tuple[str, float, bool]]:
-    """What was to be reached: (what, figure, whether it was). One seed, the algorithms that the targets are about.
+    """The targets: (description, figure, whether it is reached), for one seed of the algorithms with a target.
 
-    The matmul rate is a target of CPUs: one seed's networks are far too small to fill an accelerator.
+    The matmul rate is a target on CPUs only: the networks of one seed are too small to fill an accelerator.
     """
     out, on_cpu = [], report["machine"]["accelerator"] is None
     for found in report["algorithms"]:
@@ -220,7 +227,7 @@ def verdicts(report: dict[str, Any]) -> list[tuple[str, float, bool]]:
                 ("times the handwritten scan", found["ratio_handwritten"], TARGETS["handwritten"]),
             )
             out += [(f"{name}: {k}, at least {least}", v, v >= least) for k, v, least in figures if v is not None]
-        elif name in PEER and times is not None:  # as fast as the count of FLOPs allows is fast enough
+        elif name in PEER and times is not None:  # the matmul rate is an alternative target
             alternative = f", or {TARGETS['matmul']} of matmul ({share:.2f})" if on_cpu else ""
             what = f"{name}: times d3rlpy's fit, at least {PEER[name]}{alternative}"
             out.append((what, times, enough or times >= PEER[name]))
@@ -240,18 +247,18 @@ def verdicts(report: dict[str, Any]) -> list[tuple[str, float, bool]]:
 
 
 def notes(report: dict[str, Any]) -> list[str]:
-    """How to read the table, and what stands in none."""
-    learning = online.told(report["online"]) if "online" in report else []
+    """How to read the table, and the figures that are not in it."""
+    learning = online.report(report["online"]) if "online" in report else []
     if not report["algorithms"]:
         return learning
     best = max(found["matmul_flops_per_second"] for found in report["algorithms"])
     lines = [
         "Shapes: batch 256, two hidden layers of 256, observations of 17, actions of 6, 100,000 rows. "
         f"Medians of turns ({report['rounds']}) of about {report['seconds']:g} s.",
-        "updates/s: of all seeds together, which are one program, sampling and metrics included.",
-        "MFLOP/update: XLA's count for one seed, a delayed update by its share.",
-        f"of matmul: that work against the best square float32 product here ({best / 1e9:,.0f} GFLOP/s), same turn.",
-        "peak MB: the process with every seed count in it.",
+        "updates/s: updates per second of all seeds, which are one program; with sampling and metrics.",
+        "MFLOP/update: XLA's count for one seed; a delayed update counts with its share.",
+        f"of matmul: these FLOPs, as a share of the best float32 product ({best / 1e9:,.0f} GFLOP/s), same turn.",
+        "peak MB: memory of the process, which holds the programs of every number of seeds.",
         "x handwritten: one seed against handwritten.py, a plain jitted scan of the same update.",
     ]
     peers = [found["peer"] for found in report["algorithms"] if "peer" in found]
@@ -268,7 +275,7 @@ def notes(report: dict[str, Any]) -> list[str]:
 def markdown(report: dict[str, Any]) -> str:
     """The report as a page."""
     m, seeds = report["machine"], report["seeds"]
-    where = f"{m['accelerator']}, beside " if m["accelerator"] else ""
+    where = f"{m['accelerator']}, with " if m["accelerator"] else ""
     versions = ", ".join(f"{name} {version}" for name, version in m["versions"].items())
     out = [f"# Speed on {where}{m['cpu']}, {m['cores']} cores", ""]
     out += [f"Written by `{report['command']}` on {report['date']}; {m['system']}, {versions}.", ""]
@@ -310,7 +317,7 @@ def find_peer(python: str | None, package: str) -> tuple[str | None, str]:
         return None, f"torch and {package} are not installed here; name an interpreter that has them with --peer-python"
     done = subprocess.run([python, "-c", f"import {package}"], capture_output=True, text=True)
     if done.returncode:
-        return None, f"import {package} fails: {(done.stderr.strip().splitlines() or ['no word why'])[-1]}"
+        return None, f"import {package} fails: {(done.stderr.strip().splitlines() or ['no message'])[-1]}"
     return python, ""
 
 
@@ -325,13 +332,13 @@ def jsonable(value: Any) -> Any:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="benchmarks/speed.py", description=__doc__.splitlines()[0])
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="algorithms, all where not given")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="algorithms; default: all")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 4, 8], help="seeds in one program")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each contestant")
     parser.add_argument("--seconds", type=float, default=1.5, help="length of a turn")
     parts = ("algorithms", "online", "peer", "evaluation", "import")
     parser.add_argument("--skip", nargs="+", default=[], choices=parts, help="parts to leave out")
-    parser.add_argument("--quick", action="store_true", help="one short turn each: does it run at all?")
+    parser.add_argument("--quick", action="store_true", help="one short turn each, to see whether everything runs")
     parser.add_argument(
         "--peer-python", metavar="PATH", help="an interpreter with torch and d3rlpy, stable_baselines3 or both"
     )

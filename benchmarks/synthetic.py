@@ -1,4 +1,4 @@
-"""The data that every contestant gets: random rows of HalfCheetah's shape. NumPy alone: JAX may be missing."""
+"""The data of every contestant: random rows of HalfCheetah's shape. This file needs NumPy only."""
 
 from __future__ import annotations
 

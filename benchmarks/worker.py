@@ -311,7 +311,8 @@ class Online:
         from holdfast.core.contract import Transitions
         from holdfast.core.noise import Noise
         from holdfast.data.feed import buffer, sampler
-        from holdfast.environments.gym.adapter import make_env, spec_of
+        from holdfast.environments.gym.adapter import make_env
+        from holdfast.environments.gym.matching import spec_of
 
         if what not in self.held:
             row = buffer.blank_row(spec_of(make_env(self.name)))

@@ -152,7 +152,7 @@ def test_results_skips_what_is_done(tmp_path: Path, monkeypatch: Patch, capsys: 
     assert results.main(args) == 0
     first = table.read_text()
     assert "| logged | 56.1 |\n| `bc` | " in capsys.readouterr().out
-    assert "dqn" not in page.read_text().split("## Making it")[0]  # it takes no continuous actions
+    assert "dqn" not in page.read_text().split("## Making this page")[0]  # it takes no continuous actions
     trained = results.train
     monkeypatch.setattr(results, "train", lambda *a, **k: pytest.fail("trained again"))
     assert results.main(args) == 0
@@ -187,7 +187,7 @@ def test_the_page_tells_what_does_not_suit_from_what_was_not_trained(tmp_path: P
     assert page.read_text() == wanted
 
 
-def test_results_goes_on_with_a_run_that_was_killed(tmp_path: Path, monkeypatch: Patch) -> None:
+def test_results_resumes_a_killed_run(tmp_path: Path, monkeypatch: Patch) -> None:
     results = load("results", monkeypatch)
     table, page = tmp_path / "scores.csv", tmp_path / "results.md"
     args = ["--data", "bundled/pendulum-mixed", "--algorithms", "bc", "--steps", "8", "--seeds", "1"]
@@ -209,7 +209,7 @@ def test_results_goes_on_with_a_run_that_was_killed(tmp_path: Path, monkeypatch:
     with pytest.raises(Killed):
         results.main(args)
     assert not table.exists()
-    monkeypatch.setattr(results, "train", lambda *a, **k: pytest.fail("started anew"))
+    monkeypatch.setattr(results, "train", lambda *a, **k: pytest.fail("started again"))
     on = results.resume
     monkeypatch.setattr(results, "resume", lambda *a, **k: resumed.append(a) or on(*a, **k))
     assert results.main(args) == 0

@@ -1,4 +1,4 @@
-"""Equations become MathML while the pages are built: browsers draw it themselves, without a script or the network."""
+"""Converts equations to MathML when the pages are built. Browsers draw MathML without a script or a download."""
 
 import html
 import re
@@ -10,6 +10,6 @@ INLINE = re.compile(r'<span class="arithmatex">\\\((.*?)\\\)</span>', re.DOTALL)
 
 
 def on_page_content(content: str, **_: object) -> str:
-    """MkDocs calls this with each page's HTML."""
+    """The HTML of a page with its equations as MathML. MkDocs calls this for each page."""
     content = BLOCK.sub(lambda m: convert(html.unescape(m[1]), display="block"), content)
     return INLINE.sub(lambda m: convert(html.unescape(m[1])), content)

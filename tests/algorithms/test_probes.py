@@ -1,6 +1,6 @@
-"""Learning on the probes, whose answers are known: what is learned is true, what the data hides is not believed.
+"""Learning on the probes, whose answers are known: values are correct, and actions outside the data are not preferred.
 
-Which algorithm faces which probe stands in the lists at the top.
+The lists at the top say which algorithm is tested on which probe.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from holdfast.environments import tabular
 from holdfast.environments.probes import MARGIN, collect, get
 from support.learned import DISCOUNT, Learned, settings
 
-# Learners from data alone, by what they have. Online methods without restraint have no place here: they fail the traps.
+# Methods that learn from data alone. Online methods without restraint are left out: they fail the traps.
 CRITICS = ["awac", "iql", "td3_bc"]  # action values
 WEIGHTED = ["awac", "iql"]  # cloning with weights on advantages
 CLONERS = ["bc", "filtered_bc"]
@@ -46,7 +46,7 @@ def learned(name: str, probe: str, steps: int, episodes: int) -> Learned:
 
 
 def side_by_side(logs: list[dict]) -> dict:
-    """Several logs as one problem: each sees its own part of the observation, zeros elsewhere, and a 1 as its name."""
+    """Several logs as one problem: each has its own part of the observation, zeros elsewhere, and a 1 that names it."""
     widths = [log["observations"].shape[1] + 1 for log in logs]
     found = []
     for i, one in enumerate(logs):
@@ -78,7 +78,7 @@ def values(name: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 @pytest.mark.parametrize("name", takes("continuous", CRITICS))
-def test_a_constant_reward_adds_up(name):
+def test_values_of_a_constant_reward(name):
     obs, q = values(name)["constant"]
     assert get("constant").value(obs, DISCOUNT)[0] == pytest.approx(5)  # 1 / (1 - .8)
     np.testing.assert_allclose(q, 5, atol=0.3)
@@ -95,7 +95,7 @@ def test_an_end_cuts_the_bootstrap_and_a_time_limit_does_not(name):
 
 
 @pytest.mark.parametrize("name", takes("continuous", CRITICS))
-def test_value_is_carried_back_and_discounted_once(name):
+def test_a_later_reward_is_discounted_once_per_step(name):
     obs, q = values(name)["delayed"]
     first = obs[:, 0] > 0
     assert get("delayed").value(np.eye(2), DISCOUNT).tolist() == [DISCOUNT, 1.0]
@@ -157,7 +157,7 @@ def test_chain(name):
     assert found.act(inner).tolist() == probe.best(inner).tolist()
 
 
-# what the data cannot vouch for
+# actions outside the data
 
 
 def true_value(action: float) -> float:
@@ -180,8 +180,8 @@ def test_the_trap(name):
 
 
 @pytest.mark.parametrize("name", [n for n in CRITICS if "alpha" in settings(n)])
-def test_the_trap_catches_a_learner_without_restraint(name):
-    """The same learner that hardly heeds the data walks into it: so the test above can fail."""
+def test_a_learner_without_restraint_fails_the_trap(name):
+    """The same learner with almost no weight on the data fails, so the test above can fail."""
     rows = log("trap", 100)
     found = Learned(name, dataset(rows), 2000, alpha=1e3, critic_layer_norm=False)  # which restrains by itself
     assert true_value(float(found.act(np.ones((1, 1)))[0, 0])) < 0

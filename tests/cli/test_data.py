@@ -44,7 +44,7 @@ def test_check_passes_and_fails(capsys, faulty):
     out = capsys.readouterr().out
     assert "fatal nonfinite  episode 2, row 408, observations[2]" in out
     assert "fatal action_bounds  episode 1, row 205, actions[0]" in out
-    assert "--clip-actions" in out
+    assert "fix: --clip-actions" in out
     assert "2 fatal" in out
     assert main(["check", faulty, "--allow", "action_bounds", "--json"]) == 1
     assert {f["kind"] for f in json.loads(capsys.readouterr().out) if f["level"] == "fatal"} == {

@@ -24,13 +24,14 @@ from support.small_runs import DATA, FLAGS, TINY, bits, tiny
 FIELDS = [field.name for field in dataclasses.fields(Settings)]
 # not a flag of their own: the first argument of the command, groups of other flags, and records of what was done
 NO_FLAG = {"algorithm", "config", "treatment", "data_options", "source", "in_memory"}
-SPELLED = {"evaluate": "no-eval", "loggers": "log"}  # the others are spelled like the field
+SPELLED = {"evaluate": "no-eval", "inputs": "input", "loggers": "log"}  # the others are spelled like the field
 # another value than the default of every setting that a run of these tests can have
 OTHER = {
     "data": DATA, "steps": 8, "preset": "gaussian", "seeds": 2, "seed": 3, "sweep": {"actor_lr": [1e-3, 2e-3]},
     "allow": ["one_step"], "env": "Pendulum-v1", "evaluate": False, "eval_episodes": 2, "eval_every": 4,
     "save_every": 4, "block": 4, "workers": 1, "worker_timeout": 30.0, "envs": 2, "replay": 100,
     "loggers": ["tensorboard"], "keep_policies": True, "growing": 1.0, "data_options": {"id": "ours"},
+    "inputs": {"policy": "/runs/bc"},
 }  # fmt: skip
 
 
@@ -101,6 +102,7 @@ def test_none_and_0_are_automatic(name):
 def test_fine_tuning_offers_what_it_can_change(tmp_path, capsys, monkeypatch):
     run = tiny(tmp_path / "run", "td3_bc", steps=1, evaluate=False, workers=0, eval_episodes=3).path
     text = help_of(capsys, monkeypatch, "finetune", str(run))
+    assert "envs" in changeable()
     for name in changeable():
         assert text_of(SPELLED.get(name, name.replace("_", "-")), text), name
     for flag in ("data", "seeds", "sweep", "growing", "preset", "allow"):

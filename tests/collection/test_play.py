@@ -128,7 +128,7 @@ def test_noise_is_a_share_of_the_range_and_random_actions_replace_the_others():
     assert behaviours.noisy(constant(0.5)).facts == {"algorithm": "constant"}
     with pytest.raises(UserError, match="expected a share from 0 to 1"):
         behaviours.noisy(constant(0.5), 1.5)
-    with pytest.raises(UserError, match="discrete, take --random-actions"):
+    with pytest.raises(UserError, match="discrete, use --random-actions"):
         behaviours.noisy(behaviours.uniform(), 0.1, 0.3).begin(gymnasium.make("CartPole-v1"), 1, 0)
 
 
@@ -150,7 +150,7 @@ def test_a_policy_acts_as_it_does_elsewhere(learned):
 
 def test_a_zip_is_loaded_by_its_class_with_a_warning(tmp_path, monkeypatch, capsys):
     file = tmp_path / "agent.zip"
-    with pytest.raises(UserError, match="is no zip"):
+    with pytest.raises(UserError, match="is not a zip"):
         behaviours.of_zip(file, "ddpg")
     with zipfile.ZipFile(file, "w") as made:
         made.writestr("data", "{}")
@@ -185,7 +185,7 @@ def test_a_zip_is_loaded_by_its_class_with_a_warning(tmp_path, monkeypatch, caps
     with pytest.raises(UserError, match="does not match MountainCar"):
         play.collect("MountainCarContinuous-v0", who, episodes=1)
     with pytest.raises(UserError, match="name its algorithm, --sb3"):
-        presets.make(presets.Asked(by=str(file), env=ENV), "log")
+        presets.make(presets.LogRequest(by=str(file), env=ENV), "log")
     monkeypatch.setitem(sys.modules, "stable_baselines3", None)
     with pytest.raises(UserError, match=r"pip install 'holdfast\[sb3\]'"):
         behaviours.of_zip(file, "ddpg")
@@ -195,23 +195,23 @@ def test_a_zip_is_loaded_by_its_class_with_a_warning(tmp_path, monkeypatch, caps
 
 
 def test_the_replay_is_what_was_collected_in_order(learned):
-    data = from_run.replay(learned.path, 1)
+    data = from_run.replay_log(learned.path, 1)
     assert data.lengths.tolist() == [200, 200, 50]
     assert played_again(data, gymnasium.make(ENV), [episode_seed(1, 0, e) for e in range(3)])
     assert {f.kind for f in check(data) if f.level != "note"} == set()
-    first = from_run.replay(learned.path, 1, rows=230)
+    first = from_run.replay_log(learned.path, 1, rows=230)
     assert first.lengths.tolist() == [200, 30]
     np.testing.assert_array_equal(first.actions, data.actions[:230])
     with pytest.raises(UserError, match="has collected 450 steps"):
-        from_run.replay(learned.path, 1, rows=451)
+        from_run.replay_log(learned.path, 1, rows=451)
     with pytest.raises(UserError, match="has 2 replicas"):
-        from_run.replay(learned.path, 2)
+        from_run.replay_log(learned.path, 2)
 
 
 def test_a_run_from_logged_data_has_no_replay_and_one_without_policies_no_levels(tmp_path):
     run = tiny(tmp_path / "bc")
     with pytest.raises(UserError, match="learned from logged data"):
-        from_run.replay(run.path)
+        from_run.replay_log(run.path)
     with pytest.raises(UserError, match="--keep-policies"):
         from_run.policies(run.path)
 
@@ -340,7 +340,7 @@ def test_levels_train_an_agent_once(tmp_path, monkeypatch, capsys):
 )
 def test_what_contradicts_itself_is_refused(wrong, said):
     with pytest.raises(UserError, match=said):
-        presets.make(presets.Asked(**wrong), "log")
+        presets.make(presets.LogRequest(**wrong), "log")
 
 
 class Wearing(gymnasium.Env):

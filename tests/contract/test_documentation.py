@@ -19,7 +19,7 @@ def page() -> dict:
     return names
 
 
-@pytest.mark.parametrize("name", ["algorithm", "window_algorithm", "best_algorithm"])
+@pytest.mark.parametrize("name", ["algorithm", "window_algorithm", "encoded_algorithm", "best_algorithm"])
 def test_the_algorithms_of_the_page_learn(name, page, register, tmp_path):
     algorithm = register(page[name])
     run = tiny(tmp_path / "run", algorithm.name, DATA, steps=200, block=50, config={**TINY, "actor_lr": 1e-2})

@@ -124,7 +124,7 @@ def test_a_write_that_fails_leaves_nothing(tmp_path, target, pendulum, monkeypat
 def test_a_minari_id_needs_a_version(tmp_path, monkeypatch, pendulum):
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
     for target in ("noversion", str(tmp_path / "noversion")):
-        with pytest.raises(UserError, match="no Minari id"):
+        with pytest.raises(UserError, match="not a Minari id"):
             convert(pendulum, target)
     assert load_dataset(convert(pendulum, tmp_path / "noversion", "named-v0")).n_episodes == 10
 

@@ -11,7 +11,8 @@ import pytest
 from holdfast.core.errors import UserError
 from holdfast.data.dataset import Dataset
 from holdfast.environments import tabular
-from holdfast.environments.gym.adapter import make_env, spec_of
+from holdfast.environments.gym.adapter import make_env
+from holdfast.environments.gym.matching import spec_of
 from holdfast.environments.probes import PROBES, collect, get
 
 DISCOUNT = 0.9

@@ -13,9 +13,10 @@ from gymnasium.spaces import Box, Dict, Discrete
 
 from holdfast.core.errors import UserError
 from holdfast.core.spec import Spec
-from holdfast.environments.gym.adapter import make_env, require_match, spec_of
+from holdfast.environments.gym.adapter import make_env
+from holdfast.environments.gym.matching import require_match, spec_of
 from holdfast.evaluation.evaluate import Evaluator, environment_of, evaluate
-from holdfast.evaluation.rollout import Arena, episode_seeds
+from holdfast.evaluation.rollout import Rollout, episode_seeds
 from holdfast.policy.policy import Policy
 from support.policies import FAKE, MEMORY, PICK, continuous, discrete, make
 
@@ -102,22 +103,22 @@ def length_of(seed: int) -> int:
 
 @pytest.mark.parametrize(("episodes", "slots", "replicas"), [(1, 16, 1), (23, 4, 1), (23, 4, 3), (5, 16, 2), (7, 1, 2)])
 def test_exactly_the_episodes_asked_for_whatever_their_length(episodes: int, slots: int, replicas: int) -> None:
-    arena = Arena(Lottery, replicas, episodes, slots)
-    played = arena.run(Policy.stacked([make(seed=r) for r in range(replicas)]), seed=5)
+    rollout = Rollout(Lottery, replicas, episodes, slots)
+    played = rollout.run(Policy.stacked([make(seed=r) for r in range(replicas)]), seed=5)
     wanted = [length_of(int(s)) for s in episode_seeds(5, episodes)]
     assert played.returns.shape == (replicas, episodes)
     assert played.seeds.tolist() == [episode_seeds(5, episodes).tolist()] * replicas
     for r in range(replicas):
         assert played.returns[r].tolist() == wanted
         assert played.lengths[r].tolist() == wanted
-        assert sorted(s for env in arena.slots.envs[r * arena.n : (r + 1) * arena.n] for s in env.log) == sorted(
+        assert sorted(s for env in rollout.pool.envs[r * rollout.n : (r + 1) * rollout.n] for s in env.log) == sorted(
             played.seeds[r].tolist()
         )
 
 
 def test_a_seed_a_policy_gives_it_the_episodes_that_it_would_have_alone() -> None:
     policies = [make(seed=r) for r in range(2)]
-    both = Arena(Lottery, 2, 5, 2).run(Policy.stacked(policies), seed=[3, 8])
+    both = Rollout(Lottery, 2, 5, 2).run(Policy.stacked(policies), seed=[3, 8])
     assert both.seeds.tolist() == [episode_seeds(s, 5).tolist() for s in (3, 8)]
     assert both.lengths.tolist() == [[length_of(int(s)) for s in episode_seeds(one, 5)] for one in (3, 8)]
 
@@ -135,12 +136,12 @@ def test_seeds_do_not_depend_on_how_many_are_asked_for() -> None:
 def test_the_same_seed_gives_the_same_returns(mode: str) -> None:
     policy = make(fitted=continuous(low=(-1, -1), high=(1, 1)))
     team = Policy.stacked([policy, make(seed=1, fitted=policy.fitted)])
-    arena = Arena(lambda: make_env("holdfast/aim-v0"), 2, 6)
+    rollout = Rollout(lambda: make_env("holdfast/aim-v0"), 2, 6)
     with pytest.raises(UserError, match="does not match"):
-        arena.run(team)
-    arena.close()
-    arena = Arena(Clock, 2, 6, slots=4)
-    first, again, other = arena.run(team, 1, mode), arena.run(team, 1, mode), arena.run(team, 2, mode)
+        rollout.run(team)
+    rollout.close()
+    rollout = Rollout(Clock, 2, 6, slots=4)
+    first, again, other = rollout.run(team, 1, mode), rollout.run(team, 1, mode), rollout.run(team, 2, mode)
     assert first.returns.tobytes() == again.returns.tobytes()
     assert first.returns.tolist() != other.returns.tolist()
     assert first.returns[0].tolist() != first.returns[1].tolist()
@@ -148,31 +149,31 @@ def test_the_same_seed_gives_the_same_returns(mode: str) -> None:
 
 def test_memory_and_last_reward_begin_anew_with_each_episode() -> None:
     fitted = continuous(low=(-1, -1), high=(1, 1))  # treated reward = (reward + 1) * 2
-    played = Arena(Clock, 1, 9, slots=2).run(Policy.stacked([make(MEMORY, fitted=fitted)]))
+    played = Rollout(Clock, 1, 9, slots=2).run(Policy.stacked([make(MEMORY, fitted=fitted)]))
     assert set(played.lengths[0].tolist()) == {2, 3, 4}
     # the first action is a tenth of the steps so far: rewards 1, 2, 3, 4 whatever was played before in the slot
     wanted = [sum(range(1, n + 1)) for n in played.lengths[0]]
     np.testing.assert_allclose(played.returns[0], wanted, rtol=1e-5)
     # the second is a tenth of the rewards before, 1, 2 ... treated to 4, 6 ...
-    one = Arena(Clock, 1, 1)
+    one = Rollout(Clock, 1, 1)
     steps = one.run(Policy.stacked([make(MEMORY, fitted=fitted)])).lengths[0, 0]
     np.testing.assert_allclose(
-        one.slots.envs[0].last[1], min(1, sum(2 * t + 2 for t in range(1, steps)) / 10), rtol=1e-5
+        one.pool.envs[0].last[1], min(1, sum(2 * t + 2 for t in range(1, steps)) / 10), rtol=1e-5
     )
 
 
 def test_masks_reach_the_policy() -> None:
     policy = make(PICK, Spec((3,), 4, discrete=True), discrete(3, 4, 2))
-    played = Arena(Masked, 1, 8, slots=3).run(Policy.stacked([policy]))
+    played = Rollout(Masked, 1, 8, slots=3).run(Policy.stacked([policy]))
     assert played.returns.tolist() == [[5.0] * 8]
 
 
 def test_a_mask_holds_for_its_own_step() -> None:
     policy = make(PICK, Spec((3,), 4, discrete=True), discrete(3, 4, 2))
     free = int(policy(np.zeros(3, np.float32)))
-    arena = Arena(Forgetful, 1, 6, slots=6)
-    arena.run(Policy.stacked([policy]))
-    played = [env.done for env in arena.slots.envs]
+    rollout = Rollout(Forgetful, 1, 6, slots=6)
+    rollout.run(Policy.stacked([policy]))
+    played = [env.done for env in rollout.pool.envs]
     assert any(done[0] != free for done in played)
     assert all(action == free for done in played for action in done[1:])
 
@@ -194,7 +195,7 @@ def test_a_mask_holds_for_its_own_step() -> None:
 )
 def test_a_failing_environment_is_named_with_seed_and_step(faults: dict, line: str) -> None:
     with pytest.raises(UserError, match=line) as error:
-        Arena(lambda: Lottery(**faults), 2, 5).run(Policy.stacked([make(), make()]), max_steps=50)
+        Rollout(lambda: Lottery(**faults), 2, 5).run(Policy.stacked([make(), make()]), max_steps=50)
     assert "\n" not in str(error.value)
 
 
@@ -202,16 +203,16 @@ def test_a_diverged_policy_is_named() -> None:
     policy = make()
     policy.state.actor.net["weight"] = policy.state.actor.net["weight"] * np.nan
     with pytest.raises(UserError, match=r"the policy gave the action .*nan.* it has diverged"):
-        Arena(Lottery, 1, 2).run(Policy.stacked([policy]))
+        Rollout(Lottery, 1, 2).run(Policy.stacked([policy]))
 
 
 @pytest.mark.parametrize(
     ("env", "spec", "fitted", "line"),
     [
-        ("CartPole-v1", Spec((3,), 2), continuous(), r"observations \(4,\) where the policy takes \(3,\); 2 discrete"),
-        ("CartPole-v1", Spec((4,), 3, True), discrete(4, 3, 0), "2 discrete actions where the policy gives 3 discrete"),
-        ("CartPole-v1", Spec((4,), 2, True), discrete(4, 2, 1), "actions from 0 where the policy's start at 1"),
-        ("Pendulum-v1", Spec((3,), 1), continuous(low=(-3,), high=(3,)), r"actions in \[-2, 2\] where .* \[-3, 3\]"),
+        ("CartPole-v1", Spec((3,), 2), continuous(), r"observations \(4,\), but the policy takes \(3,\); 2 discrete"),
+        ("CartPole-v1", Spec((4,), 3, True), discrete(4, 3, 0), "2 discrete actions, but the policy gives 3 discrete"),
+        ("CartPole-v1", Spec((4,), 2, True), discrete(4, 2, 1), "actions from 0, but the policy's start at 1"),
+        ("Pendulum-v1", Spec((3,), 1), continuous(low=(-3,), high=(3,)), r"actions in \[-2, 2\], but .* \[-3, 3\]"),
     ],
 )
 def test_spaces_that_do_not_match_are_named_on_both_sides(env: str, spec: Spec, fitted: Any, line: str) -> None:
@@ -233,8 +234,8 @@ def test_spaces_that_match_pass() -> None:
         ("Pendulum-v7", "did you mean 'Pendulum-v1'"),
         ("Hopper-v2", "use Hopper-v5"),
         ("no_such_module:X-v0", "no_such_module"),
-        ("{", "no valid EnvSpec"),
-        ('{"entry_point": "os:system"}', "no valid EnvSpec"),
+        ("{", "not a valid EnvSpec"),
+        ('{"entry_point": "os:system"}', "not a valid EnvSpec"),
         ("holdfast/chian-v0", "did you mean 'holdfast/chain-v0'"),
         ("Pendulum-v1", "cannot be made: .*wind"),
     ],

@@ -1,4 +1,4 @@
-"""Tables, pictures and pages of a run folder written by hand, and the two commands that make them."""
+"""Tables, pictures and pages of a run folder that the test writes, and the two commands that make them."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ from holdfast.report.table import results_table, rows
 from holdfast.runs.read import read_run
 
 STEPS, EPISODES = (10, 20, 30), 4
-Patch, Said = pytest.MonkeyPatch, pytest.CaptureFixture[str]
+Patch = pytest.MonkeyPatch
+Capture = pytest.CaptureFixture[str]
 
 
 def value_of(seed: int, expectile: float, step: int, episode: int) -> float:
-    """The return that the made-up run has written for one episode."""
+    """The return of one episode in the made-up run."""
     return -200.0 + step * expectile + 10 * seed + episode
 
 
@@ -37,10 +38,8 @@ def make_run(
     replicas = [(f"expectile-{e:g}-seed-{s}", s, e) for e in sweep for s in (0, 1)]
     replicas = replicas or [(f"seed-{s}", s, 1.0) for s in (0, 1)]
     labels = ["step", "phase", "replica", "seed", *(["expectile"] if sweep else [])]
-    metrics, played = (
-        [[*labels, "critic/loss", "actor/<loss>"]],
-        [[*labels, "episode", "episode_seed", "return", "length"]],
-    )
+    metrics = [[*labels, "critic/loss", "actor/<loss>"]]
+    played = [[*labels, "episode", "episode_seed", "return", "length"]]
     for step in STEPS:
         for name, seed, e in replicas:
             row = [step, "offline", name, seed, *([e] if sweep else [])]
@@ -112,12 +111,12 @@ def test_an_evaluation_that_was_cut_short_is_left_out(tmp_path: Path) -> None:
         (lambda run: (run / "metrics.csv").write_bytes(b"\xff\xfe\x00"), "cannot read"),
     ],
 )
-def test_what_is_no_run_gets_one_line(tmp_path: Path, spoil: Any, message: str) -> None:
+def test_a_folder_that_is_not_a_run_gets_one_line(tmp_path: Path, spoil: Any, message: str) -> None:
     run = make_run(tmp_path / "run")
     spoil(run)
-    with pytest.raises(UserError, match=message) as told:
+    with pytest.raises(UserError, match=message) as caught:
         read_run(run)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_the_table_has_every_replica_and_the_iqm(tmp_path: Path) -> None:
@@ -137,7 +136,7 @@ def test_the_table_has_every_replica_and_the_iqm(tmp_path: Path) -> None:
     assert "compiled in 1.5 s" in text
 
 
-def test_the_curve_is_a_png_that_is_whole_or_not_there(tmp_path: Path) -> None:
+def test_the_curve_is_a_whole_png(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", (0.5, 0.9))
     assert curves.write_curve(run) == run / "curve.png"
     data = (run / "curve.png").read_bytes()
@@ -145,8 +144,8 @@ def test_the_curve_is_a_png_that_is_whole_or_not_there(tmp_path: Path) -> None:
     assert data.endswith(b"IEND\xaeB`\x82")
     assert sorted(p.name for p in run.iterdir() if p.name.startswith(".")) == []
     figure = curves.draw(read_run(run))
-    said = " ".join(text.get_text() for text in figure.findobj(lambda a: hasattr(a, "get_text")))
-    for words in (
+    words = " ".join(text.get_text() for text in figure.findobj(lambda a: hasattr(a, "get_text")))
+    for expected in (
         "iql on made/up-v0",
         "updates",
         "return",
@@ -155,17 +154,17 @@ def test_the_curve_is_a_png_that_is_whole_or_not_there(tmp_path: Path) -> None:
         "expert -150",
         "expectile 0.9",
     ):
-        assert words in said
+        assert expected in words
 
 
 def test_a_run_without_evaluation_has_a_page_and_no_curve(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", evaluated=False)
-    with pytest.raises(UserError, match="no evaluation to draw"):
+    with pytest.raises(UserError, match="no evaluation"):
         curves.write_curve(run)
-    assert "Nothing was evaluated" in write_page(run).read_text()
+    assert "contains no evaluation" in write_page(run).read_text()
 
 
-def test_matplotlib_missing_names_the_extra(tmp_path: Path, monkeypatch: Patch) -> None:
+def test_without_matplotlib_the_message_names_the_extra(tmp_path: Path, monkeypatch: Patch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(UserError, match=r"pip install 'holdfast\[report\]'"):
         curves.write_curve(make_run(tmp_path / "run"))
@@ -195,7 +194,7 @@ class Outline(html.parser.HTMLParser):
 
 
 @pytest.mark.parametrize(("sweep", "ended"), [((), True), ((0.5, 0.7, 0.9), True), ((), False)])
-def test_the_page_stands_alone(tmp_path: Path, sweep: tuple[float, ...], ended: bool) -> None:
+def test_the_page_is_self_contained(tmp_path: Path, sweep: tuple[float, ...], ended: bool) -> None:
     text = write_page(make_run(tmp_path / "run", sweep, ended)).read_text(encoding="utf-8")
     outline = Outline()
     outline.feed(text)
@@ -206,8 +205,8 @@ def test_the_page_stands_alone(tmp_path: Path, sweep: tuple[float, ...], ended: 
     assert outline.charts == 3  # returns and two metrics
     assert "actor/&lt;loss&gt;" in text
     assert "actor/<loss>" not in text
-    assert "The data set is not at hand" in text
-    assert ("has not ended" in text) == (not ended)
+    assert "The data set is not available" in text
+    assert ("not finished" in text) == (not ended)
     hover = json.loads(html.unescape(re.findall(r"data-hover='(.*?)'", text)[0]))
     assert len(hover["lines"]) == max(1, len(sweep))
 
@@ -231,13 +230,13 @@ def test_ticks_are_round_and_enclose(low: float, high: float, expected: list[flo
 @pytest.mark.parametrize(
     "y", [[1.0, 1.0, 1.0], [np.nan, np.nan, np.nan], [np.nan, 2.0, np.nan], [1e-30, 2e-30, 0.0], [0.0, 0.0, 0.0]]
 )
-def test_charts_of_odd_numbers(y: list[float]) -> None:
+def test_charts_of_constant_missing_and_tiny_numbers(y: list[float]) -> None:
     drawn = svg.chart([svg.Line("m", np.array([1, 2, 3]), np.array(y))])
     assert "nan" not in drawn.lower().replace("data-hover", "")
     assert "inf" not in drawn
 
 
-def test_the_report_command(tmp_path: Path, capsys: Said) -> None:
+def test_the_report_command(tmp_path: Path, capsys: Capture) -> None:
     from holdfast.cli.report import main
 
     run = make_run(tmp_path / "run")
@@ -252,7 +251,7 @@ def test_the_report_command(tmp_path: Path, capsys: Said) -> None:
         main([str(run), "--opne"])
 
 
-def test_the_demo_with_few_steps(tmp_path: Path, monkeypatch: Patch, capsys: Said) -> None:
+def test_the_demo_with_few_steps(tmp_path: Path, monkeypatch: Patch, capsys: Capture) -> None:
     from holdfast.cli.demo import main
 
     monkeypatch.chdir(tmp_path)

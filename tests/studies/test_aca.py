@@ -1,4 +1,4 @@
-"""The study of ACA: what it measures, what it makes of runs, and the whole of it at a tiny size."""
+"""The ACA study: its measures, its rows, and a whole study of a tiny size."""
 
 from __future__ import annotations
 
@@ -18,9 +18,13 @@ from holdfast.core.noise import Noise
 from holdfast.core.spec import Spec
 from holdfast.runs.read import Record
 from holdfast.studies import aca as study
-from holdfast.studies import result, runs
+from holdfast.studies import result
+from holdfast.training import run as training
 
-SIZE = study.Size("bundled/pendulum-mixed", 60, 40, 300, 2, 0, (8,), 2, 2)
+SIZE = study.Size(
+    data="bundled/pendulum-mixed", updates=60, align=40, steps=300, seeds=2, hidden=(8,), evaluations=20, episodes=2,
+    candidates=2,
+)  # fmt: skip
 
 
 def record(steps, returns):
@@ -34,8 +38,8 @@ def record(steps, returns):
 
 def test_rank_correlation():
     rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(2, 3, 12, 4))
-    y = y + x
+    x, change = rng.normal(size=(2, 3, 12, 4))
+    y = x + change
     found = study.rank_correlation(x, y)
     assert found.shape == (3, 4)
     for r, s in np.ndindex(found.shape):
@@ -47,7 +51,8 @@ def test_rank_correlation():
 def test_alignment_makes_the_critic_rank_as_the_policy():
     cfg = as_arrays(aca.ACA(hidden=(8,)))
     state = aca.init(cfg, Context(Spec((3,), 2)), Noise(jax.random.PRNGKey(0)))
-    obs, key = jax.random.normal(jax.random.PRNGKey(1), (5, 3)), jax.random.PRNGKey(2)
+    obs = jax.random.normal(jax.random.PRNGKey(1), (5, 3))
+    key = jax.random.PRNGKey(2)
     log_prob, before = study.values(cfg, state, obs, key, 0)
     assert log_prob.shape == before.shape == (2 * study.DRAWS, 5)
     same, after = study.values(cfg, aca_online.enter(cfg, state, Context(Spec((3,), 2)), None), obs, key, 0)
@@ -58,10 +63,10 @@ def test_alignment_makes_the_critic_rank_as_the_policy():
     assert jnp.median(log_prob[: study.DRAWS]) > jnp.median(log_prob[study.DRAWS :])
 
 
-def test_rows_tell_each_stage():
+def test_there_is_a_row_for_each_stage():
     offline = record([12, 60, 100], [[[0], [1], [2]], [[2], [3], [4]]])
     online = record([0, 150, 300], [[[3], [-5], [9]], [[3], [-7], [11]]])
-    found = study.Found(offline, online, {"offline": 0.1, "aligned": 0.9, "online": 0.8}, {})
+    found = study.Outcome(offline, online, {"offline": 0.1, "aligned": 0.9, "online": 0.8}, {})
     methods = {m.label: m for m in study.methods(SIZE)}
     rows = study.rows_of(methods[study.ACA], SIZE, found)
     assert [row[:4] for row in rows] == [
@@ -75,7 +80,7 @@ def test_rows_tell_each_stage():
     assert [row[1] for row in study.rows_of(methods[study.SAC], SIZE, found)] == ["offline", "lowest online", "online"]
 
 
-def test_the_weight_of_pi0_is_half_after_a_fifth_of_the_steps():
+def test_the_weight_of_the_prior_is_half_after_a_fifth_of_the_steps():
     (method, *_) = study.methods(SIZE)
     cfg = aca.ACA(**method.offline)
     assert aca_online.prior_weight(cfg, SIZE.steps // 5) == 0.5
@@ -83,15 +88,15 @@ def test_the_weight_of_pi0_is_half_after_a_fifth_of_the_steps():
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         ({"updates": 0, "seeds": 0}, "updates is 0, expected at least 1; seeds is 0, expected at least 1"),
         ({"steps": 5}, "steps is 5, expected at least 20"),
         ({"data": "bundled/pendulum"}, "pendulum-mixed"),
     ],
 )
-def test_mistakes_are_told_before_anything_is_trained(wrong, said, tmp_path):
-    with pytest.raises(UserError, match=said):
+def test_mistakes_are_reported_before_training(wrong, message, tmp_path):
+    with pytest.raises(UserError, match=message):
         study.run(study.Args(runs=tmp_path / "runs", **wrong))
     assert not list(tmp_path.rglob("config.json"))
 
@@ -109,8 +114,7 @@ def test_the_whole_study(tmp_path, monkeypatch):
     starts = {row[0]: row[2:] for row in found.rows if row[1] == "offline"}
     assert starts[study.ACA] == starts[study.RAW]  # one offline run, two ways online
     trained = []
-    monkeypatch.setattr(runs, "train", lambda *a, **k: trained.append(a))
-    monkeypatch.setattr(study, "finetune", lambda *a, **k: trained.append(a))
+    monkeypatch.setattr(training, "start", lambda *a, **k: trained.append(a))
     again = study.run(args)
     assert again.rows == found.rows
     assert not trained

@@ -1,6 +1,8 @@
-"""The study of BCQ on BipedalWalker: what it refuses, and the whole of it at a tiny size."""
+"""The BipedalWalker study: flags that it refuses, its notes, and a whole study of a tiny size."""
 
 from __future__ import annotations
+
+import importlib.util
 
 import pytest
 
@@ -8,30 +10,46 @@ from holdfast.core.errors import UserError
 from holdfast.data import load_dataset
 from holdfast.studies import bcq_bipedalwalker
 
+TINY = bcq_bipedalwalker.Size(
+    expert_steps=80, expert_hidden=(8,), expert_batch=16, steps=120, updates=20, seeds=2, hidden=(8,), vae_hidden=(8,),
+    evaluations=2, episodes=1,
+)  # fmt: skip
+
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         ({"updates": 1, "steps": 0}, "steps is 0, expected at least 1; updates is 1"),
         ({"data": ("a", "b", "c"), "expert": "d"}, "leave one out"),
     ],
 )
-def test_mistakes_are_told_before_anything_is_trained(wrong, said, tmp_path):
-    with pytest.raises(UserError, match=said):
+def test_mistakes_are_reported_before_training(wrong, message, tmp_path):
+    with pytest.raises(UserError, match=message):
         bcq_bipedalwalker.run(bcq_bipedalwalker.Args(runs=tmp_path / "runs", **wrong))
     assert not list(tmp_path.rglob("config.json"))
 
 
+def test_the_note_on_curves_names_the_folder_or_the_extra(tmp_path):
+    assert str(tmp_path) in bcq_bipedalwalker.curves_note(tmp_path, True)
+    assert "holdfast[tensorboard]" in bcq_bipedalwalker.curves_note(tmp_path, False)
+
+
 @pytest.mark.slow
-def test_the_walker(tmp_path, monkeypatch):
+def test_the_whole_study(tmp_path, monkeypatch):
     pytest.importorskip("Box2D")
-    tiny = bcq_bipedalwalker.Size(80, (8,), 16, 120, 20, 2, 0, (8,), (8,), 2, 1)
-    monkeypatch.setattr(bcq_bipedalwalker, "QUICK", tiny)
+    monkeypatch.setattr(bcq_bipedalwalker, "QUICK", TINY)
     found = bcq_bipedalwalker.run(bcq_bipedalwalker.Args(runs=tmp_path))
     assert {(row[0], row[1]) for row in found.rows} == {
         (log, label) for log in ("expert", "random", "imperfect") for label in ("BCQ", "BC", "DDPG")
     }
     imperfect = load_dataset(tmp_path / "logs" / "imperfect.npz").provenance["collected"][0]
     assert (imperfect["random_actions"], imperfect["noise"]) == (0.3, 0.3)
-    assert any("mp4" in note or "No video" in note for note in found.notes)
+    video = tmp_path / "bcq-expert.mp4"
+    if importlib.util.find_spec("imageio_ffmpeg"):
+        assert found.notes[-1] == f"BCQ on the expert's log, one episode: {video}."
+        assert video.stat().st_size > 0
+    else:
+        assert found.notes[-1].startswith("No video: ")
+        assert "holdfast[video]" in found.notes[-1]
+        assert not video.exists()
     assert list(tmp_path.rglob("events.out.tfevents*"))

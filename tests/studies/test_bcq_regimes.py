@@ -1,4 +1,4 @@
-"""The study of BCQ's regimes: what it reads of logs and runs, what it refuses, and the whole of it at a tiny size."""
+"""The study of BCQ's regimes: values of logs, rows, flags that it refuses, and a whole study of a tiny size."""
 
 from __future__ import annotations
 
@@ -12,21 +12,26 @@ from holdfast.core.errors import UserError
 from holdfast.data import Dataset, load_dataset
 from holdfast.runs.read import Record
 from holdfast.studies import bcq_regimes, result, runs
+from holdfast.training import run as training
 
-TINY = bcq_regimes.Size("Pendulum-v1", 440, 0.5, 2, 0, 40, (8,), (8,), 2, 1)
+TINY = bcq_regimes.Size(
+    env="Pendulum-v1", steps=440, imperfect=0.5, seeds=2, warmup=40, hidden=(8,), vae_hidden=(8,), evaluations=2,
+    episodes=1,
+)  # fmt: skip
 
 
 def record(returns, metrics=None):
     """A run of made-up returns [R, T, E]."""
     returns = np.asarray(returns, float)
-    seeds, steps = list(range(len(returns))), np.arange(1, returns.shape[1] + 1) * 100
-    told = {k: np.asarray(v, float) for k, v in (metrics or {}).items()}
-    parts = ([f"seed-{s}" for s in seeds], seeds, [{}] * len(seeds), steps, told, steps, returns)
+    seeds = list(range(len(returns)))
+    steps = np.arange(1, returns.shape[1] + 1) * 100
+    arrays = {k: np.asarray(v, float) for k, v in (metrics or {}).items()}
+    parts = ([f"seed-{s}" for s in seeds], seeds, [{}] * len(seeds), steps, arrays, steps, returns)
     return Record(None, {"algorithm": "bcq", "data": "D"}, None, *parts, None, [], "E", None)
 
 
 def log(lengths, rewards):
-    """A log with these rewards whose last episode was cut off."""
+    """A log with these rewards; a time limit ends each episode."""
     ends = np.zeros(sum(lengths), bool)
     ends[np.cumsum(lengths) - 1] = True
     obs = np.random.default_rng(0).normal(size=(sum(lengths), 3)).astype(np.float32)
@@ -36,7 +41,7 @@ def log(lengths, rewards):
     )
 
 
-def test_values_of_logged_steps_are_discounted_to_the_episodes_end():
+def test_values_of_logged_steps_are_discounted_returns_to_the_end_of_the_episode():
     data = log([3, 1], [1.0, 2.0, 3.0, 10.0])
     gamma = bcq_regimes.DISCOUNT
     first = [1 + 2 * gamma + 3 * gamma**2, 2 + 3 * gamma, 3, 10]
@@ -45,9 +50,9 @@ def test_values_of_logged_steps_are_discounted_to_the_episodes_end():
     assert play.whole(log([2], [1.0, 1.0])).tolist() == [True]
 
 
-def test_rows_have_the_last_return_and_the_value_believed():
-    told = {"actor/q": [[0, 3.0], [0, 5.0]]}
-    made = {label: record([[[0], [10]], [[0], [20]]], told) for label in ("DDPG", "BC", "VAE-BC", "BCQ")}
+def test_rows_have_the_last_return_and_the_value_estimate():
+    values = {"actor/q": [[0, 3.0], [0, 5.0]]}
+    made = {label: record([[[0], [10]], [[0], [20]]], values) for label in ("DDPG", "BC", "VAE-BC", "BCQ")}
     found = bcq_regimes.Regime(log([2, 1], [1.0, 2.0, 50.0]), None, made)
     rows = bcq_regimes.rows_of("imitation", found)
     assert [row[:3] for row in rows] == [("imitation", label, 15.0) for label in made]
@@ -55,37 +60,37 @@ def test_rows_have_the_last_return_and_the_value_believed():
     assert rows[0][6] == rows[3][6] == 4
     assert np.isnan([rows[1][6], rows[2][6]]).all()
     assert all(row[3] <= row[2] <= row[4] for row in rows)
-    said = bcq_regimes.seen({"imitation": found})[0]
-    assert "BCQ less DDPG" in said
-    assert "DDPG believes 4" in said
+    note = bcq_regimes.summary({"imitation": found})[0]
+    assert "BCQ less DDPG" in note
+    assert "DDPG 4, BCQ 4" in note
 
 
-def test_a_log_of_other_settings_is_no_log_of_these(tmp_path):
+def test_a_log_with_other_settings_is_refused(tmp_path):
     path = tmp_path / "log.npz"
-    asked = presets.Asked(preset="random", env="Pendulum-v1", steps=40)
-    made = presets.standing(asked, "random", path)
-    assert presets.standing(asked, "random", path).fingerprint == made.fingerprint
+    asked = presets.LogRequest(preset="random", env="Pendulum-v1", steps=40)
+    made = presets.load_or_make(asked, "random", path)
+    assert presets.load_or_make(asked, "random", path).fingerprint == made.fingerprint
     with pytest.raises(UserError, match=r"log.npz is a log of other settings \(steps 40 instead of 50\)"):
-        presets.standing(dataclasses.replace(asked, steps=50), "random", path)
+        presets.load_or_make(dataclasses.replace(asked, steps=50), "random", path)
 
 
-def test_vae_bc_is_bcq_whose_critics_decide_nothing():
+def test_vae_bc_is_bcq_without_influence_of_the_critics():
     arms = {arm.label: arm for arm in bcq_regimes.learners(TINY)}
     assert arms["VAE-BC"].config == {**arms["BCQ"].config, "acting_candidates": 1, "candidates": 1, "phi": 0.0}
-    discrete = bcq_regimes.learners(TINY._replace(env="CartPole-v1"))
+    discrete = bcq_regimes.learners(dataclasses.replace(TINY, env="CartPole-v1"))
     assert [arm.algorithm for arm in discrete] == ["dqn", "bc", "discrete_bcq"]
 
 
 @pytest.mark.parametrize(
-    ("module", "wrong", "said"),
+    ("wrong", "message"),
     [
-        (bcq_regimes, {"steps": 100, "seeds": 0}, "steps is 100, expected at least 160; seeds is 0"),
-        (bcq_regimes, {"env": "Pendulum-v9"}, "Pendulum"),
+        ({"steps": 100, "seeds": 0}, "steps is 100, expected at least 160; seeds is 0"),
+        ({"env": "Pendulum-v9"}, "Pendulum"),
     ],
 )
-def test_mistakes_are_told_before_anything_is_trained(module, wrong, said, tmp_path):
-    with pytest.raises(UserError, match=said):
-        module.run(module.Args(runs=tmp_path / "runs", **wrong))
+def test_mistakes_are_reported_before_training(wrong, message, tmp_path):
+    with pytest.raises(UserError, match=message):
+        bcq_regimes.run(bcq_regimes.Args(runs=tmp_path / "runs", **wrong))
     assert not list(tmp_path.rglob("config.json"))
 
 
@@ -103,7 +108,7 @@ def test_the_four_regimes(tmp_path, monkeypatch):
     best = max(from_run.policies(tmp_path / "runs" / "behaviour-concurrent"), key=lambda kept: kept[1])
     logged = load_dataset(tmp_path / "runs" / "logs" / "imperfect.npz").provenance["collected"][0]
     assert (logged["step"], logged["random_actions"], logged["steps"]) == (best[0], 0.3, 220)
-    monkeypatch.setattr(runs, "train", lambda *a, **k: pytest.fail("it stands already"))
+    monkeypatch.setattr(training, "start", lambda *a, **k: pytest.fail("a finished run was trained again"))
     assert str(bcq_regimes.run(args).rows) == str(found.rows)  # as text: NaN is not itself
     pytest.importorskip("matplotlib")
     assert (tmp_path / "out" / "bcq-regimes.png") in result.write(found, tmp_path / "out")

@@ -1,4 +1,4 @@
-"""What learners believe of actions, discounted returns past time limits, and the study that holds one to the other."""
+"""Estimated values, discounted returns past time limits, and the study that compares them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from holdfast.data.dataset import Dataset
 from holdfast.data.feed import treatment
 from holdfast.environments.probes import collect, get
 from holdfast.evaluation.discounted import discounted_returns, horizon
-from holdfast.evaluation.q_values import believed_value, has_value
+from holdfast.evaluation.q_values import estimated_value, has_value
 from holdfast.parts import layers, nets, spectral
 from holdfast.policy.acting import Replicas
 from holdfast.runs.settings import Settings
@@ -39,7 +39,8 @@ OBS, ACTION = jnp.array([[1.0, 2.0], [3.0, 4.0]]), jnp.array([[0.5], [-0.5]])
 def state_of(algorithm, spec=SPEC, **settings):
     """Config and first state with tiny networks."""
     sizes = {f.name: (4,) for f in dataclasses.fields(algorithm.Config) if f.name.endswith("hidden")}
-    cfg = as_arrays(dataclasses.replace(algorithm.Config(), **sizes, **settings))
+    cfg = dataclasses.replace(algorithm.Config(), **sizes, **settings)
+    cfg = as_arrays(config.over_the_run(cfg, 100))
     return cfg, algorithm.init(cfg, Context(spec, None), NOISE)
 
 
@@ -48,64 +49,65 @@ def constant_mlp(value: float, inputs: int, outputs: int = 1) -> layers.MLP:
     return layers.MLP((layers.Linear(jnp.zeros((inputs, outputs)), bias),), ())
 
 
-# beliefs
+# estimates
 
 
-def test_the_smaller_critic_speaks():
+def test_the_estimate_is_that_of_the_smaller_critic():
     cfg, state = state_of(td3.algorithm)
     pair = jax.tree.map(lambda *x: jnp.stack(x), constant_mlp(3.0, 3), constant_mlp(2.0, 3))
     state = dataclasses.replace(state, critic=state.critic.replace(nets.Critic(pair)))
     assert has_value(td3.algorithm, state)
-    assert believed_value(td3.algorithm, cfg, state, OBS, ACTION).tolist() == [2, 2]
+    assert estimated_value(td3.algorithm, cfg, state, OBS, ACTION).tolist() == [2, 2]
 
 
-def test_the_mean_of_one_networks_estimates_speaks():
+def test_the_estimate_of_one_network_is_the_mean_of_its_outputs():
     spec = Spec((2,), 3, discrete=True)
     cfg, state = state_of(dqn.algorithm, spec)
     values = dataclasses.replace(state.critic.net, net=constant_mlp(0.0, 2, 6), count=2)  # action a: 2 a and 2 a + 1
     state = dataclasses.replace(state, critic=state.critic.replace(values))
-    assert believed_value(dqn.algorithm, cfg, state, OBS, jnp.array([0, 2])).tolist() == [0.5, 4.5]
+    assert estimated_value(dqn.algorithm, cfg, state, OBS, jnp.array([0, 2])).tolist() == [0.5, 4.5]
 
 
-def test_what_algorithms_say_themselves():
+def test_algorithms_may_define_their_own_estimate():
     cfg, state = state_of(awr.algorithm, discount=0.9)
     state = dataclasses.replace(state, critic=state.critic.replace(nets.Value(constant_mlp(0.3, 2))))
-    np.testing.assert_allclose(believed_value(awr.algorithm, cfg, state, OBS, ACTION), 3, rtol=1e-6)  # V / (1 - .9)
+    np.testing.assert_allclose(estimated_value(awr.algorithm, cfg, state, OBS, ACTION), 3, rtol=1e-6)  # V / (1 - .9)
     table = tabular_bcq.State(OBS, jnp.ones((2, 2), bool), jnp.zeros((2, 2)), jnp.array([[1.0, 2.0], [3.0, 4.0]]))
-    found = believed_value(tabular_bcq.algorithm, tabular_bcq.TabularBCQ(), table, OBS[::-1], jnp.array([0, 1]))
+    found = estimated_value(tabular_bcq.algorithm, tabular_bcq.TabularBCQ(), table, OBS[::-1], jnp.array([0, 1]))
     assert found.tolist() == [3, 2]
     cfg, state = state_of(uwac.algorithm)
     whole = spectral.smooth(state.critic.net, state.directions)[0](OBS, ACTION).min(0)
-    np.testing.assert_allclose(believed_value(uwac.algorithm, cfg, state, OBS, ACTION), whole)
+    np.testing.assert_allclose(estimated_value(uwac.algorithm, cfg, state, OBS, ACTION), whole)
     assert not np.allclose(state.critic.net(OBS, ACTION).min(0), whole)
 
 
-def test_cloners_believe_nothing():
+def test_cloning_has_no_estimate():
     cfg, state = state_of(bc.algorithm)
     assert not has_value(bc.algorithm, state)
     with pytest.raises(TypeError, match="bc values no action"):
-        believed_value(bc.algorithm, cfg, state, OBS, ACTION)
+        estimated_value(bc.algorithm, cfg, state, OBS, ACTION)
 
 
 @pytest.mark.parametrize("name", registry.names())
-def test_every_learner_of_values_says_what_it_believes(name):
+def test_every_method_that_learns_values_has_an_estimate(name):
     algorithm = registry.get(name)
     if name in ("bc", "filtered_bc"):
         return
     discrete = "continuous" not in algorithm.actions
     spec = Spec((2,), 3, discrete=True) if discrete else SPEC
     sizes = {f.name: (4,) for f in dataclasses.fields(algorithm.Config) if f.name.endswith("hidden")}
-    cfg = as_arrays(dataclasses.replace(next(iter(algorithm.presets.values())).config, **sizes))
+    cfg = dataclasses.replace(next(iter(algorithm.presets.values())).config, **sizes)
+    cfg = as_arrays(config.over_the_run(cfg, 100))
     state = jax.eval_shape(lambda: algorithm.init(cfg, Context(spec, None), NOISE))
     action = jnp.array([0, 2]) if discrete else ACTION
-    found = jax.eval_shape(lambda s: believed_value(algorithm, cfg, s, OBS, action), state)
+    found = jax.eval_shape(lambda s: estimated_value(algorithm, cfg, s, OBS, action), state)
     assert found.shape == (2,)
 
 
 # returns
 
 
-def team_on(probe: str, reward_scale: float = 1.0, replicas: int = 2) -> Replicas:
+def policies_on(probe: str, reward_scale: float = 1.0, replicas: int = 2) -> Replicas:
     """Untrained cloners for a probe."""
     data = Dataset.from_arrays(**collect(get(probe), 20), action_bounds=(-1.0, 1.0))
     fitted = treatment.fit(Treatment(reward_scale=reward_scale), data)
@@ -123,7 +125,7 @@ def test_horizon():
 
 def test_discounted_returns_go_past_time_limits_and_stop_at_ends():
     """Whatever the action: limit pays 1 a step, ends where it shows 1, and is cut after one step where it shows -1."""
-    found = discounted_returns(get("limit").env_id, team_on("limit"), 12, 0.8)
+    found = discounted_returns(get("limit").env_id, policies_on("limit"), 12, 0.8)
     assert found.returns.shape == (2, 12)
     ended = found.obs[:, 0] > 0
     assert 0 < ended.sum() < 12
@@ -132,8 +134,8 @@ def test_discounted_returns_go_past_time_limits_and_stop_at_ends():
     assert found.mask is None
 
 
-def test_discounted_returns_count_what_was_learned_from():
-    found = discounted_returns(get("delayed").env_id, team_on("delayed", reward_scale=10.0), 3, 0.5)
+def test_discounted_returns_use_scaled_rewards():
+    found = discounted_returns(get("delayed").env_id, policies_on("delayed", reward_scale=10.0), 3, 0.5)
     np.testing.assert_allclose(found.returns, 5)  # 10 after one step, discounted once
 
 
@@ -146,7 +148,7 @@ def test_the_study(tmp_path, capsys):
     flags += ["--hidden", "16", "--discount", "0.5", "--out", str(tmp_path)]
     assert main(["studies", "overestimation", *flags]) == 0
     out = capsys.readouterr().out
-    assert "unrestrained: td3" in out
+    assert "unconstrained: td3" in out
     with (tmp_path / "overestimation.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert {(r["problem"], r["method"]) for r in rows} == {("constant", "td3")}  # bc has no values, dqn other actions
@@ -162,13 +164,13 @@ def test_the_study(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         ({"probes": ("trapp",)}, "did you mean 'trap'"),
         ({"algorithms": ("td4",)}, "did you mean 'td3'"),
         (
             {"algorithms": ("bc",), "probes": ("constant",), "data": (), "steps": 4, "points": 2},
-            "none of bc learns values",
+            "none of bc learns action values",
         ),
         ({"probes": (), "data": ()}, "probes and data are empty"),
         ({"seeds": 0, "points": 0}, "seeds is 0, expected at least 1; points is 0"),
@@ -176,25 +178,26 @@ def test_the_study(tmp_path, capsys):
         ({"discount": 1.0}, "discount is 1.0"),
     ],
 )
-def test_mistakes_in_the_study(wrong, said):
-    with pytest.raises(UserError, match=said):
+def test_mistakes_are_reported(wrong, message):
+    with pytest.raises(UserError, match=message):
         overestimation.overestimation(overestimation.Args(**wrong))
 
 
-def test_what_diverged_is_written_too(tmp_path):
-    start, end = overestimation.Point(0, 1.0, 2.0, -1.0, -1.0), overestimation.Point(5, np.inf, np.nan, np.inf, np.inf)
+def test_a_diverged_method_is_written_too(tmp_path):
+    start = overestimation.Point(0, 1.0, 2.0, -1.0, -1.0)
+    end = overestimation.Point(5, np.inf, np.nan, np.inf, np.inf)
     found = {("trap", "td3"): [start, end], ("trap", "bcq"): [start, start._replace(step=5)]}
     result = overestimation.result_of(overestimation.Args(), found, {"trap": 2.0, "pendulum": None})
     for note in result.notes[-2:]:
-        assert "1 of 1 unrestrained methods (td3), 0 of 1 others." in note
+        assert "for 1 of 1 unconstrained methods (td3), 0 of 1 others." in note
     for path in studies.write(result, tmp_path):
         assert path.stat().st_size > 0
     last = json.loads((tmp_path / "overestimation.json").read_text())["rows"][1]
     assert (last["method"], last["step"], last["estimate"], last["true return"]) == ("td3", 5, None, None)
 
 
-def test_all_methods_are_those_that_learn_from_the_data_alone():
-    """Not those that collect, those of other actions, and tables where there are too many states."""
+def test_all_methods_are_those_that_learn_from_data_alone():
+    """Methods that collect, methods for other actions, and tables for too many states are left out."""
     args = overestimation.Args(probes=("runaway_discrete",), paper=True)
     (finite,) = overestimation.tasks(dataclasses.replace(args, data=()))
     assert {"tabular_bcq", "dqn", "iql"} <= set(overestimation.methods(args, finite))

@@ -1,4 +1,4 @@
-"""Studies made of runs: what they train, what they read back, what they say of it."""
+"""Studies made of runs: sizes, rows, differences between learners, and two whole studies of a tiny size."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import pytest
 from holdfast.core.errors import UserError
 from holdfast.evaluation.statistics import Estimate
 from holdfast.runs.read import Record
-from holdfast.studies import obac, obac_motivation, result, runs
+from holdfast.studies import base, obac, obac_motivation, result, runs
+from holdfast.training import run as training
 
 
 def record(returns, steps=(100, 200, 300, 400, 500), metrics=None):
@@ -19,12 +20,12 @@ def record(returns, steps=(100, 200, 300, 400, 500), metrics=None):
     returns = np.asarray(returns, float)
     seeds = list(range(len(returns)))
     names = [f"seed-{s}" for s in seeds]
-    told = {k: np.asarray(v, float) for k, v in (metrics or {}).items()}
-    parts = (names, seeds, [{}] * len(seeds), np.array(steps), told, np.array(steps), returns)
+    arrays = {k: np.asarray(v, float) for k, v in (metrics or {}).items()}
+    parts = (names, seeds, [{}] * len(seeds), np.array(steps), arrays, np.array(steps), returns)
     return Record(None, {"algorithm": "sac", "data": None, "env": "E"}, None, *parts, None, [], "E", None)
 
 
-def test_rows_stand_at_equal_distances_and_end_with_the_run():
+def test_milestones_have_equal_distances_and_end_with_the_run():
     run = record(np.zeros((2, 20, 3)), np.arange(1, 21) * 50)
     assert [int(run.eval_steps[t]) for t in runs.milestones(run)] == [200, 400, 600, 800, 1000]
     few = record(np.zeros((2, 2, 3)), [10, 20])
@@ -40,13 +41,13 @@ def test_a_row_has_the_mean_and_the_area_so_far():
     assert all(row[4] <= row[3] <= row[5] for row in rows)
 
 
-def test_metrics_are_means_of_the_stretch_before_each_row():
+def test_metrics_are_means_of_the_interval_before_each_row():
     values = [[np.nan, 1, 0, 1, 3], [np.nan, 3, 1, 1, 5]]
-    assert runs.stretch(record(np.zeros((2, 5, 1)), metrics={"m": values}), "m")[1:] == [2, 0.5, 1, 4]
-    assert np.isnan(runs.stretch(record(np.zeros((2, 5, 1)), metrics={"m": values}), "m")[0])
+    assert runs.interval_means(record(np.zeros((2, 5, 1)), metrics={"m": values}), "m")[1:] == [2, 0.5, 1, 4]
+    assert np.isnan(runs.interval_means(record(np.zeros((2, 5, 1)), metrics={"m": values}), "m")[0])
 
 
-def test_differences_are_taken_seed_by_seed_and_said_with_care():
+def test_differences_are_paired_by_seed_and_their_words_respect_the_interval():
     low = record([[[0], [0]], [[10], [10]], [[20], [20]]], (1, 2))
     high = record([[[1], [3]], [[12], [12]], [[22], [22]]], (1, 2))
     found = runs.gain(high, low)
@@ -58,7 +59,7 @@ def test_differences_are_taken_seed_by_seed_and_said_with_care():
 
 
 @pytest.mark.parametrize(
-    ("module", "wrong", "said"),
+    ("module", "wrong", "message"),
     [
         (
             obac_motivation,
@@ -71,13 +72,22 @@ def test_differences_are_taken_seed_by_seed_and_said_with_care():
         (obac, {"gate": "stat"}, "did you mean 'state'"),
     ],
 )
-def test_mistakes_are_told_before_anything_is_trained(module, wrong, said, tmp_path):
-    with pytest.raises(UserError, match=said):
+def test_mistakes_are_reported_before_training(module, wrong, message, tmp_path):
+    with pytest.raises(UserError, match=message):
         module.run(module.Args(runs=tmp_path / "runs", **wrong))
     assert not list(tmp_path.rglob("config.json"))
 
 
-TINY = runs.Size(("Pendulum-v1",), 40, 2, 0, 5, {"hidden": (8,), "batch_size": 8, "warmup": 10})
+TINY = runs.OnlineSize(
+    envs=("Pendulum-v1",), steps=40, seeds=2, hidden=(8,), batch_size=8, warmup=10, evaluations=5, episodes=5
+)
+
+
+def test_flags_replace_the_fields_of_their_names():
+    args = obac.Args(steps=50, hidden=(9,))
+    size = base.sized(args, TINY, obac.PAPER)
+    assert (size.steps, size.hidden, size.seeds, size.envs) == (50, (9,), 2, ("Pendulum-v1",))
+    assert base.sized(obac.Args(paper=True), TINY, obac.PAPER) == obac.PAPER
 
 
 def test_the_motivation_of_obac(tmp_path, monkeypatch):
@@ -93,7 +103,7 @@ def test_the_motivation_of_obac(tmp_path, monkeypatch):
     assert replay[0].read_bytes() == replay[1].read_bytes()  # both policies are of one replay
 
     trained = []
-    monkeypatch.setattr(runs, "train", lambda *a, **k: trained.append(a))
+    monkeypatch.setattr(training, "start", lambda *a, **k: trained.append(a))
     again = obac_motivation.run(args)
     assert again.rows == found.rows
     assert not trained
@@ -106,13 +116,13 @@ def test_the_motivation_of_obac(tmp_path, monkeypatch):
 def gated(returns, on, difference):
     """A run of OBAC with made-up returns and gate; nothing is reported before the first update."""
     values = {"on": on, "difference": difference, "policy_value": 0 * difference, "behaviour_value": difference}
-    told = {f"gate/{name}": np.full((2, 5), float(value)) for name, value in values.items()}
-    for value in told.values():
+    gates = {f"gate/{name}": np.full((2, 5), float(value)) for name, value in values.items()}
+    for value in gates.values():
         value[:, 0] = np.nan
-    return record(np.full((2, 5, 3), float(returns)), metrics=told)
+    return record(np.full((2, 5, 3), float(returns)), metrics=gates)
 
 
-def test_what_is_said_of_obac(tmp_path, monkeypatch):
+def test_the_summary_of_obac(tmp_path, monkeypatch):
     made = {obac.OBAC: gated(-100, 0.25, 3), obac.SAC: gated(-120, 0, 2), obac.FIXED: gated(-150, 1, 5)}
     monkeypatch.setattr(runs, "learn_all", lambda arms, size, folder: dict.fromkeys(size.envs, made))
     found = obac.run(obac.Args(envs=("A", "B")))
@@ -123,7 +133,7 @@ def test_what_is_said_of_obac(tmp_path, monkeypatch):
         assert f"in {env}, 2 seeds" in note
         assert "OBAC less SAC +20.0 [+20.0, +20.0]: above" in note
         assert "less the fixed constraint +50.0" in note
-        assert "on for 25 % of the updates at first and 25 % at last" in note
+        assert "on for 25 % of the updates at the start and 25 % at the end" in note
     pytest.importorskip("matplotlib")
     written = result.write(found, tmp_path)
     assert [p.suffix for p in written] == [".json", ".csv", ".png"]

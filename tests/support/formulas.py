@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -17,6 +18,8 @@ from holdfast.core.trained import Trained
 from holdfast.core.tree import PyTree
 from holdfast.parts import layers, nets
 from holdfast.parts import vae as vaes
+from holdfast.parts.action_values import ActionValues
+from holdfast.parts.distributions import Normal
 
 NOISE = Noise(np.array([0, 7], np.uint32))
 
@@ -63,6 +66,50 @@ def batch(**columns: Any) -> Batch:
         "truncated": array(0, 0),
     }
     return Batch(**usual | columns)
+
+
+def near(found: Any, wanted: Any, **how: Any) -> None:
+    """Equal to the rounding of float32; `wanted` may be one number for all."""
+    np.testing.assert_allclose(found, wanted, **{"rtol": 1e-5, "atol": 1e-6, **how})
+
+
+def constant_values(q: Any) -> ActionValues:
+    """Action values [A, K] that are the same at every observation of three dimensions."""
+    q = jnp.asarray(q, jnp.float32)
+    net = layers.MLP((layers.Linear(jnp.zeros((3, q.size)), q.reshape(-1)),), ())
+    return ActionValues(net, q.shape[1])
+
+
+def discrete_batch(n: int = 2, **columns: Any) -> Batch:
+    """`n` rows with three observations and action 0, unless given otherwise."""
+    usual = {
+        "obs": jnp.zeros((n, 3)),
+        "action": jnp.zeros(n, int),
+        "reward": jnp.ones(n),
+        "next_obs": jnp.zeros((n, 3)),
+        "terminated": jnp.zeros(n),
+        "truncated": jnp.zeros(n),
+    }
+    return Batch(**usual | columns)
+
+
+def row(obs: float = 1.0, action: float = 0.5, reward: float = 2.0, terminated: float = 0.0, **extra: float) -> Batch:
+    """One row with one observation and one action; the next observation is 3."""
+    fields = (array([obs]), array([action]), array(reward), array([3.0]), array(terminated), array(0))
+    return Batch(*fields, extra={name: array(value) for name, value in extra.items()})
+
+
+def normal_density(x: float, mean: float = 0.0, std: float = 1.0) -> float:
+    """The log-density of a normal."""
+    return -0.5 * ((x - mean) / std) ** 2 - math.log(std) - 0.5 * math.log(2 * math.pi)
+
+
+class Flat(nets.Policy):
+    """A policy of one action: a normal with mean 0 and deviation 1/2 in every state."""
+
+    def __call__(self, obs: jax.Array, keep: tuple[jax.Array, ...] = ()) -> Normal:
+        shape = (*obs.shape[:-1], 1)
+        return Normal(jnp.zeros(shape), jnp.full(shape, math.log(0.5)))
 
 
 def rows(obs: Any, action: Any, reward: Any = None, terminated: Any = None, **more: Any) -> Batch:

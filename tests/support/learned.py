@@ -31,6 +31,7 @@ USUAL = {
     "batch_size": 64,
     "discount": DISCOUNT,
     "polyak": 0.05,
+    "target_every": 1,
     "actor_decay_steps": "constant",
     "inverse_temperature": 20.0,
     "discrete_inverse_temperature": 20.0,

@@ -37,6 +37,10 @@ class Golden:
     def setting(self, name: str) -> Any:
         return self[f"config/{name}"].item()
 
+    def scalar(self, path: str, suffix: str = "") -> jax.Array:
+        """A recorded number, e.g. the logarithm of a temperature."""
+        return jnp.asarray(self[f"{path}{suffix}"]).reshape(())
+
     def batch(self) -> Batch:
         names = ("obs", "action", "reward", "next_obs", "terminated")
         return Batch(*(jnp.asarray(self[f"batch/{n}"]) for n in names), truncated=jnp.zeros(len(self["batch/reward"])))

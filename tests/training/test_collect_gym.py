@@ -152,7 +152,7 @@ def test_environments_are_found_as_they_were_left():
 def test_a_failing_environment_names_seed_step_and_action():
     c = collector(seeds=(4,), n=1)
     c.begin()
-    c.slots.envs[0].broken = True
+    c.pool.envs[0].broken = True
     push = np.full((1, 1, 1), 0.5, np.float32)
     c.step(push)
     c.step(push)

@@ -128,7 +128,7 @@ def test_death_around_any_rename_loses_nothing(tmp_path, monkeypatch):
             renames(patch, n, after=n % 4 == 3)
             with pytest.raises(Killed):
                 tiny(run, **settings)
-        if n == 1:  # not even the settings were written: the same command starts it anew
+        if n == 1:  # not even the settings were written: the same command starts it again
             tiny(run, **settings)
         else:
             resume(run)
@@ -210,10 +210,10 @@ def test_resume_refuses(tmp_path):
     kept = (run / "config.json").read_text()
     for text in ("[]", "{", '{"format": 1}', '{"format": 99}', kept.replace('"steps": 8', '"steps": "8"')):
         (run / "config.json").write_text(text)
-        with pytest.raises(UserError) as told:
+        with pytest.raises(UserError) as caught:
             resume(run)
-        assert "\n" not in str(told.value)
-        assert "config.json" in str(told.value)
+        assert "\n" not in str(caught.value)
+        assert "config.json" in str(caught.value)
 
 
 def log(n=40, shift=0.0):
@@ -255,9 +255,9 @@ def test_damaged_checkpoint_names_the_older_one(tmp_path):
     data[-5] ^= 1
     file.write_bytes(data)
     before = (run / "metrics.csv").read_bytes()
-    with pytest.raises(UserError, match=r"damaged.*checkpoint of step 4, delete .*step-000000008.json") as told:
+    with pytest.raises(UserError, match=r"damaged.*checkpoint of step 4, delete .*step-000000008.json") as caught:
         resume(run)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(caught.value)
     assert (run / "metrics.csv").read_bytes() == before
     (run / "checkpoints" / "step-000000008.json").unlink()  # what it says
     resume(run)

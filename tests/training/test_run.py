@@ -11,7 +11,7 @@ from holdfast import Diverged, Policy, UserError, load_dataset
 from holdfast.algorithms import bc, registry
 from holdfast.core.contract import Phase, Refreshed
 from holdfast.runs.checkpoints import Checkpoints
-from holdfast.runs.folder import RunFolder, Table, free_folder
+from holdfast.runs.folder import RunFolder, free_folder
 from holdfast.runs.settings import Settings, parse_sweep
 from holdfast.training.hooks import Hook
 from holdfast.training.run import resume
@@ -348,22 +348,6 @@ def test_runs_without_a_name_stand_side_by_side(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     first, second = (tiny(None, steps=1, evaluate=False) for _ in range(2))
     assert [str(r.path) for r in (first, second)] == ["runs/bc-pendulum-mixed-1", "runs/bc-pendulum-mixed-2"]
-
-
-def test_table_cuts_torn_rows_and_keeps_floats(tmp_path):
-    table = Table(tmp_path / "t.csv", ["step", "x"])
-    table.begin()
-    table.add([[1, 0.1], [2, float(np.float32(0.1))]])
-    table.sync()
-    whole = table.path.read_bytes()
-    with table.path.open("a") as file:
-        file.write("3,0.")
-    again = Table(tmp_path / "t.csv", ["step", "x"])
-    again.cut(2)
-    assert (again.path.read_bytes(), again.rows) == (whole, 2)
-    assert [float(r["x"]) for r in rows(table.path)] == [0.1, float(np.float32(0.1))]
-    with pytest.raises(UserError, match="is not what the checkpoint left"):
-        again.cut(3)
 
 
 def test_settings_survive_json():

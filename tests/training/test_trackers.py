@@ -1,4 +1,4 @@
-"""What Weights & Biases and MLflow are told, by small modules in their place with the signatures of the real ones."""
+"""What the trackers send to Weights & Biases and MLflow, recorded by modules with the signatures of the real ones."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from support.small_runs import rows, tiny
 
 
 @pytest.fixture
-def told(monkeypatch):
-    """Both services, remembering what they are told: {id of the run: [what, ...]}."""
+def calls(monkeypatch):
+    """Both services, recording the calls: {id of the run: [what, ...]}."""
     runs: dict[str, list] = {}
 
     def begun(id_):
@@ -88,10 +88,10 @@ def started(name, path, replicas=1, step=0):
 
 
 @pytest.mark.parametrize("name", ["wandb", "mlflow"])
-def test_a_run_is_told_whole(tmp_path, told, name):
+def test_a_whole_run_is_sent(tmp_path, calls, name):
     """Each row of its tables once, names of replicas before those of metrics, and that it went well."""
     run = tiny(tmp_path / "run", seeds=2, eval_every=8, loggers=[name])
-    (heard,) = told.values()
+    (heard,) = calls.values()
     logs = [what for kind, what, *_ in heard if kind == "log"]
     metrics = rows(run.path / "metrics.csv")
     assert len(metrics) == 4  # two blocks of two replicas
@@ -119,15 +119,15 @@ def test_a_run_is_told_whole(tmp_path, told, name):
 
 
 @pytest.mark.parametrize(("name", "end"), [("wandb", ("finish", 1, {})), ("mlflow", ("end", "FAILED"))])
-def test_what_is_resumed_goes_on_in_the_same_run(tmp_path, told, name, end):
+def test_a_resumed_run_continues_the_same_run(tmp_path, calls, name, end):
     one = started(name, tmp_path / "run")
     one.block(Block("offline", 5, {"actor/loss": [1.5], "actor/q": [float("nan")]}, 1.0, 5))
     one.end(None)
-    assert list(told) == ["id-0"]
-    assert told["id-0"][-2:] == [("log", {"actor/loss": 1.5, "step": 5}), end]  # one replica: plain names, no NaN
+    assert list(calls) == ["id-0"]
+    assert calls["id-0"][-2:] == [("log", {"actor/loss": 1.5, "step": 5}), end]  # one replica: plain names, no NaN
     started(name, tmp_path / "run", step=5).end({"return_mean": 1.0, "normalized_score": None, "updates_per_second": 2})
-    assert list(told) == ["id-0"]
-    assert len([x for x in told["id-0"] if x[0] == "params"]) == (name == "mlflow")
+    assert list(calls) == ["id-0"]
+    assert len([x for x in calls["id-0"] if x[0] == "params"]) == (name == "mlflow")
     (tmp_path / "elsewhere").mkdir()
     started(name, tmp_path / "elsewhere" / "run").end(None)
-    assert list(told) == ["id-0", "id-1"]  # of the same name, and another run
+    assert list(calls) == ["id-0", "id-1"]  # of the same name, and another run

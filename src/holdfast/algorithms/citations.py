@@ -1,4 +1,4 @@
-"""BibTeX of the papers behind the algorithms: facts, kept apart from the code."""
+"""BibTeX entries of the papers behind the algorithms."""
 
 from __future__ import annotations
 
@@ -57,11 +57,16 @@ CITATIONS: dict[str, str] = {
   volume={33},
   year={2020}
 }""",
-    "vanhasselt2016deep": """@inproceedings{vanhasselt2016deep,
-  title={Deep Reinforcement Learning with Double {Q}-Learning},
-  author={van Hasselt, Hado and Guez, Arthur and Silver, David},
-  booktitle={AAAI Conference on Artificial Intelligence},
-  year={2016}
+    "mnih2015human": """@article{mnih2015human,
+  title={Human-Level Control through Deep Reinforcement Learning},
+  author={Mnih, Volodymyr and Kavukcuoglu, Koray and Silver, David and Rusu, Andrei A. and Veness, Joel
+          and Bellemare, Marc G. and Graves, Alex and Riedmiller, Martin and Fidjeland, Andreas K. and Ostrovski, Georg
+          and Petersen, Stig and Beattie, Charles and Sadik, Amir and Antonoglou, Ioannis and King, Helen
+          and Kumaran, Dharshan and Wierstra, Daan and Legg, Shane and Hassabis, Demis},
+  journal={Nature},
+  volume={518},
+  pages={529--533},
+  year={2015}
 }""",
     "agarwal2020optimistic": """@inproceedings{agarwal2020optimistic,
   title={An Optimistic Perspective on Offline Reinforcement Learning},

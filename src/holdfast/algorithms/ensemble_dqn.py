@@ -1,58 +1,74 @@
 """Ensemble-DQN (Agarwal, Schuurmans, Norouzi 2020, arXiv:1907.04543): the average of K value heads on one trunk.
 
-Each head k learns from its own target r + gamma max_a' Qbar_k(s', a'); the policy is greedy in their mean. All heads
-see all rows: they differ by their initial weights only.
+Each head k learns from its own target r + gamma max_a' Qbar_k(s', a'). The policy is greedy in the mean of the heads.
+All heads learn from all rows, so they differ by their initial weights only.
 
-Paper -> here: K heads. Order: critic, then the target (soft or hard, see `dqn`). As in the authors' code the loss is
-Huber's with delta 1, its mean over heads and batch, and the target is not a double one. An MLP stands in place of the
-convolutional trunk.
+Notation (paper = code): K = `heads`.
+Order of an update: critic, target (soft or copied, see `dqn`).
+As in the authors' code: the Huber loss with delta 1 and its mean over heads and batch; the target is not double.
+Not as in the authors' code: Adam in its standard form (TensorFlow's scales the constant by sqrt(1 - beta_2^t)).
+Ours: `acting` "min" and "lcb" act by a pessimistic value of the heads in place of their mean, to compare policies of
+the same training; illegal actions are excluded from the maximum and from acting.
 """
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any
-
 import jax
 import jax.numpy as jnp
+import optax
 
 from ..core.config import Schedule, config, faults
-from ..core.contract import Context, Preset, Treatment
+from ..core.contract import Algorithm, Collect, Context, Phase, Preset, Treatment
 from ..core.noise import Noise
-from ..core.spec import Batch, Memory, Seen, Step
-from ..core.trained import Metrics
-from ..parts import losses, targets
-from ..parts.action_values import ActionValues, best, greedy, pick, td
-from . import dqn
-from .dqn import State
+from ..core.spec import Batch, Memory, Mode, Seen, Step
+from ..core.trained import Metrics, Trained
+from ..parts import losses, optimisers, targets
+from ..parts.action_values import (
+    ActionValues,
+    action_values,
+    best,
+    epsilon_at,
+    epsilon_greedy,
+    greedy,
+    pick,
+    q_metrics,
+    td,
+)
+from ..parts.distributions import Categorical
+from .dqn import RULES, State
 
 
 @config
 class EnsembleDQN:
     heads: int = 200  # how many heads, K
+    acting: str = "mean"  # the policy is greedy in the mean, min or lcb of the heads (lcb: mean minus deviations)
+    acting_deviations: float = 1.0  # standard deviations that lcb subtracts
     discount: float = 0.99  # gamma
-    polyak: float = 0.005  # rate at which the target follows; 1 with a long `target_every` copies it
-    target_every: int = 1  # updates between moves of the target
-    epsilon: float = 0.1  # share of random actions while exploring online
-    epsilon_steps: int = 0  # updates over which epsilon falls from 1 to that; 0: from the start
-    critic_lr: float = 3e-4  # Adam
-    critic_decay_steps: Schedule = "constant"  # its rate: constant, or a cosine over the run or N updates
-    adam_eps: float = 1e-8  # Adam's constant outside the root; .01 / 32 on Atari
-    hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers of the trunk
-    batch_size: int = 64  # rows an update
-    n_step: int = 1  # steps of the return before it bootstraps
-    warmup: int = 1_000  # online: environment steps with random actions before the first update
-    acting: str = "mean"  # the policy is greedy in the heads' mean, min or lcb (mean less so many deviations)
-    acting_deviations: float = 1.0  # of lcb
-    update_every: int = 1  # online: environment steps between updates; 4 on Atari
+    polyak: float = 1.0  # rate at which the target follows; 1 with a long `target_every` copies it
+    target_every: int = 2_000  # updates between moves of the target
+    epsilon: float = 0.01  # online: share of random actions while exploring
+    epsilon_steps: int = 62_500  # updates over which epsilon falls from 1 to its value; 0: constant
+    critic_lr: float = 5e-5  # Adam
+    critic_decay_steps: Schedule = "constant"  # learning rate: constant, or a cosine over the run or N updates
+    adam_eps: float = 3.125e-4  # Adam's constant outside the root
+    hidden: tuple[int, ...] = (512,)  # widths of the hidden layers of the trunk
+    batch_size: int = 32  # rows per update
+    n_step: int = 1  # steps of the return before the bootstrap
+    warmup: int = 20_000  # online: environment steps with random actions before the first update
+    update_every: int = 4  # online: environment steps between updates
 
 
 def check(cfg: EnsembleDQN) -> list[str]:
-    return faults(cfg, heads="positive", acting="mean|min|lcb", acting_deviations="at least 0", **dqn.RULES)
+    return faults(cfg, heads="positive", acting="mean|min|lcb", acting_deviations="at least 0", **RULES)
+
+
+def optimiser_of(cfg: EnsembleDQN) -> optax.GradientTransformation:
+    return optimisers.adam(optimisers.cosine(cfg.critic_lr, cfg.critic_decay_steps), cfg.adam_eps)
 
 
 def init(cfg: EnsembleDQN, ctx: Context, noise: Noise) -> State:
-    return dqn.start(cfg, ctx, noise, cfg.heads)
+    critic = action_values(noise.sub("critic"), ctx.spec, cfg.hidden, cfg.heads)
+    return State(Trained.new(critic, optimiser_of(cfg)), critic)
 
 
 def best_of_each(values: jax.Array, mask: jax.Array | None) -> jax.Array:
@@ -64,53 +80,73 @@ def best_of_each(values: jax.Array, mask: jax.Array | None) -> jax.Array:
 def critic_loss(critic: ActionValues, y: jax.Array, batch: Batch) -> tuple[jax.Array, Metrics]:
     values = critic(batch.obs)
     q = pick(values, batch.action)
-    loss = losses.huber(q - y).mean()
-    return loss, {**dqn.told(values.mean(-1), batch.action, batch.mask, y), "disagreement": q.std(-1).mean()}
+    metrics = q_metrics(values.mean(-1), batch.action, batch.mask, y)
+    return losses.huber(q - y).mean(), {**metrics, "disagreement": q.std(-1).mean()}
 
 
 def update(cfg: EnsembleDQN, state: State, batch: Batch, noise: Noise, step: Step) -> tuple[State, Metrics]:
     following = best_of_each(state.target_critic(batch.next_obs), batch.next_mask)
     y = td(batch, following, cfg.discount)  # [B, K]
-    critic, metrics = state.critic.step(dqn.optimiser(cfg), critic_loss, y, batch, name="critic")
+    critic, metrics = state.critic.step(optimiser_of(cfg), critic_loss, y, batch, name="critic")
     target = targets.follow(critic.net, state.target_critic, cfg.polyak, cfg.target_every, step)
     return State(critic, target), metrics
 
 
-def dist(cfg: Any, state: State, seen: Seen, memory: Memory) -> Any:
-    critic = state.critic.net
-    if cfg.acting == "mean":
+def policy(critic: ActionValues, seen: Seen, acting: str, deviations: float) -> Categorical:
+    """The greedy policy of the heads, by their mean, min or lcb."""
+    if acting == "mean":
         return greedy(critic.mean(seen.obs), seen.mask)
-    return greedy(losses.lower(critic(seen.obs), cfg.acting, cfg.acting_deviations, -1), seen.mask)
+    return greedy(losses.lower(critic(seen.obs), acting, deviations, -1), seen.mask)
 
 
-def presets(Config: type) -> dict[str, Preset]:
-    """The settings that Ensemble-DQN and REM share."""
-    atari = Config(
-        polyak=1.0,
-        target_every=2000,
-        epsilon=0.01,
-        epsilon_steps=62_500,
-        critic_lr=5e-5,
-        adam_eps=0.01 / 32,
-        batch_size=32,
-    )
-    source = (
-        "github.com/google-research/batch_rl, fixed_replay/configs (a copy every 8000 agent steps, four an update; "
-        "rewards clipped to their sign in the data)"
-    )
-    return {
-        "control": Preset(Config(), Treatment(), "the paper's 200 heads, the rest as our DQN on control tasks"),
-        "atari": Preset(atari, Treatment(), source),
-    }
+def dist(cfg: EnsembleDQN, state: State, seen: Seen, memory: Memory) -> Categorical:
+    return policy(state.critic.net, seen, cfg.acting, cfg.acting_deviations)
 
 
-algorithm = dqn.algorithm._replace(
-    name="ensemble_dqn",
-    Config=EnsembleDQN,
-    init=init,
-    update=update,
-    act=partial(dqn.act, dist=dist),
+def act(
+    cfg: EnsembleDQN, state: State, seen: Seen, memory: Memory, noise: Noise, mode: Mode
+) -> tuple[jax.Array, Memory]:
+    epsilon = epsilon_at(seen.step, cfg.epsilon, cfg.epsilon_steps)
+    return epsilon_greedy(dist(cfg, state, seen, memory), seen.mask, epsilon, noise, mode), memory
+
+
+def online(cfg: EnsembleDQN) -> tuple[Phase, ...]:
+    """Learning in an environment: `update_every` steps, then one update from the replay buffer."""
+    return (Phase("online", mix={"online": 1.0}, collect=Collect(warmup=cfg.warmup, steps=cfg.update_every)),)
+
+
+TUNED = EnsembleDQN(
+    polyak=0.005,
+    target_every=1,
+    epsilon=0.1,
+    epsilon_steps=0,
+    critic_lr=3e-4,
+    adam_eps=1e-8,
+    hidden=(256, 256),
+    batch_size=64,
+    warmup=1_000,
+    update_every=1,
+)
+PRESETS = {
+    "atari": Preset(
+        EnsembleDQN(),
+        Treatment(),
+        "authors' code, github.com/google-research/batch_rl, batch_rl/fixed_replay/configs/multi_head_dqn.gin (the "
+        "data has the rewards clipped to their sign)",
+    ),
+    "tuned_100k": Preset(TUNED, Treatment(), "ours, as the preset control of DQN, with 200 heads"),
+}
+
+algorithm = Algorithm(
+    "ensemble_dqn",
+    EnsembleDQN,
+    init,
+    update,
+    act,
+    PRESETS,
     dist=dist,
-    presets=presets(EnsembleDQN),
+    needs=targets.n_step_rows,
+    actions=frozenset({"discrete"}),
+    online=online,
     check=check,
 )

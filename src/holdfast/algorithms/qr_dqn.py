@@ -1,44 +1,77 @@
 """Quantile regression DQN (Dabney, Rowland, Bellemare, Munos 2018, arXiv:1710.10044; equation numbers are theirs).
 
-The network gives N quantiles of the return of each action instead of its mean; the Huber quantile loss pulls the i-th
-one to the quantile (i + 1/2) / N of r + gamma Z(s', a'). The policy is greedy in their mean.
+The network predicts N quantiles of the return of each action in place of its mean. The Huber quantile loss pulls the
+i-th quantile towards the quantile (i + 1/2) / N of r + gamma Z(s', a'). The policy is greedy in the mean of the
+quantiles.
 
-Paper -> here: N quantiles, tau-hat_i taus, kappa = 1. Order: critic, then the target (soft or hard, see `dqn`).
-As in the paper a' is the target network's choice; `double` leaves it to the online network, as d3rlpy does under CQL.
+Notation (paper = code): N = `quantiles`; tau-hat_i = `taus`; kappa = 1; theta^- = `target_critic`.
+Order of an update: critic, target (soft or copied, see `dqn`).
+As in the paper the target network chooses a'; with `double` the online network does, as in d3rlpy's discrete CQL.
+Not as in the paper: learning rate, number of quantiles and target of the default, which is for vectors of observations.
+Ours: an MLP, for images see the encoders; illegal actions are excluded from a' and from acting.
 """
 
 from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import optax
 
-from ..core.config import config, faults
-from ..core.contract import Context, Preset, Treatment
+from ..core.config import Schedule, config, faults
+from ..core.contract import Algorithm, Collect, Context, Phase, Preset, Treatment
 from ..core.noise import Noise
-from ..core.spec import Batch, Step
-from ..core.trained import Metrics
-from ..parts import losses, targets
-from ..parts.action_values import ActionValues, next_values, pick, td
-from . import dqn
-from .dqn import State
+from ..core.spec import Batch, Memory, Mode, Seen, Step
+from ..core.trained import Metrics, Trained
+from ..parts import losses, optimisers, targets
+from ..parts.action_values import (
+    ActionValues,
+    action_values,
+    epsilon_at,
+    epsilon_greedy,
+    greedy,
+    next_values,
+    pick,
+    q_metrics,
+    td,
+)
+from ..parts.distributions import Categorical
+from .dqn import RULES, State
 
 
 @config
-class QRDQN(dqn.DQN):
-    double: bool = False  # a' is chosen by the target network, as in the paper
-    quantiles: int = 32  # N; d3rlpy 32, paper 200
+class QRDQN:
+    quantiles: int = 51  # N; 200 in the paper, 32 in d3rlpy
+    double: bool = False  # the online network chooses a'; False: the target network does, as in the paper
+    discount: float = 0.99  # gamma
+    polyak: float = 1.0  # rate at which the target follows; 1 with a long `target_every` copies it
+    target_every: int = 50  # updates between moves of the target
+    epsilon: float = 0.01  # online: share of random actions while exploring
+    epsilon_steps: int = 0  # updates over which epsilon falls from 1 to its value; 0: constant
+    critic_lr: float = 1e-4  # Adam
+    critic_decay_steps: Schedule = "constant"  # learning rate: constant, or a cosine over the run or N updates
+    adam_eps: float = 3.125e-4  # Adam's constant outside the root
+    hidden: tuple[int, ...] = (512, 512)  # widths of the hidden layers
+    batch_size: int = 128  # rows per update
+    n_step: int = 1  # steps of the return before the bootstrap
+    warmup: int = 500  # online: environment steps with random actions before the first update
+    update_every: int = 2  # online: environment steps between updates; 4 on Atari
 
 
 def check(cfg: QRDQN) -> list[str]:
-    return faults(cfg, quantiles="positive", **dqn.RULES)
+    return faults(cfg, quantiles="positive", **RULES)
+
+
+def optimiser_of(cfg: QRDQN) -> optax.GradientTransformation:
+    return optimisers.adam(optimisers.cosine(cfg.critic_lr, cfg.critic_decay_steps), cfg.adam_eps)
 
 
 def init(cfg: QRDQN, ctx: Context, noise: Noise) -> State:
-    return dqn.start(cfg, ctx, noise, cfg.quantiles)
+    critic = action_values(noise.sub("critic"), ctx.spec, cfg.hidden, cfg.quantiles)
+    return State(Trained.new(critic, optimiser_of(cfg)), critic)
 
 
 def quantile_loss(z: jax.Array, y: jax.Array) -> jax.Array:
-    """Eq. 10 for quantiles and targets [B, N] each: summed over quantiles, mean over targets and the batch."""
+    """Eq. 10 for quantiles [B, N] and targets [B, N]: summed over quantiles, averaged over targets and the batch."""
     taus = (jnp.arange(z.shape[-1]) + 0.5) / z.shape[-1]
     return losses.quantile_huber(z, y, taus).mean()
 
@@ -46,34 +79,80 @@ def quantile_loss(z: jax.Array, y: jax.Array) -> jax.Array:
 def critic_loss(critic: ActionValues, y: jax.Array, batch: Batch) -> tuple[jax.Array, Metrics]:
     values = critic(batch.obs)
     z = pick(values, batch.action)
-    return quantile_loss(z, y), {**dqn.told(values.mean(-1), batch.action, batch.mask, y), "spread": z.std(-1).mean()}
+    metrics = q_metrics(values.mean(-1), batch.action, batch.mask, y)
+    return quantile_loss(z, y), {**metrics, "spread": z.std(-1).mean()}
 
 
 def update(cfg: QRDQN, state: State, batch: Batch, noise: Noise, step: Step) -> tuple[State, Metrics]:
     following = next_values(state.critic.net, state.target_critic, batch, cfg.double)
     y = td(batch, following, cfg.discount)  # [B, N]
-    critic, metrics = state.critic.step(dqn.optimiser(cfg), critic_loss, y, batch, name="critic")
+    critic, metrics = state.critic.step(optimiser_of(cfg), critic_loss, y, batch, name="critic")
     target = targets.follow(critic.net, state.target_critic, cfg.polyak, cfg.target_every, step)
     return State(critic, target), metrics
 
 
+def dist(cfg: QRDQN, state: State, seen: Seen, memory: Memory) -> Categorical:
+    return greedy(state.critic.net.mean(seen.obs), seen.mask)
+
+
+def act(cfg: QRDQN, state: State, seen: Seen, memory: Memory, noise: Noise, mode: Mode) -> tuple[jax.Array, Memory]:
+    epsilon = epsilon_at(seen.step, cfg.epsilon, cfg.epsilon_steps)
+    return epsilon_greedy(dist(cfg, state, seen, memory), seen.mask, epsilon, noise, mode), memory
+
+
+def online(cfg: QRDQN) -> tuple[Phase, ...]:
+    """Learning in an environment: `update_every` steps, then one update from the replay buffer."""
+    return (Phase("online", mix={"online": 1.0}, collect=Collect(warmup=cfg.warmup, steps=cfg.update_every)),)
+
+
+ATARI = QRDQN(
+    quantiles=200,
+    target_every=2000,
+    epsilon_steps=62_500,
+    critic_lr=5e-5,
+    hidden=(512,),
+    batch_size=32,
+    warmup=20_000,
+    update_every=4,
+)
+TUNED = QRDQN(
+    quantiles=32,
+    polyak=0.005,
+    target_every=1,
+    epsilon=0.1,
+    critic_lr=3e-4,
+    adam_eps=1e-8,
+    hidden=(256, 256),
+    batch_size=64,
+    warmup=1_000,
+    update_every=1,
+)
 PRESETS = {
-    "control": Preset(QRDQN(), Treatment(), "d3rlpy's 32 quantiles, the rest as our DQN on control tasks"),
-    "atari": Preset(
-        QRDQN(
-            quantiles=200,
-            polyak=1.0,
-            target_every=2000,
-            epsilon=0.01,
-            epsilon_steps=62_500,
-            critic_lr=5e-5,
-            adam_eps=0.01 / 32,
-            batch_size=32,
-        ),
+    "cartpole": Preset(
+        QRDQN(),
         Treatment(),
-        "github.com/google-research/batch_rl, configs of the quantile agent (a copy every 8000 agent steps, four an "
-        "update; rewards clipped to their sign in the data)",
+        "Obando-Ceron and Castro 2021 (arXiv:2011.14826), github.com/JohanSamir/revisiting_rainbow, "
+        "Configs/quantile_cartpole.gin",
     ),
+    "atari": Preset(
+        ATARI,
+        Treatment(),
+        "github.com/google-research/batch_rl, batch_rl/fixed_replay/configs/quantile.gin (the data has the rewards "
+        "clipped to their sign)",
+    ),
+    "tuned_100k": Preset(TUNED, Treatment(), "ours, as the preset control of DQN, with 32 quantiles"),
 }
 
-algorithm = dqn.algorithm._replace(name="qr_dqn", Config=QRDQN, init=init, update=update, presets=PRESETS, check=check)
+algorithm = Algorithm(
+    "qr_dqn",
+    QRDQN,
+    init,
+    update,
+    act,
+    PRESETS,
+    dist=dist,
+    needs=targets.n_step_rows,
+    actions=frozenset({"discrete"}),
+    online=online,
+    check=check,
+)

@@ -1,4 +1,4 @@
-"""Algorithms by name. Adding one: write its file, add its row here, write its page in docs/algorithms."""
+"""Algorithms by name. To add one: write its file, add its row here, write its page in docs/algorithms."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Row(NamedTuple):
-    """What can be said of an algorithm without importing it."""
+    """What is known of an algorithm without importing it."""
 
     module: str
     title: str
@@ -35,12 +35,12 @@ ROWS: dict[str, Row] = {
     "discrete_bcq": Row("discrete_bcq", "Batch-constrained Q-learning, discrete actions", "fujimoto2019benchmarking"),
     "discrete_cql": Row("discrete_cql", "Conservative Q-learning, discrete actions", "kumar2020conservative"),
     "discrete_sac": Row("discrete_sac", "Soft actor-critic for discrete actions", "christodoulou2019soft"),
-    "dqn": Row("dqn", "Deep Q-network, double", "vanhasselt2016deep"),
+    "dqn": Row("dqn", "Deep Q-network", "mnih2015human"),
     "edac": Row("edac", "SAC-N with diversified critics", "an2021uncertainty"),
-    "ensemble_dqn": Row("ensemble_dqn", "Average of Q-networks' heads", "agarwal2020optimistic"),
+    "ensemble_dqn": Row("ensemble_dqn", "Average of the heads of a Q-network", "agarwal2020optimistic"),
     "filtered_bc": Row("filtered_bc", "Cloning of the best trajectories (%BC)", "chen2021decision"),
     "iql": Row("iql", "Implicit Q-learning", "kostrikov2021offline"),
-    "iql_concurrent": Row("iql_concurrent", "Implicit Q-learning on the replay of SAC beside it", "luo2024offline"),
+    "iql_concurrent": Row("iql_concurrent", "Implicit Q-learning on the replay buffer of SAC", "luo2024offline"),
     "iql_online": Row("iql_online", "Implicit Q-learning that collects its own data", "kostrikov2021offline"),
     "mcq": Row("mcq", "Mildly conservative Q-learning", "lyu2022mildly"),
     "obac": Row("obac", "Offline-boosted actor-critic", "luo2024offline"),
@@ -66,10 +66,10 @@ def names() -> list[str]:
 
 
 def get(name: str) -> Algorithm:
-    """The algorithm of that name.
+    """The algorithm with this name.
 
     Raises:
-        UserError: the name is not registered; the nearest one is suggested.
+        UserError: the name is not registered. The message suggests the nearest name.
     """
     if name not in ROWS:
         raise unknown("algorithm", name, ROWS)

@@ -1,37 +1,72 @@
 """Random ensemble mixture (Agarwal, Schuurmans, Norouzi 2020, arXiv:1907.04543): Q-learning on random mixtures.
 
-Each update draws one convex combination alpha of the K heads and makes Q-learning's step for the mixed value
-sum_k alpha_k Q_k, with the same alpha in the target and for every row; the policy is greedy in the plain mean.
+Each update draws one convex combination alpha of the K heads and takes Q-learning's step for the mixed value
+sum_k alpha_k Q_k, with the same alpha in the target and for every row. The policy is greedy in the plain mean.
 
-Paper -> here: K heads, alpha mixture: uniforms in [0, 1) divided by their sum. The max over actions comes after mixing.
-Order: critic, then the target (soft or hard, see `dqn`). As in the authors' code: Huber's loss with delta 1, mean over
-the batch, no double target; one mixture an update.
-The last layer is mixed in place of its outputs: the same numbers at 1/K of their cost. An MLP stands in place of the
-convolutional trunk, and heads on it in place of the separate networks of the paper's online experiment.
+Notation (paper = code): K = `heads`; alpha = `mixture`, uniforms in [0, 1) divided by their sum.
+Order of an update: mixture, critic, target (soft or copied, see `dqn`). The maximum over actions comes after mixing.
+As in the authors' code: the Huber loss with delta 1 and its mean over the batch; no double target; one mixture an
+update.
+Not as in the paper: heads on one trunk also online, where the paper has separate networks. Not as in the authors' code:
+Adam in its standard form, see `ensemble_dqn`; the weights of the last layer are mixed in place of its outputs, which
+gives the same numbers at 1/K of the cost.
+Ours: `acting` "min" and "lcb", see `ensemble_dqn`; illegal actions are excluded from the maximum and from acting.
 """
 
 from __future__ import annotations
 
 import jax
+import optax
 
-from ..core.config import config
+from ..core.config import Schedule, config, faults
+from ..core.contract import Algorithm, Collect, Context, Phase, Preset, Treatment
 from ..core.noise import Noise
-from ..core.spec import Batch, Step
-from ..core.trained import Metrics
-from ..parts import losses, targets
-from ..parts.action_values import ActionValues, best, pick, td
-from . import dqn, ensemble_dqn
-from .dqn import State
+from ..core.spec import Batch, Memory, Mode, Seen, Step
+from ..core.trained import Metrics, Trained
+from ..parts import losses, optimisers, targets
+from ..parts.action_values import ActionValues, action_values, best, epsilon_at, epsilon_greedy, pick, q_metrics, td
+from ..parts.distributions import Categorical
+from .dqn import RULES, State
+from .ensemble_dqn import policy
 
 
 @config
-class REM(ensemble_dqn.EnsembleDQN):
-    """The settings of Ensemble-DQN."""
+class REM:
+    heads: int = 200  # how many heads, K
+    acting: str = "mean"  # the policy is greedy in the mean, min or lcb of the heads (lcb: mean minus deviations)
+    acting_deviations: float = 1.0  # standard deviations that lcb subtracts
+    discount: float = 0.99  # gamma
+    polyak: float = 1.0  # rate at which the target follows; 1 with a long `target_every` copies it
+    target_every: int = 2_000  # updates between moves of the target
+    epsilon: float = 0.01  # online: share of random actions while exploring
+    epsilon_steps: int = 62_500  # updates over which epsilon falls from 1 to its value; 0: constant
+    critic_lr: float = 5e-5  # Adam
+    critic_decay_steps: Schedule = "constant"  # learning rate: constant, or a cosine over the run or N updates
+    adam_eps: float = 3.125e-4  # Adam's constant outside the root
+    hidden: tuple[int, ...] = (512,)  # widths of the hidden layers of the trunk
+    batch_size: int = 32  # rows per update
+    n_step: int = 1  # steps of the return before the bootstrap
+    warmup: int = 20_000  # online: environment steps with random actions before the first update
+    update_every: int = 4  # online: environment steps between updates
+
+
+def check(cfg: REM) -> list[str]:
+    return faults(cfg, heads="positive", acting="mean|min|lcb", acting_deviations="at least 0", **RULES)
+
+
+def optimiser_of(cfg: REM) -> optax.GradientTransformation:
+    return optimisers.adam(optimisers.cosine(cfg.critic_lr, cfg.critic_decay_steps), cfg.adam_eps)
+
+
+def init(cfg: REM, ctx: Context, noise: Noise) -> State:
+    critic = action_values(noise.sub("critic"), ctx.spec, cfg.hidden, cfg.heads)
+    return State(Trained.new(critic, optimiser_of(cfg)), critic)
 
 
 def critic_loss(critic: ActionValues, mixture: jax.Array, y: jax.Array, batch: Batch) -> tuple[jax.Array, Metrics]:
     values = critic.mix(mixture)(batch.obs)  # [B, A, 1]
-    return losses.huber(pick(values, batch.action) - y).mean(), dqn.told(values[..., 0], batch.action, batch.mask, y)
+    loss = losses.huber(pick(values, batch.action) - y).mean()
+    return loss, q_metrics(values[..., 0], batch.action, batch.mask, y)
 
 
 def update(cfg: REM, state: State, batch: Batch, noise: Noise, step: Step) -> tuple[State, Metrics]:
@@ -40,9 +75,57 @@ def update(cfg: REM, state: State, batch: Batch, noise: Noise, step: Step) -> tu
     following = state.target_critic.mix(mixture)(batch.next_obs)
     following = pick(following, best(following[..., 0], batch.next_mask))
     y = td(batch, following, cfg.discount)  # [B, 1]
-    critic, metrics = state.critic.step(dqn.optimiser(cfg), critic_loss, mixture, y, batch, name="critic")
+    critic, metrics = state.critic.step(optimiser_of(cfg), critic_loss, mixture, y, batch, name="critic")
     target = targets.follow(critic.net, state.target_critic, cfg.polyak, cfg.target_every, step)
     return State(critic, target), metrics
 
 
-algorithm = ensemble_dqn.algorithm._replace(name="rem", Config=REM, update=update, presets=ensemble_dqn.presets(REM))
+def dist(cfg: REM, state: State, seen: Seen, memory: Memory) -> Categorical:
+    return policy(state.critic.net, seen, cfg.acting, cfg.acting_deviations)
+
+
+def act(cfg: REM, state: State, seen: Seen, memory: Memory, noise: Noise, mode: Mode) -> tuple[jax.Array, Memory]:
+    epsilon = epsilon_at(seen.step, cfg.epsilon, cfg.epsilon_steps)
+    return epsilon_greedy(dist(cfg, state, seen, memory), seen.mask, epsilon, noise, mode), memory
+
+
+def online(cfg: REM) -> tuple[Phase, ...]:
+    """Learning in an environment: `update_every` steps, then one update from the replay buffer."""
+    return (Phase("online", mix={"online": 1.0}, collect=Collect(warmup=cfg.warmup, steps=cfg.update_every)),)
+
+
+TUNED = REM(
+    polyak=0.005,
+    target_every=1,
+    epsilon=0.1,
+    epsilon_steps=0,
+    critic_lr=3e-4,
+    adam_eps=1e-8,
+    hidden=(256, 256),
+    batch_size=64,
+    warmup=1_000,
+    update_every=1,
+)
+PRESETS = {
+    "atari": Preset(
+        REM(),
+        Treatment(),
+        "authors' code, github.com/google-research/batch_rl, batch_rl/fixed_replay/configs/rem.gin (the data has the "
+        "rewards clipped to their sign)",
+    ),
+    "tuned_100k": Preset(TUNED, Treatment(), "ours, as the preset control of DQN, with 200 heads"),
+}
+
+algorithm = Algorithm(
+    "rem",
+    REM,
+    init,
+    update,
+    act,
+    PRESETS,
+    dist=dist,
+    needs=targets.n_step_rows,
+    actions=frozenset({"discrete"}),
+    online=online,
+    check=check,
+)

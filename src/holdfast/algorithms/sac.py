@@ -149,10 +149,6 @@ def act(cfg: SAC, state: State, seen: Seen, memory: Memory, noise: Noise, mode: 
     return choose(dist(cfg, state, seen, memory), noise, mode), memory
 
 
-# Name of before, for aca, discrete_sac, obac and brac until they import it from parts.
-critic_loss = squared_error
-
-
 PRESETS = {
     "mujoco": Preset(
         SAC(), Treatment(), "the paper's table 1; authors' code, github.com/rail-berkeley/softlearning, variants.py"

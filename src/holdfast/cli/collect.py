@@ -70,15 +70,15 @@ class Collect:
         from rich.console import Console
 
         from ..collection.play import CollectionFailed, mean_return
-        from ..collection.presets import Asked, make
+        from ..collection.presets import LogRequest, make
         from ..core.errors import UserError
-        from ..data.convert import convert, free
+        from ..data.convert import convert, require_free
         from ..training.hooks import Progress
 
-        free(self.to, self.name)  # refuses a taken name before the long part
+        require_free(self.to, self.name)  # before the long part
         given = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("to", "name")}
         try:
-            data = make(Asked(**given), self.name or self.to, [Progress()])
+            data = make(LogRequest(**given), self.name or self.to, [Progress()])
         except CollectionFailed as fault:
             if fault.data is None:
                 raise

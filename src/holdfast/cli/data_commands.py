@@ -86,8 +86,8 @@ class Check(Source):
             allowed = " (allowed)" if f.level == "fatal" and f not in fatal else ""
             console.print(f"[{STYLES[f.level]}]{f.level}[/] [bold]{f.kind}[/]{allowed}  [cyan]{f.where}[/]")
             console.print(f"      {f.message}", markup=False)
-            if f.mend:
-                console.print(f"      fix: {f.mend}", markup=False)
+            if f.fix:
+                console.print(f"      fix: {f.fix}", markup=False)
         counts = ", ".join(f"{sum(f.level == level for f in faults)} {level}" for level in STYLES)
         size = f"{dataset.n_steps} steps in {dataset.n_episodes} episodes"
         verdict = "[bold red]training would be wrong[/]" if fatal else "[green]fit for training[/]"

@@ -1,4 +1,4 @@
-"""`holdfast report RUN`: a run as a table, a picture and one HTML page."""
+"""`holdfast report RUN`: the results of a run as a table, a picture and an HTML page."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from . import usage
 
 @dataclasses.dataclass(frozen=True)
 class Args:
-    """Print the results of a run and write them as one HTML page that stands alone, with a picture of the curve."""
+    """Print the results of a run, and write them as a self-contained HTML page and a picture of the learning curve."""
 
     run: tyro.conf.Positional[Path]
     """The run's folder."""
     out: Path | None = None
-    """The page; report.html in the run's folder where not given."""
+    """Path of the page. Default: report.html in the run's folder."""
     open: bool = False
-    """Show the page in the browser."""
+    """Open the page in the browser."""
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command; 0 where it went well.
+    """Run the command and return its exit code.
 
     Raises:
-        UserError: no run there, one that has written nothing yet, or a disk that refuses.
+        UserError: the folder is not a run or contains no metrics yet, or a file cannot be written.
     """
     args = usage.parse(Args, "holdfast report", argv, tyro.MISSING_NONPROP, config=(tyro.conf.FlagCreatePairsOff,))
     from rich.console import Console
@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> int:
     if len(record.eval_steps):
         try:
             written.append(write_curve(record))
-        except UserError as error:  # the page is there; without matplotlib there is no picture
+        except UserError as error:  # the page is written; the picture needs matplotlib
             sys.stderr.write(f"no picture: {error}\n")
     for path in written:
         sys.stdout.write(f"{path}\n")

@@ -1,4 +1,4 @@
-"""`holdfast studies NAME`: the papers' experiments."""
+"""`holdfast studies NAME`: the experiments of papers."""
 
 from __future__ import annotations
 
@@ -7,38 +7,46 @@ import importlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tyro
 
 from ..core.errors import unknown
 from . import usage
 
-# name -> (module of `holdfast.studies` with `Args` and `run(args) -> Result`, what it shows)
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ..studies.result import Result, Row
+
+# name -> (module of `holdfast.studies` with `Args` and `run(args) -> Result`, description)
 STUDIES = {
-    "aca": ("aca", "ACA offline, aligned and online, against SAC and CQL that go online as they are; Q against log pi"),
-    "batch-constrained": ("batch_constrained", "extrapolation error in finite problems, beside the exact solution"),
+    "aca": ("aca", "ACA offline, aligned and online, against SAC and CQL without alignment; Q against log pi"),
+    "batch-constrained": ("batch_constrained", "extrapolation error in finite problems, with the exact solution"),
     "bcq-bipedalwalker": ("bcq_bipedalwalker", "BCQ, BC and DDPG on expert, random and imperfect logs of a walker"),
-    "bcq-regimes": ("bcq_regimes", "four ways to log one task, and what DDPG, BC, VAE-BC and BCQ make of each"),
-    "obac": ("obac", "OBAC against SAC and a constraint that always holds, with the course of the gate"),
+    "bcq-regimes": ("bcq_regimes", "DDPG, BC, VAE-BC and BCQ on the same task, logged in four ways"),
+    "obac": ("obac", "OBAC against SAC and against a constraint that is always on; the gate over time"),
     "obac-motivation": ("obac_motivation", "SAC, IQL on SAC's replay, and IQL that collects for itself"),
-    "overestimation": ("overestimation", "what learners believe of their policies, and what these bring"),
+    "overestimation": (
+        "overestimation",
+        "estimates of every method during training, against true returns",
+    ),
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class Where:
-    """Where the files of a study go."""
+    """Where to write the files of a study."""
 
     out: Path = Path("studies")
-    """Folder for NAME.json, NAME.csv and NAME.png."""
+    """Folder of NAME.json, NAME.csv and NAME.png."""
 
 
 def main(argv: Sequence[str]) -> int:
     """Run a study, print its table and write its files.
 
     Raises:
-        UserError: no study of that name, a mistake in its flags, or a disk that refuses.
+        UserError: the study is unknown, a flag is wrong, or a file cannot be written.
     """
     if not argv or argv[0] in ("-h", "--help"):
         sys.stdout.write(overview())
@@ -57,7 +65,7 @@ def main(argv: Sequence[str]) -> int:
     from ..studies.result import write
 
     result = study.run(given.study)
-    width = None if sys.stdout.isatty() else 120  # a file has no edge at 80 columns
+    width = None if sys.stdout.isatty() else 120  # no line breaks at column 80 in a file
     console = Console(highlight=False, soft_wrap=True, width=width)
     console.print(table(result))
     for note in result.notes:
@@ -67,13 +75,13 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def table(result: Any) -> Any:
-    """The rows of a result for the terminal; what repeats from row to row in the first columns is told once."""
+def table(result: Result) -> Table:
+    """The rows of a result for the terminal. Equal first columns of neighbouring rows are printed once."""
     from rich import box
     from rich.table import Table
 
     made = Table(*result.header, box=box.SIMPLE_HEAD, title=result.title, title_justify="left")
-    before: tuple[Any, ...] = ()
+    before: Row = ()
     for row in result.rows:
         same = before[:2] == row[:2]
         if before and not same:
@@ -85,11 +93,11 @@ def table(result: Any) -> Any:
 
 
 def number(x: float) -> str:
-    """Three digits after the point, one where it is large."""
+    """A number with three decimals, or one decimal from 100 on."""
     return f"{x:.3f}" if abs(x) < 100 else f"{x:.1f}"
 
 
 def overview() -> str:
-    """What `holdfast studies --help` prints."""
+    """The text of `holdfast studies --help`."""
     lines = [f"  {name:<20} {text}" for name, (_, text) in STUDIES.items()]
     return "usage: holdfast studies NAME ...   (holdfast studies NAME --help)\n\n" + "\n".join(lines) + "\n"

@@ -58,8 +58,11 @@ def fresh(name: str | None, argv: Sequence[str], preset: str | None, repeated: s
     settings, place = parse(given.algorithm if given else str(name), argv, preset, given)
     if place.dry_run:
         from ..training.plan.plan import plan
+        from ..training.run import note_for
 
-        sys.stdout.write(plan(settings).describe().rstrip() + "\n")
+        made = plan(settings)
+        lines = [made.describe(), note_for(settings, made.task.dataset)]
+        sys.stdout.write("\n".join(line for line in lines if line) + "\n")
         return 0
     from ..training.hooks import Progress
     from ..training.run import start

@@ -1,4 +1,4 @@
-"""Who acts while a log is made: uniform, a policy of ours, a Stable-Baselines3 agent; each with or without noise."""
+"""Behaviours that collect logs: uniform actions, a Holdfast policy, or a Stable-Baselines3 agent; noise is optional."""
 
 from __future__ import annotations
 
@@ -9,33 +9,35 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import gymnasium
 import numpy as np
+from gymnasium.spaces import Box, Discrete, Space
 
-from ..core.errors import UserError, unknown
-from ..environments.gym.adapter import name_of, one_line, require_match
+from ..core.errors import UserError, one_line, unknown
+from ..environments.gym.matching import name_of, require_match
 from ..policy.policy import Policy
 
-# (obs [n, d] raw, reward [n] of the step before, mask [n, A] or None, start [n]) -> actions [n, ...], the environment's
+# (obs [n, d] raw, reward [n] of the last step, mask [n, A] or None, start [n]) -> actions [n, ...], environment's units
 Act = Callable[[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray], np.ndarray]
 ZIP_WARNING = (
     "a Stable-Baselines3 zip holds pickled objects, and loading it runs whatever code they name: "
-    "load only files of people you trust"
+    "load only files from people you trust"
 )
 SB3 = ("A2C", "DDPG", "DQN", "PPO", "SAC", "TD3")
 
 
 class Behaviour(NamedTuple):
-    """One way to act."""
+    """A way to act in environments."""
 
     name: str
-    facts: dict[str, Any]  # JSON-ready: who it is
-    begin: Callable[[Any, int, int], Act]  # (an environment to fit, n environments, seed) -> how to act in them
+    facts: dict[str, Any]  # JSON-ready, for the provenance of the log
+    begin: Callable[[gymnasium.Env, int, int], Act]  # (an environment like those played, how many, seed) -> actions
 
 
 def uniform() -> Behaviour:
-    """Uniform over the action space, over the legal actions where the environment names them."""
+    """Uniform actions; only legal ones if the environment gives an action mask."""
 
-    def begin(env: Any, n: int, seed: int) -> Act:
+    def begin(env: gymnasium.Env, n: int, seed: int) -> Act:
         rng = np.random.default_rng([seed, 1])
         return lambda obs, reward, mask, start: draw(rng, env.action_space, len(obs), mask)
 
@@ -43,14 +45,19 @@ def uniform() -> Behaviour:
 
 
 def of_policy(folder: str | Path, mode: str = "best", name: str | None = None) -> Behaviour:
-    """A policy that training shipped, by its most likely action ("best") or its draws ("sample").
+    """A policy that training wrote.
+
+    Args:
+        folder: the folder of the policy.
+        mode: "best" (the most likely action) or "sample".
+        name: name of the behaviour; None: that of the algorithm.
 
     Raises:
-        UserError: no policy there, or a damaged one; when acting begins, an environment that does not match it.
+        UserError: no policy in the folder, or a damaged one; when acting starts, an environment that does not match.
     """
     policy = Policy.load(folder)
 
-    def begin(env: Any, n: int, seed: int) -> Act:
+    def begin(env: gymnasium.Env, n: int, seed: int) -> Act:
         require_match(env, policy.spec, policy.fitted)
         acting = policy.start(n, mode, seed)
 
@@ -59,27 +66,28 @@ def of_policy(folder: str | Path, mode: str = "best", name: str | None = None) -
 
         return act
 
-    told = {name: policy.info.get(name) for name in ("seed", "step", "dataset", "env_spec")}
-    facts = {"algorithm": policy.algorithm.name, "policy": str(Path(folder).resolve()), "mode": mode, **told}
+    origin = {key: policy.info.get(key) for key in ("seed", "step", "dataset", "env_spec")}
+    facts = {"algorithm": policy.algorithm.name, "policy": str(Path(folder).resolve()), "mode": mode, **origin}
     return Behaviour(name or policy.algorithm.name, facts, begin)
 
 
 def of_zip(path: str | Path, kind: str, mode: str = "best") -> Behaviour:
-    """An agent that Stable-Baselines3 saved; the package is imported here and nowhere else.
+    """An agent that Stable-Baselines3 saved. Only this function imports the package.
 
     Args:
-        path: its zip.
-        kind: the class that saved it: A2C, DDPG, DQN, PPO, SAC or TD3.
+        path: its zip file.
+        kind: its class: A2C, DDPG, DQN, PPO, SAC or TD3.
         mode: "best" or "sample".
 
     Raises:
-        UserError: no such file or class, the package is missing, or it cannot read the file.
+        UserError: no such file or class, the package is not installed, or it cannot read the file.
     """
-    path, kind = Path(path), kind.upper()
+    path = Path(path)
+    kind = kind.upper()
     if kind not in SB3:
         raise unknown("Stable-Baselines3 algorithm (--sb3)", kind, SB3)
     if not path.is_file() or not zipfile.is_zipfile(path):
-        raise UserError(f"{path} is no zip: expected what a Stable-Baselines3 agent's save() wrote")
+        raise UserError(f"{path} is not a zip file: expected a file written by save() of a Stable-Baselines3 agent")
     sys.stderr.write(f"warning: {path}: {ZIP_WARNING}\n")
     try:
         sb3 = importlib.import_module("stable_baselines3")
@@ -87,12 +95,12 @@ def of_zip(path: str | Path, kind: str, mode: str = "best") -> Behaviour:
         raise UserError(f"{path} needs Stable-Baselines3: pip install 'holdfast[sb3]'") from fault
     try:
         agent = getattr(sb3, kind).load(path, device="cpu")
-    except Exception as fault:  # unpickling raises what the pickled classes raise
+    except Exception as fault:  # unpickling raises errors of any type
         raise UserError(f"{path}: Stable-Baselines3 cannot read it as {kind}: {one_line(fault)}") from fault
 
-    def begin(env: Any, n: int, seed: int) -> Act:
+    def begin(env: gymnasium.Env, n: int, seed: int) -> Act:
         wrong = [
-            f"{what} {getattr(agent, what).shape} where the environment has {getattr(env, what).shape}"
+            f"{what} {getattr(agent, what).shape}, but the environment has {getattr(env, what).shape}"
             for what in ("observation_space", "action_space")
             if getattr(agent, what).shape != getattr(env, what).shape
         ]
@@ -107,16 +115,16 @@ def of_zip(path: str | Path, kind: str, mode: str = "best") -> Behaviour:
 
 
 def noisy(behaviour: Behaviour, random_actions: float = 0.0, noise: float = 0.0) -> Behaviour:
-    """The same with disturbed actions, drawn anew at each step.
+    """A behaviour with random disturbances of its actions, drawn at each step.
 
     Args:
-        behaviour: who acts.
-        random_actions: probability of a uniform action in its place.
-        noise: standard deviation of normal noise on the others, as a share of half the action range; they are clipped
-            to the bounds. BCQ's imperfect demonstrations have 0.3 of each.
+        behaviour: the behaviour without noise.
+        random_actions: probability that an action is replaced by a uniform one.
+        noise: standard deviation of normal noise on the other actions, as a share of half the action range; the result
+            is clipped to the bounds. BCQ's imperfect demonstrations use 0.3 for both.
 
     Raises:
-        UserError: shares out of range; when acting begins, normal noise on discrete actions.
+        UserError: values out of range; when acting starts, normal noise on discrete actions.
     """
     if not 0 <= random_actions <= 1 or noise < 0:
         raise UserError(
@@ -125,15 +133,16 @@ def noisy(behaviour: Behaviour, random_actions: float = 0.0, noise: float = 0.0)
     if not random_actions and not noise:
         return behaviour
 
-    def begin(env: Any, n: int, seed: int) -> Act:
-        space, rng = env.action_space, np.random.default_rng([seed, 2])
-        if noise and not hasattr(space, "low"):
-            raise UserError(f"--noise {noise:g}: actions of {name_of(env)} are discrete, take --random-actions")
+    def begin(env: gymnasium.Env, n: int, seed: int) -> Act:
+        space = env.action_space
+        rng = np.random.default_rng([seed, 2])
+        if noise and not isinstance(space, Box):
+            raise UserError(f"--noise {noise:g}: actions of {name_of(env)} are discrete, use --random-actions")
         inner = behaviour.begin(env, n, seed)
 
         def act(obs: np.ndarray, reward: np.ndarray, mask: np.ndarray | None, start: np.ndarray) -> np.ndarray:
             action = inner(obs, reward, mask, start)
-            if noise:
+            if noise and isinstance(space, Box):
                 half = (space.high - space.low) / 2
                 moved = action + noise * half * rng.standard_normal(action.shape)
                 action = np.clip(moved, space.low, space.high).astype(space.dtype)
@@ -146,9 +155,10 @@ def noisy(behaviour: Behaviour, random_actions: float = 0.0, noise: float = 0.0)
     return Behaviour(behaviour.name, facts, begin)
 
 
-def draw(rng: np.random.Generator, space: Any, n: int, mask: np.ndarray | None) -> np.ndarray:
-    """Uniform actions [n, ...], among the legal ones where a mask [n, A] says so."""
-    if hasattr(space, "low"):
+def draw(rng: np.random.Generator, space: Space, n: int, mask: np.ndarray | None) -> np.ndarray:
+    """Uniform actions [n, ...] of a Box or Discrete space; only legal ones if there is a mask [n, A]."""
+    if isinstance(space, Box):
         return rng.uniform(space.low, space.high, (n, *space.shape)).astype(space.dtype)
+    assert isinstance(space, Discrete)
     legal = np.ones((n, int(space.n))) if mask is None else mask
     return int(space.start) + np.argmax(np.where(legal, rng.random(legal.shape), -1.0), 1)

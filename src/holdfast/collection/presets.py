@@ -6,17 +6,18 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..algorithms import registry
 from ..core.errors import UserError, unknown
 from ..data.convert import convert
 from ..data.dataset import Dataset
 from ..data.sources import load_dataset
-from ..environments.gym.adapter import make_env, name_of
+from ..environments.gym.adapter import make_env
+from ..environments.gym.matching import name_of
 from ..environments.gym.workers import TIMEOUT
 from ..evaluation.evaluate import environment_of
-from ..policy.folder import policies_in
+from ..policy.folder import policies_in, versions
 from ..policy.policy import Policy
 from ..runs.folder import RunFolder
 from ..runs.settings import Settings, resolve
@@ -27,25 +28,26 @@ from .behaviours import Behaviour, noisy, of_policy, of_zip, uniform
 
 # BCQ's regimes (arXiv:1812.02900, section 5), then D4RL's levels (arXiv:2004.07219)
 PRESETS = {
-    "final-buffer": "everything that DDPG collects with noise of 0.5, in order (discrete actions: DQN, epsilon 0.5)",
-    "concurrent": "the same with noise of 0.1; holdfast train ... --growing 1 learns from it as if beside it",
+    "final-buffer": "all transitions of DDPG with noise of 0.5, in order (discrete actions: DQN, epsilon 0.5)",
+    "concurrent": "the same with noise of 0.1; holdfast train ... --growing 1 learns from it while it grows",
     "imitation": "an expert's transitions",
     "imperfect": "an expert with 30 % uniform actions, and normal noise of 0.3 on the others",
     "random": "uniform actions",
     "medium": "the first policy of a run that is a third of the way from random actions to its last policy",
-    "medium-replay": "everything that the run had collected when it came to that policy",
+    "medium-replay": "all transitions that the run collected until that policy",
     "medium-expert": "half medium, half expert",
     "expert": "the run's last policy",
 }
-REPLAYS = {"final-buffer": 0.5, "concurrent": 0.1}
+REPLAYS = {"final-buffer": 0.5, "concurrent": 0.1}  # exploration noise of the agent whose replay buffer is the log
 LEVELS = ("medium", "medium-replay", "medium-expert", "expert")
-EVALUATIONS = 20  # of a run for levels: policies to choose the medium one from
-EPISODES = 5  # of each
+EVALUATIONS = 20  # evaluations of a run for levels: the candidates for the medium policy
+EPISODES = 5  # episodes of each evaluation
+STEPS = 100_000  # steps of a log, by default
 
 
 @dataclasses.dataclass(frozen=True)
-class Asked:
-    """A log to be made; see the flags of `holdfast data collect`."""
+class LogRequest:
+    """A log to make. The fields are the flags of `holdfast data collect`."""
 
     by: str | None = None
     preset: str | None = None
@@ -62,28 +64,29 @@ class Asked:
     agent: Path | None = None
     workers: int = 0
     worker_timeout: float = TIMEOUT
-    config: dict[str, Any] = dataclasses.field(default_factory=dict)  # of an agent that a preset trains: its settings
+    config: dict[str, Any] = dataclasses.field(default_factory=dict)  # settings of an agent that a preset trains
 
-    def told(self) -> dict[str, Any]:
-        """What was asked for, JSON-ready."""
-        how = ("workers", "worker_timeout")  # the log is the same without
-        found = {k: v for k, v in dataclasses.asdict(self).items() if v is not None and k not in how}
+    def to_dict(self) -> dict[str, Any]:
+        """The fields that determine the log, JSON-ready."""
+        without_effect = ("workers", "worker_timeout")
+        found = {k: v for k, v in dataclasses.asdict(self).items() if v is not None and k not in without_effect}
         return found | ({"agent": str(self.agent)} if self.agent else {})
 
     @property
     def processes(self) -> dict[str, Any]:
-        """In which the environments are stepped."""
+        """The arguments of `play.collect` about worker processes."""
         return {"workers": self.workers, "worker_timeout": self.worker_timeout}
 
     def check(self) -> None:
-        """Refuse what contradicts itself.
+        """Refuse contradictory fields.
 
         Raises:
             UserError: all faults in one line.
         """
         if self.preset is not None and self.preset not in PRESETS:
             raise unknown("preset of data collect", self.preset, PRESETS)
-        faults, disturbed = [], bool(self.random_actions or self.noise)
+        disturbed = bool(self.random_actions or self.noise)
+        faults = []
         if self.preset is not None and (disturbed or self.mode != "best"):
             faults.append(f"--preset {self.preset} says how to act: leave --random-actions, --noise and --mode out")
         if self.preset in ("imitation", "imperfect") and self.by is None:
@@ -91,180 +94,204 @@ class Asked:
         if self.preset == "random" and self.by not in (None, "random"):
             faults.append("--preset random has uniform actions: leave --by out")
         if self.steps is not None and self.episodes is not None:
-            faults.append("--steps and --episodes say the same in two ways: leave one out")
+            faults.append("--steps and --episodes both give the size: leave one out")
         if self.episodes is not None and self.preset in (*REPLAYS, "medium-replay"):
             faults.append(f"--preset {self.preset} takes steps as they were collected: give --steps, not --episodes")
         if faults:
             raise UserError("; ".join(faults))
 
 
-def standing(asked: Asked, id: str, path: Path, hooks: Sequence[Hook] = ()) -> Dataset:
-    """The log of that request in a file: made where there is none, and read where it is there.
+class _Made(NamedTuple):
+    """A log, with the request after all choices were made, and the behaviour that gives the expert's return."""
+
+    request: LogRequest
+    log: Dataset
+    expert: Behaviour | None
+
+
+def load_or_make(request: LogRequest, id: str, path: Path, hooks: Sequence[Hook] = ()) -> Dataset:
+    """Load the log of a request from a file; make it first if the file does not exist.
 
     Raises:
-        UserError: a log of another request stands there, or anything that making it refuses.
+        UserError: the file holds the log of another request, or the log cannot be made (see `make`).
     """
     if not path.is_file():
-        convert(make(asked, id, hooks), path)
-    made, wanted = load_dataset(str(path)), json.loads(json.dumps(asked.told()))
-    was = dict(made.provenance.get("request", {}))
-    other = [f"{n} {was.get(n)} instead of {wanted.get(n)}" for n in {**was, **wanted} if was.get(n) != wanted.get(n)]
-    if other:
-        raise UserError(f"{path} is a log of other settings ({', '.join(other)}): name another folder, or remove it")
-    return made
+        convert(make(request, id, hooks), path)
+    log = load_dataset(str(path))
+    wanted = json.loads(json.dumps(request.to_dict()))
+    stored = dict(log.provenance.get("request", {}))
+    names = [name for name in {**stored, **wanted} if stored.get(name) != wanted.get(name)]
+    if names:
+        other = ", ".join(f"{name} {stored.get(name)} instead of {wanted.get(name)}" for name in names)
+        raise UserError(f"{path} is a log of other settings ({other}): name another folder, or remove it")
+    return log
 
 
-def make(asked: Asked, id: str, hooks: Sequence[Hook] = ()) -> Dataset:
-    """Make a log, with where it is from and what its returns refer to.
+def make(request: LogRequest, id: str, hooks: Sequence[Hook] = ()) -> Dataset:
+    """Make a log, with its origin and its reference returns.
 
     Args:
-        asked: what.
-        id: its name.
-        hooks: watchers of the training that a preset may need.
+        request: the log to make.
+        id: name of the data set.
+        hooks: hooks of the training that a preset may need.
 
     Raises:
-        UserError: a mistake in what is asked, or anything that training or acting refuse.
+        UserError: contradictory fields of the request, or an error of training or acting.
     """
-    asked.check()
-    request = asked.told()
-    expert: Behaviour | None
-    if asked.preset in REPLAYS:
-        asked, found, expert = _replayed(asked, id, hooks)
-    elif asked.preset in LEVELS:
-        asked, found, expert = _level(asked, id, hooks)
+    request.check()
+    if request.preset in REPLAYS:
+        made = _replay(request, id, hooks)
+    elif request.preset in LEVELS:
+        made = _level(request, id, hooks)
     else:
-        asked, found, expert = _played(asked, id)
-    env = str(asked.env)
-    measured = play.references(env, expert, asked.seed, **asked.processes)
-    what = PRESETS.get(asked.preset or "", "collected by holdfast")
+        made = _episodes(request, id)
+    env = str(made.request.env)
+    measured = play.references(env, made.expert, made.request.seed, **made.request.processes)
+    what = PRESETS.get(request.preset or "", "collected by holdfast")
     provenance = {
-        **found.provenance,
-        "description": f"{asked.preset or asked.by or 'random'}: {what}",
-        "request": request,
-        "asked": asked.told(),
+        **made.log.provenance,
+        "description": f"{request.preset or made.request.by or 'random'}: {what}",
+        "request": request.to_dict(),
+        "asked": made.request.to_dict(),
         "measured_returns": measured,
-        "versions": found.provenance.get("versions") or play.versions(),
+        "versions": made.log.provenance.get("versions") or versions(),
     }
     return dataclasses.replace(
-        found, id=id, reference=play.reference_of(env, measured), provenance=json.loads(json.dumps(provenance))
+        made.log,
+        id=id,
+        reference=play.score_reference(env, measured),
+        provenance=json.loads(json.dumps(provenance)),
     )
 
 
-def behaviour_of(asked: Asked) -> tuple[Behaviour, str | None]:
-    """Who `by` names, and the environment that it knows of.
+def behaviour_of(request: LogRequest) -> tuple[Behaviour, str | None]:
+    """The behaviour that `by` names, and the environment that it was trained for, if it is known.
 
     Raises:
-        UserError: nothing of that name, or a zip without `sb3`.
+        UserError: no behaviour of that name, or a zip without `sb3`.
     """
-    if asked.by in (None, "random"):
+    if request.by in (None, "random"):
         return uniform(), None
-    path = Path(str(asked.by)).expanduser()
+    path = Path(str(request.by)).expanduser()
     if path.suffix == ".zip":
-        if asked.sb3 is None:
+        if request.sb3 is None:
             raise UserError(f"{path} does not say which agent it is: name its algorithm, --sb3 ddpg for instance")
-        return of_zip(path, asked.sb3, asked.mode), None
+        return of_zip(path, request.sb3, request.mode), None
     folders = policies_in(path)
-    if asked.replica not in range(len(folders)):
-        raise UserError(
-            f"{path} has {len(folders)} policies, expected --replica from 0 to {len(folders) - 1}, got {asked.replica}"
-        )
-    info = Policy.load(folders[asked.replica]).info
+    if request.replica not in range(len(folders)):
+        expected = f"expected --replica from 0 to {len(folders) - 1}, got {request.replica}"
+        raise UserError(f"{path} has {len(folders)} policies, {expected}")
+    info = Policy.load(folders[request.replica]).info
     known = environment_of(info) if info.get("env_spec") or info.get("env_id") else None
-    return of_policy(folders[asked.replica], asked.mode), known
+    return of_policy(folders[request.replica], request.mode), known
 
 
-def _played(asked: Asked, id: str) -> tuple[Asked, Dataset, Behaviour | None]:
-    if asked.preset == "imperfect":
-        asked = dataclasses.replace(asked, random_actions=0.3, noise=0.3)
-    who, known = behaviour_of(asked)
-    env = asked.env or known
+def _episodes(request: LogRequest, id: str) -> _Made:
+    """A log of the behaviour that the request names."""
+    if request.preset == "imperfect":
+        request = dataclasses.replace(request, random_actions=0.3, noise=0.3)
+    behaviour, known = behaviour_of(request)
+    env = request.env or known
     if env is None:
         raise UserError("no environment to collect in: name one with --env")
-    asked = dataclasses.replace(asked, env=env)
-    found = _log(noisy(who, asked.random_actions, asked.noise), asked, id)
-    return asked, found, None if asked.by in (None, "random") else who
+    request = dataclasses.replace(request, env=env)
+    log = _log(noisy(behaviour, request.random_actions, request.noise), request, id)
+    return _Made(request, log, None if request.by in (None, "random") else behaviour)
 
 
-def _log(who: Behaviour, asked: Asked, id: str, share: float = 1.0, part: int = 0) -> Dataset:
-    size: dict[str, Any] = {"steps": asked.steps, "episodes": asked.episodes}
-    if asked.steps is None and asked.episodes is None:
-        size["steps"] = 100_000
-    size = {name: None if n is None else max(1, round(n * share)) for name, n in size.items()}
-    return play.collect(str(asked.env), who, seed=asked.seed + part, id=id, **size, **asked.processes)
+def _log(behaviour: Behaviour, request: LogRequest, id: str, share: float = 1.0, part: int = 0) -> Dataset:
+    """A share of the requested steps or episodes, by one behaviour."""
+    size: dict[str, Any] = {"steps": request.steps, "episodes": request.episodes}
+    if request.steps is None and request.episodes is None:
+        size["steps"] = STEPS
+    shared: dict[str, Any] = {name: None if n is None else max(1, round(n * share)) for name, n in size.items()}
+    return play.collect(str(request.env), behaviour, seed=request.seed + part, id=id, **shared, **request.processes)
 
 
-def _replayed(asked: Asked, id: str, hooks: Sequence[Hook]) -> tuple[Asked, Dataset, Behaviour]:
-    if asked.by is None:
-        steps = asked.steps or asked.train_steps
-        asked = dataclasses.replace(asked, steps=steps, train_steps=steps)
-        asked = learned(asked, "ddpg", {"exploration_noise": REPLAYS[str(asked.preset)]}, hooks)
-    asked = _in_its_environment(asked)
-    return asked, from_run.replay(str(asked.by), asked.replica, asked.steps, id), behaviour_of(asked)[0]
+def _replay(request: LogRequest, id: str, hooks: Sequence[Hook]) -> _Made:
+    """The replay buffer of a run, which is trained first if the request names none."""
+    if request.by is None:
+        steps = request.steps or request.train_steps
+        request = dataclasses.replace(request, steps=steps, train_steps=steps)
+        request = learned(request, "ddpg", {"exploration_noise": REPLAYS[str(request.preset)]}, hooks)
+    request = _in_its_environment(request)
+    log = from_run.replay_log(str(request.by), request.replica, request.steps, id)
+    return _Made(request, log, behaviour_of(request)[0])
 
 
-def _level(asked: Asked, id: str, hooks: Sequence[Hook]) -> tuple[Asked, Dataset, Behaviour]:
-    if asked.by is None:
-        asked = learned(asked, "sac", {}, hooks)
-    asked = _in_its_environment(asked)
-    kept = from_run.policies(str(asked.by), asked.replica)
-    step, _, expert = kept[-1]
-    last = of_policy(expert, name="expert")
-    if asked.preset == "expert":
-        return asked, _log(last, asked, id), last
-    low = play.references(str(asked.env), None, asked.seed, **asked.processes)["random"]
-    step, _, folder = from_run.medium(str(asked.by), low, asked.replica)
-    if asked.preset == "medium-replay":
-        rows = step if asked.steps is None else asked.steps
-        if rows > step:
-            raise UserError(f"{asked.by} came to its medium policy at step {step}: expected --steps up to that")
-        return asked, from_run.replay(str(asked.by), asked.replica, rows, id), last
-    half = of_policy(folder, name="medium")
-    if asked.preset == "medium":
-        return asked, _log(half, asked, id), last
-    parts = [_log(who, asked, id, 0.5, part) for part, who in enumerate((half, last))]
-    return asked, play.joined(parts, id), last
+def _level(request: LogRequest, id: str, hooks: Sequence[Hook]) -> _Made:
+    """One of D4RL's levels, from the policies of a run, which is trained first if the request names none."""
+    if request.by is None:
+        request = learned(request, "sac", {}, hooks)
+    request = _in_its_environment(request)
+    expert = of_policy(from_run.policies(str(request.by), request.replica)[-1].folder, name="expert")
+    if request.preset == "expert":
+        return _Made(request, _log(expert, request, id), expert)
+    low = play.references(str(request.env), None, request.seed, **request.processes)["random"]
+    chosen = from_run.medium(str(request.by), low, request.replica)
+    if request.preset == "medium-replay":
+        rows = chosen.step if request.steps is None else request.steps
+        if rows > chosen.step:
+            raise UserError(f"{request.by} has its medium policy at step {chosen.step}: expected --steps up to that")
+        return _Made(request, from_run.replay_log(str(request.by), request.replica, rows, id), expert)
+    medium = of_policy(chosen.folder, name="medium")
+    if request.preset == "medium":
+        return _Made(request, _log(medium, request, id), expert)
+    parts = [_log(behaviour, request, id, 0.5, part) for part, behaviour in enumerate((medium, expert))]
+    return _Made(request, play.joined(parts, id), expert)
 
 
-def learned(asked: Asked, continuous: str, config: dict[str, Any], hooks: Sequence[Hook]) -> Asked:
-    """The same, by a run that learns in the environment first (or stands finished); DQN where actions are discrete."""
-    if asked.env is None:
+def learned(request: LogRequest, continuous: str, config: dict[str, Any], hooks: Sequence[Hook]) -> LogRequest:
+    """Train an agent in the environment, or resume its run; return the request with that run as `by`.
+
+    Args:
+        request: the request, with an environment.
+        continuous: the algorithm for continuous actions; DQN is used for discrete ones.
+        config: settings of the algorithm that differ from its preset.
+        hooks: hooks of the training.
+
+    Raises:
+        UserError: no environment, or the folder holds a run with other settings.
+    """
+    if request.env is None:
         raise UserError(
-            f"--preset {asked.preset} trains an agent first: name the environment with --env, or a run with --by"
+            f"--preset {request.preset} trains an agent first: name the environment with --env, or a run with --by"
         )
-    made = make_env(asked.env)
-    name, discrete = name_of(made), not hasattr(made.action_space, "low")
-    made.close()
+    env = make_env(request.env)
+    name = name_of(env)
+    discrete = not hasattr(env.action_space, "low")
+    env.close()
     algorithm = "dqn" if discrete else continuous
     if discrete and config:
         config = {"epsilon": config["exploration_noise"]}
-    steps = asked.train_steps
+    steps = request.train_steps
     cfg, _ = resolve(registry.get(algorithm), None, None, None)
     every = max(1, steps // EVALUATIONS)
     settings = Settings.of(
         algorithm,
-        config={"warmup": min(cfg.warmup, steps // 4), **config, **asked.config},
-        env=asked.env,
+        config={"warmup": min(cfg.warmup, steps // 4), **config, **request.config},
+        env=request.env,
         steps=steps,
-        seed=asked.seed,
+        seed=request.seed,
         eval_episodes=EPISODES,
         eval_every=every,
         keep_policies=True,
         block=min(1000, every),
-        **asked.processes,
+        **request.processes,
     )
     stem = f"{name.replace('/', '-')}-{algorithm}"
-    folder = asked.agent or Path("runs") / f"{'levels' if asked.preset in LEVELS else asked.preset}-{stem}"
+    folder = request.agent or Path("runs") / f"{'levels' if request.preset in LEVELS else request.preset}-{stem}"
     ensure_finished(settings, folder, "--agent", hooks)
-    return dataclasses.replace(asked, by=str(folder), agent=folder)
+    return dataclasses.replace(request, by=str(folder), agent=folder)
 
 
-def _in_its_environment(asked: Asked) -> Asked:
-    """The same, in the environment that the run learned in.
+def _in_its_environment(request: LogRequest) -> LogRequest:
+    """The request, in the environment that the run learned in.
 
     Raises:
-        UserError: no run there, or another environment was asked for.
+        UserError: not a run, or the request names another environment.
     """
-    own = RunFolder(str(asked.by)).read_config().get("env")
-    if asked.env is not None and own is not None and asked.env != own:
-        raise UserError(f"{asked.by} learned in {own}, not in {asked.env}: leave --env out")
-    return dataclasses.replace(asked, env=own or asked.env)
+    own = RunFolder(str(request.by)).read_config().get("env")
+    if request.env is not None and own is not None and request.env != own:
+        raise UserError(f"{request.by} learned in {own}, not in {request.env}: leave --env out")
+    return dataclasses.replace(request, env=own or request.env)

@@ -1,1 +1,1 @@
-"""The contract and what it stands on; knows nothing above."""
+"""The contract of an algorithm, and the types and tools that it needs. Imports nothing from the rooms above."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import types
 import typing
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, dataclass_transform
 
@@ -40,12 +41,16 @@ def config(cls: type[C]) -> type[C]:
     return cls
 
 
-def traced_fields(cls: type | DataclassInstance) -> list[str]:
+def traced_fields(cls: object) -> list[str]:
     """Names of the fields of a config (class or instance) that are traced."""
-    return [f.name for f in dataclasses.fields(cls) if f.type in ("float", float) and not f.metadata.get("static")]
+    return [
+        f.name
+        for f in dataclasses.fields(typing.cast(Any, cls))
+        if f.type in ("float", float) and not f.metadata.get("static")
+    ]
 
 
-def fields_of(cls: type | DataclassInstance, kind: type) -> list[str]:
+def fields_of(cls: type[C] | C, kind: types.UnionType) -> list[str]:
     """Names of the fields of a config (class or instance) whose type is `kind`: `Schedule` or `Horizon`."""
     hints = typing.get_type_hints(cls if isinstance(cls, type) else type(cls))
     return [name for name, hint in hints.items() if hint == kind]
@@ -92,13 +97,13 @@ def from_dict(cls: type[C], values: dict[str, Any]) -> C:
     return cls(**given)
 
 
-def _of_type(cls: type, name: str, value: JSON, hint: type) -> Any:
+def _of_type(cls: type, name: str, value: JSON, hint: Any) -> Any:
     if typing.get_origin(hint) is tuple:
         item = typing.get_args(hint)[0]
         if isinstance(value, (list, tuple)) and all(isinstance(v, item) and not isinstance(v, bool) for v in value):
             return tuple(value)
     elif hint in (Schedule, Horizon):
-        value = {0: "run", -1: "constant"}.get(value, value)  # as version 0.1.0 wrote them
+        value = "run" if value == 0 else "constant" if value == -1 else value  # as version 0.1.0 wrote them
         if value in typing.get_args(typing.get_args(hint)[1]):
             return value
         if isinstance(value, int) and not isinstance(value, bool) and value > 0:

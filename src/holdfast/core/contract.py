@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from .noise import Noise
-from .spec import Batch, Config, Memory, Mode, Scalar, Seen, Spec, State, Step
+from .spec import Batch, Cfg, Memory, Mode, Scalar, Seen, Spec, State, Step
 from .trained import Metrics
 from .tree import PyTree, field
 
@@ -62,7 +62,7 @@ class Frozen(PyTree):
     spec: Spec = field(static=True)
     act: Callable[..., tuple[jax.Array, Memory]] = field(static=True)
     memory: Callable[..., Memory] = field(static=True)
-    cfg: Config
+    cfg: Cfg
     state: State
 
     def start(self, n: int) -> Memory:
@@ -95,7 +95,7 @@ class Context(PyTree):
 
     spec: Spec = field(static=True)
     data: Data | None = None  # the training columns, if there is a data set
-    stats: dict[str, Scalar] = field(default_factory=dict)  # scalars of the data: return_max, return_min ...
+    stats: Mapping[str, Scalar] = field(default_factory=dict)  # scalars of the data: return_max, return_min ...
     inputs: dict[str, Frozen] = field(default_factory=dict)  # by the names in `Algorithm.inputs`
 
 
@@ -144,7 +144,7 @@ class Phase(NamedTuple):
 
     name: str = "offline"
     steps: int | None = None  # None: all steps of the run
-    update: Callable[[Config, State, Batch, Noise, Step], tuple[State, Metrics]] | None = None
+    update: Callable[[Cfg, State, Batch, Noise, Step], tuple[State, Metrics]] | None = None
     needs: Needs | None = None
     batch_size: int | None = None
     plays: bool = True  # False: the updates do not change the policy, so it is not evaluated during the phase
@@ -153,19 +153,19 @@ class Phase(NamedTuple):
     # views of the data by whole episodes, e.g. {"train": 0.8, "holdout": 0.2}; the same for all replicas of a run
     split: Mapping[str, float] = {}
     # (cfg, state, ctx, noise) -> state, once before the first update; it may change the type of the state
-    enter: Callable[[Config, State, Context, Noise], State] | None = None
+    enter: Callable[[Cfg, State, Context, Noise], State] | None = None
     # (cfg, state, sources, ctx, noise, step) -> Refreshed, before the first update and then every `every` steps,
     # outside the compiled loop. The sources are the data, its views and the rings
-    refresh: Callable[[Config, State, Mapping[str, Any], Context, Noise, Step], Refreshed] | None = None
+    refresh: Callable[[Cfg, State, Mapping[str, Any], Context, Noise, Step], Refreshed] | None = None
     every: int = 0
     # name -> capacity: rings that `refresh` and `collect` fill and that live until the run ends. A ring holds its
     # newest rows. The ring of `collect` needs no entry: its capacity is then CAPACITY
     rings: Mapping[str, int] = {}
     collect: Collect | None = None
     # (cfg, data set) -> [m] numbers of the transitions that the ring of `collect` holds before the first step
-    fill: Callable[[Config, Any], Any] | None = None
+    fill: Callable[[Cfg, Any], Any] | None = None
     # (cfg, state) -> boolean: a replica that has stopped is frozen; the phase ends when all have stopped
-    until: Callable[[Config, State], jax.Array] | None = None
+    until: Callable[[Cfg, State], jax.Array] | None = None
 
     @property
     def capacities(self) -> dict[str, int]:
@@ -199,27 +199,27 @@ SCALED = Treatment(normalize_obs=1e-3, return_scale=1000.0)  # TD3+BC's observat
 class Preset(NamedTuple):
     """Published settings for a family of data sets."""
 
-    config: Config
+    config: Cfg
     treatment: Treatment
     source: str  # where the numbers are from
 
 
-def one_phase(cfg: Config) -> tuple[Phase, ...]:
+def one_phase(cfg: Cfg) -> tuple[Phase, ...]:
     """The default of `Algorithm.phases`: one offline phase over the whole run."""
     return (Phase(),)
 
 
-def plain_transitions(cfg: Config) -> Needs:
+def plain_transitions(cfg: Cfg) -> Needs:
     """The default of `Algorithm.needs`: one batch of transitions, without derived columns."""
     return Transitions()
 
 
-def no_faults(cfg: Config) -> list[str]:
+def no_faults(cfg: Cfg) -> list[str]:
     """The default of `Algorithm.check`: every config is valid."""
     return []
 
 
-def no_memory(cfg: Config, spec: Spec, n: int) -> tuple[()]:
+def no_memory(cfg: Cfg, spec: Spec, n: int) -> tuple[()]:
     """The default of `Algorithm.memory`: the policy has no memory."""
     return ()
 
@@ -243,25 +243,25 @@ class Algorithm(NamedTuple):
     name: str
     Config: type
     # (cfg, ctx, noise) -> state
-    init: Callable[[Config, Context, Noise], State]
+    init: Callable[[Cfg, Context, Noise], State]
     # (cfg, state, batch, noise, step) -> (state, metrics); None: every phase has its own
-    update: Callable[[Config, State, Batch, Noise, Step], tuple[State, Metrics]] | None
+    update: Callable[[Cfg, State, Batch, Noise, Step], tuple[State, Metrics]] | None
     # (cfg, state, seen, memory, noise, mode) -> (actions [n, ...], memory)
-    act: Callable[[Config, State, Seen, Memory, Noise, Mode], tuple[jax.Array, Memory]]
+    act: Callable[[Cfg, State, Seen, Memory, Noise, Mode], tuple[jax.Array, Memory]]
     presets: Mapping[str, Preset]  # the first is the default
     # (cfg, state, seen, memory) -> a distribution of actions
-    dist: Callable[[Config, State, Seen, Memory], Any] | None = None
+    dist: Callable[[Cfg, State, Seen, Memory], Any] | None = None
     # (cfg, state, obs, action) -> [n] what it estimates that actions are worth, if its critic alone does not say
-    value: Callable[[Config, State, jax.Array, jax.Array], jax.Array] | None = None
+    value: Callable[[Cfg, State, jax.Array, jax.Array], jax.Array] | None = None
     # (cfg, spec, n) -> the memory at the start of an episode, leaves [n, ...]
-    memory: Callable[[Config, Spec, int], Memory] = no_memory
-    needs: Callable[[Config], Needs] = plain_transitions  # what `update` reads
-    phases: Callable[[Config], tuple[Phase, ...]] = one_phase  # phases of a run that has logged data
+    memory: Callable[[Cfg, Spec, int], Memory] = no_memory
+    needs: Callable[[Cfg], Needs] = plain_transitions  # what `update` reads
+    phases: Callable[[Cfg], tuple[Phase, ...]] = one_phase  # phases of a run that has logged data
     # (cfg, data set) -> data set, for algorithms that choose what to learn from
-    filter: Callable[[Config, Any], Any] | None = None
+    filter: Callable[[Cfg, Any], Any] | None = None
     episodes: bool = False  # whether `filter` or a `refresh` needs whole episodes
     actions: frozenset[str] = frozenset({"continuous"})  # kinds that it supports: "continuous", "discrete"
     inputs: tuple[str, ...] = ()  # names of policies of other runs; a run must name a folder for each
-    online: Callable[[Config], tuple[Phase, ...]] | None = None  # phases of a run that has an environment and no data
-    finetune: Callable[[Config], tuple[Phase, ...]] | None = None  # phases that continue an offline run online
-    check: Callable[[Config], list[str]] = no_faults  # all faults of a config
+    online: Callable[[Cfg], tuple[Phase, ...]] | None = None  # phases of a run that has an environment and no data
+    finetune: Callable[[Cfg], tuple[Phase, ...]] | None = None  # phases that continue an offline run online
+    check: Callable[[Cfg], list[str]] = no_faults  # all faults of a config

@@ -18,6 +18,11 @@ class Diverged(Exception):
     exit_code = 3
 
 
+def one_line(error: BaseException) -> str:
+    """The message of an exception on one line; the name of its type if the message is empty."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """`"; did you mean 'x'?"` for the known name closest to `name`, or an empty string."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)

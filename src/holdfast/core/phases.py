@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from .contract import Algorithm, Phase
+from .spec import Cfg
 
 
-def stages(algorithm: Algorithm, cfg: Any, stage: str) -> tuple[Phase, ...]:
+def stages(algorithm: Algorithm, cfg: Cfg, stage: str) -> tuple[Phase, ...]:
     """All phases of one kind of run, in order.
 
     Args:

@@ -14,10 +14,27 @@ from .tree import PyTree, field
 Mode = Literal["best", "sample", "explore"]  # the most likely action, a draw from the policy, or a draw for exploring
 Scalar = jax.Array | float  # a number, traced or not
 Step = jax.Array | int  # a number of updates, traced or not
-Config = Any  # an instance of an algorithm's config class, see `core.config.config`
+Cfg = Any  # an instance of an algorithm's config class, see `core.config.config`
 State = Any  # a training state: a pytree of arrays
 Array = np.ndarray | jax.Array
 Memory = PyTree | tuple[()] | dict[str, jax.Array] | jax.Array  # what a policy keeps from step to step: leaves [n, ...]
+
+
+class ArraySpec(NamedTuple):
+    """One array of an observation. Bytes (uint8) stay bytes in data, rings and batches."""
+
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+
+
+# float32 vectors by their shape; another array; or several arrays by name, sorted: (("image", ArraySpec(...)), ...)
+ObsSpec = tuple[int, ...] | ArraySpec | tuple[tuple[str, ArraySpec], ...]
+Obs = Any  # observations: an array [..., *shape], or a dict of such arrays
+
+
+def named(**arrays: ArraySpec) -> tuple[tuple[str, ArraySpec], ...]:
+    """The `Spec.obs` of observations that are several arrays by name."""
+    return tuple(sorted(arrays.items()))
 
 
 class Spec(NamedTuple):
@@ -27,7 +44,7 @@ class Spec(NamedTuple):
     Discrete actions are integers from 0, whatever the start of the environment's space.
     """
 
-    obs: tuple[int, ...]  # shape of one observation
+    obs: Any  # an `ObsSpec`: the shape of one observation, if it is a float32 array
     action: int  # dimensions of an action, or how many discrete actions there are
     discrete: bool = False
     masked: bool = False  # rows carry which actions are legal
@@ -38,15 +55,43 @@ class Spec(NamedTuple):
         """Shape of one action: `()` if actions are discrete."""
         return () if self.discrete else (self.action,)
 
+    @property
+    def obs_arrays(self) -> ArraySpec | dict[str, ArraySpec]:
+        """The array of an observation, or its arrays by name."""
+        if isinstance(self.obs, ArraySpec):
+            return self.obs
+        if self.obs and isinstance(self.obs[0], tuple):
+            return dict(self.obs)
+        return ArraySpec(self.obs)
+
+    def blank_obs(self, *lead: int) -> Obs:
+        """Observations of zeros, `[*lead, *shape]`, in the types of the data."""
+        arrays = self.obs_arrays
+        if isinstance(arrays, ArraySpec):
+            return np.zeros((*lead, *arrays.shape), arrays.dtype)
+        return {name: np.zeros((*lead, *one.shape), one.dtype) for name, one in arrays.items()}
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready values: what a policy folder keeps. The inverse of `from_dict`."""
-        return self._asdict()
+        arrays = self.obs_arrays
+        obs: Any = self.obs
+        if isinstance(arrays, dict):
+            obs = {name: one._asdict() for name, one in arrays.items()}
+        elif isinstance(self.obs, ArraySpec):
+            obs = self.obs._asdict()
+        return {**self._asdict(), "obs": obs}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Spec:
         """The spec that `to_dict` wrote; version 0.1.0 also wrote `agents`, which was always 1."""
         own = {name: values[name] for name in cls._fields}
-        return cls(**{**own, "obs": tuple(values["obs"])})
+        obs = values["obs"]
+        if isinstance(obs, Mapping):
+            whole = "shape" in obs and not isinstance(obs["shape"], Mapping)
+            arrays = {"": obs} if whole else obs
+            made = {name: ArraySpec(tuple(one["shape"]), one["dtype"]) for name, one in arrays.items()}
+            return cls(**{**own, "obs": made[""] if whole else named(**made)})
+        return cls(**{**own, "obs": tuple(obs)})
 
 
 class Batch(PyTree):
@@ -58,10 +103,10 @@ class Batch(PyTree):
     writes, "discount" with n-step rows and "valid" with windows. Read them as attributes: `batch.mc_return`.
     """
 
-    obs: jax.Array
+    obs: Obs
     action: jax.Array
     reward: jax.Array
-    next_obs: jax.Array
+    next_obs: Obs
     terminated: jax.Array
     truncated: jax.Array
     mask: jax.Array | None = None  # legal actions at obs: [B, A] booleans
@@ -89,7 +134,7 @@ class Batch(PyTree):
 class Seen(PyTree):
     """What a policy sees when it acts, for n environments at once."""
 
-    obs: jax.Array  # [n, ...]
+    obs: Obs  # [n, ...]
     reward: jax.Array  # [n] treated reward of the step before; 0 at an episode's start
     mask: jax.Array | None = None  # [n, A] legal actions
     step: Step = 0  # updates so far, for schedules of exploration

@@ -1,28 +1,41 @@
-"""Columns as arrays: which names they have, what values they may hold, how rows are picked."""
+"""Columns as arrays: the names of stored columns, checked conversion, and the selection of rows."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..core.errors import UserError
 
+if TYPE_CHECKING:
+    from gymnasium.spaces import Box, Discrete
+
 STORED_COLUMNS = ("action_mask", "behaviour_log_prob", "discount")  # optional columns that sources look for
 OBSERVATION_COLUMNS = ("action_mask",)  # those with a row per observation, not per transition
-FLAT_COLUMNS = (*STORED_COLUMNS, *(f"next_{name}" for name in OBSERVATION_COLUMNS))  # what flat logs may bring
+FLAT_COLUMNS = (*STORED_COLUMNS, *(f"next_{name}" for name in OBSERVATION_COLUMNS))  # optional columns of flat logs
 
 
-def take(observations: np.ndarray, rows: Any) -> np.ndarray:
-    """Rows of observations: with `spaces.require_supported` the seam for dictionaries and images."""
+def take(observations: np.ndarray, rows: np.ndarray | slice) -> np.ndarray:
+    """Rows of observations.
+
+    Every selection of observations goes through this function and `spaces.require_supported`: these are the two places
+    to change for image and dictionary observations.
+    """
     return observations[rows]
 
 
-def as_actions(actions: Any, where: str, space: Any = None) -> np.ndarray:
-    """Logged actions in the form of their space: `[N]` integers where discrete, else `[N, A]`.
+def as_actions(actions: ArrayLike, where: str, space: Box | Discrete | None = None) -> np.ndarray:
+    """Logged actions in the shape that their space has: `[N]` integers if discrete, else `[N, A]`.
+
+    Args:
+        actions: the logged actions.
+        where: name of the column in error messages.
+        space: the action space; if None, integers are taken as discrete actions.
 
     Raises:
-        UserError: they are not numbers.
+        UserError: the actions are not numbers.
     """
     array = numbers(actions, where)
     discrete = array.dtype.kind in "iu" if space is None else not hasattr(space, "low")
@@ -31,11 +44,11 @@ def as_actions(actions: Any, where: str, space: Any = None) -> np.ndarray:
     return array[:, None] if not discrete and array.ndim == 1 else array
 
 
-def flags(values: Any, where: str) -> np.ndarray:
-    """A column of flags as booleans, [N]; numbers are taken where all are 0 or 1.
+def flags(values: ArrayLike, where: str) -> np.ndarray:
+    """A column of flags as read-only booleans, [N]. Numbers are accepted if all of them are 0 or 1.
 
     Raises:
-        UserError: other values.
+        UserError: a value other than 0 and 1.
     """
     array = np.asarray(values)
     array = array.reshape(-1) if array.ndim == 2 and array.shape[1] == 1 else array
@@ -48,7 +61,12 @@ def flags(values: Any, where: str) -> np.ndarray:
     return frozen(array)
 
 
-def numbers(values: Any, where: str) -> np.ndarray:
+def numbers(values: ArrayLike, where: str) -> np.ndarray:
+    """A column as a read-only array of numbers or booleans.
+
+    Raises:
+        UserError: the values have another dtype, for instance objects or strings.
+    """
     array = np.asarray(values)
     if array.dtype.kind not in "fiub":
         raise UserError(f"{where} has dtype {array.dtype}, expected numbers")
@@ -56,19 +74,27 @@ def numbers(values: Any, where: str) -> np.ndarray:
 
 
 def frozen(array: np.ndarray) -> np.ndarray:
+    """A read-only view. The caller's own array stays writable."""
     view = array.view()
     view.flags.writeable = False
     return view
 
 
 def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """`start, start + 1 ...` for each pair, one after another."""
+    """The concatenation of `start, start + 1, ..., start + length - 1` over all pairs: [sum of lengths]."""
     before = np.cumsum(lengths) - lengths
     return np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()))
 
 
+def last_rows(offsets: np.ndarray) -> np.ndarray:
+    """Booleans [N], true at the last transition of each episode."""
+    last = np.zeros(int(offsets[-1]), bool)
+    last[offsets[1:] - 1] = True
+    return last
+
+
 def closed(column: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """A column per transition as one per observation: each episode's last row is repeated."""
+    """A column per transition [N, ...] as one per observation [N + E, ...]: each episode's last row is repeated."""
     steps = np.diff(offsets)
     rows = ranges(offsets[:-1], steps + 1)
     rows[offsets[1:] + np.arange(len(steps))] -= 1

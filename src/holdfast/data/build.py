@@ -1,165 +1,214 @@
-"""The fields of a `Dataset` from arrays in memory: flat columns, or a list of episodes."""
+"""The fields of a `Dataset` from arrays in memory: from flat columns, or from a list of episodes."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..core.errors import UserError
 from . import spaces
 from .arrays import OBSERVATION_COLUMNS, STORED_COLUMNS, as_actions, closed, flags, numbers
 from .checks.faults import Fault, Where
-from .flat import Cut, cut
+from .flat import Cut, CutRules, cut
+
+if TYPE_CHECKING:
+    from gymnasium.spaces import Box, Discrete
+
+EPISODE_COLUMNS = ("observations", "actions", "rewards", "terminations", "truncations")
+
+
+class Facts(TypedDict, total=False):
+    """Fields of a `Dataset` that describe it; the caller of `from_arrays` or `from_episodes` may set any of them."""
+
+    observation_space: Box | None
+    action_space: Box | Discrete | None
+    id: str
+    env_spec: str | None
+    reference: tuple[float, float] | None
+    provenance: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class RawTable:
+    """Flat columns of N rows as they were logged: one row a step, episodes one after another."""
+
+    observations: ArrayLike  # [N, *obs]
+    actions: ArrayLike  # [N, A], or [N] integers if discrete
+    rewards: ArrayLike  # [N]
+    terminations: ArrayLike  # [N] flags, true ends
+    truncations: ArrayLike | None = None  # [N] flags, time limits
+    next_observations: ArrayLike | None = None  # [N, *obs]
+    columns: Mapping[str, ArrayLike] = dataclasses.field(default_factory=dict)  # [N, ...], optional columns by name
+
+
+class _Table(TypedDict):
+    """A `RawTable` as arrays of equal length."""
+
+    observations: np.ndarray
+    actions: np.ndarray
+    rewards: np.ndarray
+    terminations: np.ndarray
+    truncations: np.ndarray | None
+    next_observations: np.ndarray | None
 
 
 def fields_from_arrays(
-    observations: Any,
-    actions: Any,
-    rewards: Any,
-    terminations: Any,
-    truncations: Any = None,
-    next_observations: Any = None,
-    *,
-    observation_space: Any = None,
-    action_space: Any = None,
-    action_bounds: tuple[Any, Any] | None = None,
-    columns: Mapping[str, Any] | None = None,
-    max_episode_steps: int | None = None,
-    cut_jumps: bool | None = None,
-    keep_last: bool = True,
-    id: str = "arrays",
-    env_spec: str | None = None,
-    reference: tuple[float, float] | None = None,
-    provenance: Mapping[str, Any] | None = None,
+    raw: RawTable, rules: CutRules, action_bounds: spaces.Bounds | None, facts: Facts
 ) -> dict[str, Any]:
-    """Fields from flat columns of N rows, one a step, episodes one after another.
+    """The fields of a `Dataset` from flat columns.
 
-    Where `next_observations` are missing, D4RL's rule holds (`flat`): a row that a time limit ended has no next
-    observation and is left out; `provenance["left_out"]` counts them. Columns of `columns` have N rows too; beside
-    action_mask may stand next_action_mask, which actions are legal at `next_observations`.
+    If `next_observations` are missing, D4RL's rule holds (see `flat`): a row that ended by a time limit has no next
+    observation and is left out; `provenance["left_out"]` counts these rows.
+
+    Args:
+        raw: the columns. Next to `action_mask`, a column `next_action_mask` may say which actions are legal at
+            `next_observations`.
+        rules: where to cut the rows into episodes.
+        action_bounds: low and high of a Box of actions, used if `facts` has no action space.
+        facts: the other fields of the data set.
 
     Raises:
-        UserError: columns of unequal length, or which are not numbers; an empty log.
+        UserError: columns of unequal length, columns that are not numbers, or an empty log.
     """
-    obs = numbers(observations, f"{id}: observations")
-    rows = len(obs)
-    given: dict[str, np.ndarray] = {
-        "actions": as_actions(actions, f"{id}: actions", action_space),
-        "rewards": numbers(rewards, f"{id}: rewards").reshape(-1),
-        "terminations": flags(terminations, f"{id}: terminations"),
-    }
-    if truncations is not None:
-        given["truncations"] = flags(truncations, f"{id}: truncations")
-    if next_observations is not None:
-        given["next_observations"] = numbers(next_observations, f"{id}: next_observations")
-    extra = {k: numbers(v, f"{id}: {k}") for k, v in (columns or {}).items()}
-    for name, column in {**given, **extra}.items():
-        if len(column) != rows:
-            raise UserError(
-                f"{id}: {name} has {len(column)} rows, observations {rows}; expected one row a step in each"
-            )
-    obs = obs.reshape(rows, -1) if obs.ndim == 1 else obs
+    id = facts.get("id", "arrays")
+    table, extra = _checked(raw, facts.get("action_space"), id)
     try:
-        done = cut(
-            obs,
-            given["terminations"],
-            given.get("truncations"),
-            given["next_observations"].reshape(obs.shape) if "next_observations" in given else None,
-            max_episode_steps,
-            cut_jumps,
-            keep_last,
+        episodes = cut(
+            table["observations"], table["terminations"], table["truncations"], table["next_observations"], rules
         )
     except UserError as e:
         raise UserError(f"{id}: {e}") from e
-    facts = {**(provenance or {}), "left_out": done.left_out, "faults": done.faults}
-    if max_episode_steps is not None:
-        facts["max_episode_steps"] = max_episode_steps
-    kept = given["actions"][done.rows]
-    held = {name: _of_observations(name, extra, done) for name in OBSERVATION_COLUMNS if name in extra}
-    held |= {k: v[done.rows] for k, v in extra.items() if k not in (*held, *(f"next_{name}" for name in held))}
+    found: dict[str, Any] = {"left_out": episodes.left_out, "faults": episodes.faults}
+    columns = _stored_columns(extra, episodes)  # may add a fault
+    if rules.max_episode_steps is not None:
+        found["max_episode_steps"] = rules.max_episode_steps
     return {
-        "observations": done.observations,
-        "actions": kept,
-        "rewards": given["rewards"][done.rows],
-        "terminations": done.terminations,
-        "truncations": done.truncations,
-        "offsets": done.offsets,
-        "observation_space": observation_space or spaces.observation_box(obs),
-        "action_space": action_space or spaces.action_space_for(given["actions"], action_bounds),
+        **facts,
+        "observations": episodes.observations,
+        "actions": table["actions"][episodes.rows],
+        "rewards": table["rewards"][episodes.rows],
+        "terminations": episodes.terminations,
+        "truncations": episodes.truncations,
+        "offsets": episodes.offsets,
+        "observation_space": facts.get("observation_space") or spaces.observation_box(table["observations"]),
+        "action_space": facts.get("action_space") or spaces.action_space_for(table["actions"], action_bounds),
         "id": id,
-        "env_spec": env_spec,
-        "reference": reference,
-        "columns": held,
-        "provenance": facts,
+        "columns": columns,
+        "provenance": {**(facts.get("provenance") or {}), **found},
     }
 
 
-def _of_observations(name: str, extra: Mapping[str, np.ndarray], done: Cut) -> np.ndarray:
-    """A flat column of observations with the rows that close the episodes, [N + E, ...].
+def _checked(raw: RawTable, action_space: Box | Discrete | None, id: str) -> tuple[_Table, dict[str, np.ndarray]]:
+    """The main columns and the optional ones as arrays of N rows."""
+    observations = numbers(raw.observations, f"{id}: observations")
+    observations = observations[:, None] if observations.ndim == 1 else observations
+    following = None
+    if raw.next_observations is not None:
+        following = numbers(raw.next_observations, f"{id}: next_observations")
+    table: _Table = {
+        "observations": observations,
+        "actions": as_actions(raw.actions, f"{id}: actions", action_space),
+        "rewards": numbers(raw.rewards, f"{id}: rewards").reshape(-1),
+        "terminations": flags(raw.terminations, f"{id}: terminations"),
+        "truncations": None if raw.truncations is None else flags(raw.truncations, f"{id}: truncations"),
+        "next_observations": following,
+    }
+    extra = {name: numbers(column, f"{id}: {name}") for name, column in raw.columns.items()}
+    rows = len(observations)
+    columns: dict[str, Any] = {**table, **extra}
+    for name, column in columns.items():
+        if column is not None and len(column) != rows:
+            raise UserError(
+                f"{id}: {name} has {len(column)} rows, observations {rows}; expected one row a step in each"
+            )
+    if following is not None:
+        table["next_observations"] = following.reshape(observations.shape)
+    return table, extra
 
-    Those are rows of the log, or of the column next_NAME. Where neither has them the last row is repeated, and a fault
-    told where that matters: the episode was cut off.
+
+def _stored_columns(extra: Mapping[str, np.ndarray], episodes: Cut) -> dict[str, np.ndarray]:
+    """The optional columns in episode form. `next_NAME` closes the episodes of NAME and is not kept itself."""
+    per_observation = {name: _per_observation(name, extra, episodes) for name in OBSERVATION_COLUMNS if name in extra}
+    used = {*per_observation, *(f"next_{name}" for name in per_observation)}
+    return per_observation | {name: column[episodes.rows] for name, column in extra.items() if name not in used}
+
+
+def _per_observation(name: str, extra: Mapping[str, np.ndarray], episodes: Cut) -> np.ndarray:
+    """A flat column with a row per observation, in episode form: [N + E, ...].
+
+    The row that closes an episode is a row of the log, or a row of the column `next_NAME`. If neither has it, the last
+    row is repeated; that is recorded as a fault if the episode was cut off.
     """
-    column = closed(extra[name][done.rows], done.offsets)
-    last = done.offsets[1:] - 1
-    ends, found = last + 1 + np.arange(len(last)), done.closing >= 0
-    column[ends[found]] = extra[name][done.closing[found]]
+    column = closed(extra[name][episodes.rows], episodes.offsets)
+    last = episodes.offsets[1:] - 1
+    closing = last + 1 + np.arange(len(last))
+    known = episodes.closing >= 0
+    column[closing[known]] = extra[name][episodes.closing[known]]
     if f"next_{name}" in extra:
-        column[ends[~found]] = extra[f"next_{name}"][done.rows[last[~found]]]
+        column[closing[~known]] = extra[f"next_{name}"][episodes.rows[last[~known]]]
         return column
-    unknown = np.flatnonzero(~found & ~done.terminations[last])
+    unknown = np.flatnonzero(~known & ~episodes.terminations[last])
     if len(unknown):
         where = Where(int(unknown[0]), int(last[unknown[0]]), name)
-        text = f"{len(unknown)} cut episodes lead where {name} is not in the log: taken as one step before"
-        done.faults.append(
-            Fault("warn", "closing", where, len(unknown), text, f"bring the column next_{name}").to_dict()
-        )
+        text = f"{name} is not in the log after the last step of {len(unknown)} truncated episodes: repeated from there"
+        fault = Fault("warn", "closing", where, len(unknown), text, f"add the column next_{name}")
+        episodes.faults.append(fault.to_dict())
     return column
 
 
-def fields_from_episodes(episodes: Sequence[Mapping[str, Any]], **options: Any) -> dict[str, Any]:
-    """Fields from episodes: dicts of observations `[T + 1, *obs]`, actions, rewards, terminations, truncations
-    `[T]`.
+def fields_from_episodes(
+    episodes: Sequence[Mapping[str, ArrayLike]],
+    columns: Mapping[str, ArrayLike] | None,
+    action_bounds: spaces.Bounds | None,
+    facts: Facts,
+) -> dict[str, Any]:
+    """The fields of a `Dataset` from a list of episodes.
 
-    Keys of `STORED_COLUMNS` are read where every episode has them. `options` are fields of `Dataset`.
+    Args:
+        episodes: mappings with observations `[T + 1, *obs]`, actions, rewards, terminations and truncations `[T]`.
+        columns: optional columns over all episodes; if None, the keys of `STORED_COLUMNS` that every episode has.
+        action_bounds: low and high of a Box of actions, used if `facts` has no action space.
+        facts: the other fields of the data set.
 
     Raises:
         UserError: no episodes, a missing key, or columns of unequal length within an episode.
     """
-    id = options.get("id", "episodes")
+    id = facts.get("id", "episodes")
     if not episodes:
         raise UserError(f"{id}: no episodes; expected at least one")
-    lengths = []
-    for e, episode in enumerate(episodes):
-        for key in ("observations", "actions", "rewards", "terminations", "truncations"):
-            if key not in episode:
-                raise UserError(f"{id}: episode {e} has no '{key}'; it has {', '.join(sorted(episode))}")
-        steps = len(episode["actions"])
-        lengths.append(steps)
-        for key in ("observations", "rewards", "terminations", "truncations"):
-            wanted = steps + (key == "observations")
-            if len(episode[key]) != wanted:
-                raise UserError(
-                    f"{id}: {key} of episode {e} has {len(episode[key])} rows, expected {wanted} for {steps} actions"
-                )
-    stack = {
-        k: np.concatenate([np.asarray(ep[k]) for ep in episodes])
-        for k in episodes[0]
-        if all(k in ep for ep in episodes)
+    lengths = [_steps_of(e, episode, id) for e, episode in enumerate(episodes)]
+    shared = [name for name in episodes[0] if all(name in episode for episode in episodes)]
+    stacked = {name: np.concatenate([np.asarray(episode[name]) for episode in episodes]) for name in shared}
+    actions = as_actions(stacked["actions"], f"{id}: actions", facts.get("action_space"))
+    if columns is None:
+        columns = {name: stacked[name] for name in STORED_COLUMNS if name in stacked}
+    return {
+        **facts,
+        **{name: stacked[name] for name in EPISODE_COLUMNS if name != "actions"},
+        "actions": actions,
+        "offsets": np.append(0, np.cumsum(lengths)),
+        "observation_space": facts.get("observation_space") or spaces.observation_box(stacked["observations"]),
+        "action_space": facts.get("action_space") or spaces.action_space_for(actions, action_bounds),
+        "id": id,
+        "columns": columns,
     }
-    actions = as_actions(stack["actions"], f"{id}: actions", options.get("action_space"))
-    bounds = options.pop("action_bounds", None)
-    options.setdefault("observation_space", spaces.observation_box(stack["observations"]))
-    options.setdefault("action_space", spaces.action_space_for(actions, bounds))
-    options.setdefault("columns", {k: stack[k] for k in STORED_COLUMNS if k in stack})
-    return dict(
-        observations=stack["observations"],
-        actions=actions,
-        rewards=stack["rewards"],
-        terminations=stack["terminations"],
-        truncations=stack["truncations"],
-        offsets=np.append(0, np.cumsum(lengths)),
-        **{"id": id, **options},
-    )
+
+
+def _steps_of(number: int, episode: Mapping[str, ArrayLike], id: str) -> int:
+    """The steps T of an episode, after a check of its keys and their lengths."""
+    for name in EPISODE_COLUMNS:
+        if name not in episode:
+            raise UserError(f"{id}: episode {number} has no '{name}'; it has {', '.join(sorted(episode))}")
+    rows = {name: len(np.asarray(episode[name])) for name in EPISODE_COLUMNS}
+    steps = rows["actions"]
+    for name in EPISODE_COLUMNS:
+        expected = steps + (name == "observations")
+        if rows[name] != expected:
+            raise UserError(
+                f"{id}: {name} of episode {number} has {rows[name]} rows, expected {expected} for {steps} actions"
+            )
+    return steps

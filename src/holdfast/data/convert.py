@@ -1,11 +1,12 @@
-"""Data sets written to disk: Minari's form, D4RL's HDF5, and one compressed NPZ (the form of the bundled sets).
+"""Writes data sets to disk: in Minari's form, as D4RL's HDF5, or as one compressed NPZ (the form of the bundled sets).
 
-Whatever is written reads back with the same fingerprint. It appears under its name only when it is complete, and
-nothing is ever written over.
+A written data set reads back with the same fingerprint. It appears under its name only when it is complete, and
+no existing file is overwritten.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -18,22 +19,24 @@ import numpy as np
 
 from ..core.errors import UserError
 from . import spaces
-from .arrays import OBSERVATION_COLUMNS, take
+from .arrays import OBSERVATION_COLUMNS, last_rows, take
 from .dataset import Dataset
+from .sources import FILES, is_path
 
-KNOWN = ("algorithm_name", "author", "code_permalink", "description")
+MINARI_FACTS = ("algorithm_name", "author", "code_permalink", "description")  # entries of Minari's own metadata
 
 
 def convert(dataset: Dataset, target: str | Path, id: str | None = None) -> Path:
-    """Write a data set in the form that the target's ending names: `.hdf5`/`.h5` D4RL, `.npz`, anything else Minari.
+    """Write a data set. The suffix of the target chooses the form: `.hdf5`/`.h5` D4RL, `.npz`, otherwise Minari.
 
     Args:
-        dataset: what to write.
-        target: a file; or for Minari a folder (`/...`, `./...`, `~/...`) or else a Minari id, kept where Minari looks.
-        id: the name it is to have; for Minari it must end in `-v` and a number.
+        dataset: the data set to write.
+        target: a file; for Minari a folder (`/...`, `./...`, `../...`, `~...`) or a Minari id, which is stored in
+            Minari's own folder.
+        id: name of the written data set; for Minari it must end in `-v` and a number.
 
     Returns:
-        Where it is.
+        Path of the file or folder.
 
     Raises:
         UserError: the target exists or cannot be written, or the form cannot hold this data set.
@@ -41,41 +44,37 @@ def convert(dataset: Dataset, target: str | Path, id: str | None = None) -> Path
     text = str(target)
     path = Path(text).expanduser()
     if path.suffix in (".hdf5", ".h5"):
-        return _whole(path, lambda aside: _d4rl(dataset, aside, id or dataset.id))
+        return _write_whole(path, lambda temporary: _d4rl(dataset, temporary, id or dataset.id))
     if path.suffix == ".npz":
-        return _whole(path, lambda aside: _npz(dataset, aside, id or dataset.id))
-    if not text.startswith(("/", "./", "../", "~")):
-        from .sources.minari import root
-
-        id, path = id or text, root() / text
+        return _write_whole(path, lambda temporary: _npz(dataset, temporary, id or dataset.id))
+    if not is_path(text):
+        path = _minari_root() / text
+        id = id or text
         _make_namespace(text)
     id = id or path.name
     if not dataset.n_steps:
         raise UserError(f"{dataset.id} is empty: Minari's form needs at least one episode")
-    return _whole(path, lambda aside: _minari(dataset, aside, _minari_id(id)))
+    return _write_whole(path, lambda temporary: _minari(dataset, temporary, _minari_id(id)))
 
 
-def free(target: str | Path, id: str | None = None) -> None:
-    """Refuse, before a data set is made, a target that `convert` would refuse afterwards.
+def require_free(target: str | Path, id: str | None = None) -> None:
+    """Refuse a target that `convert` would refuse; call it before a data set is made.
 
     Raises:
-        UserError: it exists, or is no Minari id.
+        UserError: the target exists, or it is not a valid Minari id.
     """
     text = str(target)
     path = Path(text).expanduser()
-    if path.suffix not in (".hdf5", ".h5", ".npz"):
-        _minari_id(id or (path.name if text.startswith(("/", "./", "../", "~")) else text))
-    if not text.startswith(("/", "./", "../", "~")) and path.suffix not in (".hdf5", ".h5", ".npz"):
-        from .sources.minari import root
-
-        path = root() / text
-    if path.exists():
-        raise UserError(f"{path} exists already and is not written over; choose another name or remove it")
+    if path.suffix not in FILES:
+        in_folder = is_path(text)
+        _minari_id(id or (path.name if in_folder else text))
+        path = path if in_folder else _minari_root() / text
+    _require_absent(path)
 
 
 def metadata(dataset: Dataset, id: str) -> dict[str, Any]:
-    """What is known beside the columns, JSON-ready: id, spaces, environment, references, provenance."""
-    passing = ("faults", "left_out", "path", "source")  # these are about one reading of one file
+    """The facts stored with the columns, JSON-ready: id, spaces, environment, references, provenance."""
+    of_one_file = ("faults", "left_out", "path", "source")  # true of the file that was read, not of the copy
     return {
         "id": id,
         "observation_space": spaces.to_json(dataset.observation_space),
@@ -83,27 +82,26 @@ def metadata(dataset: Dataset, id: str) -> dict[str, Any]:
         "env_spec": dataset.env_spec,
         "reference": list(dataset.reference) if dataset.reference else None,
         "provenance": {
-            **{k: v for k, v in dataset.provenance.items() if k not in passing},
+            **{k: v for k, v in dataset.provenance.items() if k not in of_one_file},
             "converted_from": dataset.id,
         },
     }
 
 
-def _npz(dataset: Dataset, aside: Path, id: str) -> None:
+def _npz(dataset: Dataset, target: Path, id: str) -> None:
     names = ("observations", "actions", "rewards", "terminations", "truncations", "offsets")
     columns = {k: getattr(dataset, k) for k in names} | dict(dataset.columns)
     text = np.array(json.dumps(metadata(dataset, id)))
-    with open(aside, "wb") as file:
+    with open(target, "wb") as file:
         np.savez_compressed(file, metadata=text, **columns)
         file.flush()
         os.fsync(file.fileno())
 
 
-def _d4rl(dataset: Dataset, aside: Path, id: str) -> None:
+def _d4rl(dataset: Dataset, target: Path, id: str) -> None:
     import h5py
 
-    last = np.zeros(dataset.n_steps, bool)
-    last[dataset.offsets[1:] - 1] = True
+    last = last_rows(dataset.offsets)
     ends = dataset.terminations | dataset.truncations
     if (ends & ~last).any():
         raise UserError(f"{dataset.id}: D4RL's form cannot hold end flags inside an episode; add --cut-at-flags")
@@ -117,18 +115,19 @@ def _d4rl(dataset: Dataset, aside: Path, id: str) -> None:
         "timeouts": dataset.truncations | (last & ~ends),
         **{f"columns/{k}": v for k, v in dataset.columns.items()},
     }
-    with h5py.File(aside, "w") as file:
+    with h5py.File(target, "w") as file:
         for name, column in columns.items():
             file.create_dataset(name, data=column, compression="gzip" if column.size else None)
         file["holdfast"] = json.dumps(metadata(dataset, id))
 
 
-def _minari(dataset: Dataset, aside: Path, id: str) -> None:
+def _minari(dataset: Dataset, target: Path, id: str) -> None:
+    import minari
     from gymnasium.envs.registration import EnvSpec
     from minari.data_collector import EpisodeBuffer
     from minari.dataset.minari_storage import MinariStorage
 
-    data = aside / "data"
+    data = target / "data"
     data.mkdir(parents=True)
     storage = MinariStorage.new(
         data,
@@ -137,19 +136,16 @@ def _minari(dataset: Dataset, aside: Path, id: str) -> None:
         env_spec=EnvSpec.from_json(dataset.env_spec) if dataset.env_spec else None,
         data_format="hdf5",
     )
-    import minari
-
-    meta = metadata(dataset, id)
-    about = {k: v for k, v in meta["provenance"].items() if k in KNOWN}
-    if "author" in about:
-        about["author"] = (
-            {about["author"]} if isinstance(about["author"], str) else set(about["author"])
-        )  # Minari's form
+    provenance = metadata(dataset, id)["provenance"]
+    facts = {k: v for k, v in provenance.items() if k in MINARI_FACTS}
+    if "author" in facts:  # Minari wants a set
+        facts["author"] = {facts["author"]} if isinstance(facts["author"], str) else set(facts["author"])
     if dataset.reference:
-        about |= {"ref_min_score": dataset.reference[0], "ref_max_score": dataset.reference[1]}
+        facts |= {"ref_min_score": dataset.reference[0], "ref_max_score": dataset.reference[1]}
     storage.update_metadata(
-        {"dataset_id": id, "minari_version": minari.__version__, "provenance": json.dumps(meta["provenance"]), **about}
+        {"dataset_id": id, "minari_version": minari.__version__, "provenance": json.dumps(provenance), **facts}
     )
+    edges = dataset.offsets.tolist()
     storage.update_episodes(
         EpisodeBuffer(
             id=e,
@@ -160,12 +156,15 @@ def _minari(dataset: Dataset, aside: Path, id: str) -> None:
             truncations=dataset.truncations[a:b],
             infos=_infos(dataset, e, a, b),
         )
-        for e, (a, b) in enumerate(zip(dataset.offsets[:-1].tolist(), dataset.offsets[1:].tolist(), strict=True))
+        for e, (a, b) in enumerate(itertools.pairwise(edges))
     )
 
 
 def _infos(dataset: Dataset, e: int, a: int, b: int) -> dict[str, np.ndarray]:
-    """Optional columns as infos, which have T + 1 rows: a column of transitions repeats its last value."""
+    """The optional columns of episode e (transitions a to b) as Minari's infos.
+
+    Infos have T + 1 rows: a column of transitions repeats its last value.
+    """
     out = {}
     for name, column in dataset.columns.items():
         part = column[a + e : b + e + 1] if name in OBSERVATION_COLUMNS else column[a:b]
@@ -180,13 +179,13 @@ def _minari_id(id: str) -> str:
         parse_dataset_id(id)
     except (ValueError, TypeError) as e:
         raise UserError(
-            f"'{id}' is no Minari id; expected a name ending in a version, like my/robot-v0 (--name NAME)"
+            f"'{id}' is not a Minari id; expected a name ending in a version, like my/robot-v0 (--name NAME)"
         ) from e
     return id
 
 
 def _make_namespace(id: str) -> None:
-    """Minari wants each namespace of an id declared in its folder."""
+    """Declare the namespaces of an id in Minari's folder, as Minari requires."""
     from minari import namespace
 
     parts = _minari_id(id).split("/")[:-1]
@@ -195,20 +194,35 @@ def _make_namespace(id: str) -> None:
             if "/".join(parts) not in namespace.list_local_namespaces():
                 namespace.create_namespace("/".join(parts))
         except OSError as e:
-            raise UserError(f"{id} cannot be written: {e.strerror or e}; free space or choose another place") from e
+            raise _cannot_write(id, e) from e
 
 
-def _whole(path: Path, write: Callable[[Path], None]) -> Path:
-    """Write aside, then rename: what exists under `path` is complete."""
+def _minari_root() -> Path:
+    from .sources.minari import root
+
+    return root()
+
+
+def _require_absent(path: Path) -> None:
     if path.exists():
-        raise UserError(f"{path} exists already and is not written over; choose another name or remove it")
+        raise UserError(f"{path} exists already and is not overwritten; choose another name or remove it")
+
+
+def _cannot_write(target: str | Path, error: OSError) -> UserError:
+    return UserError(f"{target} cannot be written: {error.strerror or error}; free space or choose another place")
+
+
+def _write_whole(path: Path, write: Callable[[Path], None]) -> Path:
+    """Write to a temporary path and rename it, so that whatever exists at `path` is complete."""
+    _require_absent(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".holdfast-", dir=path.parent) as folder:
-            aside = Path(folder) / path.name
-            write(aside)
-            shutil.copymode(path.parent, aside) if aside.is_dir() else None
-            os.rename(aside, path)
+            temporary = Path(folder) / path.name
+            write(temporary)
+            if temporary.is_dir():
+                shutil.copymode(path.parent, temporary)
+            os.rename(temporary, path)
     except OSError as e:
-        raise UserError(f"{path} cannot be written: {e.strerror or e}; free space or choose another place") from e
+        raise _cannot_write(path, e) from e
     return path

@@ -1,4 +1,4 @@
-"""`Dataset`: logged episodes in columns, on the host, in the environment's own units."""
+"""`Dataset`: logged episodes as NumPy columns, in the environment's own units."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..core.errors import UserError
 from . import scores, spaces
 from .arrays import OBSERVATION_COLUMNS, flags, frozen, numbers, ranges, take
-from .build import fields_from_arrays, fields_from_episodes
+from .build import Facts, RawTable, fields_from_arrays, fields_from_episodes
+from .flat import CutRules
+from .references import env_id_of
 from .split import by_episodes
 
 if TYPE_CHECKING:
@@ -25,18 +28,18 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
-    """N transitions of E episodes, as NumPy columns that are never written to.
+    """N transitions of E episodes, as read-only NumPy columns in the environment's units.
 
-    Transition i of episode e starts at observation row `i + e` and leads to row `i + e + 1`: an episode of T
-    transitions keeps T + 1 observations and no next observation is stored twice.
+    An episode of T transitions keeps T + 1 observations, so that no next observation is stored twice: transition i of
+    episode e starts at observation row `i + e` and leads to row `i + e + 1`.
 
     Raises:
-        UserError: columns whose lengths do not agree, or of a kind that holds no numbers. Everything else that may be
-            wrong with data is for `checks.check` to list.
+        UserError: columns whose lengths do not agree, columns that do not hold numbers, or spaces that are not
+            supported. All other faults of the data are listed by `checks.check.check`.
     """
 
     observations: np.ndarray  # [N + E, *obs]
-    actions: np.ndarray  # [N, A] float, or [N] int where discrete; the environment's units
+    actions: np.ndarray  # [N, A] float, or [N] int if discrete; in the environment's units
     rewards: np.ndarray  # [N] float64, raw
     terminations: np.ndarray  # [N] bool, true ends
     truncations: np.ndarray  # [N] bool, time limits
@@ -47,12 +50,11 @@ class Dataset:
     env_spec: str | None = None  # Gymnasium's EnvSpec as JSON, the form Minari stores
     reference: tuple[float, float] | None = None  # returns of a random and of an expert policy
     columns: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)  # see STORED_COLUMNS
-    provenance: Mapping[str, Any] = dataclasses.field(
-        default_factory=dict
-    )  # JSON-ready: where it is from, what was left out
+    # JSON-ready: the source, what was left out, which fixes were applied
+    provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        def put(name: str, value: Any) -> None:
+        def put(name: str, value: np.ndarray | dict[str, np.ndarray]) -> None:
             object.__setattr__(self, name, value)
 
         for name in ("observations", "actions"):
@@ -66,10 +68,11 @@ class Dataset:
         self._require_lengths()
 
     def _require_lengths(self) -> None:
-        n, e = self.n_steps, self.n_episodes
+        n = self.n_steps
+        e = self.n_episodes
         if e < 0 or self.offsets[:1].tolist() != [0] or (np.diff(self.offsets) < 1).any() or self.offsets[-1] != n:
             raise UserError(
-                f"{self.id}: offsets must rise from 0 to {n} (the number of actions), with no episode of no steps"
+                f"{self.id}: offsets must rise from 0 to {n} (the number of actions), with at least one step an episode"
             )
         wanted = {"observations": n + e, "rewards": n, "terminations": n, "truncations": n}
         wanted |= {k: n + e if k in OBSERVATION_COLUMNS else n for k in self.columns}
@@ -88,12 +91,12 @@ class Dataset:
 
     @property
     def n_episodes(self) -> int:
-        """E, how many episodes."""
+        """E, the number of episodes."""
         return len(self.offsets) - 1
 
     @property
     def n_steps(self) -> int:
-        """N, how many transitions."""
+        """N, the number of transitions."""
         return len(self.actions)
 
     @property
@@ -108,7 +111,7 @@ class Dataset:
 
     @property
     def observation_rows(self) -> np.ndarray:
-        """The observation row of each transition, [N] int64; its next observation stands one row below."""
+        """The observation row of each transition, [N] int64; the next observation is one row below."""
         return np.arange(self.n_steps) + self.episode_of
 
     @property
@@ -116,7 +119,7 @@ class Dataset:
         """Steps since the start of the episode, [N] int64."""
         return np.arange(self.n_steps) - np.repeat(self.offsets[:-1], self.lengths)
 
-    # what is known about the problem
+    # facts about the problem
 
     @property
     def discrete(self) -> bool:
@@ -125,19 +128,19 @@ class Dataset:
 
     @property
     def horizon(self) -> int | None:
-        """Time limit of an episode in steps: from the environment's spec, or what the source was told."""
+        """Time limit of an episode in steps: that of the environment's spec, else the one given to the source."""
         if self.env_spec is not None:
             return json.loads(self.env_spec).get("max_episode_steps")
         return self.provenance.get("max_episode_steps")
 
     @property
     def env_id(self) -> str | None:
-        """Gymnasium's name of the environment, where it is known."""
-        return None if self.env_spec is None else json.loads(self.env_spec).get("id")
+        """Gymnasium's id of the environment; None if it is not known."""
+        return env_id_of(self.env_spec)
 
     @property
     def spec(self) -> Spec:
-        """What an algorithm is told: shapes, discreteness, masks, horizon."""
+        """The shapes of the problem, as algorithms read them."""
         from ..core.spec import Spec
 
         space: Any = self.action_space
@@ -151,7 +154,11 @@ class Dataset:
         )
 
     def returns(self, discount: float = 1.0) -> np.ndarray:
-        """Return of each episode on raw rewards, [E] float64."""
+        """The return of each episode, in raw rewards: [E] float64.
+
+        Args:
+            discount: gamma in [0, 1]; 1 gives the plain sum.
+        """
         if not self.n_episodes:
             return np.zeros(0)
         weighted = self.rewards if discount == 1.0 else self.rewards * discount**self.timesteps
@@ -163,8 +170,10 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over all columns and offsets, cast to fixed types so that every way to load the same data gives the
-        same."""
+        """SHA-256 of all columns and offsets, in hexadecimal.
+
+        Columns are cast to fixed types first, so that the same data gives the same hash in every file format.
+        """
         digest = hashlib.sha256()
         parts = {
             name: getattr(self, name) for name in ("observations", "actions", "rewards", "terminations", "truncations")
@@ -177,10 +186,10 @@ class Dataset:
             digest.update(np.ascontiguousarray(column.astype(fixed)).tobytes())
         return digest.hexdigest()
 
-    # parts of it
+    # parts of a data set
 
-    def select(self, episodes: Any) -> Dataset:
-        """The data set of some whole episodes, in the order given.
+    def select(self, episodes: ArrayLike) -> Dataset:
+        """A data set of the given episodes, in the given order.
 
         Args:
             episodes: indices `[K]` or a mask `[E]` of booleans.
@@ -203,24 +212,73 @@ class Dataset:
         """Parts of whole episodes: `{"train": 0.8, "holdout": 0.2}`, see `split.by_episodes`."""
         return {part: self.select(episodes) for part, episodes in by_episodes(self, shares, seed).items()}
 
-    # made from arrays in memory
+    # data sets from arrays in memory
 
     @classmethod
     def from_arrays(
         cls,
-        observations: Any,
-        actions: Any,
-        rewards: Any,
-        terminations: Any,
-        truncations: Any = None,
-        next_observations: Any = None,
-        **options: Any,
+        observations: ArrayLike,
+        actions: ArrayLike,
+        rewards: ArrayLike,
+        terminations: ArrayLike,
+        truncations: ArrayLike | None = None,
+        next_observations: ArrayLike | None = None,
+        *,
+        columns: Mapping[str, ArrayLike] | None = None,
+        action_bounds: spaces.Bounds | None = None,
+        max_episode_steps: int | None = None,
+        cut_jumps: bool | None = None,
+        keep_last: bool = True,
+        **facts: Unpack[Facts],
     ) -> Dataset:
-        """A data set from flat columns of N rows, one a step, see `build.fields_from_arrays`."""
-        columns = (observations, actions, rewards, terminations, truncations, next_observations)
-        return cls(**fields_from_arrays(*columns, **options))
+        """A data set from flat columns of N rows: one row a step, episodes one after another.
+
+        Without `next_observations`, the next observation of a row is the observation of the following row, and a row
+        that ended by a time limit is left out (D4RL's rule, see `data.flat`).
+
+        Args:
+            observations: `[N, *obs]`.
+            actions: `[N, A]` floats, or `[N]` integers if discrete; in the environment's units.
+            rewards: `[N]`, raw.
+            terminations: `[N]` flags, true ends.
+            truncations: `[N]` flags, time limits.
+            next_observations: `[N, *obs]`; they also close the episodes.
+            columns: optional columns `[N, ...]`: action_mask, next_action_mask, behaviour_log_prob, discount.
+            action_bounds: low and high of a Box of actions; None: [-1, 1].
+            max_episode_steps: if there are no truncations, cut episodes after that many steps.
+            cut_jumps: end an episode wherever `next_observations` is not the following row; None: only if there are
+                no truncations.
+            keep_last: keep a terminal last row and close it with its own observation; D4RL drops it.
+            facts: id, observation_space, action_space, env_spec, reference and provenance, as fields of `Dataset`.
+
+        Raises:
+            UserError: columns of unequal length, columns that are not numbers, or no transition at all.
+        """
+        raw = RawTable(
+            observations, actions, rewards, terminations, truncations, next_observations, dict(columns or {})
+        )
+        rules = CutRules(max_episode_steps, cut_jumps, keep_last)
+        return cls(**fields_from_arrays(raw, rules, action_bounds, facts))
 
     @classmethod
-    def from_episodes(cls, episodes: Sequence[Mapping[str, Any]], **options: Any) -> Dataset:
-        """A data set from a list of episodes, see `build.fields_from_episodes`."""
-        return cls(**fields_from_episodes(episodes, **options))
+    def from_episodes(
+        cls,
+        episodes: Sequence[Mapping[str, ArrayLike]],
+        *,
+        columns: Mapping[str, ArrayLike] | None = None,
+        action_bounds: spaces.Bounds | None = None,
+        **facts: Unpack[Facts],
+    ) -> Dataset:
+        """A data set from a list of episodes.
+
+        Args:
+            episodes: mappings with observations `[T + 1, *obs]`, actions, rewards, terminations and truncations `[T]`.
+                Optional columns (action_mask, behaviour_log_prob, discount) are read if every episode has them.
+            columns: optional columns over all episodes, instead of those in `episodes`.
+            action_bounds: low and high of a Box of actions; None: [-1, 1].
+            facts: id, observation_space, action_space, env_spec, reference and provenance, as fields of `Dataset`.
+
+        Raises:
+            UserError: no episodes, a missing key, or columns of unequal length within an episode.
+        """
+        return cls(**fields_from_episodes(episodes, columns, action_bounds, facts))

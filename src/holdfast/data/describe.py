@@ -1,4 +1,4 @@
-"""What is in a data set, in numbers: for `data info`, for the demo and for reports."""
+"""Summary statistics of a data set, for `holdfast data info`, the demo and reports."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from .dataset import Dataset
 
 
 def describe(dataset: Dataset) -> dict[str, Any]:
-    """Sizes, returns, lengths, ends, spaces and coverage of a data set, JSON-ready; returns are raw, undiscounted."""
-    returns, lengths = dataset.returns(), dataset.lengths
+    """Sizes, returns, lengths, ends, spaces and coverage of a data set, JSON-ready. Returns are raw."""
+    returns = dataset.returns()
     last = dataset.offsets[1:] - 1
     both = dataset.terminations & dataset.truncations
     scores = dataset.normalized(returns)
@@ -27,7 +27,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         "action_space": str(dataset.action_space),
         "columns": sorted(dataset.columns),
         "returns": _spread(returns),
-        "lengths": _spread(lengths),
+        "lengths": _spread(dataset.lengths),
         "rewards": _spread(dataset.rewards),
         "reference": list(dataset.reference) if dataset.reference else None,
         "normalized_mean": None if scores is None or not len(scores) else float(scores.mean()),
@@ -44,8 +44,11 @@ def describe(dataset: Dataset) -> dict[str, Any]:
 
 
 def action_coverage(dataset: Dataset) -> list[dict[str, float]]:
-    """How the log covers its actions: for each discrete action its share; for each dimension of a Box mean, standard
-    deviation, range, and the shares at either bound (within 1 % of the range)."""
+    """How the log covers its actions.
+
+    Discrete: the share of each action. Box: for each dimension the mean, the standard deviation, the range, and the
+    shares of actions at the lower and at the upper bound (within 1 % of the range).
+    """
     if not dataset.n_steps:
         return []
     if dataset.discrete:
@@ -58,14 +61,15 @@ def action_coverage(dataset: Dataset) -> list[dict[str, float]]:
     out = _dimensions(dataset.actions)
     for k, numbers in enumerate(out[: len(low)]):
         edge = 0.01 * (float(high[k]) - float(low[k]))
-        numbers["low"], numbers["high"] = float(low[k]), float(high[k])
+        numbers["low"] = float(low[k])
+        numbers["high"] = float(high[k])
         numbers["at_low"] = float((dataset.actions[:, k] <= low[k] + edge).mean())
         numbers["at_high"] = float((dataset.actions[:, k] >= high[k] - edge).mean())
     return out
 
 
 def histogram(values: np.ndarray, bins: int = 10, width: int = 30) -> list[tuple[str, int, str]]:
-    """A text histogram of finite values: rows of (range, count, bar), none where there are no values."""
+    """A text histogram of the finite values: rows of (range, count, bar); empty if there are no values."""
     finite = values[np.isfinite(values)]
     if not len(finite):
         return []

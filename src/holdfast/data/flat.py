@@ -1,20 +1,20 @@
-"""Flat logs (one row a step, flags at the ends) cut into episodes with T + 1 observations each.
+"""Cuts flat logs (one row a step, flags at the ends) into episodes with T + 1 observations each.
 
-The rules are those of D4RL's `qlearning_dataset`, so the transitions that come out are the ones every published figure
-used:
+The rules are those of D4RL's `qlearning_dataset`, so the transitions are the ones that published results used:
 
-* a row's next observation is the observation of the next row of the file;
-* a row that a time limit ended has no next observation of its own, so it is left out; its observation closes the
+* the next observation of a row is the observation of the next row of the file;
+* a row that ended by a time limit has no next observation of its own, so it is left out; its observation closes the
   episode;
-* a terminal row stays, its next observation is the next row of the file although another episode starts there (it is
-  never bootstrapped from);
-* the file's last row has no next row and only closes its episode.
+* a terminal row is kept; its next observation is the next row of the file, although another episode starts there (no
+  value is bootstrapped from it);
+* the last row of the file has no next row and only closes its episode.
 
-Where `next_observations` are stored nothing needs leaving out: they close each episode.
+If `next_observations` are stored, no row is left out: they close each episode.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,20 +22,37 @@ import numpy as np
 from ..core.errors import UserError
 from .checks.faults import Fault, Where
 
-JUMP = 1e-6  # next_observations[i] further than this from observations[i + 1]: another episode (the rule of IQL's code)
+JUMP = 1e-6  # another episode starts if next_observations[i] is further than this from observations[i + 1] (IQL's code)
+
+
+@dataclasses.dataclass(frozen=True)
+class CutRules:
+    """Where a flat log is cut into episodes, besides the rows with an end flag."""
+
+    max_episode_steps: int | None = None  # if there are no timeouts: cut after that many rows since the last end
+    cut_jumps: bool | None = None  # cut where a stored next observation is not the next row; None: if no timeouts
+    keep_last: bool = True  # keep a terminal last row and close it with its own observation; D4RL drops it
 
 
 class Cut(NamedTuple):
-    """Columns in episode form: `rows` are the indices of the flat rows that became transitions, in order."""
+    """Columns in episode form."""
 
     observations: np.ndarray  # [N + E, *obs]
     offsets: np.ndarray  # [E + 1] int64
-    rows: np.ndarray  # [N] int64
+    rows: np.ndarray  # [N] int64, the flat rows that became transitions, in order
     terminations: np.ndarray  # [N] bool
     truncations: np.ndarray  # [N] bool
     closing: np.ndarray  # [E] int64, the flat rows whose observations close the episodes; -1: not a row of the log
-    faults: list[dict[str, Any]]  # what only the flat form shows
+    faults: list[dict[str, Any]]  # faults that only the flat form shows
     left_out: int  # rows that had no next observation
+
+
+class _Successors(NamedTuple):
+    """What follows each flat row."""
+
+    keep: np.ndarray  # [N] bool, the row has a next observation and becomes a transition
+    observations: np.ndarray  # [N, *obs] the next observation
+    rows: np.ndarray  # [N] the flat row that holds it; -1: not a row of the log
 
 
 def cut(
@@ -43,77 +60,107 @@ def cut(
     terminals: np.ndarray,
     timeouts: np.ndarray | None = None,
     next_observations: np.ndarray | None = None,
-    max_episode_steps: int | None = None,
-    cut_jumps: bool | None = None,
-    keep_last: bool = True,
+    rules: CutRules | None = None,
 ) -> Cut:
-    """Cut flat columns into episodes.
+    """Cut flat columns of n rows into episodes.
 
     Args:
-        observations: `[N, *obs]`.
-        terminals: `[N]` bool, true ends only.
-        timeouts: `[N]` bool, time limits; None where the log has no such flag.
-        next_observations: `[N, *obs]` or None.
-        max_episode_steps: with no timeouts, episodes are cut after that many rows since the last end.
-        cut_jumps: also cut where `next_observations[i]` is not `observations[i + 1]`; default: only with no timeouts.
-        keep_last: keep a terminal last row, closing it with its own observation; D4RL drops it.
+        observations: `[n, *obs]`.
+        terminals: `[n]` bool, true ends only.
+        timeouts: `[n]` bool, time limits; None if the log has no such flag.
+        next_observations: `[n, *obs]` or None.
+        rules: where else to cut.
 
     Raises:
-        UserError: no rows, or nothing but rows without a next observation.
+        UserError: no rows, or no row with a next observation.
     """
-    n = len(observations)
-    if n == 0:
+    rules = rules or CutRules()
+    if len(observations) == 0:
         raise UserError("the log is empty: no rows; expected at least one transition")
-    timed = np.zeros(n, bool) if timeouts is None else timeouts
-    ends = terminals | timed
-    jumps = _jumps(observations, next_observations) & ~ends
-    faults = [] if next_observations is not None else _both(terminals, timed)  # otherwise the rows show it
-    if cut_jumps or (cut_jumps is None and timeouts is None):
-        ends = ends | jumps
-    elif jumps.any():
-        faults.append(_jump_fault(jumps))
-    if timeouts is None and max_episode_steps is not None:
-        ends = _cut_long(ends, max_episode_steps)
-    ends = ends.copy()
-    ends[-1] = True
-
-    keep = np.ones(n, bool)
-    if next_observations is None:
-        keep = ~ends | (terminals & ~timed)
-        keep[-1] = keep_last and bool(terminals[-1] and not timed[-1])
-        following = np.append(np.arange(1, n), n - 1)
-        closing = observations[following]
-    else:
-        closing, following = next_observations, np.full(n, -1)
-
+    timed = np.zeros(len(observations), bool) if timeouts is None else timeouts
+    ends, faults = _ends(observations, terminals, timeouts, next_observations, rules)
+    following = _successors(observations, terminals & ~timed, ends, next_observations, rules.keep_last)
     last = np.flatnonzero(ends)
     first = np.append(0, last[:-1] + 1)
-    lengths = last - first + keep[last]
-    alive = lengths > 0
-    if not alive.any():
+    closed = following.keep[last]  # the last row is a transition; otherwise its own observation closes the episode
+    lengths = last - first + closed
+    if not (lengths > 0).any():
         raise UserError(
             "no transition is left: every row ends its episode without a next observation; give next_observations"
         )
-    final = np.where(_column(keep[last], closing.ndim), closing[last], observations[last])[alive]
-    closing_at = np.where(keep[last], following[last], last)[alive]
-    rows = np.flatnonzero(keep)
-    offsets = np.append(0, np.cumsum(lengths[alive])).astype(np.int64)
-    closing_rows = offsets[1:] + np.arange(len(offsets) - 1)
-    out = np.empty((len(rows) + len(final), *observations.shape[1:]), observations.dtype)
-    out[closing_rows] = final
-    ordinary = np.ones(len(out), bool)
-    ordinary[closing_rows] = False
-    out[ordinary] = observations[rows]
-
-    terminations = terminals[rows]
+    used = lengths > 0
+    final = np.where(_column(closed, observations.ndim), following.observations[last], observations[last])[used]
+    closing = np.where(closed, following.rows[last], last)[used]
+    rows = np.flatnonzero(following.keep)
+    offsets = np.append(0, np.cumsum(lengths[used])).astype(np.int64)
     truncations = timed[rows].copy()
-    closed = offsets[1:] - 1
-    truncations[closed] |= ~terminations[closed]  # an end that is not terminal is where the log was cut
-    return Cut(out, offsets, rows, terminations, truncations, closing_at, faults, n - len(rows))
+    truncations[offsets[1:] - 1] |= ~terminals[rows][offsets[1:] - 1]  # an episode without a true end was truncated
+    return Cut(
+        observations=_interleaved(observations[rows], final, offsets),
+        offsets=offsets,
+        rows=rows,
+        terminations=terminals[rows],
+        truncations=truncations,
+        closing=closing,
+        faults=faults,
+        left_out=len(observations) - len(rows),
+    )
+
+
+def _ends(
+    observations: np.ndarray,
+    terminals: np.ndarray,
+    timeouts: np.ndarray | None,
+    next_observations: np.ndarray | None,
+    rules: CutRules,
+) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    """The rows that end an episode, [n] bool, and the faults of their flags."""
+    ends = terminals.copy() if timeouts is None else terminals | timeouts
+    faults = []
+    if next_observations is None and timeouts is not None:  # otherwise the rows are kept, and the check sees them
+        faults += _both_flags(terminals & timeouts)
+    jumps = _jumps(observations, next_observations) & ~ends
+    cut_jumps = timeouts is None if rules.cut_jumps is None else rules.cut_jumps
+    if cut_jumps:
+        ends = ends | jumps
+    elif jumps.any():
+        faults.append(_jump_fault(jumps))
+    if timeouts is None and rules.max_episode_steps is not None:
+        ends = _cut_long(ends, rules.max_episode_steps)
+    ends[-1] = True
+    return ends, faults
+
+
+def _successors(
+    observations: np.ndarray,
+    terminals: np.ndarray,
+    ends: np.ndarray,
+    next_observations: np.ndarray | None,
+    keep_last: bool,
+) -> _Successors:
+    """What follows each row: the stored next observation, else the next row of the file (D4RL's rule)."""
+    n = len(observations)
+    if next_observations is not None:
+        return _Successors(np.ones(n, bool), next_observations, np.full(n, -1))
+    keep = ~ends | terminals
+    keep[-1] = keep_last and bool(terminals[-1])
+    rows = np.append(np.arange(1, n), n - 1)
+    return _Successors(keep, observations[rows], rows)
+
+
+def _interleaved(observations: np.ndarray, final: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """Observations [N, *obs] with the final one of each episode [E, *obs] after its last row: [N + E, *obs]."""
+    closing = offsets[1:] + np.arange(len(offsets) - 1)
+    out = np.empty((len(observations) + len(final), *observations.shape[1:]), observations.dtype)
+    ordinary = np.ones(len(out), bool)
+    ordinary[closing] = False
+    out[closing] = final
+    out[ordinary] = observations
+    return out
 
 
 def _jumps(observations: np.ndarray, next_observations: np.ndarray | None) -> np.ndarray:
-    """Rows whose stored next observation is not the following row: `[N]` bool, the last row never."""
+    """Rows whose stored next observation is not the following row: `[n]` bool, never the last row."""
     out = np.zeros(len(observations), bool)
     if next_observations is not None and len(observations) > 1:
         gap = (observations[1:] - next_observations[:-1]).reshape(len(observations) - 1, -1)
@@ -122,7 +169,7 @@ def _jumps(observations: np.ndarray, next_observations: np.ndarray | None) -> np
 
 
 def _cut_long(ends: np.ndarray, limit: int) -> np.ndarray:
-    """Ends added after every `limit` rows since the last end."""
+    """The ends, with another one after every `limit` rows since the last end."""
     n = len(ends)
     starts = np.append(0, np.flatnonzero(ends[:-1]) + 1)
     since = np.arange(n) - np.repeat(starts, np.diff(np.append(starts, n)))
@@ -133,19 +180,18 @@ def _column(mask: np.ndarray, ndim: int) -> np.ndarray:
     return mask.reshape(-1, *[1] * (ndim - 1))
 
 
-def _both(terminals: np.ndarray, timed: np.ndarray) -> list[dict[str, Any]]:
-    rows = np.flatnonzero(terminals & timed)
+def _both_flags(both: np.ndarray) -> list[dict[str, Any]]:
+    rows = np.flatnonzero(both)
     if not len(rows):
         return []
     where = Where(row=int(rows[0]), column="terminals and timeouts")
     text = f"{len(rows)} rows of the file are both terminal and timed out; expected one of the two"
-    mend = "D4RL's rule leaves them out (--allow both_flags accepts that)"
-    return [Fault("fatal", "both_flags", where, len(rows), text, mend).to_dict()]
+    fix = "D4RL's rule leaves them out (--allow both_flags accepts that)"
+    return [Fault("fatal", "both_flags", where, len(rows), text, fix).to_dict()]
 
 
 def _jump_fault(jumps: np.ndarray) -> dict[str, Any]:
     rows = np.flatnonzero(jumps)
     where = Where(row=int(rows[0]), column="next_observations")
     text = f"{len(rows)} rows' next observation is not the following row, with no end flag; expected an episode end"
-    mend = "--cut-jumps ends an episode at each"
-    return Fault("fatal", "jump", where, len(rows), text, mend).to_dict()
+    return Fault("fatal", "jump", where, len(rows), text, "--cut-jumps ends an episode at each").to_dict()

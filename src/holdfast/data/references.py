@@ -1,13 +1,14 @@
-"""Reference returns (random policy, expert policy) of normalised scores.
+"""Reference returns of a random and of an expert policy, for normalised scores.
 
 D4RL's constants are those of `d4rl/infos.py` (commit 89141a6): one pair for each family, whatever the quality or
-version of the data set, except for Maze2D. They are measured on D4RL's own environments; on Gymnasium's current
-versions (Hopper-v5) they are the common yardstick and no longer exact. The last rows are this project's: a uniform
-policy and the best public rl-baselines3-zoo agent, in Gymnasium 1.x.
+version of the data set, except for Maze2D. They were measured on D4RL's own environments. On Gymnasium's current
+versions (Hopper-v5) they are still in common use but no longer exact. The last rows were measured for this project: a
+uniform policy and the best public rl-baselines3-zoo agent, in Gymnasium 1.x.
 """
 
 from __future__ import annotations
 
+import json
 import re
 
 BY_FAMILY: dict[str, tuple[float, float]] = {
@@ -49,18 +50,15 @@ BY_ENVIRONMENT: dict[str, tuple[float, float]] = {
     "Pendulum": (-1224.0, -150.0),
 }
 
-CURRENT = {
-    "halfcheetah": "HalfCheetah-v5",
-    "hopper": "Hopper-v5",
-    "walker2d": "Walker2d-v5",
-}  # same observations, near dynamics
+# environments of Gymnasium with the same observations and similar dynamics
+CURRENT = {"halfcheetah": "HalfCheetah-v5", "hopper": "Hopper-v5", "walker2d": "Walker2d-v5"}
 LIMITS = {"halfcheetah": 1000, "hopper": 1000, "walker2d": 1000, "ant": 1000, "antmaze": 1000, "antmaze-umaze": 700}
 
 _D4RL = re.compile(r"^(?P<family>[a-z0-9]+)-(?P<rest>[a-z][a-z-]*?)(-v\d+)?$")
 _QUALITY = re.compile(
     r"random|medium|expert|replay|human|cloned|demos|umaze|large|complete|partial|mixed|open|play|diverse|full"
 )
-_FILES = (  # how D4RL's files are called, where that is not the data set's name
+_FILES = (  # names of D4RL's files that differ from the data set's name
     (re.compile(r"^ant-maze-u-maze-.*"), "antmaze-umaze"),
     (re.compile(r"^ant-maze-(big|hardest)-maze-.*"), "antmaze-large"),
     (re.compile(r"^ant-maze-medium-.*"), "antmaze-medium"),
@@ -71,7 +69,7 @@ _FILES = (  # how D4RL's files are called, where that is not the data set's name
 
 
 def d4rl_id(stem: str) -> str | None:
-    """The D4RL name of a file without its ending (`hopper_medium-v2` is `hopper-medium-v2`), else None."""
+    """The D4RL name of a file, given without its suffix (`hopper_medium-v2`); None if the name is not D4RL's."""
     name = stem.lower().replace("_", "-")
     for pattern, known in _FILES:
         name = pattern.sub(known, name)
@@ -82,14 +80,21 @@ def d4rl_id(stem: str) -> str | None:
 
 
 def time_limit(name: str | None) -> int | None:
-    """Steps after which D4RL's environments end an episode, for files that do not say where; None where not known."""
+    """Time limit of D4RL's environments in steps, for files without `timeouts`; None if it is not known."""
     family, _, rest = (name or "").partition("-")
     return LIMITS.get(f"{family}-{rest.split('-')[0]}", LIMITS.get(family))
 
 
-def environment_of(name: str | None, obs: tuple[int, ...]) -> str | None:
-    """Gymnasium's current environment for a D4RL set as EnvSpec JSON, where it has the same observations `obs`; else
-    None."""
+def env_id_of(env_spec: str | None) -> str | None:
+    """Gymnasium's id in an EnvSpec (JSON); None if there is no spec."""
+    return None if env_spec is None else json.loads(env_spec).get("id")
+
+
+def environment_spec_for(name: str | None, obs: tuple[int, ...]) -> str | None:
+    """The EnvSpec (JSON) of Gymnasium's current environment for a D4RL set.
+
+    None if there is no such environment, or if its observations do not have the shape `obs`.
+    """
     env_id = CURRENT.get((name or "").partition("-")[0])
     if env_id is None or obs != ((11,) if env_id == "Hopper-v5" else (17,)):
         return None
@@ -99,11 +104,11 @@ def environment_of(name: str | None, obs: tuple[int, ...]) -> str | None:
 
 
 def reference_for(dataset_id: str | None, env_id: str | None = None) -> tuple[float, float] | None:
-    """Returns of a random and of an expert policy, or None where none is known.
+    """Returns of a random and of an expert policy; None if they are not known.
 
     Args:
-        dataset_id: a name as D4RL gives them (`hopper-medium-v2`, also as the last part of a path or with underscores).
-        env_id: Gymnasium's name of the environment (`Hopper-v5`); it goes before the data set's name.
+        dataset_id: a name of D4RL's form (`hopper-medium-v2`), also with underscores or as the last part of a path.
+        env_id: Gymnasium's id of the environment (`Hopper-v5`); it takes precedence over the data set's name.
     """
     if env_id is not None:
         found = BY_ENVIRONMENT.get(re.sub(r"-v\d+$", "", env_id.rsplit("/", 1)[-1]))

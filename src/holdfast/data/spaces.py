@@ -1,26 +1,29 @@
-"""Observation and action spaces: which kinds are supported, made up where a file has none, and as JSON."""
+"""Observation and action spaces: which kinds are supported, how a missing one is inferred, and their JSON form."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..core.errors import UserError
 
 if TYPE_CHECKING:
     from gymnasium.spaces import Box, Discrete, Space
 
+Bounds = tuple[ArrayLike, ArrayLike]  # low and high of a Box of actions: numbers or [A]
+
 
 def require_supported(observation_space: Space, action_space: Space, where: str) -> None:
-    """Refuse spaces that no algorithm here reads yet.
+    """Refuse spaces that no algorithm supports yet.
 
-    Observations: Box of one dimension. Actions: Box of one dimension or Discrete. This and `arrays.take` are the seam
-    for images and dictionaries.
+    Observations must be a Box of one dimension, actions a Box of one dimension or Discrete. Change this function and
+    `arrays.take` for image and dictionary observations.
 
     Raises:
-        UserError: another kind of space.
+        UserError: another kind of space; the line says how to flatten it.
     """
     from gymnasium.spaces import Box, Discrete
 
@@ -36,20 +39,21 @@ def require_supported(observation_space: Space, action_space: Space, where: str)
 
 
 def observation_box(observations: np.ndarray) -> Box:
-    """An unbounded Box for observations `[M, d]` of which no bounds are known."""
+    """An unbounded Box for observations `[M, d]` whose bounds are not known."""
     from gymnasium.spaces import Box
 
     dtype = observations.dtype if observations.dtype.kind == "f" else np.dtype(np.float32)
     return Box(-np.inf, np.inf, observations.shape[1:], dtype=dtype.type)
 
 
-def action_space_for(actions: np.ndarray, bounds: tuple[Any, Any] | None = None) -> Box | Discrete:
-    """A space for logged actions: integers `[N]` are Discrete from 0 (from the least where negative), floats `[N, A]` a
-    Box.
+def action_space_for(actions: np.ndarray, bounds: Bounds | None = None) -> Box | Discrete:
+    """The space of logged actions: Discrete for integers `[N]`, a Box for floats `[N, A]`.
+
+    A Discrete space starts at 0, or at the least action if that is negative.
 
     Args:
         actions: the logged actions.
-        bounds: low and high of the Box, numbers or `[A]`; [-1, 1] where not given, as in D4RL and OGBench.
+        bounds: low and high of the Box, numbers or `[A]`; None: [-1, 1], as in D4RL and OGBench.
     """
     from gymnasium.spaces import Box, Discrete
 
@@ -57,24 +61,27 @@ def action_space_for(actions: np.ndarray, bounds: tuple[Any, Any] | None = None)
         least, most = (int(actions.min()), int(actions.max())) if actions.size else (0, 0)
         start = min(0, least)
         return Discrete(max(most - start + 1, 1), start=start)
-    low, high = bounds if bounds is not None else (-1.0, 1.0)
     dtype = actions.dtype.type if actions.dtype.kind == "f" else np.float32
-    low, high = (np.broadcast_to(np.asarray(b, dtype), actions.shape[1:]).copy() for b in (low, high))
+    low, high = (np.broadcast_to(np.asarray(b, dtype), actions.shape[1:]).copy() for b in bounds or (-1.0, 1.0))
     return Box(low, high, dtype=dtype)
 
 
 def to_json(space: Box | Discrete) -> str:
-    """A Box or Discrete as one line of JSON, Minari's own form."""
+    """A Box or Discrete as one line of JSON, in Minari's form."""
     from minari.serialization import serialize_space
 
     return str(serialize_space(space))
 
 
 def from_json(text: str, where: str) -> Space:
-    """The space that Minari (or `to_json`) wrote.
+    """Read a space that Minari or `to_json` wrote.
+
+    Args:
+        text: the JSON.
+        where: name of the entry in error messages.
 
     Raises:
-        UserError: no space can be read from `text`.
+        UserError: `text` is not the JSON of a space.
     """
     from minari.serialization import deserialize_space
 

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
 from ..core.errors import UserError
 
-if TYPE_CHECKING:
-    from .dataset import Dataset
+
+class Episodes(Protocol):
+    """The part of a `Dataset` that a split needs."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def n_episodes(self) -> int: ...
 
 
-def by_episodes(dataset: Dataset, shares: Mapping[str, float], seed: int) -> dict[str, np.ndarray]:
+def by_episodes(dataset: Episodes, shares: Mapping[str, float], seed: int) -> dict[str, np.ndarray]:
     """Episodes of each part, drawn without replacement.
 
     Every part gets at least one episode. If the shares add up to one, the last part gets the rest. A run splits once,

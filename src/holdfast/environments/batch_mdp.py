@@ -1,7 +1,7 @@
-"""The finite MDP that a batch of transitions describes, for exact answers beside batch-constrained Q-learning.
+"""The finite MDP that a batch of transitions describes, to compare batch-constrained Q-learning with exact solutions.
 
-Fujimoto, Meger, Precup 2019 (arXiv:1812.02900), section 4.1: p_B(s'|s, a) = N(s, a, s') / N(s, a), and a pair that is
-not in the batch leads to an end with its initial value.
+Fujimoto, Meger, Precup 2019 (arXiv:1812.02900), section 4.1: p_B(s'|s, a) = N(s, a, s') / N(s, a). A pair that is not
+in the batch leads to an end with its initial value.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from .tabular import Solution, Tabular, solve
 
 
 class BatchMDP(NamedTuple):
-    """An MDP of S states and an end, from counts."""
+    """An MDP of S states and an end, estimated from counts."""
 
     mdp: Tabular  # S + 1 states, the last of which is the end
-    counts: np.ndarray  # [S, A] how often each pair was logged
-    support: np.ndarray  # [S, A] booleans: pairs logged often enough
+    counts: np.ndarray  # [S, A] number of transitions of each pair
+    support: np.ndarray  # [S, A] bool: pairs with at least `least_count` transitions
 
     def solve(self, discount: float) -> Solution:
-        """The exact best policy among supported actions and its values, [S] and [S, A].
+        """The exact best policy among supported actions, and its values [S] and [S, A].
 
-        Pairs without support have their initial value; a state without any supported action has that too.
+        Pairs without support have their initial value, and so has a state without supported actions.
         """
         known = np.vstack([self.support, np.zeros_like(self.support[:1])])
         allowed = np.where(known.any(1, keepdims=True), known, True)
@@ -32,7 +32,7 @@ class BatchMDP(NamedTuple):
 
 
 def states_of(observations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The different rows of `observations` [M, d], sorted, [S, d], and the state of each row, [M]."""
+    """The distinct rows of `observations` [M, d] in sorted order, [S, d], and the state of each row, [M]."""
     codes, index = np.unique(observations, axis=0, return_inverse=True)
     return codes, index.reshape(-1)
 
@@ -52,12 +52,12 @@ def batch_mdp(
     Args:
         state: [N] integers.
         action: [N] integers.
-        reward: [N]; a pair's reward is the mean of what was logged.
+        reward: [N]; the reward of a pair is the mean of its logged rewards.
         next_state: [N] integers.
-        terminated: [N] booleans, true ends; a time limit is none.
+        terminated: [N] bool, true ends without time limits.
         shape: (S, A).
-        initial_value: of pairs that are not supported.
-        least_count: logged so often, a pair is supported.
+        initial_value: the value of pairs that are not supported.
+        least_count: the number of transitions from which a pair is supported.
     """
     states, actions = shape
     end = states
@@ -67,10 +67,10 @@ def batch_mdp(
     np.add.at(paid, (state, action), reward)
     counts = seen.sum(2)
     support = counts >= least_count
-    one = np.maximum(counts, 1)
+    divisor = np.maximum(counts, 1)
     to_end = np.eye(states + 1)[end]
-    transition = np.where(support[:, :, None], seen / one[:, :, None], to_end)
-    payoff = np.where(support, paid / one, initial_value)
+    transition = np.where(support[:, :, None], seen / divisor[:, :, None], to_end)
+    payoff = np.where(support, paid / divisor, initial_value)
     payoff[end] = 0.0
     start = np.full(states + 1, 1 / states)
     start[end] = 0.0

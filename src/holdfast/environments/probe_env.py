@@ -1,4 +1,4 @@
-"""The probes as Gymnasium environments. Imported only when one is asked for."""
+"""The probes as Gymnasium environments. Imported only when one is needed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .probes import PROBES, get
 
 
 class ProbeEnv(gymnasium.Env):
-    """One probe; Gymnasium's time limit cuts its episodes."""
+    """One probe. Gymnasium's time limit truncates its episodes."""
 
     def __init__(self, name: str) -> None:
         self.probe = get(name)
@@ -25,13 +25,13 @@ class ProbeEnv(gymnasium.Env):
         self.obs = self.probe.start(self.np_random, 1)
         return self.obs[0].copy(), {}
 
-    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
+    def step(self, action: np.ndarray | int) -> tuple[np.ndarray, float, bool, bool, dict]:
         self.obs, reward, ended = self.probe.step(self.np_random, self.obs, np.asarray(action)[None])
         return self.obs[0].copy(), float(reward[0]), bool(ended[0]), False, {}
 
 
 def register() -> None:
-    """Make `holdfast/<name>-v0` known to Gymnasium, once."""
+    """Register `holdfast/<name>-v0` in Gymnasium, once."""
     for name in PROBES:
         if f"holdfast/{name}-v0" not in gymnasium.registry:
             entry = f"{__name__}:ProbeEnv"

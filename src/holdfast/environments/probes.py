@@ -1,13 +1,13 @@
-"""Probes: tiny problems whose best policy and values are known exactly; each checks one thing that may go wrong.
+"""Probes: tiny problems whose best policy and values are known exactly. Each one tests for one kind of mistake.
 
-`get(name)` gives the problem, `collect` logs it as offline data, and Gymnasium knows it as `holdfast/<name>-v0`.
-Observations are float32, continuous actions float32 in [-1, 1].
+`get(name)` returns the problem, `collect` logs it as offline data, and its Gymnasium id is `holdfast/<name>-v0`.
+Observations are float32; continuous actions are float32 in [-1, 1].
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 
@@ -17,49 +17,59 @@ from .tabular import Tabular, solve
 
 Array = np.ndarray
 Draw = np.random.Generator
+Step = Callable[[Draw, Array, Array], tuple[Array, Array, Array]]
+
+
+class Log(TypedDict):
+    """N transitions in flat columns, as `Dataset.from_arrays` takes them."""
+
+    observations: Array  # [N, d]
+    actions: Array  # [N, A], or [N] int64 if discrete
+    rewards: Array  # [N]
+    terminations: Array  # [N] bool
+    truncations: Array  # [N] bool
+    next_observations: Array  # [N, d]
 
 
 class Probe(NamedTuple):
-    """A problem and its answer. All functions take and give n rows."""
+    """A problem and its solution. All functions take and return n rows."""
 
     name: str
-    checks: str  # what a learner gets wrong where it fails
+    checks: str  # the question that it answers about a learner
     spec: Spec
     start: Callable[[Draw, int], Array]  # (rng, n) -> obs [n, d]
-    step: Callable[
-        [Draw, Array, Array], tuple[Array, Array, Array]
-    ]  # (rng, obs, action) -> next obs, reward, terminated
-    behave: Callable[[Draw, Array], Array]  # (rng, obs) -> action: the logging policy
-    best: Callable[[Array], Array]  # obs -> action: the best of those in the data
-    value: Callable[[Array, float], Array]  # (obs, discount) -> the best policy's value; a time limit is no end
-    mdp: Tabular | None = None  # where it is finite
-    support: Array | None = None  # [S, A] booleans: the actions in its data
-    features: Array | None = None  # [S, d] what is seen of each state: one-hot, mostly
+    step: Step  # (rng, obs, action) -> next obs [n, d], reward [n], terminated [n]
+    behave: Callable[[Draw, Array], Array]  # (rng, obs) -> action of the logging policy
+    best: Callable[[Array], Array]  # obs -> the best of the actions in the data
+    value: Callable[[Array, float], Array]  # (obs, discount) -> the best policy's value, without the time limit
+    mdp: Tabular | None = None  # the problem as a finite MDP, if it is one
+    support: Array | None = None  # [S, A] bool: the actions in its data
+    features: Array | None = None  # [S, d] the observation of each state, mostly one-hot
 
     @property
     def time_limit(self) -> int:
-        """Steps after which an episode is cut."""
+        """Steps after which an episode is truncated."""
         return self.spec.horizon or 1
 
     @property
     def env_id(self) -> str:
-        """Its name in Gymnasium, once `probe_env.register` has run (`make_env` does)."""
+        """Its id in Gymnasium, after `probe_env.register` has run (`make_env` calls it)."""
         return f"holdfast/{self.name}-v0"
 
 
 def bandit() -> Probe:
-    """One step, reward -|a - a*|^2 whatever is seen: can the policy find the best action of a critic?"""
+    """One step, reward -|a - a*|^2 for every observation: can the policy find the best action of a critic?"""
     best = np.array([0.5, -0.25], np.float32)
     return _one_step("bandit", bandit, obs=1, draw=_constant, aim=lambda obs: np.tile(best, (len(obs), 1)))
 
 
 def aim() -> Probe:
-    """One step, the best action is 0.8 times the observation, reversed: does the policy read what it sees?"""
+    """One step; the best action is 0.8 times the observation, reversed: does the policy read the observation?"""
     return _one_step("aim", aim, obs=2, draw=_uniform, aim=lambda obs: 0.8 * obs[:, ::-1])
 
 
 def constant() -> Probe:
-    """One state, reward 1, no end; cut after 10 steps. V = 1 / (1 - discount): does the critic bootstrap at all?"""
+    """One state, reward 1, no end, truncated after 10 steps. V = 1 / (1 - discount): does the critic bootstrap?"""
 
     def step(rng: Draw, obs: Array, action: Array) -> tuple[Array, Array, Array]:
         return obs, np.ones(len(obs)), np.zeros(len(obs), bool)
@@ -68,7 +78,7 @@ def constant() -> Probe:
 
 
 def delayed() -> Probe:
-    """Two steps, reward 1 after the second. V = (discount, 1): is value carried back, and discounted once?"""
+    """Two steps, reward 1 after the second. V = (discount, 1): is value propagated back and discounted once?"""
 
     def start(rng: Draw, n: int) -> Array:
         return np.tile(np.array([1, 0], np.float32), (n, 1))
@@ -81,9 +91,9 @@ def delayed() -> Probe:
 
 
 def limit() -> Probe:
-    """Reward 1 a step, each episode one step long: seeing 1 it ends, seeing -1 the time limit cuts it.
+    """Episodes of one step with reward 1: they end if the observation is 1 and are truncated if it is -1.
 
-    V(1) = 1, V(-1) = 1 / (1 - discount): does a true end cut the bootstrap, and a time limit not?
+    V(1) = 1, V(-1) = 1 / (1 - discount): does a termination cut the bootstrap, and a time limit not?
     """
 
     def start(rng: Draw, n: int) -> Array:
@@ -95,14 +105,14 @@ def limit() -> Probe:
     return _any_action("limit", limit, 1, 1, start, step, lambda obs, d: np.where(obs[:, 0] > 0, 1.0, 1 / (1 - d)))
 
 
-MARGIN = 0.25  # how far beyond the data the continuous traps spring: no learner is that exact at the data's edge
+MARGIN = 0.25  # distance from the data at which the traps pay -5: no learner is more exact at the edge of its data
 
 
 def trap() -> Probe:
-    """One state without end, reward 1 + a up to a = 0, 1 up to 0.25 and -5 above; the data shows [-1, 0] only.
+    """One state without end. Reward 1 + a up to a = 0, 1 up to 0.25, -5 above; the data holds actions in [-1, 0] only.
 
-    Best in the data: a = 0, V = 1 / (1 - discount). The reward rises toward what was never tried: does the learner
-    bootstrap from actions that the data cannot vouch for?
+    Best in the data: a = 0, V = 1 / (1 - discount). The reward rises toward actions that were never tried: does the
+    learner bootstrap from actions outside the data?
     """
 
     def step(rng: Draw, obs: Array, action: Array) -> tuple[Array, Array, Array]:
@@ -114,11 +124,11 @@ def trap() -> Probe:
 
 
 def runaway() -> Probe:
-    """As `trap`, but a step pays 1 and goes on with probability 1 + a, else it ends for nothing, beyond 0.25 with -5.
+    """As `trap`, but a step pays 1 and continues with probability 1 + a, else it pays 0 and ends; beyond 0.25: -5, end.
 
-    Q = (1 + a) (1 + discount V): continued to a = 1 and taken as the next V, it is multiplied by 2 discount at every
-    backup. A learner that bootstraps from what was never tried has no fixed point above discount 1/2: its values grow
-    without bound. Best in the data: a = 0, V = 1 / (1 - discount).
+    Q = (1 + a) (1 + discount V). Extrapolated to a = 1 and used as the next V, it is multiplied by 2 discount at every
+    backup. A learner that bootstraps from actions that were never tried has no fixed point if the discount is above
+    1/2: its values grow without bound. Best in the data: a = 0, V = 1 / (1 - discount).
     """
 
     def step(rng: Draw, obs: Array, action: Array) -> tuple[Array, Array, Array]:
@@ -131,11 +141,11 @@ def runaway() -> Probe:
 
 
 def blind() -> Probe:
-    """One state without end, reward 1 where every action dimension is within 0.3 of 0, -5 elsewhere; four dimensions.
+    """One state without end, four action dimensions. Reward 1 if all of them are within 0.3 of 0, else -5.
 
-    The data shows actions within 0.1 of 0, all worth 1 / (1 - discount): they do not say which way is up. What one
-    critic believes beyond is where its weights began, and a policy finds its luckiest guess: do several critics doubt
-    it?
+    The data holds actions within 0.1 of 0, all with the value 1 / (1 - discount), so it gives no gradient. The values
+    of one critic outside the data depend on its initial weights, and a policy finds the highest of them: does an
+    ensemble of critics prevent that?
     """
 
     def step(rng: Draw, obs: Array, action: Array) -> tuple[Array, Array, Array]:
@@ -151,7 +161,7 @@ def blind() -> Probe:
 
 
 def arms() -> Probe:
-    """One step, three actions with rewards 0, 1 and 0.5: the discrete bandit."""
+    """One step, three actions with rewards 0, 1 and 0.5: a discrete bandit."""
     transition = np.zeros((2, 3, 2))
     transition[:, :, 1] = 1
     reward = np.array([[0, 1, 0.5], [0, 0, 0]])
@@ -160,11 +170,12 @@ def arms() -> Probe:
 
 
 def chain() -> Probe:
-    """Five states in a row, left or right, one step in five goes the other way; the right end pays 1, the left end 0.1.
+    """Five states in a row; left or right, one step in five goes the other way. The right end pays 1, the left one 0.1.
 
-    Random transitions and two ends: is value averaged over what may happen?
+    Random transitions and two ends: does the critic average over the possible next states?
     """
-    transition, reward = np.zeros((5, 2, 5)), np.zeros((5, 2))
+    transition = np.zeros((5, 2, 5))
+    reward = np.zeros((5, 2))
     for state in range(1, 4):
         for action, move in enumerate((-1, 1)):
             transition[state, action, state + move] += 0.8
@@ -178,10 +189,10 @@ def chain() -> Probe:
 
 
 def trap_discrete() -> Probe:
-    """Eight states, seen as x in [-1, 1], any may follow, no end; four actions. The discrete form of `trap`.
+    """Eight states x in [-1, 1] that follow at random, no end, four actions. The discrete form of `trap`.
 
-    Action 0 pays 0. Action k = 1, 2, 3 pays 1.6 + x - 0.1 k where x < 0 and -5 elsewhere, and the data shows it where
-    x < 0 only: its value rises toward states where it was never tried.
+    Action 0 pays 0. Action k = 1, 2, 3 pays 1.6 + x - 0.1 k if x < 0, else -5. The data holds these actions for x < 0
+    only: their value rises toward states in which they were never tried.
     """
     x = np.linspace(-1, 1, 8)[:, None]
     reward = np.concatenate([np.zeros((8, 1)), np.where(x < 0, 1.6 + x - 0.1 * np.arange(1, 4), -5.0)], 1)
@@ -193,15 +204,17 @@ def trap_discrete() -> Probe:
 def runaway_discrete() -> Probe:
     """Nine states: x in [-1, 1] as in `trap_discrete`, and an end. The discrete form of `runaway`.
 
-    Action 0 ends for nothing. Action 1, which the data shows where x < 0 only, pays p = 1 + 0.9 x there and leads to
-    x = 1 with probability p, else to the end; elsewhere it pays -5 and ends. Continued to x = 1, its value is
+    Action 0 pays 0 and ends. Action 1 pays p = 1 + 0.9 x if x < 0 and leads to x = 1 with probability p, else to the
+    end; otherwise it pays -5 and ends. The data holds action 1 for x < 0 only. Extrapolated to x = 1, its value is
     multiplied by 1.9 discount at every backup.
     """
     x = np.linspace(-1, 1, 8)
     p = np.where(x < 0, 1 + 0.9 * x, 0)
-    transition, reward = np.zeros((9, 2, 9)), np.zeros((9, 2))
+    transition = np.zeros((9, 2, 9))
+    reward = np.zeros((9, 2))
     transition[:, 0, 8] = 1
-    transition[:8, 1, 7], transition[:, 1, 8] = p, np.append(1 - p, 1)
+    transition[:8, 1, 7] = p
+    transition[:, 1, 8] = np.append(1 - p, 1)
     reward[:8, 1] = np.where(x < 0, p, -5)
     behaviour = np.where(np.append(x, 0)[:, None] < 0, 0.5, np.eye(2)[0])
     mdp = Tabular(transition, reward, np.arange(9) == 8, np.append(np.full(8, 1 / 8), 0))
@@ -219,32 +232,36 @@ def get(name: str) -> Probe:
     """The probe of that name.
 
     Raises:
-        UserError: there is none; the nearest name is suggested.
+        UserError: there is no such probe; the line suggests the nearest name.
     """
     if name not in PROBES:
         raise unknown("probe", name, PROBES)
     return PROBES[name]()
 
 
-def collect(probe: Probe, episodes: int, seed: int = 0) -> dict[str, Array]:
-    """Whole episodes of the logging policy, one after another, as the columns that `Dataset.from_arrays` takes.
-
-    Returns:
-        `observations` and `next_observations` [N, d], `actions` [N, A], or [N] int64 where discrete, `rewards` [N],
-        `terminations` and `truncations` [N] booleans.
-    """
+def collect(probe: Probe, episodes: int, seed: int = 0) -> Log:
+    """Whole episodes of the logging policy, one after another, as the columns that `Dataset.from_arrays` takes."""
     rng = np.random.default_rng(seed)
-    obs, alive = probe.start(rng, episodes), np.ones(episodes, bool)
+    obs = probe.start(rng, episodes)
+    alive = np.ones(episodes, bool)
     rows = []
     for t in range(probe.time_limit):
         action = probe.behave(rng, obs)
         following, reward, ended = probe.step(rng, obs, action)
         cut = ~ended & (t + 1 == probe.time_limit)
         rows.append((obs, action, reward, ended, cut, following, alive))
-        obs, alive = following, alive & ~ended
-    *columns, alive_then = (np.stack(column, 1) for column in zip(*rows, strict=True))  # [episodes, time, ...]
-    names = ("observations", "actions", "rewards", "terminations", "truncations", "next_observations")
-    return {name: column[alive_then] for name, column in zip(names, columns, strict=True)}
+        obs = following
+        alive = alive & ~ended
+    *columns, played = (np.stack(column, 1) for column in zip(*rows, strict=True))  # [episodes, time, ...]
+    observations, actions, rewards, terminations, truncations, next_observations = (x[played] for x in columns)
+    return Log(
+        observations=observations,
+        actions=actions,
+        rewards=rewards,
+        terminations=terminations,
+        truncations=truncations,
+        next_observations=next_observations,
+    )
 
 
 def _constant(rng: Draw, n: int) -> Array:
@@ -259,26 +276,28 @@ def _anything(rng: Draw, obs: Array, dims: int) -> Array:
     return rng.uniform(-1, 1, (len(obs), dims)).astype(np.float32)
 
 
-def _one_step(name: str, doc: Callable, *, obs: int, draw: Callable, aim: Callable[[Array], Array]) -> Probe:
+Make = Callable[[], "Probe"]  # the function that makes a probe; its docstring says what the probe checks
+Start = Callable[[Draw, int], Array]
+
+
+def _one_step(name: str, make: Make, *, obs: int, draw: Start, aim: Callable[[Array], Array]) -> Probe:
     def step(rng: Draw, seen: Array, action: Array) -> tuple[Array, Array, Array]:
         return seen, -np.square(action.astype(float) - aim(seen)).sum(1), np.ones(len(seen), bool)
 
-    spec = Spec((obs,), 2, horizon=2)  # never reached: no episode is both ended and cut
+    spec = Spec((obs,), 2, horizon=2)  # never reached: every episode ends after one step
     behave = lambda rng, seen: _anything(rng, seen, 2)  # noqa: E731
-    return Probe(name, _checks(doc), spec, draw, step, behave, aim, lambda seen, d: np.zeros(len(seen)))
+    return Probe(name, _checks(make), spec, draw, step, behave, aim, lambda seen, d: np.zeros(len(seen)))
 
 
 def _any_action(
-    name: str, doc: Callable, obs: int, limit: int, start: Callable, step: Callable, worth: Callable
+    name: str, make: Make, obs: int, limit: int, start: Start, step: Step, value: Callable[[Array, float], Array]
 ) -> Probe:
     behave = lambda rng, seen: _anything(rng, seen, 1)  # noqa: E731
     best = lambda seen: np.zeros((len(seen), 1), np.float32)  # noqa: E731
-    return Probe(name, _checks(doc), Spec((obs,), 1, horizon=limit), start, step, behave, best, worth)
+    return Probe(name, _checks(make), Spec((obs,), 1, horizon=limit), start, step, behave, best, value)
 
 
-def _tabular(
-    name: str, doc: Callable, mdp: Tabular, behaviour: Array, limit: int, features: Array | None = None
-) -> Probe:
+def _tabular(name: str, make: Make, mdp: Tabular, behaviour: Array, limit: int, features: Array | None = None) -> Probe:
     """A probe from a finite MDP and the probabilities [S, A] of its logging policy."""
     support = behaviour > 0
     seen = (np.eye(mdp.states) if features is None else features).astype(np.float32)
@@ -296,7 +315,7 @@ def _tabular(
 
     return Probe(
         name,
-        _checks(doc),
+        _checks(make),
         Spec((seen.shape[1],), mdp.actions, discrete=True, horizon=limit),
         lambda rng, n: seen[pick(rng, np.tile(mdp.start, (n, 1)))],
         step,
@@ -309,5 +328,5 @@ def _tabular(
     )
 
 
-def _checks(doc: Callable) -> str:
-    return " ".join((doc.__doc__ or "").split())
+def _checks(make: Make) -> str:
+    return " ".join((make.__doc__ or "").split())

@@ -14,17 +14,17 @@ class Tabular:
 
     transition: np.ndarray  # [S, A, S], probabilities
     reward: np.ndarray  # [S, A], expected
-    terminal: np.ndarray  # [S] bool: entering it ends the episode, and nothing counts after
+    terminal: np.ndarray  # [S] bool: entering it ends the episode
     start: np.ndarray  # [S], probabilities of the first state
 
     @property
     def states(self) -> int:
-        """S."""
+        """S, the number of states."""
         return self.reward.shape[0]
 
     @property
     def actions(self) -> int:
-        """A."""
+        """A, the number of actions."""
         return self.reward.shape[1]
 
 
@@ -37,12 +37,12 @@ class Solution(NamedTuple):
 
 
 def value(mdp: Tabular, policy: np.ndarray, discount: float) -> Solution:
-    """The exact values of `policy` [S, A], from the linear system V = r + discount P V.
+    """The exact values of a policy, from the linear system V = r + discount P V.
 
     Args:
         mdp: the problem.
-        policy: probabilities of actions.
-        discount: below 1 where the MDP may go on for ever.
+        policy: [S, A] probabilities of actions.
+        discount: gamma; below 1 if episodes may be infinite.
     """
     onward = discount * mdp.transition * ~mdp.terminal
     matrix = np.eye(mdp.states) - np.einsum("sa,sat->st", policy, onward)
@@ -55,9 +55,9 @@ def solve(mdp: Tabular, discount: float, allowed: np.ndarray | None = None) -> S
 
     Args:
         mdp: the problem.
-        discount: below 1 where the MDP may go on for ever.
-        allowed: [S, A] booleans, what the policy may do, e.g. the actions in the data; all where None. The others have
-            values too: of taking them once and following the policy after.
+        discount: gamma; below 1 if episodes may be infinite.
+        allowed: [S, A] bool, the actions that the policy may take, for instance those in the data; None: all. The
+            values `q` of other actions are those of taking them once and following the policy afterwards.
     """
     allowed = np.ones_like(mdp.reward, bool) if allowed is None else allowed
     each = np.arange(mdp.states)
@@ -72,7 +72,7 @@ def solve(mdp: Tabular, discount: float, allowed: np.ndarray | None = None) -> S
 
 
 def occupancy(mdp: Tabular, policy: np.ndarray, discount: float) -> np.ndarray:
-    """Discounted expected visits of states and actions, [S, A]; times the rewards and summed, the policy's value."""
+    """Discounted expected visits of states and actions, [S, A]. The value is the sum of their product with rewards."""
     onward = discount * np.einsum("sa,sat->st", policy, mdp.transition * ~mdp.terminal)
     visits = np.linalg.solve(np.eye(mdp.states) - onward.T, np.where(mdp.terminal, 0.0, mdp.start))
     return visits[:, None] * policy

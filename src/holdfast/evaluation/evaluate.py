@@ -1,4 +1,4 @@
-"""`evaluate`: a policy, or several that share an algorithm, scored in its environment."""
+"""`evaluate`: scores a policy, or several of one algorithm, in an environment."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from ..environments.gym.adapter import make_env
 from ..environments.gym.workers import TIMEOUT, Workers
 from ..policy.acting import Replicas
 from ..policy.policy import Policy
-from .rollout import SLOTS, Arena
+from .rollout import SLOTS, Rollout
 from .scores import Reference, normalized, reference_of
 from .statistics import Estimate, iqm_interval, mean_interval, two_stage_interval
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Returns of R policies in E episodes each, and what they say."""
+    """Returns of R policies in E episodes each, with summary statistics."""
 
     env_id: str
     mode: str
     returns: np.ndarray  # [R, E] float64, undiscounted sums of raw rewards
     lengths: np.ndarray  # [R, E] int64, steps
-    seeds: np.ndarray  # [R, E] int64, of `env.reset`
+    seeds: np.ndarray  # [R, E] int64, as given to `env.reset`
     reference: Reference | None = None  # returns of a random and of an expert policy
 
     @property
@@ -38,7 +38,7 @@ class Evaluation:
 
     @property
     def mean(self) -> Estimate:
-        """Mean return over all policies, with a 95 % bootstrap interval over policies and episodes."""
+        """Mean return over all policies, with its 95 % bootstrap interval over policies and episodes."""
         return two_stage_interval(self.returns)
 
     @property
@@ -48,16 +48,16 @@ class Evaluation:
 
     @property
     def scores(self) -> np.ndarray | None:
-        """Normalised score of each policy, [R]; None where no reference is known."""
+        """Normalised score of each policy, [R]; None if there is no reference."""
         return None if self.reference is None else normalized(self.returns.mean(1), self.reference)
 
     @property
     def score(self) -> float | None:
-        """Normalised score of the mean over all policies."""
+        """Normalised score of the mean over all policies; None if there is no reference."""
         return None if self.reference is None else float(normalized(self.returns.mean(), self.reference))
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready: everything above."""
+        """All of these values, JSON-ready."""
         return {
             "env_id": self.env_id,
             "mode": self.mode,
@@ -75,7 +75,7 @@ class Evaluation:
 
 
 class Evaluator:
-    """Environments held ready for evaluations in the course of a run: `evaluator(team, seed)`, then `close()`."""
+    """Environments for repeated evaluations during a run: call `evaluator(policies, seed)`, at the end `close()`."""
 
     def __init__(
         self,
@@ -92,31 +92,40 @@ class Evaluator:
         """
         Args:
             env: environment id, or EnvSpec as JSON.
-            replicas: R, how many policies act at once.
-            episodes: for each of them.
-            reference: returns of a random and an expert policy; looked up by `info` and environment where None.
+            replicas: R, the number of policies.
+            episodes: E, the number of episodes of each policy.
+            reference: returns of a random and an expert policy; None: looked up by `info` and the environment.
             info: facts of the policies, see `Policy.info`.
-            slots: environments for each policy, at most.
-            workers: processes that step the environments, where one that dies or hangs is replaced; 0: this one.
-            timeout: seconds that a step may take in one of them.
+            slots: the largest number of environments for each policy.
+            workers: worker processes that step the environments; 0: this process.
+            timeout: seconds that a step may take in a worker; a slower one is replaced.
 
         Raises:
-            UserError: no such environment, a missing package, no episodes.
+            UserError: an unknown environment, a missing package, or no episodes.
         """
         if episodes < 1:
             raise UserError(f"{episodes} episodes: expected at least 1")
-        elsewhere = functools.partial(Workers, env, processes=workers, timeout=timeout) if workers else None
-        self.arena = Arena(functools.partial(make_env, env), replicas, episodes, slots, elsewhere)
-        self.reference = reference if reference is not None else reference_of(info or {}, self.arena.name)
+        pool = functools.partial(Workers, env, processes=workers, timeout=timeout) if workers else None
+        self.rollout = Rollout(functools.partial(make_env, env), replicas, episodes, slots, pool)
+        self.reference = reference if reference is not None else reference_of(info or {}, self.rollout.name)
 
-    def __call__(self, team: Replicas, seed: int | Sequence[int] = 0, mode: str = "best") -> Evaluation:
-        """Play the episodes with every policy of `team`; the same seed, one for all or one a policy, gives the same."""
-        played = self.arena.run(team, seed, mode)
-        return Evaluation(self.arena.name, mode, *played, self.reference)
+    def __call__(self, policies: Replicas, seed: int | Sequence[int] = 0, mode: str = "best") -> Evaluation:
+        """Play the E episodes with every policy.
+
+        Args:
+            policies: the R policies.
+            seed: one for the same episodes with every policy, or one a policy; the same seed gives the same episodes.
+            mode: "best" (the most likely action) or "sample".
+
+        Raises:
+            UserError: spaces that do not match, an environment that fails, or numbers that are not finite.
+        """
+        played = self.rollout.run(policies, seed, mode)
+        return Evaluation(self.rollout.name, mode, *played, self.reference)
 
     def close(self) -> None:
         """Close the environments."""
-        self.arena.close()
+        self.rollout.close()
 
 
 def evaluate(
@@ -132,39 +141,48 @@ def evaluate(
     """Score a policy, or several of one run, by rollouts in a Gymnasium environment.
 
     Args:
-        policy: one, or several that play the same episodes, in one program where they are alike.
-        env: environment id or EnvSpec as JSON; the one that the training data came from where None.
-        episodes: for each policy, exactly.
-        seed: of the episodes and of sampled actions.
+        policy: one policy, or several that play the same episodes. Those of equal shape act in one compiled program.
+        env: environment id or EnvSpec as JSON; None: the environment of the training data.
+        episodes: the exact number of episodes of each policy.
+        seed: seed of the episodes and of sampled actions.
         mode: "best" (the most likely action) or "sample".
-        reference: returns of a random and an expert policy, for the normalised score.
-        workers: processes that step the environments, where one that dies or hangs is replaced; 0: this one.
-        worker_timeout: seconds that a step may take in one of them; starting one may take a minute in any case.
+        reference: returns of a random and an expert policy, for the normalised score; None: the known ones.
+        workers: worker processes that step the environments; one that dies or hangs is replaced. 0: this process.
+        worker_timeout: seconds that a step may take in a worker. Starting a worker may take a minute in any case.
+
+    Returns:
+        Returns and lengths of all episodes, [policies, episodes], with their statistics.
 
     Raises:
-        UserError: no environment is known, its spaces do not match, it fails, or it gives what is not finite.
+        UserError: no environment is known, its spaces do not match, it fails, or it gives numbers that are not finite.
     """
     policies = [policy] if isinstance(policy, Policy) else list(policy)
     info = policies[0].info
     env = env if env is not None else environment_of(info)
-    teams = [policies] if all(policies[0].acts_with(p) for p in policies) else [[p] for p in policies]
+    alike = all(policies[0].acts_with(other) for other in policies)
+    groups = [policies] if alike else [[one] for one in policies]
     found = []
-    for team in teams:
-        where: dict[str, Any] = {"workers": workers, "timeout": worker_timeout}
-        evaluator = Evaluator(env, len(team), episodes, reference=reference, info=info, **where)
+    for group in groups:
+        evaluator = Evaluator(
+            env, len(group), episodes, reference=reference, info=info, workers=workers, timeout=worker_timeout
+        )
         try:
-            found.append(evaluator(Policy.stacked(team), seed, mode))
+            found.append(evaluator(Policy.stacked(group), seed, mode))
         finally:
             evaluator.close()
-    returns, lengths, seeds = (np.concatenate([getattr(e, n) for e in found]) for n in ("returns", "lengths", "seeds"))
-    return dataclasses.replace(found[0], returns=returns, lengths=lengths, seeds=seeds)
+    return dataclasses.replace(
+        found[0],
+        returns=np.concatenate([one.returns for one in found]),
+        lengths=np.concatenate([one.lengths for one in found]),
+        seeds=np.concatenate([one.seeds for one in found]),
+    )
 
 
 def environment_of(info: Mapping[str, Any]) -> str:
-    """The environment that a policy's training data came from: EnvSpec as JSON, or an id.
+    """The environment of a policy's training data: EnvSpec as JSON, or an id.
 
     Raises:
-        UserError: none was recorded.
+        UserError: the policy names no environment.
     """
     spec = info.get("env_spec") or info.get("env_id")
     if not spec:

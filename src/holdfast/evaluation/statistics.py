@@ -1,4 +1,4 @@
-"""Means, interquartile means and their bootstrap intervals, in plain NumPy. Every draw is seeded."""
+"""Means, interquartile means and their bootstrap intervals, in NumPy. Every draw is seeded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LEVEL = 0.95
 
 
 class Estimate(NamedTuple):
-    """A value and its interval; None where one number alone says nothing about its spread."""
+    """A value and its interval. The bounds are None if there is only one number."""
 
     value: float
     low: float | None
@@ -25,10 +25,10 @@ def mean_interval(sample: np.ndarray, seed: int = 0, level: float = LEVEL, resam
     """The mean of `sample` [E] and its percentile bootstrap interval.
 
     Args:
-        sample: independent numbers, e.g. returns of episodes.
-        seed: of the resampling.
-        level: share of the interval, 0.95 by default.
-        resamples: how many.
+        sample: independent numbers, for instance returns of episodes.
+        seed: seed of the resampling.
+        level: confidence level.
+        resamples: number of resamples.
     """
     sample = np.asarray(sample, np.float64)
     draws = np.random.default_rng(seed).integers(0, len(sample), (resamples, len(sample)))
@@ -36,9 +36,9 @@ def mean_interval(sample: np.ndarray, seed: int = 0, level: float = LEVEL, resam
 
 
 def two_stage_interval(sample: np.ndarray, seed: int = 0, level: float = LEVEL, resamples: int = RESAMPLES) -> Estimate:
-    """The mean of `sample` [R, E] and an interval that holds over replicas and over episodes.
+    """The mean of `sample` [R, E] and its bootstrap interval over replicas and episodes.
 
-    Each resample draws R replicas, and within each of them E episodes. With one replica it is `mean_interval`.
+    Each resample draws R replicas, and E episodes within each of them. With one replica it equals `mean_interval`.
     """
     sample = np.asarray(sample, np.float64)
     rows, columns = sample.shape
@@ -51,7 +51,7 @@ def two_stage_interval(sample: np.ndarray, seed: int = 0, level: float = LEVEL, 
 
 
 def iqm(scores: np.ndarray) -> float:
-    """The interquartile mean: the mean of what is left without the lowest and the highest quarter.
+    """The interquartile mean: the mean without the lowest and the highest quarter.
 
     As in rliable (`scipy.stats.trim_mean(x, 0.25)`), floor(n / 4) numbers are left out at each end.
     """
@@ -63,9 +63,9 @@ def iqm_interval(scores: np.ndarray, seed: int = 0, level: float = LEVEL, resamp
 
     Args:
         scores: one score for each run (seed), [R], or for each run and task, [R, M]; runs are resampled task by task.
-        seed: of the resampling.
-        level: share of the interval.
-        resamples: how many.
+        seed: seed of the resampling.
+        level: confidence level.
+        resamples: number of resamples.
     """
     scores = np.asarray(scores, np.float64)
     scores = scores[:, None] if scores.ndim == 1 else scores

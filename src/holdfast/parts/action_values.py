@@ -1,20 +1,19 @@
-"""Values of discrete actions: one network that gives K estimates of each (one, quantiles, or the heads of an ensemble).
+"""Values of discrete actions: one network with K estimates of each value (one, quantiles, or the heads of an ensemble).
 
-Shapes: B rows, A actions, K estimates. Masks are booleans of legal actions, [..., A], or None.
+Shapes: B rows, A actions, K estimates. Masks are booleans of the legal actions, [..., A], or None if all are legal.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from ..core.noise import Noise
-from ..core.spec import Batch, Mode, Spec, Step
+from ..core.spec import Batch, Mode, Scalar, Spec, Step
+from ..core.trained import Metrics
 from ..core.tree import PyTree, field
 from . import layers, nets, targets
-from .distributions import Categorical
+from .distributions import Categorical, take
 
 
 class ActionValues(PyTree):
@@ -29,9 +28,10 @@ class ActionValues(PyTree):
         return out.reshape(*out.shape[:-1], -1, self.count)
 
     def mix(self, weights: jax.Array) -> ActionValues:
-        """The network with one estimate, the sum of the K with these weights [K].
+        """The network with one estimate, the sum of the K estimates with these weights [K].
 
-        The last layer is linear, so mixing its weights is mixing its outputs, and does not cost K outputs a row.
+        The last layer is linear, so mixing its weights gives the same numbers as mixing its outputs, at 1/K of the
+        cost.
         """
         *body, last = self.net.layers
         weight = last.weight.reshape(len(last.weight), -1, self.count) @ weights
@@ -44,13 +44,13 @@ class ActionValues(PyTree):
         return self.mix(jnp.full(self.count, 1 / self.count))(obs)[..., 0] if self.count > 1 else self(obs)[..., 0]
 
 
-def action_values(noise: Noise, spec: Spec, hidden: tuple[int, ...], count: int = 1, **how: Any) -> ActionValues:
+def action_values(noise: Noise, spec: Spec, hidden: tuple[int, ...], count: int = 1) -> ActionValues:
     """A network with `count` estimates of the value of each action of `spec`."""
-    return ActionValues(nets.mlp(noise, (*spec.obs, *hidden, spec.action * count), **how), count)
+    return ActionValues(nets.mlp(noise, (*spec.obs, *hidden, spec.action * count)), count)
 
 
 def best(q: jax.Array, mask: jax.Array | None = None) -> jax.Array:
-    """The legal action of the highest value, [..., A] to [...]; action 0 where none is legal (after an end)."""
+    """The legal action of the highest value, [..., A] to [...]; action 0 if no action is legal (after an end)."""
     return jnp.argmax(q if mask is None else jnp.where(mask, q, -jnp.inf), -1)
 
 
@@ -60,37 +60,49 @@ def pick(values: jax.Array, action: jax.Array) -> jax.Array:
 
 
 def next_values(online: ActionValues, target: ActionValues, batch: Batch, double: bool) -> jax.Array:
-    """The target network's estimates of the best legal action at s', [B, K].
+    """The target network's estimates of the value of the best legal action at s', [B, K].
 
-    `double`: the action is the online network's choice (van Hasselt et al. 2016), else the target's own; both choose by
-    the mean of their estimates.
+    `double`: the online network chooses the action (van Hasselt et al. 2016, arXiv:1509.06461, eq. 4), else the target
+    network does. Both choose by the mean of their estimates.
     """
     values = target(batch.next_obs)
     q = online.mean(batch.next_obs) if double else values.mean(-1)
     return pick(values, best(q, batch.next_mask))
 
 
-def td(batch: Batch, values: jax.Array, discount: Any) -> jax.Array:
+def td(batch: Batch, values: jax.Array, discount: Scalar) -> jax.Array:
     """`targets.td` for each of the K estimates: [B, K] to [B, K]."""
     return jax.vmap(targets.td, (None, -1, None), -1)(batch, values, discount)
 
 
+def q_metrics(q: jax.Array, action: jax.Array, among: jax.Array | None, y: jax.Array) -> Metrics:
+    """Means of Q over the logged actions and over the best actions `among` the legal ones, and of the targets.
+
+    Args:
+        q: [B, A].
+        action: the logged actions, [B].
+        among: the actions that the policy may take, [B, A], or None.
+        y: the targets, [B, K].
+    """
+    return {"q": take(q, action).mean(), "policy_q": take(q, best(q, among)).mean(), "target": y.mean()}
+
+
 def greedy(q: jax.Array, mask: jax.Array | None = None) -> Categorical:
-    """The law that takes the best legal action with certainty: q [..., A]."""
+    """The distribution with all mass on the best legal action: q [..., A]."""
     chosen = jax.nn.one_hot(best(q, mask), q.shape[-1], dtype=bool)
     return Categorical(jnp.where(chosen, 0.0, -jnp.inf))
 
 
-def epsilon_at(step: Step, final: Any, steps: int) -> Any:
-    """Epsilon after `step` updates: from 1 down to `final` along a line of `steps` updates; `final` for `steps` = 0."""
+def epsilon_at(step: Step, final: Scalar, steps: int) -> Scalar:
+    """Epsilon after `step` updates: it falls linearly from 1 to `final` over `steps` updates; constant if that is 0."""
     return 1 + (final - 1) * jnp.minimum(step / steps, 1.0) if steps else final
 
 
-def epsilon_greedy(law: Categorical, mask: jax.Array | None, epsilon: Any, noise: Noise, mode: Mode) -> jax.Array:
-    """Acting by a greedy law [n, A]: its action, or in mode "explore" a uniform legal one with probability epsilon."""
-    action = law.mode()
+def epsilon_greedy(dist: Categorical, mask: jax.Array | None, epsilon: Scalar, noise: Noise, mode: Mode) -> jax.Array:
+    """Actions of a greedy distribution [n, A]; in mode "explore" a random legal action with probability epsilon."""
+    action = dist.mode()
     if mode != "explore":
         return action
-    anything = Categorical(jnp.zeros_like(law.logits)).among(mask)
-    random = anything.sample(noise.uniform("random_action", law.logits.shape))
+    uniform = Categorical(jnp.zeros_like(dist.logits)).among(mask)
+    random = uniform.sample(noise.uniform("random_action", dist.logits.shape))
     return jnp.where(noise.uniform("explore", action.shape) < epsilon, random, action)

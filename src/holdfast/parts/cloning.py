@@ -1,4 +1,4 @@
-"""Cloning of logged actions with a weight for each row (IQL, AWAC, CRR, XQL)."""
+"""Cloning of logged actions with a weight for each row (AWAC, CRR, XQL)."""
 
 from __future__ import annotations
 

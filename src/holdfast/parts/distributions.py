@@ -1,4 +1,4 @@
-"""Action distributions. They never draw: `sample` takes the numbers, so that a test can play a recorded tape.
+"""Action distributions. They draw no noise: `sample` takes it, so that a test can replay recorded noise.
 
 Shapes: leaves are [..., A] (A action dimensions, or A discrete actions); log-densities are summed over A to [...].
 """
@@ -57,7 +57,7 @@ class Distribution(PyTree):
         return self
 
     def repeat(self, n: int) -> Distribution:
-        """The distribution `n` times along a new leading axis, for n draws a row: leaves [n, ...]."""
+        """The distribution repeated along a new leading axis, for `n` draws per row: leaves [n, ...]."""
         return jax.tree.map(lambda x: jnp.broadcast_to(x, (n, *x.shape)), self)
 
     def _lacks(self, what: str) -> TypeError:
@@ -168,7 +168,7 @@ class Categorical(Distribution):
         return -jnp.where(jnp.isfinite(logp), jnp.exp(logp) * logp, 0).sum(-1)
 
     def among(self, mask: jax.Array | None) -> Categorical:
-        """The same law restricted to legal actions, [..., A] booleans; as it is where none is legal (after an end)."""
+        """The distribution over the legal actions [..., A]; unchanged if no action is legal (after an end)."""
         if mask is None:
             return self
         return Categorical(jnp.where(mask | ~mask.any(-1, keepdims=True), self.logits, -jnp.inf))
@@ -180,7 +180,7 @@ def take(values: jax.Array, index: jax.Array) -> jax.Array:
 
 
 def draw(dist: Distribution, noise: Noise, name: str) -> jax.Array:
-    """One action a row, with the kind of noise that the law takes."""
+    """One action per row, with the kind of noise that the distribution needs."""
     if dist.draws == "none":
         return dist.mode()
     leaf = jax.tree.leaves(dist)[0]

@@ -1,19 +1,18 @@
-"""What BRAC measures its divergence with: a cloned behaviour policy (primal), or a discriminator (dual).
+"""Estimates of BRAC's divergence: with a cloned behaviour policy (primal), or with a discriminator (dual).
 
 Wu, Tucker, Nachum 2019 (arXiv:1911.11361), as in their code.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
+import optax
 
-from ..core.spec import Batch
+from ..core.spec import Batch, Scalar
 from ..core.trained import Metrics, Trained
 from . import nets
-from .distributions import TanhNormal
+from .distributions import Distribution, TanhNormal
 from .divergences import mmd_squared
 
 
@@ -28,10 +27,11 @@ class BoundedPolicy(nets.Policy):
         return TanhNormal(mean, -5 + 2.5 * (jnp.tanh(x) + 1), 1e-3)
 
 
-def cloning_loss(policy: nets.Policy, batch: Batch, weight: Any, eps: jax.Array) -> tuple[jax.Array, Metrics]:
+def cloning_loss(policy: nets.Policy, batch: Batch, weight: Scalar, eps: jax.Array) -> tuple[jax.Array, Metrics]:
     """Minus the likelihood of the logged actions, minus `weight` times the entropy (one sample a row, eps [B, A])."""
-    law = policy(batch.obs)
-    likelihood, entropy = law.log_prob(batch.action).mean(), -law.sample_and_log_prob(eps)[1].mean()
+    dist = policy(batch.obs)
+    likelihood = dist.log_prob(batch.action).mean()
+    entropy = -dist.sample_and_log_prob(eps)[1].mean()
     return -likelihood - weight * entropy, {"log_prob": likelihood, "entropy": entropy}
 
 
@@ -47,29 +47,30 @@ def dual_estimate(of_policy: jax.Array, of_data: jax.Array, kind: str) -> jax.Ar
 
 
 def divergence(
-    kind: tuple[str, Any],
-    reference: Any,
-    law: Any,
+    kind: tuple[str, Scalar],
+    reference: nets.Policy | nets.Critic,
+    dist: Distribution,
     obs: jax.Array,
     action: jax.Array,
     logged: jax.Array | None,
-    draws: Any,
+    draws: tuple[jax.Array, ...],
 ) -> jax.Array:
     """D(policy, behaviour) at each state, [B].
 
     Args:
         kind: kl, mmd, kl_dual or wasserstein, and the width of the kernel of mmd.
         reference: for kl and mmd the behaviour policy, else the discriminator.
-        law: the policy's, at `obs`.
+        dist: the policy's distribution at `obs`.
         obs: [B, d].
         action: the policy's [B, A], for the dual estimates.
         logged: [B, A], for the dual estimates.
         draws: normals [n, B, A] of the policy and, for mmd, of the behaviour policy.
     """
     name, sigma = kind
-    if name not in ("kl", "mmd"):
+    if isinstance(reference, nets.Critic):
+        assert logged is not None
         return dual_estimate(reference(obs, action)[0], reference(obs, logged)[0], name)
-    policy, behaviour = (each.repeat(len(draws[0])) for each in (law, reference(obs)))
+    policy, behaviour = (each.repeat(len(draws[0])) for each in (dist, reference(obs)))
     if name == "mmd":  # kernel exp(-|x - y|_1 / sigma), without a root
         return mmd_squared(policy.sample(draws[0]), behaviour.sample(draws[1]), "laplacian", sigma / 2)
     actions, log_prob = policy.sample_and_log_prob(draws[0])
@@ -77,17 +78,17 @@ def divergence(
 
 
 def discriminator_loss(
-    net: nets.Critic, obs: jax.Array, action: jax.Array, logged: jax.Array, at: jax.Array, weight: Any, kind: str
+    net: nets.Critic, obs: jax.Array, action: jax.Array, logged: jax.Array, at: jax.Array, weight: Scalar, kind: str
 ) -> tuple[jax.Array, Metrics]:
     """Minus the mean dual estimate, plus `weight` times the squared excess of the slope in the action over 1.
 
     Args:
-        net: of one member, c(s, a).
+        net: the discriminator c(s, a), an ensemble with one member.
         obs: [B, d].
         action: the policy's, [B, A].
         logged: [B, A].
         at: in [0, 1), [B]: where between the two actions the slope is taken.
-        weight: of the gradient penalty.
+        weight: factor of the gradient penalty.
         kind: kl_dual or wasserstein.
     """
     estimate = dual_estimate(net(obs, action)[0], net(obs, logged)[0], kind).mean()
@@ -101,7 +102,9 @@ def weight_loss(weight: jax.Array, excess: jax.Array) -> tuple[jax.Array, Metric
     return -(weight * excess).mean(), {"value": weight}
 
 
-def learn_weight(weight: Trained, tx: Any, excess: jax.Array, most: float, name: str) -> tuple[Trained, Metrics]:
+def learn_weight(
+    weight: Trained, tx: optax.GradientTransformation, excess: jax.Array, most: float, name: str
+) -> tuple[Trained, Metrics]:
     """One dual step, projected on [0, most]; excess [B] of what the weight multiplies over its goal."""
     weight, metrics = weight.step(tx, weight_loss, excess, name=name)
     return weight.replace(jnp.clip(weight.net, 0, most)), metrics

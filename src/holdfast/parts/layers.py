@@ -1,4 +1,4 @@
-"""How networks compute: products, normalisation and MLPs over rows [..., in], with reverse rules that XLA runs fast.
+"""Layers over rows [..., in]: products, normalisation and MLPs, with gradient rules that XLA runs fast.
 
 Weights are [in, out]. An ensemble is one network whose leaves have a leading axis [E].
 """
@@ -6,7 +6,6 @@ Weights are [in, out]. An ensemble is one network whose leaves have a leading ax
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +13,9 @@ import jax.numpy as jnp
 from ..core.noise import Noise
 from ..core.tree import PyTree, field
 
-ACTIVATIONS: dict[str, Callable] = {
+Pair = tuple[jax.Array, jax.Array]
+
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "relu": jax.nn.relu,
     "tanh": jnp.tanh,
     "elu": jax.nn.elu,
@@ -37,11 +38,11 @@ def product(x: jax.Array, weight: jax.Array) -> jax.Array:
     return x @ weight
 
 
-def _product(x: jax.Array, weight: jax.Array) -> tuple[jax.Array, Any]:
+def _product(x: jax.Array, weight: jax.Array) -> tuple[jax.Array, Pair]:
     return x @ weight, (x, weight)
 
 
-def _product_gradients(kept: Any, slope: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _product_gradients(kept: Pair, slope: jax.Array) -> tuple[jax.Array, jax.Array]:
     x, weight = kept
     lead = tuple(range(x.ndim - 1))
     onto = jax.lax.dot_general(slope, weight, (((x.ndim - 1,), (1,)), ((), ())))
@@ -86,11 +87,11 @@ def scaled(x: jax.Array, scale: jax.Array, shift: jax.Array) -> jax.Array:
     return x * raised(scale, x.ndim) + raised(shift, x.ndim)
 
 
-def _scaled(x: jax.Array, scale: jax.Array, shift: jax.Array) -> tuple[jax.Array, Any]:
+def _scaled(x: jax.Array, scale: jax.Array, shift: jax.Array) -> tuple[jax.Array, Pair]:
     return scaled(x, scale, shift), (x, scale)
 
 
-def _scaled_gradients(kept: Any, slope: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _scaled_gradients(kept: Pair, slope: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     x, scale = kept
     return slope * raised(scale, slope.ndim), summed(slope * x), summed(slope)
 
@@ -112,10 +113,11 @@ class LayerNorm(PyTree):
 
 
 class MLP(PyTree):
-    """Dense layers; each hidden one followed by its activation, with LayerNorm before ("pre") or after it ("post").
+    """Dense layers; each hidden layer is followed by its activation.
 
-    "first" has LayerNorm before the activation of the first hidden layer alone. `activation` may name several, parted
-    by spaces, for the hidden layers in their order; the last name stands for all that follow.
+    `norm` is the position of LayerNorm: before ("pre") or after ("post") every activation, before the first activation
+    only ("first"), or "none". `activation` is one name, or one name per hidden layer, separated by spaces; the last
+    name is that of all further layers.
     """
 
     layers: tuple[Linear, ...]
@@ -162,6 +164,6 @@ def dropout(
     return tuple(mask.astype(jnp.result_type(float)) / (1 - rate) for mask in masks)
 
 
-def members(nets: Any, x: jax.Array) -> jax.Array:
+def members(nets: MLP, x: jax.Array) -> jax.Array:
     """Every network of an ensemble [E, ...] on the same rows [..., in]: [E, ..., out]."""
     return jax.vmap(lambda net: net(x))(nets)

@@ -1,37 +1,38 @@
-"""Losses and weights, entry by entry: no function here averages, so every mean in an algorithm is in sight."""
+"""Losses and weights, entry by entry. No function averages over rows: every mean is in the algorithm's file."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from ..core.spec import Scalar
+from .layers import MLP
 
-def expectile(difference: jax.Array, tau: Any) -> jax.Array:
+
+def expectile(difference: jax.Array, tau: Scalar) -> jax.Array:
     """|tau - 1{u < 0}| u^2 of u = target - prediction (IQL eq. 5): tau above .5 pulls the prediction up."""
     return jnp.abs(tau - (difference < 0)) * jnp.square(difference)
 
 
-def exp_weight(advantage: jax.Array, inverse_temperature: Any, maximum: Any) -> jax.Array:
-    """min(exp(beta A), maximum). The cap is on the weight; exp is kept from overflowing without moving the cap."""
+def exp_weight(advantage: jax.Array, inverse_temperature: Scalar, maximum: Scalar) -> jax.Array:
+    """min(exp(beta A), maximum), entry by entry. The exponent is capped, so that exp cannot overflow."""
     return jnp.exp(jnp.minimum(inverse_temperature * advantage, jnp.log(maximum)))
 
 
-def huber(difference: jax.Array, delta: Any = 1.0) -> jax.Array:
-    """Huber's loss: half squares up to `delta`, lines beyond."""
+def huber(difference: jax.Array, delta: Scalar = 1.0) -> jax.Array:
+    """Huber's loss: u^2 / 2 up to |u| = `delta`, and delta (|u| - delta / 2) beyond it."""
     size = jnp.abs(difference)
     inner = jnp.minimum(size, delta)
     return 0.5 * jnp.square(inner) + delta * (size - inner)
 
 
-def mix(q: jax.Array, weight: Any) -> jax.Array:
+def mix(q: jax.Array, weight: Scalar) -> jax.Array:
     """weight * min + (1 - weight) * max over the critics [E, ...]: BCQ's soft clipped double Q."""
     return weight * q.min(0) + (1 - weight) * q.max(0)
 
 
-def lower(q: jax.Array, kind: str, deviations: Any, axis: int = 0) -> jax.Array:
-    """One value from an ensemble's along `axis`: their mean, their min, or lcb, the mean less so many deviations."""
+def lower(q: jax.Array, kind: str, deviations: Scalar, axis: int = 0) -> jax.Array:
+    """One value of an ensemble along `axis`: its mean, its min, or its lcb, the mean minus `deviations` std."""
     if kind == "lcb":
         return q.mean(axis) - deviations * q.std(axis)
     return q.min(axis) if kind == "min" else q.mean(axis)
@@ -53,6 +54,6 @@ def quantile_huber(quantiles: jax.Array, targets: jax.Array, taus: jax.Array) ->
     return (weight * huber(difference)).mean(2).sum(1)
 
 
-def squared_weights(net: Any) -> jax.Array:
-    """Sum of the squared weights, not biases, of all layers of an MLP: what weight decay adds to a loss."""
+def squared_weights(net: MLP) -> jax.Array:
+    """The sum of the squared weights (not biases) of all layers: what weight decay adds to a loss."""
     return jnp.stack([jnp.square(layer.weight).sum() for layer in net.layers]).sum()

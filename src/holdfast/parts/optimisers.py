@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +11,10 @@ import optax
 from ..core.config import Horizon, Schedule
 from ..core.spec import Scalar, Step
 
+Rate = Scalar | Callable[[Scalar], Scalar]  # a learning rate, or a schedule of it
 
-def adam(lr: Any, eps: float = 1e-8, clip_norm: Any = None) -> optax.GradientTransformation:
+
+def adam(lr: Rate, eps: Scalar = 1e-8, clip_norm: Scalar | None = None) -> optax.GradientTransformation:
     """Adam, betas .9 and .999; `lr` is a (traced) number or a schedule.
 
     Gradients g are first scaled to `clip_norm` / (|g| + 1e-6), as PyTorch does, where that makes them smaller. The
@@ -22,19 +24,21 @@ def adam(lr: Any, eps: float = 1e-8, clip_norm: Any = None) -> optax.GradientTra
     if clip_norm is None:
         return tx
 
-    def update(gradient: Any, state: Any, params: Any = None) -> Any:
+    def update(
+        gradient: optax.Updates, state: optax.OptState, params: optax.Params | None = None
+    ) -> tuple[optax.Updates, optax.OptState]:
         factor = jnp.minimum(1, clip_norm / (optax.tree.norm(gradient) + 1e-6))
         return tx.update(jax.tree.map(lambda g: g * factor, gradient), state, params)
 
     return optax.GradientTransformation(tx.init, update)
 
 
-def sgd(lr: Any, momentum: float) -> optax.GradientTransformation:
+def sgd(lr: Rate, momentum: float) -> optax.GradientTransformation:
     """Gradient descent with momentum, v = momentum v + g."""
     return optax.sgd(lr, momentum=momentum)
 
 
-def cosine(lr: Any, steps: Schedule) -> Any:
+def cosine(lr: Scalar, steps: Schedule) -> Callable[[Scalar], Scalar]:
     """`lr` falling to 0 along half a cosine over `steps` updates, or constant if `steps` is "constant".
 
     Update t (from 0) takes lr (1 + cos(pi t / steps)) / 2. The peak may be traced, the horizon not. A constant

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
 
 from ..core.contract import Needs, NStep, Transitions
-from ..core.spec import Batch, Step
+from ..core.spec import Batch, Scalar, Step
 from ..core.tree import ema
 
+T = TypeVar("T")
+Pair = tuple[jax.Array, jax.Array]
 
-def td(batch: Batch, next_value: jax.Array, discount: Any) -> jax.Array:
+
+class Multistep(Protocol):
+    """Settings with a number of steps before the bootstrap."""
+
+    @property
+    def n_step(self) -> int: ...
+
+
+def td(batch: Batch, next_value: jax.Array, discount: Scalar) -> jax.Array:
     """r + discount (1 - terminated) V(s'): [B]. Only a true end cuts the bootstrap, a time limit does not.
 
     A logged per-step discount (column "discount") multiplies the setting.
@@ -23,17 +33,17 @@ def td(batch: Batch, next_value: jax.Array, discount: Any) -> jax.Array:
     return batch.reward + bootstrap * next_value
 
 
-def n_step_rows(cfg: Any) -> Needs:
+def n_step_rows(cfg: Multistep) -> Needs:
     """Rows for the n-step return of `cfg.n_step` steps: such a batch's reward, next observation and discount make `td`
     bootstrap after n steps, or where the episode ends before. Off-policy corrections are not made, as in Rainbow.
     """
     return NStep(cfg.n_step) if cfg.n_step > 1 else Transitions()
 
 
-def follow(new: Any, old: Any, rate: Any, every: int, step: Step) -> Any:
-    """The target network after update number `step` (from 0): a Polyak step toward `new` on every `every`-th update.
+def follow(new: T, old: T, rate: Scalar, every: int, step: Step) -> T:
+    """The target network after update number `step` (from 0): a Polyak step towards `new` at every `every`-th update.
 
-    Rate 1 and a long interval is the hard copy of DQN; `every` = 1 and a small rate the soft target.
+    Rate 1 with a long interval gives the copies of DQN; `every` 1 with a small rate gives a soft target.
     """
     if every == 1:
         return ema(new, old, rate)
@@ -41,7 +51,7 @@ def follow(new: Any, old: Any, rate: Any, every: int, step: Step) -> Any:
 
 
 def lambda_returns(
-    reward: jax.Array, next_value: jax.Array, bootstrap: jax.Array, last: jax.Array, trace: Any
+    reward: jax.Array, next_value: jax.Array, bootstrap: jax.Array, last: jax.Array, trace: Scalar
 ) -> jax.Array:
     """TD(lambda) returns of whole episodes laid end to end, [N].
 
@@ -59,7 +69,7 @@ def lambda_returns(
     onward = jnp.where(last, 0, bootstrap * trace)
     here = reward + (bootstrap - onward) * next_value
 
-    def after(later: Any, earlier: Any) -> Any:
+    def after(later: Pair, earlier: Pair) -> Pair:
         return earlier[0] * later[0], earlier[1] + earlier[0] * later[1]
 
     return jax.lax.associative_scan(after, (onward, here), reverse=True)[1]

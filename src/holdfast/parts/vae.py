@@ -1,14 +1,12 @@
-"""A conditional variational autoencoder of actions: what the data would do in a state (BCQ, BEAR, PLAS, SPOT, MCQ)."""
+"""A conditional variational autoencoder of the data's actions in a state (BCQ, BEAR, PLAS, SPOT, MCQ)."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from ..core.noise import Noise
-from ..core.spec import Batch, Spec
+from ..core.spec import Batch, Scalar, Spec
 from ..core.trained import Metrics, Trained
 from ..core.tree import PyTree
 from . import layers, nets, optimisers
@@ -22,7 +20,7 @@ class VAE(PyTree):
 
     @property
     def latent(self) -> int:
-        """How many dimensions a latent has."""
+        """The number of dimensions of a latent."""
         return self.encoder.layers[-1].bias.shape[-1] // 2
 
     def encode(self, obs: jax.Array, action: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -45,26 +43,26 @@ class VAE(PyTree):
         return self.decode(obs, mean + jnp.exp(log_std) * eps), kl
 
 
-def vae(noise: Noise, spec: Spec, hidden: tuple[int, ...], latent: int, **how: Any) -> VAE:
+def vae(noise: Noise, spec: Spec, hidden: tuple[int, ...], latent: int) -> VAE:
     """A VAE for the actions of `spec`."""
     (d,) = spec.obs
-    encoder = nets.mlp(noise.sub("encoder"), (d + spec.action, *hidden, 2 * latent), **how)
-    return VAE(encoder, nets.mlp(noise.sub("decoder"), (d + latent, *hidden, spec.action), **how))
+    encoder = nets.mlp(noise.sub("encoder"), (d + spec.action, *hidden, 2 * latent))
+    return VAE(encoder, nets.mlp(noise.sub("decoder"), (d + latent, *hidden, spec.action)))
 
 
-def loss(vae: VAE, obs: jax.Array, action: jax.Array, eps: jax.Array, beta: Any) -> tuple[jax.Array, Metrics]:
-    """Mean squared reconstruction error plus `beta` times the mean KL: means over latents too, as BCQ's code has it."""
+def loss(vae: VAE, obs: jax.Array, action: jax.Array, eps: jax.Array, beta: Scalar) -> tuple[jax.Array, Metrics]:
+    """Mean squared reconstruction error plus `beta` times the KL, a mean over latents too, as in BCQ's code."""
     made, kl = vae.reconstruct(obs, action, eps)
     error = jnp.square(made - action).mean()
     return error + beta * kl.mean(), {"reconstruction": error, "kl": kl.mean()}
 
 
-def fit(vae: Trained, lr: Any, batch: Batch, noise: Noise, beta: Any) -> tuple[Trained, Metrics]:
+def fit(vae: Trained, lr: Scalar, batch: Batch, noise: Noise, beta: Scalar) -> tuple[Trained, Metrics]:
     """One step of Adam on `loss` over a batch."""
     eps = noise.normal("vae_posterior", (*batch.reward.shape, vae.net.latent))
     return vae.step(optimisers.adam(lr), loss, batch.obs, batch.action, eps, beta, name="vae")
 
 
 def prior(noise: Noise, name: str, shape: tuple[int, ...]) -> jax.Array:
-    """Latents to decode: standard normals clipped to +-.5, where the decoder has seen most data (BCQ's code)."""
+    """Latents to decode: standard normals clipped to +-.5, the range with most of the data (BCQ's code)."""
     return jnp.clip(noise.normal(name, shape), -0.5, 0.5)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -14,7 +14,7 @@ from jax.tree_util import PyTreeDef
 from ..core.contract import Algorithm, remembered
 from ..core.errors import UserError, unknown
 from ..core.noise import Noise
-from ..core.spec import Config, Memory, Seen, Spec, State, Step
+from ..core.spec import ArraySpec, Cfg, Memory, Obs, Seen, Spec, State, Step
 from ..data.feed.treatment import Fitted
 from .pruning import reads
 
@@ -42,7 +42,7 @@ class Layout(NamedTuple):
         return tuple(x for x, is_live in zip(jax.tree.leaves(state), self.live, strict=True) if is_live)
 
 
-def layout_of(algorithm: Algorithm, cfg: Config, state: State, spec: Spec) -> Layout:
+def layout_of(algorithm: Algorithm, cfg: Cfg, state: State, spec: Spec) -> Layout:
     """The layout of one replica's (cfg, state), arrays or shapes alike: a leaf is live if act or dist may read it."""
     leaves, state_def = jax.tree.flatten(state)
     shapes = tuple((tuple(x.shape), np.dtype(x.dtype).name) for x in leaves)
@@ -65,7 +65,7 @@ def _layout(
     seen = jax.eval_shape(lambda: _blank(spec, 1))
     key = jax.eval_shape(lambda: jax.random.PRNGKey(0))
 
-    def outputs(state: State, cfg: Config, seen: Seen, key: jax.Array) -> Any:
+    def outputs(state: State, cfg: Cfg, seen: Seen, key: jax.Array) -> Any:
         kept = memory(cfg, spec, 1)
         acted = [act(cfg, state, seen, kept, Noise(key), mode) for mode in MODES]
         return acted, None if dist is None else jax.tree.leaves(dist(cfg, state, seen, kept))
@@ -83,7 +83,7 @@ def compiled(act: Callable, memory: Callable, spec: Spec, layout: Layout, mode: 
     def one(leaves: tuple, cfg_leaves: tuple, given: tuple, kept: Memory, key: jax.Array, updates: Step) -> Any:
         cfg, state = layout.build(leaves, cfg_leaves)
         obs, reward, mask, start = given
-        fresh = memory(cfg, spec, obs.shape[0])
+        fresh = memory(cfg, spec, start.shape[0])
         kept = remembered(fresh, kept, start)
         return act(cfg, state, Seen(obs, reward, mask, updates), kept, Noise(key), mode)
 
@@ -93,7 +93,7 @@ def compiled(act: Callable, memory: Callable, spec: Spec, layout: Layout, mode: 
         key = jax.random.fold_in(key, time)
         if not many:
             return one(leaves, cfg_leaves, given, kept, jax.random.fold_in(key, 0), updates)
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(given[0].shape[0]))
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(given[3].shape[0]))
         return jax.vmap(one, (0, 0, 0, 0, 0, None))(leaves, cfg_leaves, given, kept, keys, updates)
 
     return jax.jit(step)
@@ -111,7 +111,7 @@ class Replicas:
     """R policies of one algorithm that differ in their config's floats and in their states, acting in one program."""
 
     def __init__(
-        self, algorithm: Algorithm, cfg: Config, state: State, spec: Spec, fitted: Fitted, updates: int = 0
+        self, algorithm: Algorithm, cfg: Cfg, state: State, spec: Spec, fitted: Fitted, updates: int = 0
     ) -> None:
         """
         Args:
@@ -154,7 +154,7 @@ class Acting:
         self.key = jax.random.PRNGKey(seed)
         self.time = 0
 
-    def __call__(self, obs: np.ndarray, reward: np.ndarray, mask: np.ndarray | None, start: np.ndarray) -> np.ndarray:
+    def __call__(self, obs: Obs, reward: np.ndarray, mask: np.ndarray | None, start: np.ndarray) -> np.ndarray:
         """Actions in the environment's units, [R, n, ...].
 
         Args:
@@ -177,30 +177,50 @@ class Acting:
         return team.fitted.act_outside(inside if self.many else inside[None])
 
 
-def require_rows(obs: np.ndarray, spec: Spec) -> None:
+def require_rows(obs: Obs, spec: Spec) -> bool:
     """Refuse observations that are not [*obs] or [n, *obs], or not finite.
+
+    Returns:
+        Whether it is a single observation, without the axis n.
 
     Raises:
         UserError: naming the shape, or the first bad entry.
     """
-    if obs.shape != spec.obs and obs.shape[1:] != spec.obs:
-        raise UserError(
-            f"observations have shape {obs.shape}, expected {spec.obs} or (n, {', '.join(map(str, spec.obs))})"
-        )
+    arrays = spec.obs_arrays
+    if isinstance(arrays, ArraySpec):
+        return _require_array(obs, arrays, "observations")
+    if not isinstance(obs, Mapping) or obs.keys() != arrays.keys():
+        found = sorted(obs) if isinstance(obs, Mapping) else "one array"
+        raise UserError(f"observations are {found}, expected arrays by name: {', '.join(arrays)}")
+    single = {name: _require_array(obs[name], one, f"observations '{name}'") for name, one in arrays.items()}
+    sizes = {None if single[name] else len(obs[name]) for name in arrays}
+    if len(sizes) > 1:
+        raise UserError("observations by name have different numbers of rows: expected one number for all")
+    return sizes == {None}
+
+
+def _require_array(obs: np.ndarray, one: ArraySpec, what: str) -> bool:
+    if obs.shape != one.shape and obs.shape[1:] != one.shape:
+        raise UserError(f"{what} have shape {obs.shape}, expected {one.shape} or (n, {', '.join(map(str, one.shape))})")
     if obs.dtype.kind not in "fiub":
-        raise UserError(f"observations have type {obs.dtype}, expected numbers")
+        raise UserError(f"{what} have type {obs.dtype}, expected numbers")
+    if one.dtype != "float32" and obs.dtype != one.dtype:
+        raise UserError(f"{what} have type {obs.dtype}, expected {one.dtype}")
     bad = np.argwhere(~np.isfinite(obs))
     if len(bad):
+        which = what.replace("observations", "observation")
         raise UserError(
-            f"the observation at index {tuple(map(int, bad[0]))} is {obs[tuple(bad[0])]}, expected finite numbers"
+            f"the {which} at index {tuple(map(int, bad[0]))} is {obs[tuple(bad[0])]}, expected finite numbers"
         )
+    return obs.shape == one.shape
 
 
-def _structure(cfg: Config) -> tuple[Any, tuple]:
+def _structure(cfg: Cfg) -> tuple[Any, tuple]:
     leaves, treedef = jax.tree.flatten(cfg)
     return treedef, tuple((tuple(x.shape), np.dtype(x.dtype).name) for x in leaves)
 
 
 def _blank(spec: Spec, n: int) -> Seen:
     mask = jnp.ones((n, spec.action), bool) if spec.masked else None
-    return Seen(jnp.zeros((n, *spec.obs), jnp.float32), jnp.zeros(n, jnp.float32), mask, jnp.int32(0))
+    obs = jax.tree.map(jnp.asarray, spec.blank_obs(n))
+    return Seen(obs, jnp.zeros(n, jnp.float32), mask, jnp.int32(0))

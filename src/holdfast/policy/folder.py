@@ -1,4 +1,4 @@
-"""A policy's folder: `policy.json` says what it is, `policy.safetensors` holds its arrays and the same facts."""
+"""The folder of a policy: `policy.json` describes it, `policy.safetensors` holds its arrays and the same facts."""
 
 from __future__ import annotations
 
@@ -16,23 +16,26 @@ from ..core.files import read_checked, read_json, write_json
 from .storage import arrays_of, metadata_of, save_tree
 
 FORMAT = 1
-JSON, TENSORS, ASIDE = "policy.json", "policy.safetensors", "policy.new.safetensors"
+JSON = "policy.json"
+TENSORS = "policy.safetensors"
+NEW_TENSORS = "policy.new.safetensors"  # exists only while an older policy is replaced
 
 
 def write(folder: Path, facts: dict[str, Any], arrays: dict[str, Any]) -> None:
-    """Write a policy; an older one in the folder is replaced at once or not at all.
+    """Write a policy. An older one in the folder is replaced atomically.
 
     Args:
-        folder: made where missing.
-        facts: JSON-ready.
-        arrays: by name.
+        folder: created if it does not exist.
+        facts: the description of the policy, JSON-ready.
+        arrays: a tree of its arrays.
 
     Raises:
-        UserError: the disk refuses.
+        UserError: a file cannot be written.
     """
     facts = {"format": FORMAT, **facts, "versions": versions()}
-    tensors, aside = folder / TENSORS, folder / ASIDE
-    if aside.exists():  # an earlier save stopped before its last rename: policy.json may mean this file
+    tensors = folder / TENSORS
+    aside = folder / NEW_TENSORS
+    if aside.exists():  # an earlier save stopped before its last rename: policy.json may belong to this file
         with contextlib.suppress(UserError):
             read_checked(aside, read_json(folder / JSON).get("sha256", ""))
             aside.replace(tensors)
@@ -47,24 +50,28 @@ def write(folder: Path, facts: dict[str, Any], arrays: dict[str, Any]) -> None:
 
 
 def read(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray], str]:
-    """The facts and arrays of a policy, verified, and the file that holds the arrays.
+    """Read and verify a policy.
+
+    Returns:
+        Its facts, its arrays by name, and the path of the file that holds the arrays.
 
     Raises:
-        UserError: no policy there, another format, or a file that has changed since it was written.
+        UserError: no policy in the folder, another format, or a file that has changed since it was written.
     """
     if not (folder / JSON).is_file():
-        hint = f"expected {JSON} and {TENSORS}; name the folder policy/ of a run, or one in it"
+        hint = f"expected {JSON} and {TENSORS}; name the folder policy/ of a run, or a folder in it"
         raise UserError(f"no policy in {folder}: {hint}")
     facts = read_json(folder / JSON)
     if facts.get("format") != FORMAT:
         raise UserError(f"{folder / JSON} has format {facts.get('format')}, expected {FORMAT}: use another holdfast")
-    path, sha256 = folder / TENSORS, str(facts.pop("sha256", ""))
+    path = folder / TENSORS
+    sha256 = str(facts.pop("sha256", ""))
     try:
         data = read_checked(path, sha256)
     except UserError:
-        if not (folder / ASIDE).exists():
+        if not (folder / NEW_TENSORS).exists():
             raise
-        path = folder / ASIDE
+        path = folder / NEW_TENSORS
         data = read_checked(path, sha256)
     if metadata_of(data, str(path)) != facts:
         raise UserError(f"{folder / JSON} is damaged: it has changed since it was written; restore it from a copy")
@@ -72,24 +79,27 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray], str]:
 
 
 def policies_in(path: Path) -> list[Path]:
-    """The policies' folders in a run's folder, in a run's `policy/`, or `path` itself; in natural order.
+    """The folders of the policies in `path`, in natural order.
+
+    Args:
+        path: the folder of a policy, of a run, or the folder `policy/` of a run.
 
     Raises:
-        UserError: there is none.
+        UserError: there is no policy.
     """
     if not path.exists():
-        raise UserError(f"{path} does not exist: name a run's folder or a policy's")
+        raise UserError(f"{path} does not exist: name the folder of a run or of a policy")
     for folder in (path, path / "policy"):
-        if (folder / "policy.json").is_file():
+        if (folder / JSON).is_file():
             return [folder]
-        several = [file.parent for file in folder.glob("*/policy.json")]
+        several = [file.parent for file in folder.glob(f"*/{JSON}")]
         if several:
             return sorted(several, key=lambda f: [int(x) if x.isdigit() else x for x in re.split(r"(\d+)", f.name)])
     raise UserError(f"no policy in {path}: expected policy.json in it, in policy/ or in policy/*/")
 
 
 def versions() -> dict[str, str]:
-    """Versions of what a policy's numbers depend on."""
+    """The versions of the packages that a policy's numbers depend on."""
     found = {"python": platform.python_version()}
     for name in ("holdfast", "jax", "numpy", "equinox"):
         try:

@@ -18,7 +18,7 @@ from ..core.contract import Algorithm, Context, Frozen
 from ..core.errors import UserError
 from ..core.noise import Noise
 from ..core.phases import stages
-from ..core.spec import Config, Memory, Spec, State
+from ..core.spec import Cfg, Memory, Obs, Spec, State
 from ..data.feed.treatment import Fitted
 from . import folder as folder_of
 from .acting import Acting, Layout, Replicas, layout_of, require_rows
@@ -39,7 +39,7 @@ class Policy:
     def __init__(
         self,
         algorithm: Algorithm,
-        cfg: Config,
+        cfg: Cfg,
         state: State,
         spec: Spec,
         fitted: Fitted,
@@ -60,7 +60,7 @@ class Policy:
 
     def __call__(
         self,
-        obs: ArrayLike,
+        obs: Obs,
         mode: str = "best",
         *,
         mask: ArrayLike | None = None,
@@ -69,7 +69,7 @@ class Policy:
         """The action for each raw observation.
 
         Args:
-            obs: one observation [*obs], or several [n, *obs].
+            obs: one observation [*obs], or several [n, *obs]; a dict of arrays if observations have several.
             mode: "best" (the most likely action) or "sample" (a draw).
             mask: legal actions [A] or [n, A], for discrete actions.
             seed: seed of the draw. None: another draw at each call, the same sequence for every new or loaded policy.
@@ -89,7 +89,7 @@ class Policy:
 
     def act(
         self,
-        obs: ArrayLike,
+        obs: Obs,
         memory: Memory | None = None,
         mode: str = "best",
         *,
@@ -107,19 +107,18 @@ class Policy:
             mask: legal actions [A] or [n, A].
             seed: seed of the draw, as in a call of the policy.
         """
-        obs = np.asarray(obs)
-        require_rows(obs, self.spec)
-        single = obs.shape == self.spec.obs
-        rows = obs[None] if single else obs
-        acting = self.start(len(rows), mode, self._calls if seed is None else seed)
+        obs = {name: np.asarray(x) for name, x in obs.items()} if isinstance(obs, Mapping) else np.asarray(obs)
+        single = require_rows(obs, self.spec)
+        rows = jax.tree.map(lambda x: x[None] if single else x, obs)
+        n = len(jax.tree.leaves(rows)[0])
+        acting = self.start(n, mode, self._calls if seed is None else seed)
         self._calls += seed is None
-        begin = np.full((1, len(rows)), memory is None)
+        begin = np.full((1, n), memory is None)
         if memory is not None:
             acting.memory = memory
-        reward = (
-            np.zeros((1, len(rows))) if reward is None else np.reshape(np.asarray(reward, np.float64), (1, len(rows)))
-        )
-        actions = acting(rows[None], reward, self._mask(mask, len(rows)), begin)[0]
+        before = np.zeros(n) if reward is None else np.asarray(reward, np.float64)
+        given = jax.tree.map(lambda x: x[None], rows)
+        actions = acting(given, before.reshape(1, n), self._mask(mask, n), begin)[0]
         return (actions[0] if single else actions), acting.memory
 
     def start(self, n: int, mode: str = "best", seed: int = 0) -> Acting:
@@ -224,7 +223,7 @@ class Policy:
         return mask[None]
 
 
-def template_of(algorithm: Algorithm, cfg: Config, spec: Spec, info: Mapping[str, Any]) -> Any:
+def template_of(algorithm: Algorithm, cfg: Cfg, spec: Spec, info: Mapping[str, Any]) -> Any:
     """Shapes of a state of `algorithm`, after the phases that `info["phase"]` says were entered; computes nothing.
 
     The phases are those of `info["stage"]`: offline, online, or finetune, which follow the offline ones.
@@ -261,6 +260,6 @@ def _registered(name: str) -> Algorithm:
     return registry.get(name)
 
 
-def _plain(cfg: Config) -> Any:
+def _plain(cfg: Cfg) -> Any:
     """A config whose traced floats are Python floats, from one whose are arrays."""
     return dataclasses.replace(cfg, **{name: float(getattr(cfg, name)) for name in config.traced_fields(cfg)})

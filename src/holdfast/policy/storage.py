@@ -1,12 +1,12 @@
-"""Trees of arrays on disk: safetensors files by key path, checked when they are read. No pickle."""
+"""Stores trees of arrays as safetensors files, by key path. Files are verified when they are read; no pickle."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -17,18 +17,26 @@ from safetensors.numpy import save as serialise
 
 from ..core.errors import UserError
 from ..core.files import read_checked, write_atomic
-from ..core.tree import name_of
+from ..core.tree import PyTree, name_of
 
 T = TypeVar("T")
+Leaf = np.ndarray | np.generic | jax.Array | jax.ShapeDtypeStruct | bool | int | float
+Tree = PyTree | Mapping[str, Any] | Sequence[Any] | Leaf  # a state, a container of trees, or a leaf
 
-KEY = "holdfast"  # the one metadata entry: several would be written in no fixed order
+KEY = "holdfast"  # the only metadata entry: safetensors writes several in no fixed order
 
 
-def save_tree(path: str | Path, tree: Any, metadata: Mapping[str, Any] | None = None, kept: str = "") -> str:
-    """Write the leaves of `tree` under their key paths, with `metadata` (JSON) in the header.
+def save_tree(path: str | Path, tree: Tree, metadata: Mapping[str, Any] | None = None, kept: str = "") -> str:
+    """Write the leaves of a tree under their key paths.
+
+    Args:
+        path: the file.
+        tree: a tree of arrays and plain numbers.
+        metadata: written to the header as JSON.
+        kept: what remains if the file cannot be written, for the error message.
 
     Returns:
-        The sha256 of the file, for whoever points to it.
+        The sha256 of the file.
 
     Raises:
         UserError: the file cannot be written.
@@ -42,22 +50,22 @@ def load_tree(path: str | Path, like: T, sha256: str | None = None) -> T:
     """Read a tree of the structure, shapes and dtypes of `like` (arrays, shapes or plain numbers).
 
     Raises:
-        UserError: the file is missing or damaged (checked against `sha256` where given), or it holds another tree:
-            every missing, unexpected, mis-shaped or mis-typed name is listed.
+        UserError: the file is missing or damaged (compared with `sha256` if given), or it holds another tree: the line
+            lists the names that are missing, unexpected, or of another shape or type.
     """
     return unpack(read_checked(path, sha256), like, str(path))[0]
 
 
-def pack(tree: Any, metadata: Mapping[str, Any] | None = None) -> bytes:
-    """A tree as the bytes of a safetensors file."""
+def pack(tree: Tree, metadata: Mapping[str, Any] | None = None) -> bytes:
+    """A tree as the bytes of a safetensors file, with `metadata` in its header."""
     arrays = {name: np.asarray(leaf, order="C") for name, leaf in leaves_by_name(tree).items()}
     return serialise(arrays, {KEY: json.dumps(dict(metadata or {}), sort_keys=True, allow_nan=False)})
 
 
 def unpack(data: bytes, like: T, where: str) -> tuple[T, dict[str, Any]]:
-    """The tree and the metadata in the bytes of a safetensors file; `where` names them in errors."""
-    metadata, arrays = metadata_of(data, where), arrays_of(data, where)
-    return fill(like, arrays, where), metadata
+    """The tree and the metadata in the bytes of a safetensors file. `where` names the file in errors."""
+    metadata = metadata_of(data, where)
+    return fill(like, arrays_of(data, where), where), metadata
 
 
 def metadata_of(data: bytes, where: str) -> dict[str, Any]:
@@ -66,7 +74,7 @@ def metadata_of(data: bytes, where: str) -> dict[str, Any]:
         size = int.from_bytes(data[:8], "little")
         return json.loads(json.loads(data[8 : 8 + size])["__metadata__"][KEY])
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{where} is damaged or not one of holdfast's files: no readable header") from error
+        raise UserError(f"{where} is damaged or was not written by holdfast: it has no readable header") from error
 
 
 def arrays_of(data: bytes, where: str) -> dict[str, np.ndarray]:
@@ -74,39 +82,44 @@ def arrays_of(data: bytes, where: str) -> dict[str, np.ndarray]:
     try:
         return parse(data)
     except (SafetensorError, ValueError, KeyError) as error:
-        raise UserError(f"{where} is damaged: no valid safetensors ({error}); use another copy") from error
+        raise UserError(f"{where} is damaged: not a valid safetensors file ({error}); use another copy") from error
 
 
-SHOWN = 5  # faults of a file that one line tells
+SHOWN = 5  # faults in one error line
 
 
 def fill(like: T, arrays: Mapping[str, np.ndarray], where: str) -> T:
-    """`like` with its leaves taken from `arrays` by name.
+    """A tree like `like`, with its leaves taken from `arrays` by name.
 
-    NumPy leaves stay NumPy, plain numbers stay plain numbers, all others become device arrays.
+    NumPy leaves stay NumPy arrays, plain numbers stay plain numbers, all other leaves become device arrays.
 
     Raises:
-        UserError: missing, unexpected, mis-shaped or mis-typed names, in one line.
+        UserError: names that are missing, unexpected, or of another shape or type, in one line.
     """
-    wanted = leaves_by_name(like)
+    wanted = leaves_by_name(cast("Tree", like))
     faults = [f"missing {name}" for name in wanted if name not in arrays]
     faults += [f"unexpected {name}" for name in arrays if name not in wanted]
     for name in wanted.keys() & arrays.keys():
-        found, leaf = arrays[name], wanted[name]
-        shape, dtype = np.shape(leaf), _dtype(leaf)
+        found = arrays[name]
+        shape = np.shape(wanted[name])
+        dtype = _dtype(wanted[name])
         if found.shape != shape:
             faults.append(f"{name} has shape {found.shape}, expected {shape}")
         elif found.dtype != dtype:
             faults.append(f"{name} has type {found.dtype}, expected {dtype}")
     if faults:
-        told = sorted(faults)[:SHOWN] + ([f"and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else [])
-        raise UserError(f"{where} does not hold what is expected: {'; '.join(told)}")
+        shown = sorted(faults)[:SHOWN] + ([f"and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else [])
+        raise UserError(f"{where} does not hold the expected arrays: {'; '.join(shown)}")
     treedef = jax.tree.structure(like)
     return jax.tree.unflatten(treedef, [_as(arrays[name], leaf) for name, leaf in wanted.items()])
 
 
-def leaves_by_name(tree: Any) -> dict[str, Any]:
-    """Leaves by key path, in the tree's order; two of the same name are a mistake of the program."""
+def leaves_by_name(tree: Tree) -> dict[str, Any]:
+    """Leaves by key path, in the order of the tree.
+
+    Raises:
+        ValueError: two leaves have the same name.
+    """
     pairs = [(name_of(path) or "value", leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
     named = dict(pairs)
     if len(named) != len(pairs):
@@ -115,11 +128,11 @@ def leaves_by_name(tree: Any) -> dict[str, Any]:
     return named
 
 
-def _dtype(leaf: Any) -> np.dtype:
-    return np.dtype(leaf.dtype) if hasattr(leaf, "dtype") else np.asarray(leaf).dtype
+def _dtype(leaf: Leaf) -> np.dtype:
+    return np.asarray(leaf).dtype if isinstance(leaf, (bool, int, float)) else np.dtype(leaf.dtype)
 
 
-def _as(array: np.ndarray, leaf: Any) -> Any:
+def _as(array: np.ndarray, leaf: Leaf) -> Leaf:
     if isinstance(leaf, (bool, int, float)):
         return type(leaf)(array)
     return array if isinstance(leaf, (np.ndarray, np.generic)) else jnp.asarray(array)

@@ -1,1 +1,1 @@
-"""What a run looks like: a table, a picture of its learning curve, one HTML page."""
+"""The results of a run as a table, a picture of the learning curve, and an HTML page."""

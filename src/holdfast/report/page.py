@@ -1,4 +1,4 @@
-"""A run as one HTML page that stands alone: nothing is fetched when it is opened. Needs no extra package."""
+"""A run as one self-contained HTML page, which loads nothing from elsewhere. Needs no extra package."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import html
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 
@@ -20,19 +20,25 @@ from .svg import Line, chart
 from .table import HEADER, number, rows
 
 HERE = Path(__file__).parent
-COLOURS = 8  # in page.css
-MOST_POINTS = 400  # of a metric's line; longer ones are thinned out evenly
+COLOURS = 8  # number of line colours in page.css
+MOST_POINTS = 400  # points of a metric's line; a longer line is thinned out evenly
+
+# a value of a run's config.json
+Setting: TypeAlias = "bool | float | str | Sequence[Setting] | Mapping[str, Setting] | None"
 
 
 def write_page(run: str | Path | Record, path: str | Path | None = None) -> Path:
-    """Write the page of a run, whole or not at all.
+    """Write the page of a run atomically.
 
     Args:
-        run: its folder, or its record.
-        path: the page; `report.html` in the run's folder where None.
+        run: the run's folder, or its record.
+        path: path of the page; None: `report.html` in the run's folder.
+
+    Returns:
+        The path of the page.
 
     Raises:
-        UserError: no run there, or the disk refuses.
+        UserError: `run` is not a run folder, or the file cannot be written.
     """
     record = run if isinstance(run, Record) else read_run(run)
     path = record.path / "report.html" if path is None else Path(path)
@@ -41,7 +47,7 @@ def write_page(run: str | Path | Record, path: str | Path | None = None) -> Path
 
 
 def page(record: Record) -> str:
-    """The page's HTML: results, learning curve, every metric, speed, settings and the data that it learned from."""
+    """The HTML of a page: results, learning curve, metrics, speed, settings and the data set."""
     dataset, missing = _dataset(record)
     parts = [
         f"<h1>{_e(record.title)}</h1><p class=sub>{_e(_sub(record))}</p>",
@@ -65,21 +71,24 @@ def page(record: Record) -> str:
 
 
 def _dataset(record: Record) -> tuple[Dataset | None, str]:
-    """The data set, or why it is not shown."""
+    """The data set of a run; or None and a paragraph that says why it is not shown."""
     if record.config.get("data") is None:
-        return None, f"<p>No log: it learned in {_e(record.environment or str(record.config.get('env')))} alone.</p>"
+        return (
+            None,
+            f"<p>No data set: the run learned in {_e(record.environment or str(record.config.get('env')))}.</p>",
+        )
     try:
         dataset = record.dataset()
     except UserError as error:
-        return None, f"<p class=warn>{_e(f'The data set is not at hand: {error}')}</p>"
+        return None, f"<p class=warn>{_e(f'The data set is not available: {error}')}</p>"
     if dataset.fingerprint != record.config.get("dataset_fingerprint", dataset.fingerprint):
-        return None, f"<p class=warn>{_e(dataset.id)} has changed since this run was started (another fingerprint).</p>"
+        return None, f"<p class=warn>{_e(dataset.id)} has changed since this run started: its fingerprint differs.</p>"
     return dataset, ""
 
 
 def _sub(record: Record) -> str:
     several = f"{len(record.replicas)} runs in one program" if len(record.replicas) > 1 else record.replicas[0]
-    done = "" if record.result else " · has not ended"
+    done = "" if record.result else " · not finished"
     return f"{record.environment or 'not evaluated'} · {several} · {record.path.name}{done}"
 
 
@@ -98,8 +107,8 @@ def _facts(record: Record) -> str:
         f"{int(record.metric_steps[-1]) if len(record.metric_steps) else 0:,}"
     )
     if result.get("updates_per_second"):
-        found["updates/s, all together"] = f"{result['updates_per_second']:,.0f}"
-    for key, name in (("compile_seconds", "compilation"), ("wall_seconds", "in all")):
+        found["updates/s of all runs"] = f"{result['updates_per_second']:,.0f}"
+    for key, name in (("compile_seconds", "compilation"), ("wall_seconds", "total time")):
         if key in result:
             found[name] = f"{result[key]:.1f} s"
     return (
@@ -114,7 +123,7 @@ def _results(record: Record, dataset: Dataset | None) -> str:
         for i, cells in enumerate(section):
             kinds = [k for k, yes in (("first", i == 0), ("sum", cells[0].startswith("IQM"))) if yes]
             body.append((cells, " ".join(kinds)))
-    note = "" if len(record.eval_steps) else "<p class=warn>Nothing was evaluated in this run.</p>"
+    note = "" if len(record.eval_steps) else "<p class=warn>This run contains no evaluation.</p>"
     return _table(HEADER, [c for c, _ in body], [k for _, k in body]) + note
 
 
@@ -169,7 +178,7 @@ def _settings(record: Record) -> str:
     blocks = (
         ("run", own),
         (record.config["algorithm"], record.config["config"]),
-        ("data as treated", record.config["treatment"]),
+        ("treatment of the data", record.config["treatment"]),
     )
     tables = [f"<div><h3>{_e(title)}</h3>{_pairs(values)}</div>" for title, values in blocks]
     return f"<div class=side>{''.join(tables)}</div>"
@@ -181,7 +190,7 @@ def _data(dataset: Dataset, record: Record) -> str:
     pairs = {
         "data set": Path(facts["id"]).name if record.is_path else facts["id"],
         "fingerprint": facts["fingerprint"][:16],
-        "environment": facts["environment"] or "not known",
+        "environment": facts["environment"] or "unknown",
         "size": f"{facts['steps']:,} steps in {facts['episodes']:,} episodes",
         "ends": ends or "none",
         "lengths": _spread(facts["lengths"]),
@@ -219,7 +228,7 @@ def _spread(s: Mapping[str, float]) -> str:
     return f"{mean} ± {std}, {low} to {high}, median {median}"
 
 
-def _pairs(values: Mapping[str, Any]) -> str:
+def _pairs(values: Mapping[str, Setting]) -> str:
     cells = "".join(f"<tr><td>{_e(k.replace('_', ' '))}</td><td>{_e(_value(v))}</td></tr>" for k, v in values.items())
     return f"<table class=pairs>{cells}</table>"
 
@@ -233,7 +242,7 @@ def _table(header: Sequence[str], body: Iterable[Sequence[str]], kinds: Sequence
     return f"<table><tr>{head}</tr>{''.join(out)}</table>"
 
 
-def _value(value: Any) -> str:
+def _value(value: Setting) -> str:
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "-"}[value]
     if isinstance(value, float):
@@ -245,5 +254,5 @@ def _value(value: Any) -> str:
     return re.sub(r"\s+", " ", str(value))
 
 
-def _e(text: Any) -> str:
-    return html.escape(str(text))
+def _e(text: str) -> str:
+    return html.escape(text)

@@ -1,6 +1,6 @@
-"""Line charts as SVG text: small, sharp at any size, and part of a page without scripts or libraries from elsewhere.
+"""Line charts as SVG text, which a page contains without other files.
 
-Colours come from the page's style sheet (classes c0, c1 ...), so that a dark page has light lines.
+The colours are classes of the page's style sheet (c0, c1 ...), so that a dark page has light lines.
 """
 
 from __future__ import annotations
@@ -9,20 +9,20 @@ import dataclasses
 import html
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import NamedTuple, overload
 
 import numpy as np
 
-LEFT, RIGHT, TOP, BOTTOM = 58, 14, 12, 26  # room around the plot, px
+LEFT, RIGHT, TOP, BOTTOM = 58, 14, 12, 26  # margins of the plot, px
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Line:
-    """One line of a chart, with a band around it where `low` and `high` are given."""
+    """One line of a chart, with a band between `low` and `high` if both are given."""
 
     name: str
     x: np.ndarray  # [n]
-    y: np.ndarray  # [n], NaN where there is nothing: the line breaks there
+    y: np.ndarray  # [n]; the line has a gap at NaN
     colour: int = 0
     bold: bool = True
     low: np.ndarray | None = None  # [n]
@@ -37,86 +37,134 @@ def chart(
     label: str = "",
     begins: Sequence[tuple[str, float]] = (),
 ) -> str:
-    """An SVG element.
+    """A chart as an SVG element.
 
     Args:
-        lines: drawn in order, bands first.
-        levels: named horizontal lines.
-        width: px, of the coordinates; the page may scale it.
-        height: px, likewise.
-        label: what the chart shows, for those who hear the page.
-        begins: named vertical lines, where a phase begins.
+        lines: the lines, drawn in this order above all bands.
+        levels: names and values of horizontal lines.
+        width: width of the coordinate system in px; the page may scale it.
+        height: height of the coordinate system in px.
+        label: description of the chart for screen readers.
+        begins: names and first steps of phases, drawn as vertical lines.
     """
     values = [v for line in lines for v in (line.y, line.low, line.high) if v is not None]
     values.append(np.array([value for _, value in levels]))
-    xs = np.concatenate([line.x for line in lines]) if lines else np.zeros(0)
-    ticks_x, ticks_y = (
-        ticks(0.0, float(xs.max(initial=1.0)), 6),
-        ticks(*_range(np.concatenate(values)), max(4, height // 48)),
-    )
-    (x0, x1), (y0, y1) = (0.0, float(xs.max(initial=1.0))), (ticks_y[0], ticks_y[-1])
+    x1 = float(np.concatenate([line.x for line in lines]).max(initial=1.0)) if lines else 1.0
+    ticks_y = ticks(*_range(np.concatenate(values)), max(4, height // 48))
+    plot = Plot(width, height, x1, ticks_y[0], ticks_y[-1])
+    out = [_opening(plot, lines, label), *_axes(plot, ticks_y)]
+    out += [_band(plot, line) for line in lines if line.low is not None and line.high is not None]
+    out += [part for name, value in levels for part in _level(plot, name, value)]
+    out += [part for name, value in begins for part in _begin(plot, name, value)]
+    out += [_line(plot, line) for line in lines]
+    return "".join([*out, "</svg>"])
 
-    def px(x: Any) -> Any:
-        return LEFT + (x - x0) / (x1 - x0) * (width - LEFT - RIGHT)
 
-    def py(y: Any) -> Any:
-        return TOP + (y1 - y) / (y1 - y0) * (height - TOP - BOTTOM)
+class Plot(NamedTuple):
+    """The coordinate system of a chart: size in px, and the range of the data; x starts at 0."""
 
+    width: int
+    height: int
+    x1: float
+    y0: float
+    y1: float
+
+    @overload
+    def px(self, x: float) -> float: ...
+    @overload
+    def px(self, x: np.ndarray) -> np.ndarray: ...
+    def px(self, x: float | np.ndarray) -> float | np.ndarray:
+        """Data to px from the left."""
+        return LEFT + x / self.x1 * (self.width - LEFT - RIGHT)
+
+    @overload
+    def py(self, y: float) -> float: ...
+    @overload
+    def py(self, y: np.ndarray) -> np.ndarray: ...
+    def py(self, y: float | np.ndarray) -> float | np.ndarray:
+        """Data to px from the top."""
+        return TOP + (self.y1 - y) / (self.y1 - self.y0) * (self.height - TOP - BOTTOM)
+
+
+def _opening(plot: Plot, lines: Sequence[Line], label: str) -> str:
+    """The opening tag, with the data that the page's script shows under the pointer."""
+    named = [line for line in lines if line.name]
     hover = {
-        "box": [LEFT, TOP, width - RIGHT, height - BOTTOM],
-        "x": [x0, x1],
-        "lines": [
-            {"name": line.name, "colour": line.colour, "x": line.x.tolist(), "y": _plain(line.y)}
-            for line in lines
-            if line.name
-        ],
+        "box": [LEFT, TOP, plot.width - RIGHT, plot.height - BOTTOM],
+        "x": [0.0, plot.x1],
+        "lines": [{"name": x.name, "colour": x.colour, "x": x.x.tolist(), "y": _plain(x.y)} for x in named],
     }
-    out = [
-        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{html.escape(label)}" '
+    return (
+        f'<svg viewBox="0 0 {plot.width} {plot.height}" role="img" aria-label="{html.escape(label)}" '
         f"data-hover='{html.escape(json.dumps(hover, separators=(',', ':')), quote=True)}'>"
-    ]
+    )
+
+
+def _axes(plot: Plot, ticks_y: Sequence[float]) -> list[str]:
+    out = []
     for tick in ticks_y:
-        out.append(f'<path class="grid" d="M{LEFT} {py(tick):.1f}H{width - RIGHT}"/>')
-        out.append(f'<text class="tick" x="{LEFT - 6}" y="{py(tick) + 4:.1f}" text-anchor="end">{number(tick)}</text>')
-    for tick in [t for t in ticks_x if t <= x1]:
-        out.append(f'<text class="tick" x="{px(tick):.1f}" y="{height - 8}" text-anchor="middle">{number(tick)}</text>')
-    out.append(f'<path class="axis" d="M{LEFT} {height - BOTTOM}H{width - RIGHT}"/>')
-    for line in lines:
-        if line.low is not None and line.high is not None:
-            ring = list(zip(line.x, line.high, strict=True)) + list(zip(line.x, line.low, strict=True))[::-1]
-            points = " ".join(f"{px(x):.1f},{py(y):.1f}" for x, y in ring)
-            out.append(f'<polygon class="band c{line.colour}" points="{points}"/>')
-    for name, value in levels:
-        out.append(f'<path class="level" d="M{LEFT} {py(value):.1f}H{width - RIGHT}"/>')
-        out.append(
-            f'<text class="level" x="{LEFT + 4}" y="{py(value) - 4:.1f}">{html.escape(name)} {value:,.4g}</text>'
-        )
-    for name, value in begins:
-        out.append(f'<path class="level" d="M{px(value):.1f} {TOP}V{height - BOTTOM}"/>')
-        out.append(f'<text class="level" x="{px(value) + 4:.1f}" y="{TOP + 10}">{html.escape(name)}</text>')
-    for line in lines:
-        kind = "bold" if line.bold else "thin"
-        if np.isfinite(line.y).sum() == 1:
-            i = int(np.flatnonzero(np.isfinite(line.y))[0])
-            out.append(f'<circle class="dot c{line.colour}" cx="{px(line.x[i]):.1f}" cy="{py(line.y[i]):.1f}" r="3"/>')
-        else:
-            out.append(f'<path class="{kind} c{line.colour}" d="{_path(px(line.x), py(line.y))}"/>')
-    out.append("</svg>")
-    return "".join(out)
+        y = plot.py(tick)
+        out.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{plot.width - RIGHT}"/>')
+        out.append(f'<text class="tick" x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{number(tick)}</text>')
+    for tick in ticks(0.0, plot.x1, 6):
+        if tick <= plot.x1:
+            at = f'x="{plot.px(tick):.1f}" y="{plot.height - 8}"'
+            out.append(f'<text class="tick" {at} text-anchor="middle">{number(tick)}</text>')
+    out.append(f'<path class="axis" d="M{LEFT} {plot.height - BOTTOM}H{plot.width - RIGHT}"/>')
+    return out
+
+
+def _band(plot: Plot, line: Line) -> str:
+    upper = zip(line.x, () if line.high is None else line.high, strict=True)
+    lower = zip(line.x, () if line.low is None else line.low, strict=True)
+    outline = [*upper, *reversed(list(lower))]
+    points = " ".join(f"{plot.px(x):.1f},{plot.py(y):.1f}" for x, y in outline)
+    return f'<polygon class="band c{line.colour}" points="{points}"/>'
+
+
+def _level(plot: Plot, name: str, value: float) -> list[str]:
+    y = plot.py(value)
+    text = f"{html.escape(name)} {value:,.4g}"
+    return [
+        f'<path class="level" d="M{LEFT} {y:.1f}H{plot.width - RIGHT}"/>',
+        f'<text class="level" x="{LEFT + 4}" y="{y - 4:.1f}">{text}</text>',
+    ]
+
+
+def _begin(plot: Plot, name: str, step: float) -> list[str]:
+    x = plot.px(step)
+    return [
+        f'<path class="level" d="M{x:.1f} {TOP}V{plot.height - BOTTOM}"/>',
+        f'<text class="level" x="{x + 4:.1f}" y="{TOP + 10}">{html.escape(name)}</text>',
+    ]
+
+
+def _line(plot: Plot, line: Line) -> str:
+    """The path of a line; a dot if there is only one point."""
+    kind = "bold" if line.bold else "thin"
+    finite = np.flatnonzero(np.isfinite(line.y))
+    if len(finite) == 1:
+        x = plot.px(float(line.x[finite[0]]))
+        y = plot.py(float(line.y[finite[0]]))
+        return f'<circle class="dot c{line.colour}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>'
+    return f'<path class="{kind} c{line.colour}" d="{_path(plot.px(line.x), plot.py(line.y))}"/>'
 
 
 def ticks(low: float, high: float, count: int) -> list[float]:
-    """About `count` round numbers in steps of 1, 2 or 5 times a power of ten; the first is at most `low`, the last at
-    least `high`."""
+    """About `count` numbers in steps of 1, 2 or 5 times a power of ten.
+
+    The first number is at most `low`, the last number is at least `high`.
+    """
     raw = (high - low) / max(1, count - 1)
     power = 10.0 ** np.floor(np.log10(raw))
     step = float(next(m for m in (1, 2, 5, 10) if m * power >= raw * (1 - 1e-9)) * power)
-    first, last = int(np.floor(low / step + 1e-9)), int(np.ceil(high / step - 1e-9))
+    first = int(np.floor(low / step + 1e-9))
+    last = int(np.ceil(high / step - 1e-9))
     return [step * i for i in range(first, last + 1)]
 
 
 def number(x: float) -> str:
-    """A number on an axis: 1.5k, 2M, 0.05, 3e-05."""
+    """The text of a number on an axis: 1.5k, 2M, 0.05, 3e-05."""
     for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(x) >= unit:
             return f"{x / unit:.4g}{name}"
@@ -127,7 +175,8 @@ def _range(values: np.ndarray) -> tuple[float, float]:
     finite = values[np.isfinite(values)]
     if not len(finite):
         return 0.0, 1.0
-    low, high = float(finite.min()), float(finite.max())
+    low = float(finite.min())
+    high = float(finite.max())
     if high - low <= 1e-9 * max(abs(low), abs(high)):
         pad = abs(low) * 0.1 or 1.0
         return low - pad, high + pad
@@ -139,7 +188,8 @@ def _plain(values: np.ndarray) -> list[float | None]:
 
 
 def _path(x: np.ndarray, y: np.ndarray) -> str:
-    out, pen = [], "M"
+    out = []
+    pen = "M"
     for a, b in zip(x, y, strict=True):
         if not np.isfinite(b):
             pen = "M"

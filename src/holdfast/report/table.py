@@ -1,4 +1,4 @@
-"""The table of a run's results for the terminal: what was logged, what was learned, how fast."""
+"""The results of a run as a table for the terminal: logged returns, learned returns, speed."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ if TYPE_CHECKING:
 
 
 def results_table(record: Record, logged: Estimate | None = None) -> Shown:
-    """Logged return, last return of each replica with its 95 % bootstrap interval, normalised scores, IQM over seeds.
+    """The table of a run.
+
+    It has the logged return, the last return of each replica with its 95 % bootstrap interval, the normalised scores,
+    and the interquartile mean (IQM) over seeds.
 
     Args:
         record: the run.
-        logged: mean return of the data set with its interval; the mean that the run noted where None.
+        logged: mean return of the data set with its interval; None: the mean in the run's `result.json`.
     """
     from rich import box
     from rich.console import Group as Shown
@@ -38,7 +41,7 @@ HEADER = ("policy", "return", "95 % interval", "score")
 
 
 def rows(record: Record, logged: Estimate | None = None) -> list[list[tuple[str, str, str, str]]]:
-    """The cells of the table below HEADER, in sections."""
+    """The cells below HEADER, in sections; the arguments are those of `results_table`."""
     if logged is None and record.logged is not None:
         logged = Estimate(record.logged, None, None)
     sections = [] if logged is None else [[_row(record, "logging policy", logged)]]
@@ -55,21 +58,21 @@ def rows(record: Record, logged: Estimate | None = None) -> list[list[tuple[str,
 
 
 def _switched(record: Record, found: dict[str, Any]) -> list[tuple[str, str, str, str]]:
-    """What going online did, over all replicas."""
+    """The returns before and after the switch to online learning, over all replicas."""
     lowest = f"lowest after it (step {found['lowest_step']:,})"
     names = {"before the first online step": "return_before", lowest: "return_lowest", "at the end": "return_end"}
-    low_high = found.get("intervals", {})  # of several replicas
-    told = {name: Estimate(found[name], *low_high.get(name, (None, None))) for name in (*names.values(), "regret")}
-    rows = [_row(record, label, told[name]) for label, name in names.items()]
-    regret = _row(record, "mean shortfall from the best (regret)", told["regret"])
+    intervals = found.get("intervals", {})  # empty if there is one replica
+    values = {name: Estimate(found[name], *intervals.get(name, (None, None))) for name in (*names.values(), "regret")}
+    rows = [_row(record, label, values[name]) for label, name in names.items()]
+    regret = _row(record, "mean shortfall from the best (regret)", values["regret"])
     return [*rows, (*regret[:3], "-")]
 
 
 def speed(record: Record) -> str:
-    """One line on size and speed; empty while the run has not ended."""
+    """One line with the steps, the speed and the times of a run."""
     result = record.result
     if result is None:
-        return "the run has not ended"
+        return "the run is not finished"
     count = len(record.replicas)
     updates = result.get("updates_per_second")
     rate = f"{updates:,.0f} updates/s" if updates else "no updates"
@@ -80,7 +83,7 @@ def speed(record: Record) -> str:
 
 
 def number(value: float | None) -> str:
-    """A return or a score: one decimal, more where it is small."""
+    """The text of a return or a score: one decimal, or three digits below 10."""
     if value is None:
         return "-"
     return f"{value:,.1f}" if abs(value) >= 10 or value == 0 else f"{value:.3g}"

@@ -1,1 +1,1 @@
-"""Experiments of the papers, each one command: `holdfast studies NAME`."""
+"""Experiments from the papers. Each is one command: `holdfast studies NAME`."""

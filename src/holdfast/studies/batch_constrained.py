@@ -1,17 +1,17 @@
-"""Extrapolation error in finite problems, and batch-constrained Q-learning without it, beside the exact solution.
+"""Extrapolation error in finite problems, and batch-constrained Q-learning without it, next to the exact solution.
 
 Fujimoto, Meger, Precup 2019 (arXiv:1812.02900), sections 3 and 4.1. Q-learning on a log bootstraps from the best action
-at the next state, tried or not. What was never tried keeps whatever value it began with: in a table its initial value,
-in a network what generalisation makes of it. So the same log, the same update and two initial values, the lowest and
-the highest return that is possible, show how much of an answer comes from the data. The maximum over logged actions
-only (BCQL) makes the answer that of the MDP that the batch describes, which is solved exactly beside it.
+at the next state, whether the log contains it or not. A pair that the log does not contain keeps its initial value: the
+entry of a table, or what a network generalises. The same log and the same update with two initial values, the lowest
+and the highest possible return, therefore show how much of an answer comes from the data. With the maximum over logged
+actions only (BCQL), the answer is that of the MDP that the batch describes, which this study also solves exactly.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,12 +19,17 @@ import numpy as np
 
 from ..algorithms import tabular_bcq
 from ..core.config import as_arrays
-from ..core.errors import UserError, unknown
+from ..core.errors import unknown
 from ..core.noise import Noise
 from ..core.spec import Batch
 from ..environments import probes, tabular
 from ..environments.batch_mdp import batch_mdp
-from .result import Result
+from .base import refuse
+from .pictures import legend_below
+from .result import Result, Row
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 LEARNERS = (("Q-learning", "low"), ("Q-learning", "high"), ("BCQL", "low"), ("BCQL", "high"))
 EXACT = (("exact", "low"), ("exact", "high"))
@@ -33,24 +38,27 @@ HEADER = ("problem", "transitions", "method", "start", "estimate", "true value",
 
 @dataclasses.dataclass(frozen=True)
 class Args:
-    """Q-learning and batch-constrained Q-learning (BCQL) on logs of finite problems, beside the exact solution."""
+    """Compare Q-learning, batch-constrained Q-learning (BCQL) and the exact solution on logs of finite problems."""
 
     problems: tuple[str, ...] = ("grid", "trap_discrete", "chain")
-    """Which: grid, and the finite probes (trap_discrete, chain, arms)."""
+    """Problems: grid, and the finite probes (trap_discrete, chain, arms)."""
     sizes: tuple[int, ...] = (50, 200, 1000, 5000)
-    """Transitions in a log."""
+    """Numbers of transitions in a log."""
     logs: int = 5
-    """Logs of each size, drawn apart."""
+    """Number of independent logs of each size."""
     updates: int = 20_000
     """Updates of each learner."""
     discount: float = 0.9
-    """Of all values."""
+    """Discount of all values."""
     seed: int = 0
-    """Of the logs and of the learning."""
+    """Seed of the logs and of the learning."""
+
+
+Column = np.ndarray | jax.Array
 
 
 class Problem(NamedTuple):
-    """A finite MDP and who logs it."""
+    """A finite MDP and the policy that logs it."""
 
     mdp: tabular.Tabular
     behaviour: np.ndarray  # [S, A], probabilities
@@ -60,18 +68,18 @@ class Problem(NamedTuple):
 class Log(NamedTuple):
     """N transitions, in order; all [N]."""
 
-    state: Any
-    action: Any
-    reward: Any
-    next_state: Any
-    terminated: Any
-    first: Any  # whether an episode begins here
+    state: Column
+    action: Column
+    reward: Column
+    next_state: Column
+    terminated: Column
+    first: Column  # whether this is the first transition of an episode
 
 
 def grid() -> Problem:
-    """Five by five cells, -1 a step from one corner to the other, one step in five slips to the side.
+    """Five by five cells: reward -1 for each step from one corner to the other, and one step in five slips sideways.
 
-    The log never steps up or left in every second cell: values of these pairs are nobody's business.
+    In every second cell the logging policy never steps up or left, so that the log says nothing of these pairs.
     """
     side = 5
     moves = ((-1, 0), (0, 1), (1, 0), (0, -1))
@@ -105,46 +113,52 @@ def problem(name: str) -> Problem:
 
 def write_log(given: Problem, n: int, rng: np.random.Generator) -> Log:
     """The first `n` transitions of the logging policy; the last episode may be cut short."""
-    mdp, rows, time, state = given.mdp, [], 0, -1
+    mdp = given.mdp
+    rows = []
+    time = 0
+    state = -1
     for _ in range(n):
         first = state < 0
         if first:
-            state, time = int(rng.choice(mdp.states, p=mdp.start)), 0
+            state = int(rng.choice(mdp.states, p=mdp.start))
+            time = 0
         action = int(rng.choice(mdp.actions, p=given.behaviour[state]))
         following = int(rng.choice(mdp.states, p=mdp.transition[state, action]))
-        ended, time = bool(mdp.terminal[following]), time + 1
+        ended = bool(mdp.terminal[following])
+        time += 1
         rows.append((state, action, mdp.reward[state, action], following, ended, first))
         state = -1 if ended or time == given.limit else following
     return Log(*(np.array(column) for column in zip(*rows, strict=True)))
 
 
 def bounds(mdp: tabular.Tabular, discount: float) -> tuple[float, float]:
-    """The lowest and the highest return that there can be."""
+    """The lowest and the highest possible return."""
     reward = mdp.reward[~mdp.terminal]
     return min(0.0, reward.min()) / (1 - discount), max(0.0, reward.max()) / (1 - discount)
 
 
 def learn(given: Problem, logs: Sequence[Log], args: Args) -> np.ndarray:
-    """The table of each learner on each log, [logs, LEARNERS, S, A], all in one program.
+    """Train every learner on every log in one program: tables [logs, LEARNERS, S, A].
 
-    The update is `tabular_bcq`'s. Q-learning is the same update with every pair counted as supported.
+    The update is that of `tabular_bcq`. Q-learning is the same update with all pairs supported.
     """
     shape = given.mdp.reward.shape
-    cfg = as_arrays(tabular_bcq.TabularBCQ(states=shape[0], discount=args.discount))
+    cfg = as_arrays(tabular_bcq.TabularBCQ(states=shape[0], discount=args.discount, batch_size=32))
     codes = jnp.arange(shape[0], dtype=jnp.result_type(float))[:, None]
     low, high = (np.full(shape, x) for x in bounds(given.mdp, args.discount))
     first = jnp.asarray(np.stack([low, high, low, high]), codes.dtype)
     support = jnp.asarray(np.stack([[np.ones(shape, bool)] * 2 + [supported(log, shape)] * 2 for log in logs]))
-    longest = max(len(log.state) for log in logs)  # shorter logs are padded by rows that are never drawn
+    longest = max(len(log.state) for log in logs)  # shorter logs are padded with rows that are never drawn
     columns = Log(*(jnp.stack([np.resize(column, longest) for column in same]) for same in zip(*logs, strict=True)))
     sizes = jnp.asarray([len(log.state) for log in logs])
 
-    def one(log: Log, size: Any, support: Any, first: Any, key: Any) -> Any:
-        def step(i: Any, state: tabular_bcq.State) -> tabular_bcq.State:
+    def one(log: Log, size: jax.Array, support: jax.Array, first: jax.Array, key: jax.Array) -> jax.Array:
+        def step(i: jax.Array, state: tabular_bcq.State) -> tabular_bcq.State:
             noise = Noise(jax.random.fold_in(key, i))
             at = noise.integers("rows", (cfg.batch_size,), size)
             reward, ended = (x[at].astype(codes.dtype) for x in (log.reward, log.terminated))
-            obs, following = codes[log.state[at]], codes[log.next_state[at]]
+            obs = codes[log.state[at]]
+            following = codes[log.next_state[at]]
             batch = Batch(obs, log.action[at], reward, following, ended, jnp.zeros_like(ended))
             return tabular_bcq.update(cfg, state, batch, noise, i)[0]
 
@@ -165,14 +179,14 @@ def supported(log: Log, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def judge(mdp: tabular.Tabular, log: Log, q: np.ndarray, among: np.ndarray, discount: float) -> tuple[float, float]:
-    """What a table says of its greedy policy and what the policy is worth, at the first states of the log's episodes.
+    """The estimate and the true value of a table's greedy policy, mean over the first states of the log's episodes.
 
     Args:
         mdp: the true problem.
-        log: where a state is not in it, the policy takes any action.
-        q: [S, A].
-        among: [S, A], what the policy may do; anything where it may do nothing.
-        discount: of the values.
+        log: the log; in a state that is not in it, the policy draws its action uniformly.
+        q: [S, A], the table.
+        among: [S, A], the allowed actions; all actions in a state without any.
+        discount: discount of the values.
     """
     among = np.where(among.any(1, keepdims=True), among, True)
     best = np.where(among, q, -np.inf)
@@ -182,22 +196,28 @@ def judge(mdp: tabular.Tabular, log: Log, q: np.ndarray, among: np.ndarray, disc
     return float(best.max(1)[starts].mean()), float(tabular.value(mdp, policy, discount).v[starts].mean())
 
 
-def one_problem(name: str, args: Args) -> tuple[list[tuple[Any, ...]], dict[str, float]]:
+def one_problem(name: str, args: Args) -> tuple[list[Row], dict[str, float]]:
     """The rows of one problem, and the values of the logging policy and of the best one within its support."""
     given = problem(name)
-    mdp, shape, discount = given.mdp, given.mdp.reward.shape, args.discount
+    mdp = given.mdp
+    shape = mdp.reward.shape
+    discount = args.discount
     drawn = [(n, i) for n in args.sizes for i in range(args.logs)]
     logs = [write_log(given, n, np.random.default_rng([args.seed, n, i])) for n, i in drawn]
     tables = learn(given, logs, args)
     found: dict[tuple[int, str, str], list[tuple[float, float, float]]] = {}
     for (n, _), log, learned in zip(drawn, logs, tables, strict=True):
-        batches = [batch_mdp(*log[:5], shape, start) for start in bounds(mdp, discount)]
-        exact, logged = [b.solve(discount) for b in batches], batches[0].support
-        for (method, start), q in zip((*LEARNERS, *EXACT), [*learned, *(e.q for e in exact)], strict=True):
+        state, action, reward, next_state, terminated = (np.asarray(column) for column in log[:5])
+        batches = [
+            batch_mdp(state, action, reward, next_state, terminated, shape, start) for start in bounds(mdp, discount)
+        ]
+        exact = [b.solve(discount) for b in batches]
+        logged = batches[0].support
+        for (method, initial), q in zip((*LEARNERS, *EXACT), [*learned, *(e.q for e in exact)], strict=True):
             among = np.ones(shape, bool) if method == "Q-learning" else logged
-            off = np.abs(q - exact[start == "high"].q)[logged].max()
-            found.setdefault((n, method, start), []).append((*judge(mdp, log, q, among, discount), float(off)))
-    rows = []
+            off = np.abs(q - exact[initial == "high"].q)[logged].max()
+            found.setdefault((n, method, initial), []).append((*judge(mdp, log, q, among, discount), float(off)))
+    rows: list[Row] = []
     for which, each in found.items():
         estimate, true, off = (float(x) for x in np.mean(each, 0))
         rows.append((name, *which, estimate, true, estimate - true, off))
@@ -207,19 +227,18 @@ def one_problem(name: str, args: Args) -> tuple[list[tuple[Any, ...]], dict[str,
 
 
 def batch_constrained(args: Args | None = None) -> Result:
-    """The whole study: means over logs of each method's estimate, true value, error, and distance from the exact table.
+    """Run the whole study: each method's estimate, true value, error and distance to the exact table, means over logs.
 
     Raises:
-        UserError: no problem of that name, or numbers out of range.
+        UserError: a problem is unknown, or a number is out of range.
     """
     args = Args() if args is None else args
     least = {"logs": args.logs, "updates": args.updates, "sizes": min(args.sizes, default=0)}
     faults = [f"{name} is {value}, expected at least 1" for name, value in least.items() if value < 1]
     faults += [] if 0 <= args.discount < 1 else [f"discount is {args.discount}, expected in [0, 1)"]
     faults += [] if args.problems else ["problems is empty, expected at least one"]
-    if faults:
-        raise UserError("; ".join(faults))
-    rows: list[tuple[Any, ...]] = []
+    refuse(faults)
+    rows: list[Row] = []
     levels: dict[str, dict[str, float]] = {}
     for name in args.problems:
         found, levels[name] = one_problem(name, args)
@@ -239,25 +258,28 @@ def batch_constrained(args: Args | None = None) -> Result:
 run = batch_constrained
 
 
-def notes(rows: list[tuple[Any, ...]], args: Args) -> list[str]:
-    """What the rows say, for the largest logs."""
-    said, most = [], max(args.sizes)
+def notes(rows: list[Row], args: Args) -> list[str]:
+    """What the rows of the largest logs show, in a sentence for each problem."""
+    found = []
+    most = max(args.sizes)
     for name in args.problems:
         at = {row[2:4]: row[4:] for row in rows if row[:2] == (name, most)}
-        free, bound = at["Q-learning", "high"], at["BCQL", "high"]
-        said.append(
-            f"{name}, {most} transitions: from a high start Q-learning claims {free[0]:.2f} for a policy worth "
-            f"{free[1]:.2f}; BCQL claims {bound[0]:.2f} for one worth {bound[1]:.2f}, its table {bound[3]:.2g} from "
-            "the exact one of the batch."
+        free = at["Q-learning", "high"]
+        bound = at["BCQL", "high"]
+        found.append(
+            f"{name}, {most} transitions, high initial values: Q-learning estimates {free[0]:.2f} for a policy whose "
+            f"true value is {free[1]:.2f}; BCQL estimates {bound[0]:.2f} for a policy whose true value is "
+            f"{bound[1]:.2f}. The largest difference between BCQL's table and the exact table of the batch is "
+            f"{bound[3]:.2g}."
         )
-    return said
+    return found
 
 
 COLOURS = {"Q-learning": "#c8502d", "BCQL": "#1f5fa8", "exact": "#22272e"}
 
 
-def draw(figure: Any, rows: list[tuple[Any, ...]], levels: dict[str, dict[str, float]], args: Args) -> None:
-    """Above what each method believes of its policy, below what the policy is worth, over the size of the log."""
+def draw(figure: Figure, rows: list[Row], levels: dict[str, dict[str, float]], args: Args) -> None:
+    """Draw each method's estimate (above) and the true value of its policy (below) over the size of the log."""
     figure.set_size_inches(3.6 * len(args.problems) + 1, 6.4)
     axes = figure.subplots(2, len(args.problems), squeeze=False, sharex=True)
     sizes = sorted(set(args.sizes))
@@ -278,5 +300,4 @@ def draw(figure: Any, rows: list[tuple[Any, ...]], levels: dict[str, dict[str, f
             axis.set_ylabel(what if not column else "")
         axes[0, column].set_title(name, loc="left", fontsize=10)
         axes[1, column].set_xlabel("transitions in the log")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+    legend_below(figure, axes[0, 0], 3, 8)

@@ -1,111 +1,127 @@
-"""BCQ's four regimes: what offline learners make of the same task logged in four ways (Fujimoto, Meger, Precup 2019).
+"""BCQ's four regimes: offline learners on the same task logged in four ways (Fujimoto, Meger, Precup 2019).
 
 arXiv:1812.02900, section 5, figure 5. *Final buffer*: DDPG learned with large noise, and its whole replay is the log.
-*Concurrent*: DDPG learns with small noise, and the offline learner beside it sees what has been collected so far.
-*Imitation*: transitions of an expert. *Imperfect demonstrations*: the expert with 30 % uniform actions and noise.
+*Concurrent*: DDPG learns with small noise, and each update of the offline learner draws from what DDPG had collected by
+then. *Imitation*: transitions of an expert. *Imperfect demonstrations*: the expert with 30 % uniform actions and noise.
 
-Beside the return stands what the learner believes of its actions: in DDPG's the extrapolation error shows.
+The table shows the return and the value that a learner estimates for its own actions: DDPG's estimates show the
+extrapolation error.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ..collection import from_run, presets
 from ..collection.play import mean_return
-from ..core.errors import UserError
 from ..data.dataset import Dataset
 from ..environments.gym.adapter import make_env
-from ..report.curves import COLOURS, FAINT
+from ..evaluation.statistics import Estimate, mean_interval
+from ..report.curves import FAINT
 from ..runs.read import Record
 from ..training.hooks import Progress
-from . import runs
-from .result import Result
+from . import base, pictures, runs
+from .result import Result, Row
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 REGIMES = ("final-buffer", "concurrent", "imitation", "imperfect")
 CLAIM = (
-    "The paper's claim: DDPG, though off-policy, fails on logs that it did not collect itself, even where it learns "
-    "beside their author on the same stream; BCQ learns from all four, matches or exceeds its demonstrator, and its "
-    "value estimates stay sound; cloning does well on an expert's log only."
+    "The paper's claim: DDPG, an off-policy method, fails on logs that it did not collect itself, even if it learns "
+    "concurrently with the behaviour on the same stream; BCQ learns from all four logs, matches or exceeds the "
+    "behaviour, and its value estimates stay close to the returns; cloning does well on an expert's log only."
 )
-HEADER = ("regime", "learner", "return", "low", "high", "of the log", "value believed", "of the log's steps")
+HEADER = ("regime", "learner", "return", "low", "high", "of the log", "value estimate", "of the log's steps")
 DISCOUNT = 0.99
 
 
 @dataclasses.dataclass(frozen=True)
 class Args:
-    """DDPG, BC, VAE-BC and BCQ on a final buffer, beside the behaviour, on an expert's log and on an imperfect one."""
+    """Compare DDPG, BC, VAE-BC and BCQ on a final buffer, a growing log, an expert's log and an imperfect one."""
 
     paper: bool = False
-    """The paper's size: Hopper-v5, 1 000 000 steps, 5 seeds, networks of 400-300; days on two cores."""
+    """Use the paper's size: Hopper-v5, 1 000 000 steps, 5 seeds, networks of 400-300; days on two cores."""
     env: str | None = None
-    """An environment; Pendulum-v1 where not given. With discrete actions: DQN, BC and discrete BCQ."""
+    """The environment. With discrete actions: DQN, BC and discrete BCQ. Default: Pendulum-v1."""
     steps: int | None = None
-    """Of the logs: 12 000; imperfect demonstrations are a quarter of that (the paper: a tenth)."""
+    """Steps of the logs; imperfect demonstrations have a quarter of that (paper: a tenth). Default: 12 000."""
     seeds: int | None = None
-    """Of the offline learners, how many; 3. The logs are of one behaviour."""
+    """Number of seeds of the offline learners; the logs are of one behaviour. Default: 3."""
     seed: int = 0
-    """The first, and the behaviour's."""
+    """The first seed, and the seed of the behaviour."""
     hidden: tuple[int, ...] | None = None
-    """Widths of the hidden layers of every learner; 64 64."""
+    """Widths of the hidden layers of every learner. Default: 64 64."""
     runs: Path = Path("studies/runs/bcq-regimes")
-    """Where logs and runs stand: finished ones are read, stopped ones go on."""
+    """Folder of the logs and the runs. Finished runs are read, interrupted runs are resumed."""
 
 
-class Size(NamedTuple):
-    """How large the study is."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Size(base.Size):
+    """The size of this study; `steps` are those of the logs.
+
+    Attributes:
+        env: id of the environment.
+        imperfect: steps of the imperfect demonstrations, as a share of `steps`.
+        warmup: random steps of the behaviour before its first update.
+        vae_hidden: widths of BCQ's autoencoder.
+    """
 
     env: str
-    steps: int
-    imperfect: float  # steps of the imperfect demonstrations, as a share of `steps`
-    seeds: int
-    seed: int
-    warmup: int  # random steps at the behaviour's start
-    hidden: tuple[int, ...]
+    imperfect: float
+    warmup: int
     vae_hidden: tuple[int, ...]
-    evaluations: int
-    episodes: int
+
+    def minimum(self) -> Mapping[str, int]:
+        """The smallest allowed value of each number."""
+        return {"steps": 20 * self.evaluations, "seeds": 1, "seed": 0}
+
+    @property
+    def updates(self) -> int:
+        """Updates of each learner: as many as the behaviour made."""
+        return self.steps - self.warmup
 
 
-QUICK = Size("Pendulum-v1", 12_000, 0.25, 3, 0, 1_000, (64, 64), (64, 64), 8, 10)
-PAPER = Size("Hopper-v5", 1_000_000, 0.1, 5, 0, 25_000, (400, 300), (750, 750), 50, 10)
+QUICK = Size(
+    env="Pendulum-v1", steps=12_000, imperfect=0.25, seeds=3, warmup=1_000, hidden=(64, 64), vae_hidden=(64, 64),
+    evaluations=8, episodes=10,
+)  # fmt: skip
+PAPER = Size(
+    env="Hopper-v5", steps=1_000_000, imperfect=0.1, seeds=5, warmup=25_000, hidden=(400, 300), vae_hidden=(750, 750),
+    evaluations=50, episodes=10,
+)  # fmt: skip
 
 
 def size_of(args: Args) -> Size:
-    """The size that the flags ask for.
+    """The size that the flags ask for; the warm-up is at most a quarter of the steps.
 
     Raises:
-        UserError: numbers out of range.
+        UserError: a number is out of range.
     """
-    base = PAPER if args.paper else QUICK
-    given = {name: getattr(args, name) for name in ("env", "steps", "seeds", "seed", "hidden")}
-    size = base._replace(**{name: value for name, value in given.items() if value is not None})
-    size = size._replace(warmup=min(size.warmup, size.steps // 4))
-    least = {"steps": 20 * size.evaluations, "seeds": 1, "seed": 0}
-    faults = [
-        f"{n} is {getattr(size, n)}, expected at least {low}" for n, low in least.items() if getattr(size, n) < low
-    ]
-    if faults:
-        raise UserError("; ".join(faults))
-    return size
+    size = base.size_of(args, QUICK, PAPER)
+    return dataclasses.replace(size, warmup=min(size.warmup, size.steps // 4))
 
 
 def learners(size: Size) -> tuple[runs.Arm, ...]:
     """The offline learners, with equal networks.
 
-    VAE-BC acts by decoding one latent: BCQ with one candidate and no perturbation, whose critics decide nothing then.
+    VAE-BC decodes one latent and takes that action. It is BCQ with one candidate and no perturbation, so that its
+    critics have no influence on the action.
     """
     env = make_env(size.env)
     discrete = not hasattr(env.action_space, "low")
     env.close()
     nets: dict[str, Any] = {"hidden": size.hidden}
-    cloning = runs.Arm("BC", "bc", {**nets, "batch_size": 100} | ({} if discrete else {"actor_lr": 1e-3}))
+    own = {**nets, "batch_size": 100} | ({} if discrete else {"actor_lr": 1e-3})
+    cloning = runs.Arm("BC", "bc", own, runs.preset_of("bc", "tuned_100k"))
     if discrete:
-        return runs.Arm("DQN", "dqn", nets), cloning, runs.Arm("BCQ", "discrete_bcq", nets)
+        tuned = runs.preset_of("discrete_bcq", "tuned_100k")
+        return runs.Arm("DQN", "dqn", nets), cloning, runs.Arm("BCQ", "discrete_bcq", nets, tuned)
     vae = {**nets, "vae_hidden": size.vae_hidden}
     one = {"acting_candidates": 1, "candidates": 1, "phi": 0.0}
     return (
@@ -117,21 +133,21 @@ def learners(size: Size) -> tuple[runs.Arm, ...]:
 
 
 class Regime(NamedTuple):
-    """One log, the behaviour's curve where it learned on the way, and what was learned from it."""
+    """One log and the runs on it."""
 
     data: Dataset
-    behaviour: Record | None
+    behaviour: Record | None  # the run that wrote the log; None: the log is of a fixed policy
     runs: dict[str, Record]
 
 
 def written(regime: str, size: Size, folder: Path) -> Dataset:
-    """The log of a regime, made where it is not there yet.
+    """The log of a regime; it is made if it does not exist yet.
 
     Raises:
-        UserError: anything that making it refuses.
+        UserError: the log cannot be made.
     """
     agents = {name: folder / f"behaviour-{name}" for name in presets.REPLAYS}
-    asked = presets.Asked(preset=regime, env=size.env, seed=size.seed)
+    asked = presets.LogRequest(preset=regime, env=size.env, seed=size.seed)
     config = {"hidden": size.hidden, "warmup": size.warmup}
     if regime in agents:
         asked = dataclasses.replace(asked, steps=size.steps, agent=agents[regime], config=config)
@@ -139,57 +155,46 @@ def written(regime: str, size: Size, folder: Path) -> Dataset:
         steps = size.steps if regime == "imitation" else max(1, round(size.steps * size.imperfect))
         expert = max(from_run.policies(agents["concurrent"]), key=lambda kept: kept[1])[2]
         asked = dataclasses.replace(asked, by=str(expert), steps=steps)
-    return presets.standing(asked, regime, folder / "logs" / f"{regime}.npz", [Progress()])
+    return presets.load_or_make(asked, regime, folder / "logs" / f"{regime}.npz", [Progress()])
 
 
 def learn(regime: str, size: Size, folder: Path) -> Regime:
-    """Every learner on the log of a regime; as many updates as the behaviour made."""
+    """Train every learner on the log of a regime, with as many updates as the behaviour made."""
     data = written(regime, size, folder)
-    updates = size.steps - size.warmup
-    found = {}
-    for arm in learners(size):
-        growing = {"growing": 1.0} if regime == "concurrent" else {}
-        found[arm.label] = runs.learn_offline(
-            arm,
-            str(folder / "logs" / f"{regime}.npz"),
-            folder / regime / arm.label,
-            steps=updates,
-            seeds=size.seeds,
-            seed=size.seed,
-            evaluations=size.evaluations,
-            eval_episodes=size.episodes,
-            **growing,
-        )
+    log = str(folder / "logs" / f"{regime}.npz")
+    growing = {"growing": 1.0} if regime == "concurrent" else {}
+    found = runs.learn_each(learners(size), folder / regime, size, data=log, steps=size.updates, **growing)
     behaviour = runs.read_run(folder / f"behaviour-{regime}") if regime in presets.REPLAYS else None
     return Regime(data, behaviour, found)
 
 
-def believed(run: Record) -> float:
-    """What a learner's critic says of its own actions at the end, mean over seeds; NaN where it has none."""
+def estimate(run: Record) -> float:
+    """The critic's value of the learner's own actions at the end, mean over seeds; NaN if there is no critic."""
     for name in ("actor/q", "critic/q", "critic/value"):
         if name in run.metrics:
             return float(np.nanmean(run.metrics[name][:, -1]))
     return float("nan")
 
 
-def rows_of(regime: str, found: Regime) -> list[tuple[Any, ...]]:
-    """A row for each learner: its last return, the log's, and the value believed beside that of the log's steps."""
+def rows_of(regime: str, found: Regime) -> list[Row]:
+    """A row for each learner: its last return, the log's return, its value estimate, the value of the log's steps."""
     logged = mean_return(found.data)
     steps = value_of_steps(found.data)
-    rows = []
+    rows: list[Row] = []
     for label, run in found.runs.items():
         mean, low, high = (float(x[-1]) for x in run.over_seeds(list(range(len(run.replicas)))))
-        q = float("nan") if label in ("BC", "VAE-BC") else believed(run)
+        q = float("nan") if label in ("BC", "VAE-BC") else estimate(run)
         rows.append((regime, label, mean, low, high, logged, q, steps))
     return rows
 
 
 def value_of_steps(data: Dataset) -> float:
-    """Mean discounted return from each logged step to its episode's end: what the logging policy's critic would say.
+    """Mean discounted return from each logged step to the end of its episode.
 
-    Where time limits cut episodes it is too near zero: nothing is counted beyond them.
+    Rewards after a time limit are not counted, so that the value of a truncated episode is too close to zero.
     """
-    value, ahead = np.zeros(data.n_steps), 0.0
+    value = np.zeros(data.n_steps)
+    ahead = 0.0
     last = set((data.offsets[1:] - 1).tolist())
     for i in range(data.n_steps - 1, -1, -1):
         ahead = data.rewards[i] + (0.0 if i in last else DISCOUNT * ahead)
@@ -198,74 +203,69 @@ def value_of_steps(data: Dataset) -> float:
 
 
 def run(args: Args | None = None) -> Result:
-    """The whole study.
+    """Run the whole study.
 
     Raises:
-        UserError: numbers out of range, an environment that is unknown, or runs of other settings where these would
-            stand.
+        UserError: a number is out of range, the environment is unknown, or `args.runs` contains runs with other
+            settings.
     """
     args = Args() if args is None else args
     size = size_of(args)
-    found = {
-        regime: learn(regime, size, args.runs) for regime in ("concurrent", *(r for r in REGIMES if r != "concurrent"))
-    }
-    found = {regime: found[regime] for regime in REGIMES}
-    rows = [row for regime, each in found.items() for row in rows_of(regime, each)]
+    order = ("concurrent", *(r for r in REGIMES if r != "concurrent"))  # the expert is a policy of that behaviour
+    trained = {regime: learn(regime, size, args.runs) for regime in order}
+    found = {regime: trained[regime] for regime in REGIMES}
     return Result(
         "bcq-regimes",
         f"BCQ's four regimes, {size.env}",
-        {**size._asdict(), "learners": [arm._asdict() for arm in learners(size)], "runs": str(args.runs)},
+        {**dataclasses.asdict(size), "learners": [arm._asdict() for arm in learners(size)], "runs": str(args.runs)},
         HEADER,
-        rows,
-        [CLAIM, *seen(found)],
+        [row for regime, each in found.items() for row in rows_of(regime, each)],
+        [CLAIM, *summary(found)],
         lambda figure: draw(figure, found),
     )
 
 
-def seen(found: dict[str, Regime]) -> list[str]:
-    """What the runs say, regime by regime."""
-    said = []
+def summary(found: dict[str, Regime]) -> list[str]:
+    """What the runs show, in a sentence for each regime."""
+    notes = []
     for regime, each in found.items():
         ends = {label: run.returns[:, -1].mean() for label, run in each.runs.items()}
-        order = sorted(ends, key=lambda label: -ends[label])
-        off = [label for label in each.runs if label in ("DDPG", "DQN")]
-        gains = {label: last_gain(each.runs["BCQ"], each.runs[label]) for label in off}
+        listed = ", ".join(f"{label} {ends[label]:.1f}" for label in sorted(ends, key=lambda label: -ends[label]))
+        off_policy = [label for label in each.runs if label in ("DDPG", "DQN")]
         differences = "; ".join(
-            f"BCQ less {label}, last returns seed by seed, {runs.verdict(gain)}" for label, gain in gains.items()
+            f"BCQ less {label}, last returns paired by seed, "
+            f"{runs.verdict(last_gain(each.runs['BCQ'], each.runs[label]))}"
+            for label in off_policy
         )
-        beliefs = "; ".join(f"{label} believes {believed(each.runs[label]):.3g}" for label in (*off, "BCQ"))
-        listed = ", ".join(f"{label} {ends[label]:.1f}" for label in order)
-        logged = mean_return(each.data)
-        beside = (
-            ""
-            if each.behaviour is None
-            else f", the behaviour's policy at its end {each.behaviour.returns[:, -1].mean():.1f}"
+        values = ", ".join(f"{label} {estimate(each.runs[label]):.3g}" for label in (*off_policy, "BCQ"))
+        behaviour = ""
+        if each.behaviour is not None:
+            behaviour = f", the behaviour's last policy {each.behaviour.returns[:, -1].mean():.1f}"
+        notes.append(
+            f"{regime}: {listed}; the log {mean_return(each.data):.1f}{behaviour}. {differences}. "
+            f"Value estimates: {values}."
         )
-        said.append(f"{regime}: {listed}; the log {logged:.1f}{beside}. {differences}. Values: {beliefs}.")
-    return said
+    return notes
 
 
-def last_gain(one: Record, other: Record) -> Any:
-    """By how much the last return of `one` is above that of `other`, with its interval over seeds."""
-    return runs.mean_interval(one.returns[:, -1].mean(1) - other.returns[:, -1].mean(1))
+def last_gain(one: Record, other: Record) -> Estimate:
+    """The last return of `one` minus that of `other`, paired by seed, with its interval over seeds."""
+    return mean_interval(one.returns[:, -1].mean(1) - other.returns[:, -1].mean(1))
 
 
-def draw(figure: Any, found: dict[str, Regime]) -> None:
-    """A panel for each regime: the learners' curves, the behaviour's where it learned, the log's mean return."""
+def draw(figure: Figure, found: dict[str, Regime]) -> None:
+    """Draw a panel for each regime: the learners' curves, the behaviour's curve, and the log's mean return."""
     figure.set_size_inches(12, 7)
     axes = figure.subplots(2, 2, sharey=True)
     for axis, (regime, each) in zip(axes.flat, found.items(), strict=True):
-        logged = mean_return(each.data)
-        axis.axhline(logged, color=FAINT, linewidth=1, linestyle=":", label="mean of the log")
+        axis.axhline(mean_return(each.data), color=FAINT, linewidth=1, linestyle=":", label="mean of the log")
         if each.behaviour is not None:
             mean = each.behaviour.returns.mean((0, 2))
             updates = each.behaviour.eval_steps - each.behaviour.config["config"]["warmup"]
+            learning = updates >= 0
             axis.plot(
-                updates[updates >= 0], mean[updates >= 0], "--", color=FAINT, linewidth=1.6, label="behaviour, learning"
-            )
-        for (label, run_), colour in zip(each.runs.items(), COLOURS, strict=False):
-            runs.draw_curve(axis, run_, label, colour)
-        runs.dress(axis, regime.replace("-", " "), "return of an episode")
-        axis.set_xlabel("updates")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=6, frameon=False)
+                updates[learning], mean[learning], "--", color=FAINT, linewidth=1.6, label="behaviour, learning"
+            )  # fmt: skip
+        pictures.draw_curves(axis, each.runs)
+        pictures.dress(axis, regime.replace("-", " "), "return of an episode", "updates")
+    pictures.legend_below(figure, axes[0, 0], 6)

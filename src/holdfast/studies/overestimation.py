@@ -1,11 +1,11 @@
-"""What learners believe of their policies while they train, against what the policies bring.
+"""The value that a method estimates for its policy during training, against the return of that policy.
 
-Fujimoto, Meger, Precup 2019 (arXiv:1812.02900), figure 1: trained on a fixed log, an off-policy learner values actions
-that nobody tried, and its estimates leave the returns of its policy behind. Here every method trains on the same logs:
-probes whose best policy is known exactly, and sets of real environments. At intervals its estimate of the action that
-it would take at first observations is held against the discounted return of its policy from there, played past time
-limits. On the probes `runaway` the unseen actions have no finite value at all: only a learner that stays with the data
-ends.
+Fujimoto, Meger, Precup 2019 (arXiv:1812.02900), figure 1: on a fixed log, an off-policy learner assigns values to
+actions that the log does not contain, and its estimates move away from the returns of its policy. Here every method
+trains on the same logs: probes whose best policy is known exactly, and logs of real environments. At intervals the
+study compares two numbers: the method's estimate for the action that it would take at first observations, and the
+discounted return of its policy from there, played past time limits. On the probes `runaway` the values of the unseen
+actions have no finite fixed point, so that only a method that stays close to the data converges.
 """
 
 from __future__ import annotations
@@ -24,83 +24,79 @@ from ..core.contract import Algorithm
 from ..core.errors import Diverged, UserError
 from ..core.noise import Noise
 from ..core.spec import Seen
+from ..core.tree import PyTree
 from ..data.dataset import Dataset
 from ..data.sources import load_dataset
 from ..environments import probes as probes_of
 from ..evaluation.discounted import discounted_returns, horizon
-from ..evaluation.q_values import believed_value, has_value
+from ..evaluation.q_values import estimated_value, has_value
 from ..policy.acting import Replicas
 from ..runs.settings import Settings
 from ..training.in_memory import Moment, train_in_memory
 from ..training.plan.plan import Plan
+from .base import refuse
+from .overestimation_summary import Found, Levels, Point, draw, notes
 from .result import Result
 
 HEADER = ("problem", "method", "step", "estimate", "true return", "overestimate", "low", "high")
-# nothing keeps these near the data
-FREE = ("ddpg", "td3", "sac", "dqn", "qr_dqn", "ensemble_dqn", "rem", "discrete_sac")
 QUICK = ("ddpg", "td3", "sac", "td3_bc", "bcq", "bear", "cql", "iql")
 QUICK_DISCRETE = ("dqn", "rem", "qr_dqn", "discrete_sac", "discrete_bcq", "discrete_cql", "iql", "awac")
-STAGES = ("vae_steps", "behaviour_steps", "warm_start", "cloning_steps")  # settings that count updates of a first stage
+STAGES = (
+    "vae_steps",
+    "behaviour_steps",
+    "warm_start",
+    "cloning_steps",
+)  # settings that count the updates of a first stage
 
 
 @dataclasses.dataclass(frozen=True)
 class Args:
-    """Estimates of every method during training against the discounted returns of its policy (figure 1 of BCQ)."""
+    """Compare the estimates of every method during training with the returns of its policy (figure 1 of BCQ)."""
 
     algorithms: tuple[str, ...] = ()
-    """Which; eight of each kind where not given, with --paper all that learn values."""
+    """Methods. Default: eight for each kind of action; with --paper all methods that learn values."""
     probes: tuple[str, ...] = ("trap", "runaway", "runaway_discrete")
     """Probes with known answers."""
     data: tuple[str, ...] = ("bundled/pendulum-mixed",)
-    """Data sets whose environment is known."""
+    """Data sets with a known environment."""
     steps: int = 0
-    """Updates of each seed; 0: 3000 on probes and 6000 on data, with --paper 100 000."""
+    """Updates of each seed. 0: 3000 on probes and 6000 on data, with --paper 100 000."""
     seeds: int = 2
     """Seeds of each method, in one program."""
     points: int = 8
-    """How often the estimates are taken."""
+    """Number of comparisons during the training."""
     episodes: int = 8
-    """First observations of data sets' environments, and episodes played from them."""
+    """First observations in the environments of data sets, and episodes played from them."""
     hidden: tuple[int, ...] = (64, 64)
-    """Widths of all networks; with --paper the published ones."""
+    """Widths of all networks. With --paper: the published widths."""
     discount: float = 0.9
-    """On the probes; on data it is each method's own."""
+    """Discount on the probes. On data sets: the discount of each method."""
     paper: bool = False
-    """Published networks and stages, 100 000 updates: hours."""
+    """Use published networks and stages, and 100 000 updates: hours."""
     seed: int = 0
-    """Of logs, learning and episodes."""
+    """Seed of logs, learning and episodes."""
 
 
-PUBLISHED = ("published", "authors", "mujoco")  # presets, the first of them that a method has
+TUNED = "tuned_100k"  # the preset for short logs, in the quick form
 
 
 class Task(NamedTuple):
-    """One problem."""
+    """A problem: a log and its environment."""
 
     name: str
     data: Dataset
     env: str
-    best: float | None  # value of the best policy within the data, in units of raw rewards, where known
-    discount: float | None  # None: the method's own
+    best: float | None  # value of the best policy within the data, in units of raw rewards; None: not known
+    discount: float | None  # None: the discount of the method
     steps: int
     episodes: int
-
-
-class Point(NamedTuple):
-    """Means over seeds and first observations, in units of raw rewards."""
-
-    step: int
-    estimate: float
-    true: float
-    low: float  # the least and the largest overestimate of a seed
-    high: float
 
 
 def tasks(args: Args) -> Iterator[Task]:
     """The problems.
 
     Raises:
-        UserError: an unknown probe or data set, or one without an environment.
+        UserError: a probe or a data set is unknown, or a data set names no environment.
     """
     for name in args.probes:
         probe = probes_of.get(name)
@@ -112,18 +108,20 @@ def tasks(args: Args) -> Iterator[Task]:
     for name in args.data:
         data = load_dataset(name)
         if data.env_spec is None:
-            raise UserError(f"{name} names no environment: the true return of a policy cannot be played there")
+            raise UserError(
+                f"{name} names no environment, which is needed to play the policies: choose another data set"
+            )
         yield Task(
             name, data, data.env_spec, None, None, args.steps or (100_000 if args.paper else 6000), args.episodes
         )
 
 
-def _bounds(probe: Any) -> tuple[float, float] | None:
+def _bounds(probe: probes_of.Probe) -> tuple[float, float] | None:
     return None if probe.spec.discrete else (-1.0, 1.0)
 
 
 def methods(args: Args, task: Task) -> list[str]:
-    """Those asked for whose actions are the problem's, else those that learn from data like its data alone."""
+    """The methods for a problem: of the requested ones, or of all, those that can learn from its data alone."""
     kind = "discrete" if task.data.discrete else "continuous"
     if args.algorithms:
         return [n for n in args.algorithms if kind in registry.get(n).actions]
@@ -133,7 +131,7 @@ def methods(args: Args, task: Task) -> list[str]:
 
 
 def learns_from(algorithm: Algorithm, data: Dataset) -> bool:
-    """Whether the data are all that it needs, and few enough states for a table."""
+    """Whether an algorithm needs nothing else than these data. A tabular method refuses data with many states."""
     cfg = next(iter(algorithm.presets.values())).config
     if algorithm.inputs or any(phase.collect for phase in algorithm.phases(cfg)):
         return False
@@ -146,11 +144,15 @@ def learns_from(algorithm: Algorithm, data: Dataset) -> bool:
 
 
 def settings_of(name: str, task: Task, args: Args) -> Settings:
-    """The method's first preset, with small networks, short first stages and faster targets; or its published one."""
+    """The settings of a run.
+
+    With `--paper`: the published settings. Otherwise: the preset `tuned_100k` if the method has it, with small
+    networks, short first stages and a fast target network.
+    """
     algorithm = registry.get(name)
     preset = next(iter(algorithm.presets.values()))
-    if args.paper:
-        preset = next((algorithm.presets[name] for name in PUBLISHED if name in algorithm.presets), preset)
+    if not args.paper:
+        preset = algorithm.presets.get(TUNED, preset)
     values: dict[str, Any] = config.to_dict(preset.config)
     if not args.paper:
         small = {k: list(args.hidden) for k in values if k.endswith("hidden")}
@@ -171,66 +173,59 @@ def settings_of(name: str, task: Task, args: Args) -> Settings:
     return Settings(**made, treatment=treatment, seeds=args.seeds, seed=args.seed, in_memory=True)
 
 
-def believer(plan: Plan, seed: int) -> Callable[[Any, Any, Seen], jax.Array]:
-    """`(cfgs, states, first observations) -> [R, n]`: what each replica believes of the action that it takes there."""
-    algorithm, spec = plan.algorithm, plan.task.spec
+Estimate = Callable[[Any, PyTree, Seen], jax.Array]
 
-    def one(cfg: Any, state: Any, seen: Seen) -> jax.Array:
-        memory, noise = algorithm.memory(cfg, spec, len(seen.reward)), Noise(jax.random.PRNGKey(seed))
-        action, _ = algorithm.act(cfg, state, seen, memory, noise, "best")
-        return believed_value(algorithm, cfg, state, seen.obs, action)
+
+def estimator(plan: Plan, seed: int) -> Estimate:
+    """`(configs, states, first observations) -> [R, n]`: what each replica estimates for the action that it takes."""
+    algorithm = plan.algorithm
+
+    def one(cfg: Any, state: PyTree, seen: Seen) -> jax.Array:
+        memory = algorithm.memory(cfg, plan.task.spec, len(seen.reward))
+        action, _ = algorithm.act(cfg, state, seen, memory, Noise(jax.random.PRNGKey(seed)), "best")
+        return estimated_value(algorithm, cfg, state, seen.obs, action)
 
     return jax.jit(jax.vmap(one, (0, 0, None)))
 
 
-def look(moment: Moment, believe: Callable, task: Task, args: Args) -> Point:
-    """The estimates and the returns of this moment."""
+def compare(moment: Moment, estimate: Estimate, task: Task, args: Args) -> Point:
+    """The estimates at one moment of the training, and the returns of the policies."""
     plan = moment.plan
-    fitted, spec = plan.task.fitted, plan.task.spec
+    fitted = plan.task.fitted
     discount = float(getattr(plan.cfg, "discount", 0.99))
-    team = Replicas(plan.algorithm, moment.cfgs, moment.state, spec, fitted, moment.step)
-    played = discounted_returns(task.env, team, task.episodes, discount, args.seed)
+    policies = Replicas(plan.algorithm, moment.cfgs, moment.state, plan.task.spec, fitted, moment.step)
+    played = discounted_returns(task.env, policies, task.episodes, discount, args.seed)
     mask = None if played.mask is None else jnp.asarray(played.mask)
     seen = Seen(jnp.asarray(fitted.observe(played.obs)), jnp.zeros(len(played.obs)), mask, jnp.int32(moment.step))
-    believed = np.asarray(believe(moment.cfgs, moment.state, seen), np.float64) / fitted.reward_scale
+    estimates = np.asarray(estimate(moment.cfgs, moment.state, seen), np.float64) / fitted.reward_scale
     true = played.returns / fitted.reward_scale
-    over = (believed - true).mean(1)
-    return Point(moment.step, float(believed.mean()), float(true.mean()), float(over.min()), float(over.max()))
+    over = (estimates - true).mean(1)
+    return Point(moment.step, float(estimates.mean()), float(true.mean()), float(over.min()), float(over.max()))
 
 
 def follow(name: str, task: Task, args: Args) -> list[Point]:
-    """One method through its training; shorter where it diverged to infinity, empty where it learns no values."""
+    """The points of one method: fewer if it diverged, none if it learns no values."""
     points: list[Point] = []
-    believe: Callable | None = None
+    estimate: Estimate | None = None
     try:
         for moment in train_in_memory(settings_of(name, task, args), task.data, max(1, task.steps // args.points)):
             if not has_value(moment.plan.algorithm, moment.state):
                 return []
-            believe = believe or believer(moment.plan, args.seed)
-            points.append(look(moment, believe, task, args))
+            estimate = estimate or estimator(moment.plan, args.seed)
+            points.append(compare(moment, estimate, task, args))
     except Diverged:
         points.append(Point(task.steps, np.inf, np.nan, np.inf, np.inf))
     return points
 
 
 def overestimation(args: Args | None = None) -> Result:
-    """The whole study.
+    """Run the whole study.
 
     Raises:
-        UserError: no such method, probe or data set, or numbers out of range.
+        UserError: a method, a probe or a data set is unknown, or a number is out of range.
     """
     args = Args() if args is None else args
-    least = {
-        "seeds": args.seeds,
-        "points": args.points,
-        "episodes": args.episodes,
-        "hidden": min(args.hidden, default=0),
-    }
-    faults = [f"{name} is {value}, expected at least 1" for name, value in least.items() if value < 1]
-    faults += [f"steps is {args.steps}, expected at least {args.points}"] if 0 != args.steps < args.points else []
-    faults += [] if args.probes or args.data else ["probes and data are empty, expected at least one of them"]
-    if faults:
-        raise UserError("; ".join(faults))
+    refuse(faults(args))
     horizon(args.discount)
     for name in args.algorithms:
         registry.get(name)
@@ -247,12 +242,30 @@ def overestimation(args: Args | None = None) -> Result:
             if points:
                 found[task.name, name] = points
     if not found:
-        raise UserError(f"none of {', '.join(args.algorithms)} learns values of the actions in these problems")
+        raise UserError(f"none of {', '.join(args.algorithms)} learns action values in these problems: name others")
     return result_of(args, found, levels)
 
 
-def result_of(args: Args, found: dict[tuple[str, str], list[Point]], levels: dict[str, float | None]) -> Result:
-    """The record of what was found: the courses by (problem, method), and the best values within the data."""
+def faults(args: Args) -> list[str]:
+    """One sentence for each flag that is out of range."""
+    least = {"seeds": args.seeds, "points": args.points, "episodes": args.episodes}
+    least["hidden"] = min(args.hidden, default=0)
+    found = [f"{name} is {value}, expected at least 1" for name, value in least.items() if value < 1]
+    if 0 != args.steps < args.points:
+        found.append(f"steps is {args.steps}, expected at least {args.points}")
+    if not (args.probes or args.data):
+        found.append("probes and data are empty, expected at least one of them")
+    return found
+
+
+def result_of(args: Args, found: Found, levels: Levels) -> Result:
+    """The result of the study.
+
+    Args:
+        args: the flags.
+        found: the points of each method on each problem.
+        levels: the value of the best policy within the data of each problem, if it is known.
+    """
     rows = [
         (task, name, p.step, p.estimate, p.true, p.estimate - p.true, p.low, p.high)
         for (task, name), points in found.items()
@@ -261,8 +274,8 @@ def result_of(args: Args, found: dict[tuple[str, str], list[Point]], levels: dic
     settings = {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(args).items()}
     return Result(
         "overestimation",
-        "What learners believe of their policies, and what these bring",
-        {**settings, "levels": levels},
+        "Estimated values of policies, and their true returns",
+        {**settings, "levels": dict(levels)},
         HEADER,
         rows,
         notes(found, levels),
@@ -271,70 +284,3 @@ def result_of(args: Args, found: dict[tuple[str, str], list[Point]], levels: dic
 
 
 run = overestimation
-
-
-def notes(found: dict[tuple[str, str], list[Point]], levels: dict[str, float | None]) -> list[str]:
-    """The paper's claim, and what the ends of the courses say to it."""
-    said = ["The paper: learners that nothing keeps near the data overestimate, batch-constrained ones do not. Seen:"]
-    for task, best in levels.items():
-        ends = {name: points[-1] for (where, name), points in found.items() if where == task}
-        if not ends:
-            continue
-
-        def told(names: list[str], ends: dict[str, Point] = ends) -> str:
-            return ", ".join(f"{n} {ends[n].estimate:.3g} ({ends[n].true:.3g})" for n in names) or "none"
-
-        free, kept = ([n for n in ends if (n in FREE) is which] for which in (True, False))
-        limit = "" if best is None else f"; the best policy within the data is worth {best:.3g}"
-        said.append(
-            f"{task}: estimate (and true return) at the end, unrestrained: {told(free)}; others: {told(kept)}{limit}."
-        )
-        limits = {"its policy brought": {n: ends[n].true + 0.1 * abs(ends[n].true) for n in ends}}
-        if best is not None:
-            limits["the best policy within the data is worth"] = dict.fromkeys(ends, best + 0.1 * abs(best))
-        for than, bounds in limits.items():
-            groups = [[n for n in names if not ends[n].estimate <= bounds[n]] for names in (free, kept)]
-            of = [f" ({', '.join(names)})" if names else "" for names in groups]
-            said.append(
-                f"{task}: believed more than a tenth above what {than}: {len(groups[0])} of {len(free)} unrestrained "
-                f"methods{of[0]}, {len(groups[1])} of {len(kept)} others{of[1]}."
-            )
-    return said
-
-
-def draw(figure: Any, found: dict[tuple[str, str], list[Point]], levels: dict[str, float | None]) -> None:
-    """A row a problem, a panel a method: the estimate (line), the true return (dashes), the best level (grey)."""
-    rows = {task: [name for where, name in found if where == task] for task in levels}
-    rows = {task: names for task, names in rows.items() if names}
-    width = max(map(len, rows.values()))
-    figure.set_size_inches(1.5 + 1.55 * width, 0.7 + 1.75 * len(rows))
-    axes = figure.subplots(len(rows), width, squeeze=False)
-    for line, (task, names) in enumerate(rows.items()):
-        for axis in axes[line, len(names) :]:
-            axis.set_visible(False)
-        shown = [p for name in names for p in found[task, name]]
-        finite = [v for p in shown for v in (p.estimate, p.true) if np.isfinite(v)]
-        scale = max(1.0, abs(levels[task] or np.median([abs(p.true) for p in shown if np.isfinite(p.true)])))
-        scale = float(f"{scale:.0e}")
-        for axis, name in zip(axes[line], names, strict=False):
-            points = found[task, name]
-            steps = [p.step for p in points]
-            colour = "#c8502d" if name in FREE else "#1f5fa8"
-            axis.plot(steps, [p.estimate for p in points], color=colour, marker=".", markersize=3, label="estimate")
-            axis.plot(steps, [p.true for p in points], "--", color="#22272e", linewidth=1, label="true return")
-            if levels[task] is not None:
-                axis.axhline(levels[task], color="#9aa3ad", linewidth=0.8, zorder=1)
-            low, high = min(finite) - scale, max(finite) * (1.5 if max(finite) > 2 * scale else 1) + scale
-            ticks = [sign * scale * 10.0**k for k in range(8) for sign in (-1, 1)]
-            axis.set_yscale("symlog", linthresh=2 * scale)
-            axis.set_ylim(low, high)
-            axis.set_yticks([0.0, *(t for t in ticks if low < t < high)])
-            axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-            axis.set_title(name, fontsize=8, color=colour)
-            axis.tick_params(labelsize=6)
-            axis.minorticks_off()
-            if axis is not axes[line, 0]:
-                axis.tick_params(labelleft=False)
-        axes[line, 0].set_ylabel(task, fontsize=8)
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=8)

@@ -1,44 +1,53 @@
-"""What a study gives: a record, a table, a picture, and the files they are written to."""
+"""The result of a study: a table, sentences, a picture, and the files that they are written to."""
 
 from __future__ import annotations
 
 import csv
 import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..core.errors import UserError
 from ..core.files import write_atomic, write_json
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Cell = str | int | float
+Row = tuple[Cell, ...]
+
 
 class Result(NamedTuple):
-    """One study, finished."""
+    """A finished study."""
 
     name: str
     title: str
-    settings: dict[str, Any]  # JSON-ready: enough to repeat it
+    settings: dict[str, Any]  # JSON-ready; enough to repeat the study
     header: tuple[str, ...]
-    rows: list[tuple[Any, ...]]  # text and numbers, one for each name in the header
-    notes: list[str]  # what the table says, in sentences
-    draw: Callable[[Any], None]  # puts the picture on an empty matplotlib figure
+    rows: Sequence[Row]  # text and numbers, one for each name in the header
+    notes: list[str]  # the paper's claim and what the runs showed, in sentences
+    draw: Callable[[Figure], None]  # draws the picture on an empty figure
 
     def record(self) -> dict[str, Any]:
-        """Everything but the picture, JSON-ready: numbers that are not finite are null."""
+        """Everything except the picture, JSON-ready. Numbers that are not finite become null."""
         rows = [dict(zip(self.header, map(_json, row), strict=True)) for row in self.rows]
         return {"study": self.name, "title": self.title, "settings": self.settings, "rows": rows, "notes": self.notes}
 
 
-def _json(cell: Any) -> Any:
+def _json(cell: Cell) -> Cell | None:
     return None if isinstance(cell, float) and not math.isfinite(cell) else cell
 
 
 def write(result: Result, folder: str | Path) -> list[Path]:
-    """`NAME.json`, `NAME.csv` and, where matplotlib is installed, `NAME.png` in the folder; the paths written.
+    """Write `NAME.json` and `NAME.csv` into the folder, and `NAME.png` if matplotlib is installed.
+
+    Returns:
+        The paths of the files.
 
     Raises:
-        UserError: the disk refuses.
+        UserError: a file cannot be written.
     """
     stem = Path(folder) / result.name
     write_json(stem.with_suffix(".json"), result.record())
@@ -58,10 +67,10 @@ def picture(result: Result) -> bytes:
     """The picture as PNG.
 
     Raises:
-        UserError: matplotlib is missing.
+        UserError: matplotlib is not installed.
     """
     try:
-        from matplotlib.figure import Figure  # not pyplot: no window, no state that others share
+        from matplotlib.figure import Figure  # not pyplot, which opens windows and shares state
     except ImportError:
         raise UserError("pictures need matplotlib: pip install 'holdfast[report]'") from None
     figure = Figure(layout="constrained")

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..core.contract import Collect, remembered
 from ..core.noise import Noise
-from ..core.spec import Batch, Config, Memory, Seen, Spec, State, Step
+from ..core.spec import Batch, Cfg, Memory, Seen, Spec, State, Step
 from ..data.feed import buffer, sampler
 from ..data.feed.episodes import Episodes
 from ..data.feed.treatment import Fitted
@@ -46,7 +46,7 @@ def ended(finished: Sequence[tuple[int, float, int]], replicas: int) -> dict[str
 def explore(
     program: Program,
     spec: Spec,
-    cfg: Config,
+    cfg: Cfg,
     key: jax.Array,
     state: State,
     seen: Seen,
@@ -139,7 +139,7 @@ class GymCollection:
             leaves, found = self._call(leaves, found, None, lo, 0, 0)
         for step in range(lo, hi, self.n):
             try:
-                stepped = self.collector.step(self.fitted.act_outside(self.actions))
+                stepped = self.collector.step(self.fitted.act_outside(np.asarray(self.actions)))
             except EnvironmentFailed as fault:
                 hi, failure = step, fault
                 break

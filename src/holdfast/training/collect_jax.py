@@ -11,12 +11,12 @@ import numpy as np
 
 from ..core.contract import Collect
 from ..core.noise import Noise
-from ..core.spec import Batch, Config, Seen, Spec, Step
+from ..core.spec import Batch, Cfg, Seen, Spec, Step
 from ..data.feed import buffer
 from ..data.feed.treatment import Fitted, Numbers
 from ..environments.gym.collector import EnvironmentFailed
 from ..environments.jax import env as jax_env
-from ..environments.jax.env import JaxEnv, Turn, World
+from ..environments.jax.env import JaxEnv, Transition, World
 from .collect_gym import explore
 from .driver import PlayResult
 from .loop import Carry, Program, Sources, Sums, options
@@ -68,7 +68,7 @@ class JaxCollection:
         self._block = jax.jit(self._run, donate_argnums=0).lower(*shapes, *fixed, 0, 0).compile(options())
         self.program.compile_seconds += time.perf_counter() - began
 
-    def restore(self, log: None, carry: Carry) -> Carry:
+    def restore(self, log: dict[str, Any], carry: Carry) -> Carry:
         """Nothing but `start`: all is in the carry."""
         self.start(carry)
         return carry
@@ -107,7 +107,7 @@ class JaxCollection:
         self,
         carry: Carry,
         found: Sums,
-        cfgs: Config,
+        cfgs: Cfg,
         keys: jax.Array,
         sources: Sources,
         numbers: Numbers,
@@ -130,7 +130,7 @@ class JaxCollection:
         return jax.lax.fori_loop(lo // n, hi // n, body, (carry, found))
 
     def _turn(
-        self, cfg: Config, key: jax.Array, carry: Carry, sums: EpisodeSums, numbers: Numbers, step: Step
+        self, cfg: Cfg, key: jax.Array, carry: Carry, sums: EpisodeSums, numbers: Numbers, step: Step
     ) -> tuple[Carry, EpisodeSums]:
         """One step of one replica's environments: act, step, store."""
         world: World = carry.world
@@ -152,7 +152,7 @@ class JaxCollection:
             jnp.where((sums.bad < 0) & ~fine, step, sums.bad),
         )
 
-    def _row(self, turn: Turn, action: jax.Array, numbers: Numbers) -> Batch:
+    def _row(self, turn: Transition, action: jax.Array, numbers: Numbers) -> Batch:
         ended = turn.terminated.astype(jnp.float32)
         cut = turn.truncated.astype(jnp.float32)
         following = numbers.observe(turn.next_obs)

@@ -107,7 +107,7 @@ class NotFinite(Diverged):
 
     Attributes:
         metric: its name.
-        replica: index of the first replica where it happened.
+        replica: index of the first replica with such a metric.
         update: the first such step of the phase.
     """
 

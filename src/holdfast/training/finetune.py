@@ -22,7 +22,7 @@ TAKEN = (
     "algorithm", "allow", "data", "data_options", "in_memory", "preset", "seed", "seeds", "sweep", "treatment",
 )  # fmt: skip
 # what it takes from the offline run, unless another value is given
-INHERITED = ("env", "eval_episodes", "worker_timeout", "workers")
+INHERITED = ("env", "eval_episodes", "inputs", "worker_timeout", "workers")
 # what is only for offline runs, or is set here
 EXCLUDED = ("config", "growing", "source")
 

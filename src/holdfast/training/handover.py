@@ -10,6 +10,7 @@ import numpy as np
 
 from ..core.errors import UserError
 from ..core.files import read_checked, write_atomic
+from ..core.tree import Tree
 from ..evaluation.statistics import LEVEL, RESAMPLES
 from ..policy.storage import arrays_of, fill, load_tree, save_tree
 from ..runs import csv_tables
@@ -36,11 +37,11 @@ def read(source: Mapping[str, Any], like: T) -> T:
     return fill(like, states, saved.where)
 
 
-def keep(folder: RunFolder, source: Mapping[str, Any], state: T) -> None:
+def keep(folder: RunFolder, source: Mapping[str, Any], state: Tree) -> None:
     """Copy states and evaluations of the offline run into the fine-tuning run, which needs nothing else of it.
 
     Args:
-        folder: of the fine-tuning run, where the copies go.
+        folder: the fine-tuning run; the copies go there.
         source: the offline run, as for `read`.
         state: its last states.
 

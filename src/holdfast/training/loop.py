@@ -13,7 +13,7 @@ import functools
 import os
 import time
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -22,10 +22,11 @@ import numpy as np
 from ..core.contract import Algorithm, Collect, Context, Phase, Rows
 from ..core.errors import UserError
 from ..core.noise import Noise
-from ..core.spec import Batch, Config, State, Step
+from ..core.spec import Batch, Cfg, State, Step
 from ..core.trained import weighted
 from ..core.tree import where
 from ..data.feed import buffer, sampler
+from ..data.feed.columns import Columns
 from ..environments.jax import env as jax_env
 from ..environments.jax.env import JaxEnv
 
@@ -193,8 +194,8 @@ class Program:
             return carry
         return carry._replace(done=carry.done | jax.vmap(self.phase.until)(self.cfgs, carry.state))
 
-    def _start(self, cfgs: Config, keys: jax.Array, ctx: Context, state: State) -> Any:
-        def one(cfg: Config, key: jax.Array, state: State) -> Any:
+    def _start(self, cfgs: Cfg, keys: jax.Array, ctx: Context, state: State) -> Any:
+        def one(cfg: Cfg, key: jax.Array, state: State) -> Any:
             if state is None:
                 state = self.algorithm.init(cfg, ctx, self.noise(key, "init", 0))
             if self.phase.enter is not None:
@@ -203,10 +204,8 @@ class Program:
 
         return jax.vmap(one, (0, 0, None if state is None else 0))(cfgs, keys, state)
 
-    def _refreshed(
-        self, cfgs: Config, keys: jax.Array, carry: Carry, sources: Sources, ctx: Context, step: Step
-    ) -> Any:
-        def one(cfg: Config, key: jax.Array, carry: Carry) -> Any:
+    def _refreshed(self, cfgs: Cfg, keys: jax.Array, carry: Carry, sources: Sources, ctx: Context, step: Step) -> Any:
+        def one(cfg: Cfg, key: jax.Array, carry: Carry) -> Any:
             noise = self.noise(key, "refresh", step)
             given = self.phase.refresh(cfg, carry.state, {**sources, **carry.rings}, ctx, noise, step)  # type: ignore[misc]
             rings = {name: self._appended(carry.rings, name, rows) for name, rows in given.rows.items()}
@@ -238,18 +237,21 @@ class Program:
         own = Batch(**{**vars(rows.batch), "extra": extra, "parts": (), "axis": ring.rows.axis})
         return buffer.add(ring, own, rows.keep)
 
-    def _update(self, cfg: Config, key: jax.Array, carry: Carry, sources: Sources, step: Step) -> tuple[Any, Any]:
+    def _update(self, cfg: Cfg, key: jax.Array, carry: Carry, sources: Sources, step: Step) -> tuple[Any, Any]:
         return self._learn(cfg, key, carry, self._draw(cfg, key, carry, sources, step), step)
 
-    def _draw(self, cfg: Config, key: jax.Array, carry: Carry, sources: Sources, step: Step) -> Batch:
+    def _draw(self, cfg: Cfg, key: jax.Array, carry: Carry, sources: Sources, step: Step) -> Batch:
         if self.growth is not None:
-            sources = {**sources, "data": sampler.grown(sources["data"], self.growth[1] - 1 - step, self.growth[0])}
+            sources = {
+                **sources,
+                "data": sampler.grown(cast(Columns, sources["data"]), self.growth[1] - 1 - step, self.growth[0]),
+            }
         sources = {**sources, **carry.rings}
         discount = getattr(cfg, "discount", None)
         noise = self.noise(key, "sample", step)
         return sampler.sample(sources, self.phase.mix, self.batch_size, self.needs, noise, carry.columns, discount)
 
-    def _learn(self, cfg: Config, key: jax.Array, carry: Carry, batch: Batch, step: Step) -> tuple[Any, Any]:
+    def _learn(self, cfg: Cfg, key: jax.Array, carry: Carry, batch: Batch, step: Step) -> tuple[Any, Any]:
         noise = self.noise(key, "update", step)
         state, metrics = self.update(cfg, carry.state, batch, noise, step)  # type: ignore[misc]
         return state, weighted(metrics)
@@ -281,10 +283,12 @@ class Program:
         make = functools.partial(buffer.empty, capacity=min(capacity, before + self.rows), stride=stride)
         ring = jax.vmap(make)(row)
         if before:
-            ring = jax.vmap(functools.partial(sampler.preload, columns=sources["data"], index=self.filled))(ring)
+            ring = jax.vmap(
+                functools.partial(sampler.preload, columns=cast(Columns, sources["data"]), index=self.filled)
+            )(ring)
         return ring
 
-    def _played(self, cfgs: Config, keys: jax.Array) -> tuple[Any, Any]:
+    def _played(self, cfgs: Cfg, keys: jax.Array) -> tuple[Any, Any]:
         """Environments in JAX, and the memories of the policies that collect: leaves [R, n, ...]."""
         if self.phase.collect is None:
             return (), ()
@@ -295,16 +299,14 @@ class Program:
         env = self.env
         return jax.vmap(lambda key: jax_env.begin(env, self.noise(key, "world", 0), n))(keys), memory
 
-    def _run(
-        self, stride: int, carry: Carry, cfgs: Config, keys: jax.Array, sources: Sources, lo: Step, hi: Step
-    ) -> Any:
+    def _run(self, stride: int, carry: Carry, cfgs: Cfg, keys: jax.Array, sources: Sources, lo: Step, hi: Step) -> Any:
         return self.updates(carry, self.nothing(), cfgs, keys, sources, lo, hi, stride)
 
     def updates(
         self,
         carry: Carry,
         found: Sums,
-        cfgs: Config,
+        cfgs: Cfg,
         keys: jax.Array,
         sources: Sources,
         lo: Step,
@@ -323,7 +325,7 @@ class Program:
         def draw(carry: Carry, step: Step) -> Batch:
             return jax.vmap(self._draw, (0, 0, 0, None, None))(cfgs, keys, carry, sources, step)
 
-        def one(cfg: Config, key: jax.Array, carry: Carry, batch: Batch, step: Step) -> Any:
+        def one(cfg: Cfg, key: jax.Array, carry: Carry, batch: Batch, step: Step) -> Any:
             new, metrics = self._learn(cfg, key, carry, batch, step)
             value, weight = (jnp.stack(x) for x in zip(*(metrics[name] for name in self.metrics), strict=True))
             if self.phase.until is not None:  # only then can a replica be done

@@ -115,7 +115,7 @@ def start(
         Diverged: a metric became NaN or infinite.
     """
     made = plan(settings, dataset)
-    note = _note(settings, made.task.dataset)
+    note = note_for(settings, made.task.dataset)
     if note is not None:
         for hook in hooks:
             hook.note(note)
@@ -205,7 +205,7 @@ def located(data: str | Path) -> str:
     return str(path.resolve()) if path.exists() else str(data)
 
 
-def _note(settings: Settings, dataset: Dataset | None) -> str | None:
+def note_for(settings: Settings, dataset: Dataset | None) -> str | None:
     """A hint about the preset for short logs, if the run could use it and no preset was named."""
     if dataset is None or settings.source or settings.preset is not None:
         return None

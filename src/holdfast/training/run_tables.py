@@ -85,10 +85,10 @@ class RunTables:
         """Add the rows of a block.
 
         Args:
-            step: where it ended.
+            step: last step of the run.
             phase: the phase's name.
             metrics: [R] by name; NaN if a replica reported nothing.
-            updates: of all replicas together.
+            updates: number of updates of all replicas together.
             seconds: for the block.
         """
         self.updates += updates
@@ -126,7 +126,7 @@ def result_of(plan: Plan, tables: RunTables, step: int, last: Evaluation | None)
     Args:
         plan: the plan of the run.
         tables: its tables.
-        step: where it ended.
+        step: last step of the run.
         last: its last evaluation.
     """
     settings = plan.settings

@@ -166,7 +166,6 @@ class Runner:
             self._notify("evaluated", hooks.Evaluated(step, found))
 
     def _finish(self, at: Position) -> dict[str, Any]:
-        settings = self.plan.settings
         program = self.plan.programs[-1]
         evaluates = self.plan.evaluator is not None
         step = at.total
@@ -181,8 +180,8 @@ class Runner:
         result = result_of(self.plan, self.tables, step, self.shipping.last)
         if self.play.exact is not None:
             result["exact"] = "exact" if self.play.exact else "exact except the environment"
-        if settings.source:
-            result["source"] = settings.source
+        if self.plan.settings.source:
+            result["source"] = self.plan.settings.source
             result["finetune"] = handover.summary(self.folder.evaluations) if evaluates else None
         write_json(self.folder.result, result)
         return result
@@ -238,7 +237,7 @@ class Runner:
 
     def _kept(self) -> str:
         last = self.folder.checkpoints.latest()
-        kept = f"the checkpoint of step {last} is kept" if last is not None else "no checkpoint was written yet"
+        kept = "no checkpoint was written yet" if last is None else f"the checkpoint of step {last} is kept"
         return f"{kept} in {self.folder.path}"
 
     def _notify(self, event: str, *what: Any) -> None:

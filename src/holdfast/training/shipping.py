@@ -11,8 +11,8 @@ from ..policy.acting import Replicas
 from ..policy.policy import Policy
 from ..runs.folder import RunFolder
 from .loop import Carry, Program
+from .plan.inputs import policy_folder
 from .plan.plan import Plan
-from .plan.task import policy_folder
 from .run_tables import RunTables
 
 
@@ -71,7 +71,7 @@ class Shipping:
 
         Args:
             program: the phase.
-            carry: where it is.
+            carry: its states.
             step: steps of the whole run so far.
             kept: save into `policies/step-N` instead of `policy`.
 
@@ -97,6 +97,6 @@ class Shipping:
                 "stats": task.stats,
             }
             if self.plan.settings.inputs:
-                folders = self.plan.settings.inputs.items()
-                info["inputs"] = {name: str(policy_folder(folder)) for name, folder in folders}
+                given = self.plan.settings.inputs.items()
+                info["inputs"] = {name: str(policy_folder(folder)) for name, folder in given}
             Policy(self.plan.algorithm, replica.cfg, state, task.spec, task.fitted, info).save(path)

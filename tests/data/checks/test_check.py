@@ -142,7 +142,7 @@ def test_actions_out_of_bounds():
     data = changed(changed(sound(), "actions", (33, 1), 1.5), "actions", (40, 0), -2.0)
     fault = one(data, "action_bounds")
     assert (fault.count, fault.where.row, fault.where.column) == (2, 33, "actions[1]")
-    assert "--clip-actions" in fault.mend
+    assert "--clip-actions" in fault.fix
     assert require_sound(data, allow=["action_bounds"]) == []
     assert check(changed(sound(), "actions", (33, 1), 1.000001)) == []  # rounding
 

@@ -6,7 +6,7 @@ import pytest
 
 from holdfast.core.errors import UserError
 from holdfast.data import load_dataset
-from holdfast.data.references import d4rl_id, environment_of, reference_for, time_limit
+from holdfast.data.references import d4rl_id, environment_spec_for, reference_for, time_limit
 from holdfast.data.spaces import to_json
 
 
@@ -178,7 +178,7 @@ def damaged(tmp_path):
         ("absent.npz", "does not exist"),
         ("absent", "does not exist"),
         ("folder", "without a Minari data set"),
-        ("data.csv", "is no data set"),
+        ("data.csv", "is not a data set"),
     ],
 )
 def test_what_cannot_be_read_is_one_line(tmp_path, name, says):
@@ -245,4 +245,4 @@ def test_references():
     assert d4rl_id("door-v0_demos_clipped") == "door-demos-clipped"
     assert d4rl_id("halfcheetah_medium_expert-v2") == "halfcheetah-medium-expert-v2"
     assert (time_limit("antmaze-umaze-v0"), time_limit("antmaze-large-v0"), time_limit(None)) == (700, 1000, None)
-    assert environment_of("hopper-medium-v2", (12,)) is None
+    assert environment_spec_for("hopper-medium-v2", (12,)) is None

@@ -103,7 +103,7 @@ def test_a_worker_that_dies_once_is_replaced_and_nothing_else_changes(team, tmp_
     fuse.touch()
     same_steps(ours, theirs, actions(20))
     assert not fuse.exists()
-    assert sum(theirs.slots.restarts) == 1
+    assert sum(theirs.pool.restarts) == 1
     assert theirs.exact
 
 
@@ -112,10 +112,10 @@ def test_a_worker_killed_from_outside_between_steps_is_replaced(team):
     ours.begin()
     theirs.begin()
     same_steps(ours, theirs, actions(4))
-    for process in theirs.slots.processes:
+    for process in theirs.pool.processes:
         os.kill(process.pid, signal.SIGKILL)
     same_steps(ours, theirs, actions(12))
-    assert theirs.slots.restarts == [1, 1]
+    assert theirs.pool.restarts == [1, 1]
 
 
 def test_a_worker_that_hangs_is_replaced(team, tmp_path):
@@ -125,7 +125,7 @@ def test_a_worker_that_hangs_is_replaced(team, tmp_path):
     theirs.begin()
     fuse.touch()
     same_steps(ours, theirs, actions(8))
-    assert sum(theirs.slots.restarts) == 1
+    assert sum(theirs.pool.restarts) == 1
 
 
 def test_starting_and_replaying_take_longer_than_a_step_may(team):
@@ -135,9 +135,9 @@ def test_starting_and_replaying_take_longer_than_a_step_may(team):
     given = actions(6, 1, 1)
     same_steps(ours, theirs, given[:4])
     assert len(theirs.actions[0]) == 4  # the replay takes 1.4 seconds
-    theirs.slots.processes[0].kill()
+    theirs.pool.processes[0].kill()
     same_steps(ours, theirs, given[4:])
-    assert theirs.slots.restarts[0] >= 1
+    assert theirs.pool.restarts[0] >= 1
     assert theirs.exact
 
 
@@ -168,7 +168,7 @@ def test_faults_of_the_environment_itself_come_through(team):
 
 def test_no_process_outlives_its_run(team):
     found = team(odd())
-    pids = [process.pid for process in found.slots.processes]
+    pids = [process.pid for process in found.pool.processes]
     found.close()
     assert not any(os.path.exists(f"/proc/{pid}/exe") for pid in pids)
 
@@ -179,7 +179,7 @@ def test_a_step_that_fails_in_one_environment_happens_in_none():
     for action in actions(3):
         found.step(action)
     before = json.dumps(found.log())
-    found.slots.envs[2].step = lambda action: (_ for _ in ()).throw(RuntimeError("now"))
+    found.pool.envs[2].step = lambda action: (_ for _ in ()).throw(RuntimeError("now"))
     with pytest.raises(EnvironmentFailed, match="now"):
         found.step(actions(1)[0])
     assert json.dumps(found.log()) == before
@@ -188,8 +188,8 @@ def test_a_step_that_fails_in_one_environment_happens_in_none():
 def test_an_observation_of_another_shape_is_told():
     found = local(odd())
     found.begin()
-    step = found.slots.envs[1].step
-    found.slots.envs[1].step = lambda action: (np.zeros(3, np.float32), *step(action)[1:])
+    step = found.pool.envs[1].step
+    found.pool.envs[1].step = lambda action: (np.zeros(3, np.float32), *step(action)[1:])
     with pytest.raises(EnvironmentFailed, match=r"gave an observation of shape \(3,\), expected \(2,\), for the act"):
         found.step(actions(1)[0])
 

@@ -15,8 +15,9 @@ from holdfast.core.errors import UserError
 from holdfast.core.noise import Noise
 from holdfast.core.spec import Spec
 from holdfast.environments import probes
-from holdfast.environments.gym.adapter import make_env, spec_of
+from holdfast.environments.gym.adapter import make_env
 from holdfast.environments.gym.collector import Collector, EnvironmentFailed
+from holdfast.environments.gym.matching import spec_of
 from holdfast.environments.jax import env as jax_env
 from holdfast.environments.jax.env import JaxEnv
 from holdfast.evaluation.evaluate import evaluate

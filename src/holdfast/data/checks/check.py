@@ -1,8 +1,8 @@
-"""Every fault of a data set, found before training and mended by nobody but its owner.
+"""Data set validation. Faults are reported before training and never fixed automatically.
 
-`check` lists all of them; `require_sound` refuses those that would make training wrong. A check is a function from a
-data set to faults; `VALUES` look at columns one by one, `EPISODES` at flags and lengths, `DYNAMICS` at whether rows
-follow from one another.
+`check` lists all faults; `require_sound` refuses those that would make training wrong. A check is a function from a
+data set to a list of faults: `VALUES` look at single columns, `EPISODES` at flags and lengths, `DYNAMICS` at
+consecutive rows.
 """
 
 from __future__ import annotations
@@ -17,18 +17,21 @@ from .faults import Fault, Where
 from .values import VALUES
 
 ALLOWED = {
-    "both_flags": "rows with both flags are true ends",
-    "one_step": "every decision stands alone (bandit logs)",
+    "both_flags": "rows with both flags are treated as terminations",
+    "one_step": "every episode is a single decision (bandit logs)",
     "action_bounds": "clipped by the treatment (--clip-actions)",
     "same_action": "the log has one action only",
     "jump": "the transitions across the jumps are learned from",
     "log_prob": "the logged log-probabilities are not used",
 }
-"""Fatal faults that a person may take on, and what then holds. The others leave nothing to train on."""
+"""Fatal faults that the user may accept, and their meaning then. With the others there is nothing to train on."""
 
 
 def check(dataset: Dataset) -> list[Fault]:
-    """Every fault of a data set: fatal ones first, then warnings, then notes. Changes nothing."""
+    """All faults of a data set: fatal ones first, then warnings, then notes. The data set is not changed.
+
+    Fatal faults would make training wrong; warnings are probable mistakes; notes are for information.
+    """
     faults = [Fault.from_dict(f) for f in dataset.provenance.get("faults", [])]
     if not dataset.n_steps:
         return [*faults, _empty()]
@@ -42,14 +45,18 @@ def check(dataset: Dataset) -> list[Fault]:
 
 
 def require_sound(dataset: Dataset, allow: Iterable[str] = ()) -> list[Fault]:
-    """Refuse a data set that training would go wrong on; otherwise give its warnings.
+    """Refuse a data set with fatal faults.
 
     Args:
-        dataset: the data.
-        allow: kinds of fatal faults to take on, of `ALLOWED`.
+        dataset: the data set.
+        allow: kinds of fatal faults to accept, from `ALLOWED`.
+
+    Returns:
+        The warnings.
 
     Raises:
-        UserError: fatal faults that are not allowed, the first with its place and mend; or an unknown kind in `allow`.
+        UserError: fatal faults that are not allowed, the first one with its place and its fix; or an unknown kind in
+            `allow`.
     """
     allow = set(allow)
     for kind in sorted(allow):

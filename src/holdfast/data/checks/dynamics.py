@@ -1,34 +1,36 @@
-"""Checks of whether rows follow from one another: stray first observations, jumps, rewards one step off.
+"""Checks of consecutive rows: stray first observations, jumps, rewards that are shifted by one step.
 
-All three are guesses from the log's own statistics, set to speak rarely: they warn, they never refuse.
+All three are guesses from statistics of the log, with thresholds that make false alarms rare. They warn; they are never
+fatal.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import numpy as np
 
 from ..arrays import take
 from ..dataset import Dataset
 from .faults import Fault, Where
-from .values import at
+from .values import Check, at
 
-STRAY = 4.0  # a first observation this many times further out than nine tenths of the others ...
-SETTLED = 3.0  # ... whose successor is no further out than this among second observations
-JUMP_FACTOR = 10.0  # a suspected jump is longer than this many times the 99th percentile of moves ...
-BOUNDARY_FACTOR = 3.0  # ... or than this many times the median where it lands among first observations
-FLOOR = 1e-2  # dimensions that hardly move count as if they moved by this share of the widest
-SAMPLE = 20_000  # transitions that the check of shifted rewards looks at
-SHIFTED_FIT = 0.8  # it speaks only where a shifted fit explains this share of the rewards' variance ...
-SHIFTED_GAIN = 3.0  # ... and leaves this many times less unexplained than the fit in place
+# A stray first observation: this many times further out than 90 % of the others, ...
+STRAY = 4.0
+SETTLED = 3.0  # ... and the second observation at most this many times further out among the second ones.
+# A suspected jump: longer than this many times the 99th percentile of all moves, ...
+JUMP_FACTOR = 10.0
+BOUNDARY_FACTOR = 3.0  # ... or, if it lands among the first observations, than this many times the median move.
+FLOOR = 1e-2  # the least standard deviation of a dimension, as a share of the largest one
+SAMPLE = 20_000  # transitions in the regression of the rewards
+# Shifted rewards: the shifted fit explains at least this share of the variance, ...
+SHIFTED_FIT = 0.8
+SHIFTED_GAIN = 3.0  # ... and leaves this many times less unexplained than the fit without a shift.
 
 
 def stray_starts(dataset: Dataset) -> np.ndarray:
-    """Episodes whose first observation seems to belong to another episode, [K] indices.
+    """Episodes whose first observation seems to belong to another episode: [K] indices.
 
-    It lies far outside the other first observations while the second lies among the second ones: what is left where
-    vector environments reset on the step after an end.
+    It lies far outside the other first observations, while the second observation is an ordinary one. Vector
+    environments that reset on the step after an end leave such rows.
     """
     if dataset.n_episodes < 10 or not dataset.observations.size:
         return np.zeros(0, np.int64)
@@ -43,57 +45,67 @@ def stray_starts(dataset: Dataset) -> np.ndarray:
 
 
 def starts(dataset: Dataset) -> list[Fault]:
-    """Episodes whose first observation belongs elsewhere."""
+    """Episodes whose first observation belongs to another episode."""
     found = stray_starts(dataset)
     if not len(found):
         return []
-    text = f"{len(found)} episodes begin with an observation that belongs to another: it does not lead to their second"
-    mend = "`holdfast data convert --drop-stray-starts` leaves those first rows out"
+    text = f"{len(found)} episodes start with an observation of another episode: it does not lead to their second one"
+    fix = "`holdfast data convert --drop-stray-starts` leaves those first rows out"
     where = at(dataset, int(dataset.offsets[found[0]]), "observations")
-    return [Fault("warn", "stray_start", where, len(found), text, mend)]
+    return [Fault("warn", "stray_start", where, len(found), text, fix)]
 
 
 def jumps(dataset: Dataset) -> list[Fault]:
-    """Steps that no dynamics explains: probably the end of an episode that no flag marks.
+    """Steps that are much longer than the others: probably the end of an episode that no flag marks.
 
-    A step is measured by its largest move in any dimension, in standard deviations of that dimension. It is suspected
-    where it is far longer than the 99th percentile; or long and landing, from outside, within the box of all first
-    observations.
+    The length of a step is its largest move in any dimension, in standard deviations of that dimension. A step is
+    suspected if it is far longer than the 99th percentile, or if it is long and leads from outside into the box of all
+    first observations.
     """
     if dataset.n_steps < 100 or dataset.observations.shape[1] == 0:
         return []
-    rows = dataset.observation_rows
-    seen = dataset.observations.astype(np.float64)
-    std = seen.std(0)
-    seen = seen[:, std > 0] / np.maximum(std[std > 0], FLOOR * std.max())
-    before, after = take(seen, rows), take(seen, rows + 1)
+    observations = _scaled(dataset.observations)
+    before = take(observations, dataset.observation_rows)
+    after = take(observations, dataset.observation_rows + 1)
     move = np.abs(after - before).max(1, initial=0.0)
     strays = stray_starts(dataset)
     inner = np.ones(len(move), bool)
-    inner[dataset.offsets[strays]] = False  # reported by themselves
-    inner[dataset.offsets[1:] - 1] = False  # what follows a true end in D4RL's files is another episode
-    typical, usual = np.median(move[inner]) if inner.any() else 0.0, np.quantile(move, 0.99)
+    inner[dataset.offsets[strays]] = False  # `starts` reports them
+    inner[dataset.offsets[1:] - 1] = False  # in D4RL's files another episode follows a true end
+    usual = np.quantile(move, 0.99)
     suspect = inner & (usual > 0) & (move > JUMP_FACTOR * usual)
     if dataset.n_episodes >= 5:
-        first = np.delete(seen[dataset.offsets[:-1] + np.arange(dataset.n_episodes)], strays, axis=0)
-        low, high = first.min(0), first.max(0)
-        lands = ((after >= low) & (after <= high)).all(1) & ~((before >= low) & (before <= high)).all(1)
+        typical = np.median(move[inner]) if inner.any() else 0.0
+        first = np.delete(observations[dataset.offsets[:-1] + np.arange(dataset.n_episodes)], strays, axis=0)
+        lands = _inside(after, first) & ~_inside(before, first)
         suspect |= inner & lands & (move > np.maximum(BOUNDARY_FACTOR * typical, usual))
     found = np.flatnonzero(suspect)
     if not len(found):
         return []
     text = f"{len(found)} steps move observations further than the log's others, the first by {move[found[0]]:.3g} std"
-    mend = "check that an episode does not end there unmarked"
-    return [Fault("warn", "suspect_jump", at(dataset, found[0], "observations"), len(found), text, mend)]
+    fix = "check whether an episode ends there without a flag"
+    return [Fault("warn", "suspect_jump", at(dataset, found[0], "observations"), len(found), text, fix)]
+
+
+def _scaled(observations: np.ndarray) -> np.ndarray:
+    """Observations in standard deviations, without the dimensions that never change."""
+    values = observations.astype(np.float64)
+    std = values.std(0)
+    return values[:, std > 0] / np.maximum(std[std > 0], FLOOR * std.max())
+
+
+def _inside(points: np.ndarray, cloud: np.ndarray) -> np.ndarray:
+    """Which points [M, d] lie in the bounding box of the cloud [K, d]: [M] bool."""
+    return ((points >= cloud.min(0)) & (points <= cloud.max(0))).all(1)
 
 
 def shifted_rewards(dataset: Dataset) -> list[Fault]:
     """Rewards that belong to the step before or after.
 
-    A quadratic fit explains r[t] from (o, a, o') of the steps t - 1, t and t + 1. Where a neighbour explains it well
-    and far better than the row itself, rewards are off by one. This speaks only where rewards depend on the action or
-    on the move (a reward of the state alone fits two neighbouring rows alike), and it says nothing about sparse
-    rewards.
+    A quadratic regression predicts r[t] from (o, a, o') of step t - 1, t or t + 1. If a neighbouring step predicts it
+    well, and far better than step t, the rewards are shifted by one step. The check finds only rewards that depend on
+    the action or on the change of the observation (a reward of the state alone fits two neighbouring rows equally
+    well), and no sparse rewards.
     """
     span = dataset.timesteps
     left = np.repeat(dataset.lengths, dataset.lengths) - 1 - span
@@ -114,15 +126,15 @@ def shifted_rewards(dataset: Dataset) -> list[Fault]:
     if unexplained[best] > 1 - SHIFTED_FIT or unexplained[0] < SHIFTED_GAIN * unexplained[best]:
         return []
     text = (
-        f"rewards fit the step {'before' if best < 0 else 'after'} theirs: {1 - unexplained[best]:.4f} of the variance "
-        f"is explained there, {1 - unexplained[0]:.4f} in place"
+        f"rewards fit the step {'before' if best < 0 else 'after'} theirs: it explains {1 - unexplained[best]:.4f} of "
+        f"the variance, their own step {1 - unexplained[0]:.4f}"
     )
-    mend = f"shift rewards by one row ({'later' if best > 0 else 'earlier'}) within episodes"
-    return [Fault("warn", "shifted_rewards", Where(column="rewards"), dataset.n_steps, text, mend)]
+    fix = f"shift rewards by one row ({'later' if best > 0 else 'earlier'}) within episodes"
+    return [Fault("warn", "shifted_rewards", Where(column="rewards"), dataset.n_steps, text, fix)]
 
 
 def _unexplained(dataset: Dataset, rows: np.ndarray, target: np.ndarray) -> float:
-    """Mean squared rest of a least-squares fit of `target` on constants, values and squares of (o, a, o') at `rows`."""
+    """Mean squared residual of a least-squares fit of `target` by 1, (o, a, o') at `rows` and their squares."""
     at_rows = dataset.observation_rows[rows]
     parts = [take(dataset.observations, at_rows), dataset.actions[rows], take(dataset.observations, at_rows + 1)]
     x = np.concatenate([p.astype(np.float64) for p in parts], axis=1)
@@ -132,5 +144,4 @@ def _unexplained(dataset: Dataset, rows: np.ndarray, target: np.ndarray) -> floa
     return float(np.mean((target - x @ weights) ** 2))
 
 
-Check = Callable[[Dataset], list[Fault]]
 DYNAMICS: tuple[Check, ...] = (starts, jumps, shifted_rewards)

@@ -1,4 +1,4 @@
-"""What is wrong with a data set, where, and how to mend it: the common words of sources and checks."""
+"""`Fault`: what is wrong with a data set, where, and how to fix it. Sources and checks report faults in this form."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ Level = Literal["fatal", "warn", "note"]
 
 @dataclasses.dataclass(frozen=True)
 class Where:
-    """A place in a data set; what does not apply is None."""
+    """A place in a data set. A field that does not apply is None."""
 
     episode: int | None = None  # from 0
-    row: int | None = None  # transition over the whole set, from 0
-    column: str | None = None  # column name, with the dimension where there is one: `actions[2]`
+    row: int | None = None  # number of the transition in the whole data set, from 0
+    column: str | None = None  # column name, with the dimension if it has several: `actions[2]`
 
     def __str__(self) -> str:
         parts = []
@@ -29,21 +29,23 @@ class Where:
 
 @dataclasses.dataclass(frozen=True)
 class Fault:
-    """One kind of fault in one column. `fatal`: training would be wrong; `warn`: probably a mistake; `note`: worth
-    knowing."""
+    """One kind of fault in one column.
+
+    Levels: `fatal`: training would be wrong; `warn`: probably a mistake; `note`: for information.
+    """
 
     level: Level
-    kind: str  # a short name that `--allow` takes: `action_bounds`
+    kind: str  # a short name, as `--allow` takes it: `action_bounds`
     where: Where  # the first place
-    count: int  # how many rows, dimensions or episodes are concerned
+    count: int  # how many rows, dimensions or episodes have the fault
     message: str  # what is wrong and what was expected
-    mend: str = ""  # what to do, with the flag where there is one
+    fix: str = ""  # what to do, with the flag to use if there is one
 
     def __str__(self) -> str:
-        return f"{self.message} ({self.where})" + (f"; {self.mend}" if self.mend else "")
+        return f"{self.message} ({self.where})" + (f"; {self.fix}" if self.fix else "")
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready form: sources leave what they saw in `Dataset.provenance["faults"]`."""
+        """The JSON-ready form, in which sources store faults in `Dataset.provenance["faults"]`."""
         return dataclasses.asdict(self)
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Mends that a person asks for by name; each gives a new data set and says in its provenance what was done."""
+"""Fixes that the user requests by name. Each returns a new data set and records in its provenance what it changed."""
 
 from __future__ import annotations
 
@@ -6,34 +6,35 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ...core.errors import UserError
-from ..arrays import OBSERVATION_COLUMNS, take
+from ..arrays import OBSERVATION_COLUMNS, last_rows, take
 from ..dataset import Dataset
+from .values import number_columns, per_observation
+
+FIXES = "mended"  # a key of written files: named as version 0.1.0 wrote it
 
 
 def drop_nonfinite(dataset: Dataset) -> Dataset:
-    """Without the episodes in which any number is NaN or infinite.
+    """Drop the episodes that hold a NaN or infinite number.
 
     Raises:
-        UserError: no episode is left.
+        UserError: every episode holds one.
     """
     bad = np.zeros(dataset.n_episodes, bool)
     episode_of_row = np.repeat(np.arange(dataset.n_episodes), dataset.lengths + 1)
-    named = {"observations": dataset.observations, "actions": dataset.actions, "rewards": dataset.rewards}
-    for name, column in {**named, **dataset.columns}.items():
+    for name, column in number_columns(dataset).items():
         wrong = ~np.isfinite(column.reshape(len(column), -1)).all(1)
-        per_observation = name == "observations" or name in OBSERVATION_COLUMNS
-        bad[(episode_of_row if per_observation else dataset.episode_of)[wrong]] = True
+        bad[(episode_of_row if per_observation(name) else dataset.episode_of)[wrong]] = True
     if bad.all():
         raise UserError(f"{dataset.id}: every episode holds NaN or infinite numbers; none would be left")
     return _noted(dataset.select(~bad), drop_nonfinite=int(bad.sum()))
 
 
 def cut_at_flags(dataset: Dataset) -> Dataset:
-    """With an episode's end at every flag. The observation after a flag closes one episode and opens the next."""
-    last = np.zeros(dataset.n_steps, bool)
-    last[dataset.offsets[1:] - 1] = True
+    """End an episode at every flag. The observation after a flag closes one episode and opens the next."""
+    last = last_rows(dataset.offsets)
     rows = dataset.observation_rows
     per_step = {k: v[rows] if k in OBSERVATION_COLUMNS else v for k, v in dataset.columns.items()}
     cut = Dataset.from_arrays(
@@ -54,8 +55,13 @@ def cut_at_flags(dataset: Dataset) -> Dataset:
     return _noted(cut, cut_at_flags=cut.n_episodes - dataset.n_episodes)
 
 
-def drop_first_rows(dataset: Dataset, episodes: Any) -> Dataset:
-    """Without the first transition (and observation) of some episodes `[K]`; those of one step are left out whole."""
+def drop_first_rows(dataset: Dataset, episodes: ArrayLike) -> Dataset:
+    """Drop the first transition and observation of some episodes; episodes of one step are dropped as a whole.
+
+    Args:
+        dataset: the data set.
+        episodes: their indices, [K].
+    """
     chosen = np.asarray(episodes, np.int64)
     whole = np.setdiff1d(np.arange(dataset.n_episodes), chosen[dataset.lengths[chosen] == 1])
     chosen = np.flatnonzero(np.isin(whole, chosen))
@@ -76,16 +82,16 @@ def drop_first_rows(dataset: Dataset, episodes: Any) -> Dataset:
 
 
 def clip_actions(dataset: Dataset) -> Dataset:
-    """With actions clipped to their bounds; discrete ones are left alone."""
+    """Clip actions to the bounds of their Box. Discrete actions are not changed."""
     if dataset.discrete:
         return dataset
-    low, high = dataset.action_space.low, dataset.action_space.high  # type: ignore[union-attr]
-    clipped = np.clip(dataset.actions, low, high).astype(dataset.actions.dtype)
+    space: Any = dataset.action_space
+    clipped = np.clip(dataset.actions, space.low, space.high).astype(dataset.actions.dtype)
     changed = int((clipped != dataset.actions).any(1).sum())
     return _noted(dataclasses.replace(dataset, actions=clipped), clip_actions=changed)
 
 
 def _noted(dataset: Dataset, **counts: int) -> Dataset:
-    """With the mend and how many rows or episodes it touched in `provenance["mended"]`."""
-    mended = {**dataset.provenance.get("mended", {}), **counts}
-    return dataclasses.replace(dataset, provenance={**dataset.provenance, "mended": mended})
+    """The data set with the number of rows or episodes that a fix changed in its provenance."""
+    fixes = {**dataset.provenance.get(FIXES, {}), **counts}
+    return dataclasses.replace(dataset, provenance={**dataset.provenance, FIXES: fixes})

@@ -1,4 +1,4 @@
-"""Checks of columns one by one: shapes and types, numbers, actions against their space, scales."""
+"""Checks of single columns: shapes and types, finite numbers, actions against their space, scales."""
 
 from __future__ import annotations
 
@@ -10,17 +10,15 @@ from ..arrays import OBSERVATION_COLUMNS
 from ..dataset import Dataset
 from .faults import Fault, Where
 
-SLACK = 1e-5  # of half the range: what a float32 action may stand out of bounds by rounding
-ABSURD = 1e6  # observations beyond this are taken for a fault of units
-UNEVEN = 1e3  # standard deviations of dimensions further apart than this slow every network down
+SLACK = 1e-5  # share of half the range by which rounding may move a float32 action out of bounds
+ABSURD = 1e6  # observations beyond this are probably in the wrong unit
+UNEVEN = 1e3  # networks learn slowly if standard deviations of observation dimensions are further apart than this
 LARGE_REWARD = 1e4
-RAW = "give finite bounds (--action-bounds LOW HIGH)"
-DROP = "`holdfast data convert --drop-nonfinite` writes a copy without those episodes"
 NORMALISE = "normalise observations (--normalize-obs 1e-3)"
 
 
 def place(dataset: Dataset, observation_row: int, column: str) -> Where:
-    """The place of an observation row: the transition that starts there, or the last of its episode for a final one."""
+    """The place of an observation row: the transition that starts there, or the episode's last one if it is final."""
     starts = dataset.offsets[:-1] + np.arange(dataset.n_episodes)
     episode = int(np.searchsorted(starts, observation_row, side="right")) - 1
     row = observation_row - episode
@@ -33,9 +31,20 @@ def at(dataset: Dataset, row: int, column: str) -> Where:
     return Where(int(dataset.episode_of[row]), int(row), column)
 
 
+def per_observation(name: str) -> bool:
+    """Whether a column has a row per observation (N + E), not per transition (N)."""
+    return name == "observations" or name in OBSERVATION_COLUMNS
+
+
+def number_columns(dataset: Dataset) -> dict[str, np.ndarray]:
+    """The columns that may hold NaN or infinite numbers, by name."""
+    named = {"observations": dataset.observations, "actions": dataset.actions, "rewards": dataset.rewards}
+    return {**named, **dataset.columns}
+
+
 def shapes(dataset: Dataset) -> list[Fault]:
     """Observations, actions and masks whose shape is not that of their space."""
-    out = []
+    found = []
     pairs = [
         ("observation_shape", "observations", dataset.observations.shape[1:], dataset.observation_space.shape),
         ("action_shape", "actions", dataset.actions.shape[1:], () if dataset.discrete else dataset.action_space.shape),
@@ -46,41 +55,42 @@ def shapes(dataset: Dataset) -> list[Fault]:
     for kind, name, have, wanted in pairs:
         if have != wanted:
             text = f"{name} have shape {have} a row, their space has {wanted}"
-            out.append(
-                Fault("fatal", kind, Where(column=name), dataset.n_steps, text, "give the right space or columns")
-            )
-    return out
+            fix = "give the right space or columns"
+            found.append(Fault("fatal", kind, Where(column=name), dataset.n_steps, text, fix))
+    return found
 
 
 def types(dataset: Dataset) -> list[Fault]:
     """Columns stored as numbers of the wrong kind."""
-    out = []
+    found = []
     kind = dataset.actions.dtype.kind
     if dataset.discrete and kind == "f":
-        broken = np.flatnonzero(dataset.actions != np.round(dataset.actions))
-        if len(broken):
-            text = f"{len(broken)} discrete actions are fractions, expected integers"
-            out.append(
-                Fault("fatal", "dtype", at(dataset, broken[0], "actions"), len(broken), text, "use a Box action space")
-            )
-        else:
-            text = f"discrete actions are stored as {dataset.actions.dtype}, expected integers"
-            out.append(Fault("warn", "dtype", Where(column="actions"), dataset.n_steps, text, "store integers"))
+        found.append(_float_actions(dataset))
     elif not dataset.discrete and kind != "f":
         text = f"actions of a Box are stored as {dataset.actions.dtype}, expected floats"
-        mend = "store floats, or use a Discrete space"
-        out.append(Fault("warn", "dtype", Where(column="actions"), dataset.n_steps, text, mend))
+        fix = "store floats, or use a Discrete space"
+        found.append(Fault("warn", "dtype", Where(column="actions"), dataset.n_steps, text, fix))
     if dataset.observations.dtype.kind != "f":
         text = f"observations are stored as {dataset.observations.dtype}, expected floats; they are cast"
-        out.append(Fault("note", "dtype", Where(column="observations"), len(dataset.observations), text))
-    return out
+        found.append(Fault("note", "dtype", Where(column="observations"), len(dataset.observations), text))
+    return found
+
+
+def _float_actions(dataset: Dataset) -> Fault:
+    """Discrete actions that are stored as floats."""
+    broken = np.flatnonzero(dataset.actions != np.round(dataset.actions))
+    if len(broken):
+        text = f"{len(broken)} discrete actions are fractions, expected integers"
+        where = at(dataset, broken[0], "actions")
+        return Fault("fatal", "dtype", where, len(broken), text, "use a Box action space")
+    text = f"discrete actions are stored as {dataset.actions.dtype}, expected integers"
+    return Fault("warn", "dtype", Where(column="actions"), dataset.n_steps, text, "store integers")
 
 
 def nonfinite(dataset: Dataset) -> list[Fault]:
     """NaN and infinite numbers, one fault a column."""
-    out = []
-    named = {"observations": dataset.observations, "actions": dataset.actions, "rewards": dataset.rewards}
-    for name, column in {**named, **dataset.columns}.items():
+    found = []
+    for name, column in number_columns(dataset).items():
         if column.dtype.kind != "f":
             continue
         bad = ~np.isfinite(column)
@@ -88,154 +98,183 @@ def nonfinite(dataset: Dataset) -> list[Fault]:
             continue
         first = np.unravel_index(int(np.argmax(bad)), bad.shape)
         label = name + (f"[{first[1]}]" if len(first) > 1 else "")
-        per_observation = name == "observations" or name in OBSERVATION_COLUMNS
-        where = place(dataset, int(first[0]), label) if per_observation else at(dataset, int(first[0]), label)
+        where = (place if per_observation(name) else at)(dataset, int(first[0]), label)
         text = f"{int(bad.sum())} numbers of {name} are NaN or infinite, the first is {column[first]}"
-        out.append(Fault("fatal", "nonfinite", where, int(bad.sum()), text, DROP))
-    return out
+        fix = "`holdfast data convert --drop-nonfinite` writes a copy without those episodes"
+        found.append(Fault("fatal", "nonfinite", where, int(bad.sum()), text, fix))
+    return found
 
 
 def discrete_actions(dataset: Dataset) -> list[Fault]:
-    """Discrete actions outside their space, forbidden by their mask, or all the same."""
+    """Discrete actions outside their space, or all the same."""
     if not dataset.discrete or dataset.actions.ndim != 1:
         return []
-    out = []
     start = int(dataset.action_space.start)  # type: ignore[union-attr]
     count = dataset.spec.action
-    inside = dataset.actions.astype(np.int64) - start
-    wrong = np.flatnonzero((inside < 0) | (inside >= count))
+    index = dataset.actions.astype(np.int64) - start
+    wrong = np.flatnonzero((index < 0) | (index >= count))
     if len(wrong):
-        text = (
-            f"{len(wrong)} actions are not in {start} to {start + count - 1}, the first is {dataset.actions[wrong[0]]}"
-        )
-        mend = "give the right action space"
-        out.append(Fault("fatal", "action_range", at(dataset, wrong[0], "actions"), len(wrong), text, mend))
-    elif len(np.unique(inside)) == 1:
-        only = "there is one action only" if count == 1 else f"every action is {dataset.actions[0]}"
-        text = f"{only}: nothing to compare it with"
-        mend = "log other actions too (--allow same_action trains anyway)"
-        out.append(Fault("fatal", "same_action", Where(column="actions"), dataset.n_steps, text, mend))
+        first = dataset.actions[wrong[0]]
+        text = f"{len(wrong)} actions are not in {start} to {start + count - 1}, the first is {first}"
+        where = at(dataset, wrong[0], "actions")
+        return [Fault("fatal", "action_range", where, len(wrong), text, "give the right action space")]
+    if len(np.unique(index)) == 1:
+        return [
+            _same_action(dataset, "there is only one action" if count == 1 else f"every action is {index[0] + start}")
+        ]
+    return []
+
+
+def masks(dataset: Dataset) -> list[Fault]:
+    """Logged actions that their mask forbids, and states without a legal action."""
     mask = dataset.columns.get("action_mask")
-    if mask is not None and not len(wrong) and mask.shape[1:] == (count,):
-        forbidden = np.flatnonzero(~mask[dataset.observation_rows, inside].astype(bool))
-        if len(forbidden):
-            text = f"{len(forbidden)} logged actions are forbidden by their action_mask"
-            where = at(dataset, forbidden[0], "action_mask")
-            out.append(
-                Fault("fatal", "mask", where, len(forbidden), text, "check the rows of the mask: one an observation")
-            )
-        stuck = np.flatnonzero(~dataset.terminations & ~mask[dataset.observation_rows + 1].any(1))
-        if len(stuck):
-            text = f"{len(stuck)} steps that are no true end lead to an observation with no legal action"
-            where = at(dataset, stuck[0], "action_mask")
-            out.append(Fault("fatal", "mask", where, len(stuck), text, "flag them as terminations, or mend the mask"))
-    return out
+    if mask is None or not dataset.discrete or dataset.actions.ndim != 1:
+        return []
+    index = dataset.actions.astype(np.int64) - int(dataset.action_space.start)  # type: ignore[union-attr]
+    if mask.shape[1:] != (dataset.spec.action,) or ((index < 0) | (index >= dataset.spec.action)).any():
+        return []  # reported by `shapes` and `discrete_actions`
+    found = []
+    forbidden = np.flatnonzero(~mask[dataset.observation_rows, index].astype(bool))
+    if len(forbidden):
+        text = f"{len(forbidden)} logged actions are forbidden by their action_mask"
+        where = at(dataset, forbidden[0], "action_mask")
+        fix = "check the rows of the mask: one an observation"
+        found.append(Fault("fatal", "mask", where, len(forbidden), text, fix))
+    stuck = np.flatnonzero(~dataset.terminations & ~mask[dataset.observation_rows + 1].any(1))
+    if len(stuck):
+        text = f"{len(stuck)} steps without a termination lead to an observation with no legal action"
+        where = at(dataset, stuck[0], "action_mask")
+        found.append(Fault("fatal", "mask", where, len(stuck), text, "mark them as terminations, or correct the mask"))
+    return found
 
 
 def box_actions(dataset: Dataset) -> list[Fault]:
     """Box actions without usable bounds, out of bounds, or constant."""
     if dataset.discrete or dataset.actions.shape[1:] != dataset.action_space.shape:
         return []
-    out = []
-    low, high = (np.asarray(getattr(dataset.action_space, k), np.float64) for k in ("low", "high"))
+    low = np.asarray(dataset.action_space.low, np.float64)  # type: ignore[union-attr]
+    high = np.asarray(dataset.action_space.high, np.float64)  # type: ignore[union-attr]
+    found = []
     unusable = ~(np.isfinite(low) & np.isfinite(high) & (low < high))
     if unusable.any():
+        count = int(unusable.sum())
         dim = int(np.argmax(unusable))
-        text = (
-            f"{int(unusable.sum())} action dimensions have no finite bounds, the first is {low[dim]:g} to {high[dim]:g}"
-        )
-        where = Where(column=f"actions[{dim}]")
-        out.append(Fault("fatal", "no_bounds", where, int(unusable.sum()), text, RAW))
+        text = f"{count} action dimensions have no finite bounds, the first is {low[dim]:g} to {high[dim]:g}"
+        fix = "give finite bounds (--action-bounds LOW HIGH)"
+        found.append(Fault("fatal", "no_bounds", Where(column=f"actions[{dim}]"), count, text, fix))
     slack = SLACK * np.where(unusable, 0.0, (high - low) / 2)
     outside = (dataset.actions < low - slack) | (dataset.actions > high + slack)
     rows = np.flatnonzero(outside.any(1))
     if len(rows):
         dim = int(np.argmax(outside[rows[0]]))
-        span = f"{low[dim]:g} to {high[dim]:g}"
-        text = (
-            f"{len(rows)} rows have actions out of bounds, first {dataset.actions[rows[0], dim]:.6g}, expected {span}"
-        )
-        mend = "--clip-actions clips them, --action-bounds LOW HIGH gives other bounds"
-        out.append(Fault("fatal", "action_bounds", at(dataset, rows[0], f"actions[{dim}]"), len(rows), text, mend))
+        first = dataset.actions[rows[0], dim]
+        text = f"{len(rows)} rows have actions out of bounds, first {first:.6g}, expected {low[dim]:g} to {high[dim]:g}"
+        fix = "--clip-actions clips them, --action-bounds LOW HIGH gives other bounds"
+        found.append(Fault("fatal", "action_bounds", at(dataset, rows[0], f"actions[{dim}]"), len(rows), text, fix))
+    return found + _constant_actions(dataset)
+
+
+def _constant_actions(dataset: Dataset) -> list[Fault]:
+    """Dimensions of Box actions that never change."""
     constant = np.ptp(dataset.actions, axis=0) == 0
     if constant.all():
-        text = "every action is the same: nothing to compare it with"
-        mend = "log other actions too (--allow same_action trains anyway)"
-        out.append(Fault("fatal", "same_action", Where(column="actions"), dataset.n_steps, text, mend))
-    elif constant.any():
-        dim = int(np.argmax(constant))
-        text = f"{int(constant.sum())} action dimensions never change, the first is always {dataset.actions[0, dim]:g}"
-        mend = "leave them out, or check the logger"
-        where = Where(column=f"actions[{dim}]")
-        out.append(Fault("warn", "constant_action", where, int(constant.sum()), text, mend))
-    return out
+        return [_same_action(dataset, "every action is the same")]
+    if not constant.any():
+        return []
+    dim = int(np.argmax(constant))
+    count = int(constant.sum())
+    text = f"{count} action dimensions never change, the first is always {dataset.actions[0, dim]:g}"
+    where = Where(column=f"actions[{dim}]")
+    return [Fault("warn", "constant_action", where, count, text, "leave them out, or check the logger")]
 
 
-def scales(dataset: Dataset) -> list[Fault]:
-    """Observations and rewards whose size will trouble a network."""
-    out: list[Fault] = []
-    seen = dataset.observations.astype(np.float64)
-    if not np.isfinite(seen).all() or not np.isfinite(dataset.rewards).all():
-        return out
-    largest = np.abs(seen).max(0)
-    std = seen.std(0)
-    if (largest > ABSURD).any():
+def _same_action(dataset: Dataset, what: str) -> Fault:
+    text = f"{what}: there is no other action to compare it with"
+    fix = "log other actions too (--allow same_action trains anyway)"
+    return Fault("fatal", "same_action", Where(column="actions"), dataset.n_steps, text, fix)
+
+
+def observation_scales(dataset: Dataset) -> list[Fault]:
+    """Observations whose size makes a network learn slowly."""
+    if not _finite(dataset):
+        return []
+    found = []
+    observations = dataset.observations.astype(np.float64)
+    largest = np.abs(observations).max(0)
+    beyond = int((largest > ABSURD).sum())
+    if beyond:
         dim = int(np.argmax(largest))
-        text = f"{int((largest > ABSURD).sum())} observation dimensions reach beyond {ABSURD:g}, up to {largest[dim]:g}"
-        where = place(dataset, int(np.argmax(np.abs(seen[:, dim]))), f"observations[{dim}]")
-        out.append(
-            Fault(
-                "warn", "observation_scale", where, int((largest > ABSURD).sum()), text, "check the units; " + NORMALISE
-            )
-        )
-    constant = np.ptp(seen, axis=0) == 0
+        text = f"{beyond} observation dimensions reach beyond {ABSURD:g}, up to {largest[dim]:g}"
+        where = place(dataset, int(np.argmax(np.abs(observations[:, dim]))), f"observations[{dim}]")
+        found.append(Fault("warn", "observation_scale", where, beyond, text, "check the units; " + NORMALISE))
+    constant = np.ptp(observations, axis=0) == 0
     if constant.any():
         dim = int(np.argmax(constant))
-        text = (
-            f"{int(constant.sum())} observation dimensions never change, observations[{dim}] is always {seen[0, dim]:g}"
-        )
-        out.append(
-            Fault("note", "constant_observation", Where(column=f"observations[{dim}]"), int(constant.sum()), text)
-        )
+        value = f"observations[{dim}] is always {observations[0, dim]:g}"
+        text = f"{int(constant.sum())} observation dimensions never change, {value}"
+        where = Where(column=f"observations[{dim}]")
+        found.append(Fault("note", "constant_observation", where, int(constant.sum()), text))
+    std = observations.std(0)
     moving = std[~constant]
     if len(moving) and moving.max() > UNEVEN * moving.min():
         dim = int(np.argmax(std))
         text = f"standard deviations of observation dimensions range from {moving.min():.3g} to {moving.max():.3g}"
-        out.append(Fault("warn", "observation_scale", Where(column=f"observations[{dim}]"), 1, text, NORMALISE))
-    largest_reward = float(np.abs(dataset.rewards).max())
+        found.append(Fault("warn", "observation_scale", Where(column=f"observations[{dim}]"), 1, text, NORMALISE))
+    return found
+
+
+def reward_scales(dataset: Dataset) -> list[Fault]:
+    """Rewards that are very large, all zero, or all equal."""
+    if not _finite(dataset):
+        return []
     row = int(np.argmax(np.abs(dataset.rewards)))
-    if largest_reward > LARGE_REWARD:
-        text = f"rewards reach {dataset.rewards[row]:g}: critics will be slow to follow"
-        out.append(Fault("warn", "reward_scale", at(dataset, row, "rewards"), 1, text, "scale them (--reward-scale)"))
-    elif largest_reward == 0:
+    largest = float(np.abs(dataset.rewards[row]))
+    everywhere = Where(column="rewards")
+    if largest > LARGE_REWARD:
+        text = f"rewards reach {dataset.rewards[row]:g}: critics will learn slowly"
+        return [Fault("warn", "reward_scale", at(dataset, row, "rewards"), 1, text, "scale them (--reward-scale)")]
+    if largest == 0:
         text = "every reward is 0: only imitation can learn from this"
-        out.append(Fault("warn", "zero_reward", Where(column="rewards"), dataset.n_steps, text, "check the logger"))
-    elif np.ptp(dataset.rewards) == 0:
-        text = f"every reward is {dataset.rewards[0]:g}: only the lengths of episodes tell policies apart"
-        out.append(Fault("note", "constant_reward", Where(column="rewards"), dataset.n_steps, text))
-    return out
+        return [Fault("warn", "zero_reward", everywhere, dataset.n_steps, text, "check the logger")]
+    if np.ptp(dataset.rewards) == 0:
+        text = f"every reward is {dataset.rewards[0]:g}: policies differ only in the length of their episodes"
+        return [Fault("note", "constant_reward", everywhere, dataset.n_steps, text)]
+    return []
+
+
+def _finite(dataset: Dataset) -> bool:
+    return bool(np.isfinite(dataset.observations).all() and np.isfinite(dataset.rewards).all())
 
 
 def stored_columns(dataset: Dataset) -> list[Fault]:
-    """Log-probabilities above 0 of discrete actions, discounts outside [0, 1]."""
-    out: list[Fault] = []
+    """Log-probabilities of discrete actions above 0, and discounts outside [0, 1]."""
+    found: list[Fault] = []
     log_prob = dataset.columns.get("behaviour_log_prob")
     if log_prob is not None and dataset.discrete:
         wrong = np.flatnonzero(log_prob > 1e-6)
         if len(wrong):
             text = f"{len(wrong)} log-probabilities are above 0, the first is {log_prob[wrong[0]]:.4g}"
             where = at(dataset, wrong[0], "behaviour_log_prob")
-            out.append(Fault("fatal", "log_prob", where, len(wrong), text, "store logarithms, not probabilities"))
+            found.append(Fault("fatal", "log_prob", where, len(wrong), text, "store logarithms, not probabilities"))
     discount = dataset.columns.get("discount")
     if discount is not None:
         wrong = np.flatnonzero((discount < 0) | (discount > 1))
         if len(wrong):
             text = f"{len(wrong)} discounts are not in 0 to 1, the first is {discount[wrong[0]]:.4g}"
-            out.append(
-                Fault("fatal", "discount", at(dataset, wrong[0], "discount"), len(wrong), text, "check the logger")
-            )
-    return out
+            where = at(dataset, wrong[0], "discount")
+            found.append(Fault("fatal", "discount", where, len(wrong), text, "check the logger"))
+    return found
 
 
 Check = Callable[[Dataset], list[Fault]]
-VALUES: tuple[Check, ...] = (shapes, types, nonfinite, discrete_actions, box_actions, scales, stored_columns)
+VALUES: tuple[Check, ...] = (
+    shapes,
+    types,
+    nonfinite,
+    discrete_actions,
+    masks,
+    box_actions,
+    observation_scales,
+    reward_scales,
+    stored_columns,
+)

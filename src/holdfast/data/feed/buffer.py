@@ -56,7 +56,7 @@ def cut(ring: Ring) -> Ring:
 
 def blank_row(spec: Spec, columns: tuple[str, ...] = ()) -> Batch:
     """One transition of zeros, in the types that a ring holds, with some of the columns of `data.episodes`."""
-    obs = np.zeros(spec.obs, np.float32)
+    obs = spec.blank_obs()
     number = np.zeros((), np.float32)
     action = np.zeros(spec.action_shape, np.int32 if spec.discrete else np.float32)
     mask = np.zeros(spec.action, bool) if spec.masked else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -69,7 +69,8 @@ def mc_return(given: Given) -> np.ndarray:
 def sparse_return(given: Given) -> np.ndarray:
     """`mc_return` where rewards are of two kinds, success and not yet: episodes that failed do so for ever, [N]."""
     starts = given.dataset.offsets[:-1]
-    return failed_for_ever(mc_return(given), given.reward, starts, given.discount)
+    returns = mc_return(given)  # refuses a missing discount
+    return failed_for_ever(returns, given.reward, starts, cast(float, given.discount))
 
 
 @derived

@@ -26,7 +26,9 @@ def blank_column(name: str, spec: Spec) -> np.ndarray:
             f"the column '{name}' is known for logged data only, collected rows can have {', '.join(COLLECTED)}: "
             "draw from the data alone"
         )
-    shape = {"next_action": spec.action_shape, "initial_obs": spec.obs}.get(name, ())
+    if name == "initial_obs":
+        return spec.blank_obs()
+    shape = spec.action_shape if name == "next_action" else ()
     whole = name == "timestep" or (name == "next_action" and spec.discrete)
     return np.zeros(shape, np.int32 if whole else np.float32)
 
@@ -53,7 +55,7 @@ def episode_columns(
         "return_to_go": lambda: to_go(reward, whole, 1.0).astype(np.float32),
         "next_action": lambda: np.append(action[1:], action[-1:], 0),
         "timestep": lambda: np.arange(steps, dtype=np.int32),
-        "initial_obs": lambda: np.repeat(obs[:1], steps, 0),
+        "initial_obs": lambda: jax.tree.map(lambda x: np.repeat(x[:1], steps, 0), obs),
     }
     return {name: made[name]() for name in names}
 

@@ -58,10 +58,10 @@ def rows(columns: Columns, index: jax.Array) -> Batch:
     """The transitions at `index` [...] as a batch [..., *]. Observation t and t+1 come from one array."""
     at = columns.row[index]
     return Batch(
-        obs=columns.obs[at],
+        obs=jax.tree.map(lambda x: x[at], columns.obs),
         action=columns.action[index],
         reward=columns.reward[index],
-        next_obs=columns.obs[at + 1],
+        next_obs=jax.tree.map(lambda x: x[at + 1], columns.obs),
         terminated=columns.terminated[index],
         truncated=columns.truncated[index],
         mask=None if columns.mask is None else columns.mask[at],

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from ...core.errors import UserError
-from ...core.spec import Array
+from ...core.spec import Array, Obs
 from ..arrays import take
 
 if TYPE_CHECKING:
-    from gymnasium.spaces import Box, Discrete, Space
+    from gymnasium.spaces import Space
 
     from ...core.contract import Treatment
     from ..dataset import Dataset
@@ -51,7 +51,7 @@ class Numbers(NamedTuple):
     scale: Any  # [] of rewards
     largest: Any  # [] largest finite number
 
-    def observe(self, obs: Array, rest: Array | float = 0.0) -> Array:
+    def observe(self, obs: Array, rest: Array | float = 0.0) -> Any:
         """Observations `[..., *obs]` as a network sees them: `((obs - mean) + (rest - mean_rest)) / std`.
 
         Args:
@@ -63,7 +63,7 @@ class Numbers(NamedTuple):
         mean, mean_rest, inverse_std = (_along(x, obs) for x in (self.mean, self.mean_rest, self.inverse_std))
         return self._rounded(((obs - mean) + (rest - mean_rest)) * inverse_std)
 
-    def act_outside(self, inside: Array) -> Array:
+    def act_outside(self, inside: Array) -> Any:
         """Actions `[..., A]` from [-1, 1] to the environment's units, clipped to its bounds; or `[...]` integers."""
         if self.half is None:
             return inside + self.start
@@ -71,7 +71,7 @@ class Numbers(NamedTuple):
         half, centre, low, high = (_along(x, inside) for x in (self.half, self.centre, self.low, self.high))
         return xp.clip(half * (inside + centre), low, high)
 
-    def rewards(self, rewards: Array) -> Array:
+    def rewards(self, rewards: Array) -> Any:
         """Treated rewards: `(reward + shift) * scale`."""
         return self._rounded((rewards + self.shift) * self.scale)
 
@@ -103,18 +103,21 @@ class Fitted:
     action_count: int = 0  # how many actions a Discrete space has, 0 where continuous
     clip_actions: float | None = None  # act_inside clips to +-(1 - clip_actions)
     normalized: bool = False
+    keep_types: bool = False  # observations keep their types: uint8 images, arrays by name; they are not normalised
 
     @property
     def discrete(self) -> bool:
         """Whether actions are integers."""
         return self.action_low is None
 
-    def observe(self, obs: ArrayLike, dtype: DTypeLike = np.float32) -> np.ndarray:
+    def observe(self, obs: Obs, dtype: DTypeLike = np.float32) -> Any:
         """Observations `[..., *obs]` as a network sees them, in `dtype`.
 
         The mean is subtracted before the precision of a wider type is lost, so an observation near a large mean keeps
         its digits.
         """
+        if self.keep_types:
+            return jax.tree.map(np.asarray, obs)
         rounded = np.asarray(obs, dtype)
         if not self.normalized:
             return rounded
@@ -162,6 +165,8 @@ class Fitted:
         """JSON-ready values, and arrays by name: what a policy folder keeps. The inverse of `from_dict`."""
         arrays = {k: v for k in ARRAYS if (v := getattr(self, k)) is not None}
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ARRAYS}
+        if not self.keep_types:
+            del values["keep_types"]  # version 0.1.0 does not know it
         return values, arrays
 
     @classmethod
@@ -244,7 +249,7 @@ def fit(treatment: Treatment, dataset: Dataset) -> Fitted:
     )
 
 
-def untreated(observation_space: Space, action_space: Box | Discrete, where: str = "the environment") -> Fitted:
+def untreated(observation_space: Space, action_space: Space, where: str = "the environment") -> Fitted:
     """The treatment that changes nothing but the units of actions, for training without data.
 
     Raises:
@@ -253,10 +258,11 @@ def untreated(observation_space: Space, action_space: Box | Discrete, where: str
     shape = observation_space.shape or ()
     mean = np.zeros(shape)
     std = np.ones(shape)
-    if not hasattr(action_space, "low"):
-        return Fitted(mean, std, action_start=int(action_space.start), action_count=int(action_space.n))
-    low = np.asarray(action_space.low)
-    high = np.asarray(action_space.high)
+    space: Any = action_space
+    if not hasattr(space, "low"):
+        return Fitted(mean, std, action_start=int(space.start), action_count=int(space.n))
+    low = np.asarray(space.low)
+    high = np.asarray(space.high)
     wrong = ~(np.isfinite(low) & np.isfinite(high) & (low < high))
     if wrong.any():
         dim = int(np.flatnonzero(wrong)[0])

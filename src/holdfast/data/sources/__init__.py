@@ -1,7 +1,9 @@
-"""Sources parse files into a `Dataset`; they repair nothing."""
+"""Sources read files into a `Dataset`. They change no values; `data.checks` reports what is wrong with them."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,11 @@ from ..dataset import Dataset
 
 BUNDLED = Path(__file__).parent.parent / "bundled"
 FILES = (".hdf5", ".h5", ".npz")
+
+
+def is_path(text: str) -> bool:
+    """Whether a name is written as a path. Other names without a known suffix are Minari ids."""
+    return text.startswith(("/", "./", "../", "~"))
 
 
 def bundled_names() -> list[str]:
@@ -21,14 +28,21 @@ def load_dataset(name: str | Path, *, download: bool = False, **options: Any) ->
     """Load a data set.
 
     Args:
-        name: a bundled name (`bundled/pendulum-mixed`), a D4RL file (`.hdf5`, `.h5`), an NPZ file in OGBench's or
-            D4RL's names, a folder with a Minari data set, or a Minari id.
-        download: fetch a Minari id that is not local.
-        options: for flat files: `action_bounds=(low, high)`, `max_episode_steps`, `cut_jumps`, `use_next_observations`,
-            `rewards` (OGBench), `id`.
+        name: one of
+            - a bundled name: `bundled/pendulum-mixed`,
+            - a D4RL file (`.hdf5`, `.h5`),
+            - an NPZ file: written by `convert`, or with OGBench's or D4RL's columns,
+            - a folder with a Minari data set,
+            - a Minari id: `mujoco/hopper/medium-v0`.
+        download: download a Minari data set that is not local.
+        options: for flat files (D4RL and OGBench): `action_bounds=(low, high)`, `max_episode_steps`, `cut_jumps`,
+            `use_next_observations`, `form`, `rewards` (OGBench) and `id`; see `data.sources.npz.load`.
+
+    Returns:
+        The data set, unchanged: run `data.checks.check.check` to see its faults.
 
     Raises:
-        UserError: nothing by that name, a file that cannot be read, or an option that the source does not have.
+        UserError: no data set of that name, a file that cannot be read, or an option that the source does not have.
     """
     from . import d4rl, minari, npz
 
@@ -37,13 +51,13 @@ def load_dataset(name: str | Path, *, download: bool = False, **options: Any) ->
     if text.startswith("bundled/"):
         if text not in bundled_names():
             raise unknown("bundled data set", text, bundled_names())
-        return _called(npz.load, BUNDLED / f"{text.removeprefix('bundled/')}.npz", options)
+        return _load_flat(npz.load, BUNDLED / f"{text.removeprefix('bundled/')}.npz", options)
     if path.suffix in (".hdf5", ".h5") and not path.is_dir():
-        return _called(d4rl.load, path, options)
+        return _load_flat(d4rl.load, path, options)
     if path.suffix == ".npz":
-        return _called(npz.load, path, options)
+        return _load_flat(npz.load, path, options)
     if options:
-        raise UserError(f"{text}: a Minari data set takes no option {', '.join(sorted(options))}; only flat files do")
+        raise UserError(f"{text}: a Minari data set takes no option {', '.join(sorted(options))}; leave them out")
     if path.is_dir():
         if minari.is_folder(path):
             return minari.load_folder(path)
@@ -51,15 +65,13 @@ def load_dataset(name: str | Path, *, download: bool = False, **options: Any) ->
             f"{text} is a folder without a Minari data set; expected data/metadata.json and data/main_data.hdf5 in it"
         )
     if path.exists():
-        raise UserError(f"{text} is no data set; expected one of {', '.join(FILES)}, a Minari folder or id")
-    if text.startswith(("/", "./", "../", "~")):
+        raise UserError(f"{text} is not a data set; expected one of {', '.join(FILES)}, a Minari folder or id")
+    if is_path(text):
         raise UserError(f"{text} does not exist; expected a file ({', '.join(FILES)}), a Minari folder or a Minari id")
     return minari.load_id(text, download)
 
 
-def _called(load: Any, path: Path, options: dict[str, Any]) -> Dataset:
-    import inspect
-
+def _load_flat(load: Callable[..., Dataset], path: Path, options: dict[str, Any]) -> Dataset:
     known = list(inspect.signature(load).parameters)[1:]
     for option in options:
         if option not in known:

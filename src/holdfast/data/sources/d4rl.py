@@ -1,16 +1,16 @@
 """D4RL files: flat columns `observations actions rewards terminals`, with or without `timeouts` and
 `next_observations`.
 
-The transitions are those of D4RL's `qlearning_dataset` (see `data.flat`), with two differences on purpose: stored
-`next_observations` close each episode, so that no row is left out (`use_next_observations=False` gives D4RL's own
-rows); and where there are no `timeouts`, steps are counted from 0 in every episode, while D4RL's counter starts from 1
-after a terminal.
+The transitions are those of D4RL's `qlearning_dataset` (see `data.flat`), with two deliberate differences. Stored
+`next_observations` close each episode, so that no row is left out; `use_next_observations=False` gives D4RL's own rows.
+If there are no `timeouts`, steps are counted from 0 in every episode; D4RL's counter starts from 1 after a terminal.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,12 @@ from ...core.errors import UserError
 from .. import spaces
 from ..arrays import FLAT_COLUMNS, STORED_COLUMNS
 from ..dataset import Dataset
-from ..references import d4rl_id, environment_of, reference_for, time_limit
-from .files import opened
+from ..references import d4rl_id, env_id_of, environment_spec_for, reference_for, time_limit
+from .files import open_hdf5
 
 NEEDED = ("observations", "actions", "rewards", "terminals")
 OPTIONAL = ("timeouts", "next_observations")
-LOG_PROB = "infos/action_log_probs"  # what D4RL calls behaviour_log_prob
+LOG_PROB = "infos/action_log_probs"  # D4RL's name of behaviour_log_prob
 
 
 def load(
@@ -34,23 +34,25 @@ def load(
     use_next_observations: bool = True,
     max_episode_steps: int | None = None,
     cut_jumps: bool | None = None,
-    action_bounds: tuple[Any, Any] | None = None,
+    action_bounds: spaces.Bounds | None = None,
     id: str | None = None,
 ) -> Dataset:
-    """A D4RL HDF5 file. Environment, references and (with no `timeouts`) the time limit follow from the file's name.
+    """Load a D4RL HDF5 file.
+
+    The environment, the reference returns and (if there are no `timeouts`) the time limit follow from the file's name.
 
     Args:
         path: the file.
-        use_next_observations: close episodes with the stored `next_observations`, where there are any.
-        max_episode_steps: where there are no `timeouts`: cut episodes after that many steps.
+        use_next_observations: close episodes with the stored `next_observations`, if there are any.
+        max_episode_steps: if there are no `timeouts`, cut episodes after that many steps.
         cut_jumps: end an episode wherever `next_observations` is not the following row.
-        action_bounds: low and high of the actions, [-1, 1] where not given.
-        id: name of the data set; the file's name where not given.
+        action_bounds: low and high of the actions; None: [-1, 1].
+        id: name of the data set; None: the file's name.
 
     Raises:
-        UserError: a file that cannot be read, missing or unequal columns.
+        UserError: a file that cannot be read, or missing or unequal columns.
     """
-    with opened(path) as file:
+    with open_hdf5(path) as file:
         flat = {k: file[k][()] for k in (*NEEDED, *OPTIONAL) if k in file and hasattr(file[k], "shape")}
         if LOG_PROB in file and file[LOG_PROB].shape == (len(file[LOG_PROB]),):
             flat["behaviour_log_prob"] = file[LOG_PROB][()]
@@ -70,6 +72,18 @@ def load(
     return dataclasses.replace(data, columns={**data.columns, **extra}) if extra else data
 
 
+def require_columns(flat: Mapping[str, np.ndarray], needed: tuple[str, ...], path: Path) -> None:
+    """Refuse a file that lacks one of the columns `needed`.
+
+    Raises:
+        UserError: the missing columns, the columns of the file and the expected ones.
+    """
+    missing = [name for name in needed if name not in flat]
+    if missing:
+        have = ", ".join(sorted(flat)) or "none of them"
+        raise UserError(f"{path} has no {', '.join(missing)}; it has {have}; expected {', '.join(needed)}")
+
+
 def from_flat(
     flat: dict[str, np.ndarray],
     path: Path,
@@ -77,29 +91,29 @@ def from_flat(
     use_next_observations: bool = True,
     max_episode_steps: int | None = None,
     cut_jumps: bool | None = None,
-    action_bounds: tuple[Any, Any] | None = None,
+    action_bounds: spaces.Bounds | None = None,
     id: str | None = None,
     meta: dict[str, Any] | None = None,
 ) -> Dataset:
-    """Flat columns in D4RL's names, from a file of any kind at `path`; `meta` is what `convert` wrote beside them.
+    """A data set from flat columns with D4RL's names.
+
+    Args:
+        flat: the columns, [N, ...] each.
+        path: the file that they were read from, of any kind.
+        use_next_observations, max_episode_steps, cut_jumps, action_bounds, id: as in `load`.
+        meta: the metadata that `convert` wrote with the columns, if it wrote the file.
 
     Raises:
-        UserError: missing or unequal columns, or actions outside a space that `meta` gives.
+        UserError: missing or unequal columns.
     """
     meta = meta or {}
-    missing = [k for k in NEEDED if k not in flat]
-    if missing:
-        have = ", ".join(sorted(flat)) or "none of D4RL's columns"
-        raise UserError(
-            f"{path} has no {', '.join(missing)}; it has {have}; expected D4RL's columns {', '.join(NEEDED)}"
-        )
+    require_columns(flat, NEEDED, path)
     name = d4rl_id(path.stem)
     if max_episode_steps is None and "timeouts" not in flat:
         max_episode_steps = time_limit(name)
     observations = flat["observations"]
-    env_spec = meta.get("env_spec") or environment_of(name, observations.shape[1:])
-    env_id = json.loads(env_spec).get("id") if env_spec else None
-    reference = meta.get("reference") or reference_for(name, env_id)
+    env_spec = meta.get("env_spec") or environment_spec_for(name, observations.shape[1:])
+    reference = meta.get("reference") or reference_for(name, env_id_of(env_spec))
     return Dataset.from_arrays(
         observations,
         flat["actions"],
@@ -121,17 +135,13 @@ def from_flat(
     )
 
 
-def _metadata(written: Any, path: Path) -> dict[str, Any]:
-    """The metadata that `convert` keeps beside the columns: spaces, environment, references."""
+def _metadata(written: bytes | None, path: Path) -> dict[str, Any]:
+    """The metadata that `convert` stores with the columns: spaces, environment, references."""
     if written is None:
         return {}
     try:
         meta = json.loads(written)
-        return {
-            **meta,
-            **{
-                k: spaces.from_json(meta[k], f"{path}: {k}") for k in ("observation_space", "action_space") if k in meta
-            },
-        }
+        names = [name for name in ("observation_space", "action_space") if name in meta]
+        return {**meta, **{name: spaces.from_json(meta[name], f"{path}: {name}") for name in names}}
     except (ValueError, TypeError) as e:
         raise UserError(f"{path}: its 'holdfast' entry cannot be read ({e}); convert the set again") from e

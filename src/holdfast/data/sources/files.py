@@ -1,4 +1,4 @@
-"""Files that may be broken: HDF5 and NPZ opened so that every failure is one line. No pickle is ever read."""
+"""Opens HDF5 and NPZ files that may be damaged. Every failure is a `UserError` of one line; pickles are never read."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ...core.errors import UserError
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Any]:
-    """An HDF5 file, open for reading.
+def open_hdf5(path: Path) -> Iterator[Any]:
+    """Open an HDF5 file for reading.
 
     Raises:
-        UserError: it does not exist, is no HDF5 file, is truncated, or breaks while being read.
+        UserError: the file does not exist, is not an HDF5 file, is truncated, or fails while it is read.
     """
     import h5py
 
@@ -27,7 +27,7 @@ def opened(path: Path) -> Iterator[Any]:
             yield file
     except UserError:
         raise
-    except Exception as e:  # a damaged file fails wherever its bytes are first believed
+    except Exception as e:  # a damaged file fails with various errors, at various places
         reason = "truncated" if "truncated" in str(e) else "not HDF5, or damaged"
         raise UserError(f"{path}: cannot be read ({reason}); expected an HDF5 file, fetch or write it again") from e
 
@@ -36,7 +36,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     """All arrays of an NPZ file.
 
     Raises:
-        UserError: it does not exist, is no NPZ file, is truncated, or holds Python objects.
+        UserError: the file does not exist, is not an NPZ file, is truncated, or holds Python objects.
     """
     _require_file(path)
     try:
@@ -45,10 +45,10 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     except ValueError as e:
         if "pickle" in str(e):
             raise UserError(
-                f"{path}: holds Python objects or is no NPZ file; expected plain arrays (pickles are never read)"
+                f"{path}: holds Python objects or is not an NPZ file; expected plain arrays (pickles are never read)"
             ) from e
         raise UserError(f"{path}: cannot be read ({e}); expected an NPZ file, fetch or write it again") from e
-    except Exception as e:  # the same: zip, zlib and numpy each have their own errors
+    except Exception as e:  # zip, zlib and numpy raise errors of their own
         raise UserError(
             f"{path}: cannot be read (not NPZ, or damaged); expected an NPZ file, fetch or write it again"
         ) from e

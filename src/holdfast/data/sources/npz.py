@@ -1,10 +1,9 @@
-"""NPZ files: Holdfast's own form (written by `convert`, the bundled sets), OGBench's, or D4RL's names."""
+"""NPZ files: in Holdfast's own form (written by `convert`, the bundled sets), or with OGBench's or D4RL's columns."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -22,24 +21,28 @@ def load(
     path: Path,
     *,
     form: str | None = None,
-    rewards: Any = None,
+    rewards: ogbench.Rewards | None = None,
     use_next_observations: bool = True,
     max_episode_steps: int | None = None,
     cut_jumps: bool | None = None,
-    action_bounds: tuple[Any, Any] | None = None,
+    action_bounds: spaces.Bounds | None = None,
     id: str | None = None,
 ) -> Dataset:
-    """An NPZ file. Which form it has follows from its keys: `offsets`: our own; `timeouts`: D4RL; `masks`, `valids` or
-    no
-    rewards: OGBench. With `rewards` and `terminals` only, `form` must say what `terminals` means.
+    """Load an NPZ file.
+
+    The keys of the file say which form it has. `offsets`: Holdfast's own; `timeouts`: D4RL's; `masks`, `valids` or no
+    rewards: OGBench's. A file with only `rewards` and `terminals` may have either form; then `form` is needed.
 
     Args:
         path: the file.
         form: `d4rl` (terminals are true ends) or `ogbench` (terminals close trajectories).
-        rewards, use_next_observations, max_episode_steps, cut_jumps, action_bounds, id: as in those two sources.
+        rewards: OGBench: one a row, or a function of the columns.
+        use_next_observations, max_episode_steps, cut_jumps: D4RL, see `d4rl.load`.
+        action_bounds: low and high of the actions; None: [-1, 1].
+        id: name of the data set; None: the file's name.
 
     Raises:
-        UserError: a file that cannot be read, or an unclear form.
+        UserError: a file that cannot be read, or whose form is not clear.
     """
     flat = read_npz(path)
     form = _form(flat, form, path, rewards is not None)
@@ -71,7 +74,7 @@ def _form(flat: dict[str, np.ndarray], form: str | None, path: Path, rewards: bo
         return "d4rl"
     raise UserError(
         f"{path} may be in D4RL's form (terminals are true ends) or in OGBench's (terminals close trajectories); "
-        "say which: --form d4rl or --form ogbench"
+        "choose one: --form d4rl or --form ogbench"
     )
 
 

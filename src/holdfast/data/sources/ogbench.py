@@ -1,85 +1,91 @@
-"""OGBench's form: flat rows where `terminals` marks the last row of each trajectory and rewards are often missing.
+"""OGBench's form: flat rows in which `terminals` marks the last row of each trajectory. Rewards are often missing.
 
-Three layouts: as the files are (T + 1 rows a trajectory, the last one only closes it), compact (the same with `valids`,
-0 on closing rows) and regular (T rows with `next_observations`). `masks` is 1 where a bootstrap is allowed; a 0 is a
-true end. A trajectory that goes on after one is cut there: the transitions are the same, and no flag stands inside an
-episode.
+There are three layouts: that of OGBench's files (T + 1 rows a trajectory, the last one only closes it), compact (the
+same with `valids`, which is 0 on closing rows), and regular (T rows with `next_observations`). `masks` is 1 if a
+bootstrap is allowed; a 0 is a true end. A trajectory that continues after a true end is cut there: the transitions are
+the same, and no end flag lies inside an episode.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ...core.errors import UserError
+from .. import spaces
 from ..arrays import flags
 from ..dataset import Dataset
+from .d4rl import require_columns
 
 NEEDED = ("observations", "actions", "terminals")
+Rewards = ArrayLike | Callable[[dict[str, np.ndarray]], ArrayLike]  # one a row, or a function of the columns
 
 
 def from_flat(
     flat: dict[str, np.ndarray],
     path: Path,
     *,
-    rewards: Any = None,
-    action_bounds: tuple[Any, Any] | None = None,
+    rewards: Rewards | None = None,
+    action_bounds: spaces.Bounds | None = None,
     id: str | None = None,
 ) -> Dataset:
-    """Columns in OGBench's names.
+    """A data set from flat columns with OGBench's names.
 
     Args:
-        flat: the arrays of the file.
-        path: where they are from.
-        rewards: one a row, or a function of the columns that gives them, where the file has none.
-        action_bounds: low and high of the actions, [-1, 1] where not given.
-        id: name of the data set; the file's name where not given.
+        flat: the columns, [N, ...] each.
+        path: the file that they were read from.
+        rewards: one a row [N], or a function that computes them from the columns; needed if the file has no rewards.
+        action_bounds: low and high of the actions; None: [-1, 1].
+        id: name of the data set; None: the file's name.
 
     Raises:
-        UserError: missing or unequal columns, no rewards.
+        UserError: missing or unequal columns, or no rewards.
     """
-    id = id or path.stem
-    missing = [k for k in NEEDED if k not in flat]
-    if missing:
-        raise UserError(
-            f"{path} has no {', '.join(missing)}; it has {', '.join(sorted(flat))}; expected {', '.join(NEEDED)}"
-        )
-    n = len(flat["observations"])
-    given = rewards(flat) if callable(rewards) else rewards
-    given = flat.get("rewards") if given is None else np.asarray(given)
-    if given is None:
-        raise UserError(f"{path} has no rewards, like OGBench's reward-free files; pass rewards=, one a row")
-    columns: dict[str, np.ndarray] = {
-        "actions": flat["actions"],
-        "rewards": given,
-        **{k: flat[k] for k in ("terminals", "masks", "valids") if k in flat},
-    }
-    for name, column in columns.items():
-        if len(column) != n:
+    require_columns(flat, NEEDED, path)
+    paid = _rewards(flat, path, rewards)
+    names = [name for name in ("actions", "terminals", "masks", "valids") if name in flat]
+    for name, column in [*((name, flat[name]) for name in names), ("rewards", paid)]:
+        if len(column) != len(flat["observations"]):
+            rows_ = len(flat["observations"])
             raise UserError(
-                f"{path}: {name} has {len(column)} rows, observations {n}; expected one for each observation"
+                f"{path}: {name} has {len(column)} rows, observations {rows_}; expected one for each observation"
             )
-    terminals = flags(flat["terminals"], f"{path}: terminals")
-    bootstrap = flags(flat["masks"], f"{path}: masks") if "masks" in flat else np.ones(n, bool)
-    if "next_observations" in flat:
-        rows, following, ends = np.arange(n), flat["next_observations"], terminals
-    else:
-        closing = ~flags(flat["valids"], f"{path}: valids") if "valids" in flat else terminals
-        closing = closing.copy()
-        closing[-1:] = True  # nothing follows the file's last row
-        rows = np.flatnonzero(~closing)
-        following, ends = flat["observations"][rows + 1], closing[rows + 1]
-    terminations = ~bootstrap[rows]
+    rows, following, ends = _transitions(flat, path)
+    terminations = np.zeros(len(rows), bool)
+    if "masks" in flat:
+        terminations = ~flags(flat["masks"], f"{path}: masks")[rows]
     return Dataset.from_arrays(
         flat["observations"][rows],
         flat["actions"][rows],
-        np.asarray(given)[rows],
+        paid[rows],
         terminations,
         ends & ~terminations,
         following,
         action_bounds=action_bounds,
-        id=id,
+        id=id or path.stem,
         provenance={"source": "ogbench", "path": str(path)},
     )
+
+
+def _rewards(flat: dict[str, np.ndarray], path: Path, rewards: Rewards | None) -> np.ndarray:
+    """The given rewards, else those of the file: [N]."""
+    given = rewards(flat) if callable(rewards) else rewards
+    if given is None:
+        given = flat.get("rewards")
+    if given is None:
+        raise UserError(f"{path} has no rewards, like OGBench's reward-free files; pass rewards=, one a row")
+    return np.asarray(given)
+
+
+def _transitions(flat: dict[str, np.ndarray], path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of the n transitions: their rows [n], their next observations [n, *obs], whether they end a trajectory [n]."""
+    terminals = flags(flat["terminals"], f"{path}: terminals")
+    if "next_observations" in flat:
+        return np.arange(len(terminals)), flat["next_observations"], terminals
+    closing = ~flags(flat["valids"], f"{path}: valids") if "valids" in flat else terminals.copy()
+    closing[-1:] = True  # no row follows the last one
+    rows = np.flatnonzero(~closing)
+    return rows, flat["observations"][rows + 1], closing[rows + 1]

@@ -1,75 +1,113 @@
-"""Environments by number, stepped and reset one by one. Nothing here imports jax: worker processes live on it."""
+"""A pool of environments, numbered by slot, stepped and reset one by one. Nothing here imports jax: workers use it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-from .adapter import mask_of, one_line
+from ...core.errors import one_line
+from .matching import mask_of
 
-NO_RESET = -1  # in place of a seed: an environment whose episode ends stays as it is
-REPEATED = 8  # steps that are played twice to see whether an environment repeats itself
+if TYPE_CHECKING:
+    import gymnasium
+
+NO_RESET = -1  # instead of a seed: do not reset the environment when its episode ends
+REPEATED = 8  # steps that are played twice to check whether an environment is deterministic
+
+Action = np.ndarray | int | float | list  # one action, in the environment's units
+# slot -> seed, actions and last observation of its open episode; None if no episode is open
+History = Callable[[int], "tuple[int, list[Action], np.ndarray] | None"]
 
 
 class Shape(NamedTuple):
-    """What is to be known of actions."""
+    """The action space: discrete or continuous, and its size."""
 
     discrete: bool
-    action: int  # dimensions, or how many there are
+    action: int  # dimensions of an action, or the number of discrete actions
 
 
 class Outcome(NamedTuple):
-    """One step of one environment; where it ended the episode, the next one has begun, unless none was to."""
+    """One step of one environment. If it ended the episode, the next one has started, unless `NO_RESET` was given."""
 
-    obs: np.ndarray  # after the step, of the episode that it belongs to
+    obs: np.ndarray  # after the step, of the episode that the step belongs to
     reward: float
     terminated: bool
     truncated: bool
     mask: np.ndarray | None
-    begun: np.ndarray | None = None  # the next episode's first observation
-    begun_mask: np.ndarray | None = None
+    first_obs: np.ndarray | None = None  # the first observation of the next episode
+    first_mask: np.ndarray | None = None
+
+    @property
+    def started(self) -> bool:
+        """Whether the next episode has started."""
+        return self.first_obs is not None
 
 
-class Broke(Exception):
-    """An environment raised, or its process is gone: its number and what happened, to follow its name in a sentence."""
+class SlotFailed(Exception):
+    """Raised when an environment raises or its process dies. `what` completes the sentence "<env> ..."."""
 
     def __init__(self, slot: int, what: str) -> None:
         super().__init__(what)
-        self.slot, self.what = slot, what
+        self.slot = slot
+        self.what = what
 
 
-class Local:
-    """Environments of this process."""
+class EnvPool(Protocol):
+    """Environments by slot: in this process (`LocalPool`) or in others (`workers.Workers`)."""
 
-    exact = True  # nothing here is ever played again
-    history: Any = None  # so nobody asks for what was played
+    dtype: np.dtype  # of observations
+    exact: bool  # whether every episode that was replayed gave the same observations
+    history: History  # the open episodes, to replay them in a new process
 
-    def __init__(self, make: Callable[[], Any], count: int, shape: Shape) -> None:
+    def reset(self, slot: int, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """The first observation of an episode, and its legal actions."""
+
+    def step(self, slots: Sequence[int], actions: Sequence[Action], seeds: Sequence[int]) -> list[Outcome]:
+        """Step some environments. One whose episode ends is reset with its seed in `seeds`, unless it is `NO_RESET`.
+
+        Raises:
+            SlotFailed: one of them failed.
+        """
+
+    def repeats(self, seed: int) -> bool:
+        """Whether the first environment gives the same episode twice."""
+
+    def close(self) -> None:
+        """Close every environment."""
+
+
+class LocalPool:
+    """Environments in this process."""
+
+    def __init__(self, make: Callable[[], gymnasium.Env], count: int, shape: Shape) -> None:
         """
         Args:
-            make: gives a new Gymnasium environment.
-            count: how many.
-            shape: of their actions.
+            make: makes a new Gymnasium environment.
+            count: number of environments.
+            shape: their action space.
         """
-        self.envs, self.shape = [make() for _ in range(count)], shape
+        self.envs = [make() for _ in range(count)]
+        self.shape = shape
         self.dtype = np.dtype(self.envs[0].observation_space.dtype)
+        self.exact = True  # no episode is replayed in this process
+        self.history: History = lambda slot: None
 
     def reset(self, slot: int, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
         """The first observation of an episode, and its legal actions."""
         return begin(self.envs[slot], slot, seed, self.shape)
 
-    def step(self, slots: Sequence[int], actions: Sequence[Any], seeds: Sequence[int]) -> list[Outcome]:
-        """Step some environments; one whose episode ends is reset with its seed of `seeds`, or not for `NO_RESET`.
+    def step(self, slots: Sequence[int], actions: Sequence[Action], seeds: Sequence[int]) -> list[Outcome]:
+        """Step some environments. One whose episode ends is reset with its seed in `seeds`, unless it is `NO_RESET`.
 
         Raises:
-            Broke: one of them failed.
+            SlotFailed: one of them failed.
         """
         return [play(self.envs[k], k, a, s, self.shape) for k, a, s in zip(slots, actions, seeds, strict=True)]
 
     def repeats(self, seed: int) -> bool:
-        """Whether the first environment does the same twice."""
+        """Whether the first environment gives the same episode twice."""
         return repeats(self.envs[0], seed, self.shape)
 
     def close(self) -> None:
@@ -78,23 +116,31 @@ class Local:
             env.close()
 
 
-def begin(env: Any, slot: int, seed: int, shape: Shape) -> tuple[np.ndarray, np.ndarray | None]:
-    """Reset: the first observation, and the legal actions where the environment says so."""
+def begin(env: gymnasium.Env, slot: int, seed: int, shape: Shape) -> tuple[np.ndarray, np.ndarray | None]:
+    """Reset an environment: its first observation, and the legal actions if its info has a mask.
+
+    Raises:
+        SlotFailed: the environment raised.
+    """
     try:
         obs, info = env.reset(seed=seed)
-        return obs, mask_of(info, shape) if "action_mask" in info else None
+        return obs, mask_of(info, shape)
     except Exception as fault:
-        raise Broke(slot, f"failed to reset: {one_line(fault)}") from fault
+        raise SlotFailed(slot, f"failed to reset: {one_line(fault)}") from fault
 
 
-def play(env: Any, slot: int, action: Any, seed: int, shape: Shape) -> Outcome:
-    """One step, and the reset that follows an episode's end; none for `NO_RESET`."""
+def play(env: gymnasium.Env, slot: int, action: Action, seed: int, shape: Shape) -> Outcome:
+    """One step, and a reset with `seed` if the episode ended (no reset for `NO_RESET`).
+
+    Raises:
+        SlotFailed: the environment raised.
+    """
     try:
         obs, reward, terminated, truncated, info = env.step(action)
-        mask = mask_of(info, shape) if "action_mask" in info else None
+        mask = mask_of(info, shape)
         reward = float(reward)
     except Exception as fault:
-        raise Broke(slot, f"failed on the action {shown(action)}: {one_line(fault)}") from fault
+        raise SlotFailed(slot, f"failed on the action {shown(action)}: {one_line(fault)}") from fault
     if not (terminated or truncated):
         return Outcome(obs, reward, False, False, mask)
     obs = np.array(obs)  # some environments write the next episode into the same array
@@ -102,13 +148,15 @@ def play(env: Any, slot: int, action: Any, seed: int, shape: Shape) -> Outcome:
     return Outcome(obs, reward, bool(terminated), bool(truncated), mask, *following)
 
 
-def repeats(env: Any, seed: int, shape: Shape) -> bool:
-    """Whether the same seed and actions lead to the same observations and rewards, over a few steps."""
-    one, other = (_walk(env, seed, shape) for _ in range(2))
+def repeats(env: gymnasium.Env, seed: int, shape: Shape) -> bool:
+    """Whether the same seed and actions give the same observations and rewards, over `REPEATED` steps."""
+    one = _walk(env, seed, shape)
+    other = _walk(env, seed, shape)
     return len(one) == len(other) and all(np.array_equal(a, b, equal_nan=True) for a, b in zip(one, other, strict=True))
 
 
-def _walk(env: Any, seed: int, shape: Shape) -> list[np.ndarray]:
+def _walk(env: gymnasium.Env, seed: int, shape: Shape) -> list[np.ndarray]:
+    """Observations and rewards of some steps with seeded random actions."""
     obs, mask = begin(env, 0, seed, shape)
     seen = [np.array(obs)]
     env.action_space.seed(0)
@@ -117,11 +165,11 @@ def _walk(env: Any, seed: int, shape: Shape) -> list[np.ndarray]:
         outcome = play(env, 0, env.action_space.sample(legal), seed, shape)
         mask = outcome.mask
         seen += [np.array(outcome.obs), np.array(outcome.reward)]
-        if outcome.begun is not None:
+        if outcome.started:
             break
     return seen
 
 
-def shown(action: Any) -> Any:
-    """An action as it stands in an error's line."""
+def shown(action: Action) -> Action:
+    """An action as plain numbers, for error messages and logs."""
     return np.asarray(action).tolist()

@@ -1,7 +1,7 @@
-"""A process that steps environments for a run: `python -m holdfast.environments.worker FD`. It never imports jax.
+"""A process that steps environments for a run: `python -m holdfast.environments.gym.worker FD`. It never imports jax.
 
-It answers one message at a time over the socket `FD`, and ends when that closes. A message is JSON and raw arrays, see
-`pack`: nothing is pickled.
+It answers one message at a time over the socket `FD` and ends when the socket is closed. A message is JSON and raw
+arrays (see `pack`); nothing is pickled.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ import numpy as np
 
 from ...core.errors import UserError
 from .adapter import make_env
-from .env_pool import Broke, Local, Outcome, Shape
+from .env_pool import LocalPool, Outcome, Shape, SlotFailed
+
+OPTIONAL = ("mask", "first_obs", "first_mask")  # fields of an Outcome that may be None
 
 
 def pack(head: Mapping[str, Any], arrays: Mapping[str, np.ndarray] | None = None) -> bytes:
@@ -31,25 +33,26 @@ def pack(head: Mapping[str, Any], arrays: Mapping[str, np.ndarray] | None = None
 
 
 def unpack(data: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """What `pack` was given."""
+    """The inverse of `pack`: the header and the arrays."""
     start = 4 + int.from_bytes(data[:4], "little")
     header = json.loads(data[4:start])
     arrays = {}
     for name, kind, shape in header["arrays"]:
-        count, dtype = int(np.prod(shape, dtype=int)), np.dtype(kind)
+        count = int(np.prod(shape, dtype=int))
+        dtype = np.dtype(kind)
         arrays[name] = np.frombuffer(data, dtype, count, start).reshape(shape)
         start += count * dtype.itemsize
     return header["head"], arrays
 
 
 def outcomes(found: list[Outcome]) -> dict[str, np.ndarray]:
-    """Some steps as arrays; `begun` and masks are there only where one of them has any."""
+    """Steps as arrays. Optional fields are left out if no step has them; `has_NAME` says which steps do."""
     made = {
         "obs": np.stack([o.obs for o in found]),
         "reward": np.array([o.reward for o in found]),
         "ended": np.array([[o.terminated, o.truncated] for o in found]),
     }
-    for name in ("mask", "begun", "begun_mask"):
+    for name in OPTIONAL:
         values = [getattr(o, name) for o in found]
         like = next((v for v in values if v is not None), None)
         if like is not None:
@@ -61,19 +64,19 @@ def outcomes(found: list[Outcome]) -> dict[str, np.ndarray]:
 def from_outcomes(arrays: Mapping[str, np.ndarray]) -> list[Outcome]:
     """The inverse of `outcomes`."""
 
-    def value(name: str, i: int) -> Any:
+    def value(name: str, i: int) -> np.ndarray | None:
         return arrays[name][i] if name in arrays and arrays[f"has_{name}"][i] else None
 
     rows = zip(arrays["obs"], arrays["reward"].tolist(), arrays["ended"].tolist(), strict=True)
     return [
-        Outcome(obs, reward, terminated, truncated, value("mask", i), value("begun", i), value("begun_mask", i))
+        Outcome(obs, reward, terminated, truncated, *(value(name, i) for name in OPTIONAL))
         for i, (obs, reward, (terminated, truncated)) in enumerate(rows)
     ]
 
 
 def serve(connection: Connection) -> None:
-    """Answer until the other end closes."""
-    local: Any = None
+    """Answer messages until the other end is closed."""
+    pool: LocalPool | None = None
     while True:
         try:
             head, arrays = unpack(connection.recv_bytes())
@@ -82,33 +85,34 @@ def serve(connection: Connection) -> None:
         try:
             if head["do"] == "make":
                 shape = Shape(*head["shape"])
-                local = Local(functools.partial(make_env, head["env"]), head["count"], shape)
-                reply = pack({"dtype": local.dtype.str})
+                pool = LocalPool(functools.partial(make_env, head["env"]), head["count"], shape)
+                reply = pack({"dtype": pool.dtype.str})
             else:
-                reply = answer(local, head, arrays)
-        except Broke as fault:
-            reply = pack({"broke": [fault.slot, fault.what]})
+                assert pool is not None, "the first message is to make environments"
+                reply = answer(pool, head, arrays)
+        except SlotFailed as fault:
+            reply = pack({"failed": [fault.slot, fault.what]})
         except UserError as fault:
             reply = pack({"refused": str(fault)})
         try:
             connection.send_bytes(reply)
-        except OSError:  # nobody waits for it any more
+        except OSError:  # the run has ended
             return
 
 
-def answer(local: Local, head: dict[str, Any], arrays: dict[str, np.ndarray]) -> bytes:
-    """One message about environments that are there."""
+def answer(pool: LocalPool, head: dict[str, Any], arrays: dict[str, np.ndarray]) -> bytes:
+    """The answer to a message about existing environments."""
     if head["do"] == "reset":
-        obs, mask = local.reset(head["slot"], head["seed"])
+        obs, mask = pool.reset(head["slot"], head["seed"])
         return pack({}, {"obs": np.asarray(obs)} | ({} if mask is None else {"mask": mask}))
     if head["do"] == "repeats":
-        return pack({"repeats": local.repeats(head["seed"])})
-    actions = arrays["actions"].tolist() if local.shape.discrete else arrays["actions"]
-    return pack({}, outcomes(local.step(head["slots"], list(actions), head["seeds"])))
+        return pack({"repeats": pool.repeats(head["seed"])})
+    actions = arrays["actions"].tolist() if pool.shape.discrete else arrays["actions"]
+    return pack({}, outcomes(pool.step(head["slots"], list(actions), head["seeds"])))
 
 
 def end_with_parent() -> None:
-    """Ask Linux to kill this process when its parent is gone: one that hangs would never see the socket close."""
+    """Ask Linux to kill this process when its parent ends: a process that hangs never sees the closed socket."""
     if sys.platform == "linux":
         import ctypes
 

@@ -1,4 +1,4 @@
-"""Environments in processes of their own: one that dies or hangs is started again, and its episodes are replayed."""
+"""Environments in worker processes. A process that dies or hangs is replaced, and its open episodes are replayed."""
 
 from __future__ import annotations
 
@@ -7,50 +7,52 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
 
 from ...core.errors import UserError
-from .env_pool import REPEATED, Broke, Outcome, Shape, shown
+from .env_pool import REPEATED, Action, History, Outcome, Shape, SlotFailed, shown
 from .worker import from_outcomes, pack, unpack
 
-TIMEOUT = 60.0  # seconds that a step may take, where nothing else is said
-STARTING = 60.0  # seconds, at least, for a process to start and make its environments: imports are no steps
-IN_A_ROW = 3  # times that a worker is started again without a step in between
-IN_ALL = 20  # times that a worker is started again in a run
+TIMEOUT = 60.0  # seconds that a step may take, by default
+STARTING = 60.0  # the least time in seconds for a process to start and make its environments
+IN_A_ROW = 3  # restarts of a worker without a step in between
+IN_ALL = 20  # restarts of a worker in a run
 
-History = Callable[[int], tuple[int, list[Any], np.ndarray] | None]
+Reply = tuple[dict[str, Any], dict[str, np.ndarray]]  # header and arrays of a message
 
 
 class Workers:
-    """The interface of `slots.Local`, over processes that hold some of the environments each."""
+    """An `env_pool.EnvPool` whose environments are dealt among worker processes."""
 
     def __init__(self, env: str, count: int, shape: Shape, processes: int, timeout: float) -> None:
         """
         Args:
             env: id, or EnvSpec as JSON.
-            count: environments in all.
-            shape: of their actions.
-            processes: among which they are dealt.
-            timeout: seconds that a process may take for a step, before it counts as hung.
+            count: number of environments.
+            shape: their action space.
+            processes: number of processes.
+            timeout: seconds that a process may take for a step; a slower one is replaced.
 
         Raises:
-            UserError: the environment cannot be made, or the system has no such processes.
+            UserError: the environment cannot be made, or the operating system is not supported.
         """
         if processes < 1 or not timeout > 0:
             raise UserError(f"{processes} workers, {timeout:g} s for a step: expected at least 1, and more than 0 s")
         if os.name != "posix":
             raise UserError("--workers needs Linux or macOS: leave it out, environments then run in this process")
-        self.env, self.shape, self.timeout = env, shape, timeout
+        self.env = env
+        self.shape = shape
+        self.timeout = timeout
         self.parts = [part.tolist() for part in np.array_split(np.arange(count), min(processes, count))]
         self.owner = {k: (w, i) for w, part in enumerate(self.parts) for i, k in enumerate(part)}
-        self.history: History = lambda slot: None  # the episode that an environment plays: seed, actions, observation
-        self.exact = True  # every replayed episode came to the same observation
+        self.history: History = lambda slot: None
+        self.exact = True  # every replayed episode gave the same observations
         self.restarts = [0] * len(self.parts)
-        self.waited = timeout  # seconds, for the last answer that did not come
+        self.waited = timeout  # seconds, for the last answer
         self.processes: list[subprocess.Popen | None] = [None] * len(self.parts)
         self.connections: list[Connection | None] = [None] * len(self.parts)
         try:
@@ -69,11 +71,11 @@ class Workers:
         _, arrays = self._ask(w, pack({"do": "reset", "slot": i, "seed": seed}), "was reset")
         return arrays["obs"], arrays.get("mask")
 
-    def step(self, slots: Sequence[int], actions: Sequence[Any], seeds: Sequence[int]) -> list[Outcome]:
-        """Step some environments, those of different processes at the same time.
+    def step(self, slots: Sequence[int], actions: Sequence[Action], seeds: Sequence[int]) -> list[Outcome]:
+        """Step some environments. Processes step at the same time.
 
         Raises:
-            Broke: an environment failed, or its process did again and again.
+            SlotFailed: an environment failed, or its process failed repeatedly.
         """
         shares: dict[int, list[int]] = {}
         for at, slot in enumerate(slots):
@@ -84,23 +86,22 @@ class Workers:
             chosen = np.asarray([actions[at] for at in share])
             messages[w] = pack({**head, "seeds": [int(seeds[at]) for at in share]}, {"actions": chosen})
             self._send(w, messages[w])
-        found: list[Any] = [None] * len(slots)
-        broke: Broke | None = None
+        found: dict[int, Outcome] = {}
+        failed: SlotFailed | None = None
         for w, share in shares.items():
-            try:  # every answer is taken, so that none is left for the next question
+            try:  # every answer is read, so that none is left for the next message
                 last = f"got the action {shown(actions[share[0]])}"
                 _, arrays = self._answer(w, self._receive(w), messages[w], last)
-            except Broke as fault:
-                broke = broke or fault
+            except SlotFailed as fault:
+                failed = failed or fault
                 continue
-            for at, outcome in zip(share, from_outcomes(arrays), strict=True):
-                found[at] = outcome
-        if broke is not None:
-            raise broke
-        return found
+            found |= zip(share, from_outcomes(arrays), strict=True)
+        if failed is not None:
+            raise failed
+        return [found[at] for at in range(len(slots))]
 
     def repeats(self, seed: int) -> bool:
-        """Whether the first environment does the same twice."""
+        """Whether the first environment gives the same episode twice."""
         message = pack({"do": "repeats", "seed": seed})
         return bool(self._ask(0, message, "was tried", 2 * (1 + REPEATED))[0]["repeats"])
 
@@ -109,21 +110,19 @@ class Workers:
         for w in range(len(self.parts)):
             self._stop(w)
 
-    def _ask(self, w: int, message: bytes, last: str, steps: int = 1) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    def _ask(self, w: int, message: bytes, last: str, steps: int = 1) -> Reply:
         self._send(w, message)
         return self._answer(w, self._receive(w, steps * self.timeout), message, last, steps)
 
-    def _answer(
-        self, w: int, reply: Any, message: bytes, last: str, steps: int = 1
-    ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """The answer to `message`, from the process that `reply` (None: nothing came) is of or from its successors."""
+    def _answer(self, w: int, reply: Reply | None, message: bytes, last: str, steps: int = 1) -> Reply:
+        """The answer to `message`: `reply`, or if that is None (no answer), the answer of a new process."""
         row = 0
         while reply is None:
             ending = self._ending(w)
             if row == IN_A_ROW or self.restarts[w] == IN_ALL:
-                self._stop(w)  # or else a late answer would be taken for the next one's
+                self._stop(w)  # otherwise a late answer would be read as the next one
                 times = f"{row + 1} times in a row" if row == IN_A_ROW else f"{IN_ALL + 1} times"
-                raise Broke(self.parts[w][0], f"{last}, and its worker process {ending}, {times}")
+                raise SlotFailed(self.parts[w][0], f"{last}, and its worker process {ending}, {times}")
             row += 1
             self.restarts[w] += 1
             reply = self._spawn(w)
@@ -133,15 +132,15 @@ class Workers:
             else:
                 reply = None
         head, arrays = reply
-        if "broke" in head:
-            slot, what = head["broke"]
-            raise Broke(self.parts[w][slot], what)
+        if "failed" in head:
+            slot, what = head["failed"]
+            raise SlotFailed(self.parts[w][slot], what)
         if "refused" in head:
             raise UserError(head["refused"])
         return head, arrays
 
     def _replay(self, w: int) -> bool:
-        """Bring the environments of a new process to where the old one's were; False where it is gone again."""
+        """Replay the open episodes in a new process. False if it has failed too."""
         for i, slot in enumerate(self.parts[w]):
             played = self.history(slot)
             if played is None:
@@ -150,21 +149,21 @@ class Workers:
             messages = [pack({"do": "reset", "slot": i, "seed": seed})]
             head = {"do": "step", "slots": [i], "seeds": [seed]}
             messages += [pack(head, {"actions": np.asarray([action])}) for action in actions]
-            for message in messages:  # one by one, for each step has its own time
+            for message in messages:  # one by one: each step has its own time limit
                 self._send(w, message)
                 reply = self._receive(w)
                 if reply is None:
                     return False
                 answer, arrays = reply
-                if "broke" in answer or "begun" in arrays:
+                if "failed" in answer or "first_obs" in arrays:
                     self.exact = False
                     break
             else:
                 self.exact &= np.array_equal(arrays["obs"].reshape(np.shape(obs)), obs)
         return True
 
-    def _spawn(self, w: int) -> Any:
-        """Start a process and let it make its environments; its answer, None where none came."""
+    def _spawn(self, w: int) -> Reply | None:
+        """Start a process and let it make its environments. Returns its answer, None if there was none."""
         self._stop(w)
         ours, theirs = socket.socketpair()
         environ = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
@@ -182,12 +181,13 @@ class Workers:
 
     def _send(self, w: int, message: bytes) -> None:
         connection = self.connections[w]
-        with contextlib.suppress(OSError):  # a process that is gone is noticed when nothing comes back
+        with contextlib.suppress(OSError):  # a dead process is noticed because it gives no answer
             if connection is not None:
                 connection.send_bytes(message)
 
-    def _receive(self, w: int, seconds: float | None = None) -> Any:
-        connection, self.waited = self.connections[w], seconds or self.timeout
+    def _receive(self, w: int, seconds: float | None = None) -> Reply | None:
+        connection = self.connections[w]
+        self.waited = seconds or self.timeout
         try:
             if connection is not None and connection.poll(self.waited):
                 return unpack(connection.recv_bytes())
@@ -196,7 +196,7 @@ class Workers:
         return None
 
     def _ending(self, w: int) -> str:
-        """How a process that gave no answer ended."""
+        """How a process without an answer ended, for the error message."""
         process = self.processes[w]
         with contextlib.suppress(subprocess.TimeoutExpired):
             if process is not None:
@@ -207,7 +207,8 @@ class Workers:
         return f"was killed by signal {-code}" if code < 0 else f"ended with exit status {code}"
 
     def _stop(self, w: int) -> None:
-        process, connection = self.processes[w], self.connections[w]
+        process = self.processes[w]
+        connection = self.connections[w]
         self.processes[w] = self.connections[w] = None
         if connection is not None:
             connection.close()

@@ -1,1 +1,1 @@
-"""Environments written in JAX, which are stepped inside a compiled program."""
+"""Environments written in JAX, which run inside a compiled program."""

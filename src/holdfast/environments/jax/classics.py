@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ...core.spec import Spec
-from .env import JaxEnv, register
+from .env import JaxEnv, Stepped, register
 
 
 def pendulum() -> JaxEnv:
-    """Swing up a pendulum: angle and speed, one torque in [-2, 2], 200 steps."""
+    """Swing up a pendulum by a torque in [-2, 2]. State: angle and angular speed; 200 steps."""
 
     def observe(state: jax.Array) -> jax.Array:
         return jnp.array([jnp.cos(state[0]), jnp.sin(state[0]), state[1]])
 
-    def reset(key: jax.Array) -> tuple[Any, jax.Array]:
+    def reset(key: jax.Array) -> tuple[jax.Array, jax.Array]:
         bound = jnp.array([jnp.pi, 1.0])
         state = jax.random.uniform(key, (2,), minval=-bound, maxval=bound)
         return state, observe(state)
 
-    def step(key: jax.Array, state: Any, action: jax.Array) -> Any:
+    def step(key: jax.Array, state: jax.Array, action: jax.Array) -> Stepped:
         angle, speed = state
         torque = jnp.clip(action[0], -2, 2)
         around = (angle + jnp.pi) % (2 * jnp.pi) - jnp.pi
@@ -37,14 +35,19 @@ def pendulum() -> JaxEnv:
 
 
 def cartpole() -> JaxEnv:
-    """Balance a pole on a cart: place, speed, angle and its speed; a push to the left or right; at most 500 steps."""
-    gravity, mass, pole, half, push, tick = 9.8, 1.1, 0.1, 0.5, 10.0, 0.02  # mass: of both
+    """Balance a pole on a cart by pushes. State: position, speed, angle and angular speed; at most 500 steps."""
+    gravity = 9.8
+    mass = 1.1  # of cart and pole
+    pole = 0.1  # mass of the pole
+    half = 0.5  # half the length of the pole
+    push = 10.0  # force
+    tick = 0.02  # seconds a step
 
-    def reset(key: jax.Array) -> tuple[Any, jax.Array]:
+    def reset(key: jax.Array) -> tuple[jax.Array, jax.Array]:
         state = jax.random.uniform(key, (4,), minval=-0.05, maxval=0.05)
         return state, state
 
-    def step(key: jax.Array, state: Any, action: jax.Array) -> Any:
+    def step(key: jax.Array, state: jax.Array, action: jax.Array) -> Stepped:
         place, speed, angle, turn = state
         force = jnp.where(action == 1, push, -push)
         pulled = (force + pole * half * turn**2 * jnp.sin(angle)) / mass

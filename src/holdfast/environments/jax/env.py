@@ -1,7 +1,7 @@
-"""Environments written in JAX: pure functions, so that collecting runs inside the compiled loop.
+"""Environments written in JAX as pure functions, so that collection runs inside the compiled loop.
 
-`find(name)` knows the probes (`holdfast/chain-v0`), the classics `jax/Pendulum-v1` and `jax/CartPole-v1`, what
-`register` was given, and `gymnax/NAME` where gymnax is installed. Each is a Gymnasium environment too, by that name.
+`find(name)` knows the probes (`holdfast/chain-v0`), `jax/Pendulum-v1` and `jax/CartPole-v1`, environments added by
+`register`, and `gymnax/NAME` if gymnax is installed. Each is also a Gymnasium environment of that name.
 """
 
 from __future__ import annotations
@@ -15,33 +15,36 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...core.errors import UserError, unknown
+from ...core.noise import Noise
 from ...core.spec import Spec
 from ...core.tree import PyTree, where
 
+Stepped = tuple[Any, jax.Array, jax.Array, jax.Array]  # state, obs [*obs], reward [], terminated [] (a true end)
+WorldState = Any  # a tree of arrays, different for each environment
+
 
 class JaxEnv(NamedTuple):
-    """One environment as pure functions of one state; `spec.horizon` is its time limit, which is not its own matter."""
+    """One environment as pure functions of its state. The time limit `spec.horizon` is applied outside of them."""
 
     spec: Spec
     reset: Callable[[jax.Array], tuple[Any, jax.Array]]  # key -> state, obs [*obs]
-    # key, state, action -> state, obs, reward [], terminated []: a true end. Actions are in the environment's units
-    step: Callable[[jax.Array, Any, jax.Array], tuple[Any, jax.Array, jax.Array, jax.Array]]
-    low: np.ndarray | None = None  # [A] bounds of actions; None where discrete
+    step: Callable[[jax.Array, Any, jax.Array], Stepped]  # key, state, action in the environment's units -> Stepped
+    low: np.ndarray | None = None  # [A] bounds of actions; None if discrete
     high: np.ndarray | None = None
 
 
 class World(PyTree):
-    """n environments of one kind in the middle of their episodes; leaves [n, ...]."""
+    """The states of n environments of one kind, within their episodes; leaves [n, ...]."""
 
-    state: Any
+    state: WorldState
     obs: jax.Array
-    reward: jax.Array  # of the step before
-    start: jax.Array  # whether the observation begins an episode
-    time: jax.Array  # steps since it began
-    total: jax.Array  # rewards since
+    reward: jax.Array  # of the last step
+    start: jax.Array  # whether `obs` is the first observation of an episode
+    time: jax.Array  # steps of the episode so far
+    total: jax.Array  # sum of the rewards of the episode so far
 
 
-class Turn(NamedTuple):
+class Transition(NamedTuple):
     """One step of n environments; leaves [n, ...]."""
 
     obs: jax.Array
@@ -50,30 +53,33 @@ class Turn(NamedTuple):
     terminated: jax.Array
     truncated: jax.Array
     time: jax.Array  # steps of the episode, this one included
-    total: jax.Array  # rewards of the episode so far
+    total: jax.Array  # sum of the rewards of the episode, this step included
 
 
-def begin(env: JaxEnv, noise: Any, n: int) -> World:
-    """n environments at the start of an episode each."""
+def begin(env: JaxEnv, noise: Noise, n: int) -> World:
+    """n environments, each at the start of an episode."""
     state, obs = jax.vmap(env.reset)(_keys(noise, "reset", n))
-    zeros, obs = jnp.zeros(n, jnp.float32), obs.astype(jnp.float32)
-    return World(state, obs, zeros, jnp.ones(n, bool), jnp.zeros(n, jnp.int32), zeros)
+    zeros = jnp.zeros(n, jnp.float32)
+    return World(state, obs.astype(jnp.float32), zeros, jnp.ones(n, bool), jnp.zeros(n, jnp.int32), zeros)
 
 
-def advance(env: JaxEnv, world: World, action: jax.Array, noise: Any) -> tuple[World, Turn]:
-    """Step n environments; those whose episode ends begin the next."""
+def advance(env: JaxEnv, world: World, action: jax.Array, noise: Noise) -> tuple[World, Transition]:
+    """Step n environments. One whose episode ends starts the next episode."""
     n = len(world.start)
     state, obs, reward, terminated = jax.vmap(env.step)(_keys(noise, "step", n), world.state, action)
-    obs, reward, terminated = obs.astype(jnp.float32), reward.astype(jnp.float32), terminated.astype(bool)
-    time, total = world.time + 1, world.total + reward
+    obs = obs.astype(jnp.float32)
+    reward = reward.astype(jnp.float32)
+    terminated = terminated.astype(bool)
+    time = world.time + 1
+    total = world.total + reward
     truncated = ~terminated & (time >= env.spec.horizon) if env.spec.horizon else jnp.zeros(n, bool)
-    turn = Turn(world.obs, reward, obs, terminated, truncated, time, total)
-    ended, fresh = terminated | truncated, begin(env, noise.sub("next"), n)
-    onward = World(state, obs, reward, jnp.zeros(n, bool), time, total)
-    return jax.vmap(where)(ended, fresh, onward), turn
+    transition = Transition(world.obs, reward, obs, terminated, truncated, time, total)
+    first = begin(env, noise.sub("next"), n)
+    following = World(state, obs, reward, jnp.zeros(n, bool), time, total)
+    return jax.vmap(where)(terminated | truncated, first, following), transition
 
 
-def _keys(noise: Any, name: str, n: int) -> jax.Array:
+def _keys(noise: Noise, name: str, n: int) -> jax.Array:
     return jax.vmap(jax.random.fold_in, (None, 0))(noise.sub(name).key, jnp.arange(n))
 
 
@@ -82,19 +88,19 @@ REGISTRY: dict[str, Callable[[], JaxEnv]] = {}
 
 
 def register(name: str, make: Callable[[], JaxEnv]) -> None:
-    """Make an environment known by a name that begins with `jax/`.
+    """Add an environment under a name that begins with `jax/`.
 
-    `--env module:jax/NAME` imports the module that calls this.
+    Call it when your module is imported: `--env module:jax/NAME` imports the module.
     """
     REGISTRY[name] = make
 
 
 def find(env: str | None) -> JaxEnv | None:
-    """The environment of that name, or None where it is none of JAX's.
+    """The JAX environment of that name; None if there is none.
 
     Raises:
-        UserError: a name that begins with `jax/` or `gymnax/` and is not known there, or an environment whose functions
-            do not fit its spec or each other.
+        UserError: an unknown name that begins with `jax/` or `gymnax/`, or an environment whose functions do not agree
+            with its spec or with each other.
     """
     module, _, name = (env or "").rpartition(":")
     if not name.startswith(FAMILIES):
@@ -105,24 +111,29 @@ def find(env: str | None) -> JaxEnv | None:
         except ImportError as fault:
             raise UserError(f"environment '{env}': cannot import {module} ({fault})") from fault
     if name.startswith("gymnax/"):
-        return _fitting(name, from_gymnax(name.removeprefix("gymnax/")))
+        return _checked(name, from_gymnax(name.removeprefix("gymnax/")))
     if name not in REGISTRY:
         importlib.import_module(f"{__package__}.classics")
         importlib.import_module(f"{__package__}.probes")
     if name.startswith("jax/") and name not in REGISTRY:
-        raise unknown("environment in JAX", name, [known for known in REGISTRY if known.startswith("jax/")])
-    return _fitting(name, REGISTRY[name]()) if name in REGISTRY else None
+        raise unknown("JAX environment", name, [known for known in REGISTRY if known.startswith("jax/")])
+    return _checked(name, REGISTRY[name]()) if name in REGISTRY else None
 
 
-def _fitting(name: str, env: JaxEnv) -> JaxEnv:
-    """The environment, refused where its shapes do not go round: the compiled loop's own complaint is a page long."""
-    spec, key = env.spec, jax.ShapeDtypeStruct((2,), jnp.uint32)
+def _checked(name: str, env: JaxEnv) -> JaxEnv:
+    """The environment, after a check of its shapes: the compiled loop's own error would be a page long."""
+    spec = env.spec
+    key = jax.ShapeDtypeStruct((2,), jnp.uint32)
     action = jax.ShapeDtypeStruct(spec.action_shape, jnp.int32 if spec.discrete else jnp.float32)
     state, obs = jax.eval_shape(env.reset, key)
-    following, next_obs, *rest = jax.eval_shape(env.step, key, state, action)
-    told = [("reset's observation", obs, spec.obs), ("step's observation", next_obs, spec.obs)]
-    told += [(what, x, ()) for what, x in zip(("the reward", "terminated"), rest, strict=True)]
-    faults = [f"{what} has shape {x.shape}, expected {shape}" for what, x, shape in told if x.shape != shape]
+    following, next_obs, reward, terminated = jax.eval_shape(env.step, key, state, action)
+    shapes = [
+        ("reset's observation", obs, spec.obs),
+        ("step's observation", next_obs, spec.obs),
+        ("the reward", reward, ()),
+        ("terminated", terminated, ()),
+    ]
+    faults = [f"{what} has shape {x.shape}, expected {shape}" for what, x, shape in shapes if x.shape != shape]
     one, other = (jax.tree.map(lambda x: (x.shape, str(x.dtype)), tree) for tree in (state, following))
     if one != other:
         faults.append(f"the state is {other} after a step, expected what reset gives: {one}")
@@ -132,7 +143,7 @@ def _fitting(name: str, env: JaxEnv) -> JaxEnv:
 
 
 def from_gymnax(name: str) -> JaxEnv:
-    """An environment of the package gymnax, its time limit taken out of its `done`.
+    """An environment of the package gymnax. Its time limit is moved from `done` to `spec.horizon`.
 
     Raises:
         UserError: gymnax is not installed, or has no such environment.
@@ -147,18 +158,19 @@ def from_gymnax(name: str) -> JaxEnv:
         raise UserError(f"environment 'gymnax/{name}' cannot be made: {fault}") from fault
     horizon = int(params.max_steps_in_episode)
     params = params.replace(max_steps_in_episode=np.iinfo(np.int32).max)
-    seen, actions = env.observation_space(params), env.action_space(params)
+    obs_shape = tuple(env.observation_space(params).shape)
+    actions = env.action_space(params)
 
     def reset(key: jax.Array) -> tuple[Any, jax.Array]:
         obs, state = env.reset_env(key, params)
         return state, obs
 
-    def step(key: jax.Array, state: Any, action: jax.Array) -> tuple[Any, jax.Array, jax.Array, jax.Array]:
+    def step(key: jax.Array, state: WorldState, action: jax.Array) -> Stepped:
         obs, state, reward, done, _ = env.step_env(key, state, action, params)
         return state, obs, jnp.asarray(reward), jnp.asarray(done)
 
     if hasattr(actions, "n"):
-        return JaxEnv(Spec(tuple(seen.shape), int(actions.n), True, horizon=horizon), reset, step)
+        return JaxEnv(Spec(obs_shape, int(actions.n), True, horizon=horizon), reset, step)
     size = int(np.prod(actions.shape))
     low, high = (np.broadcast_to(np.asarray(x, np.float32), (size,)) for x in (actions.low, actions.high))
-    return JaxEnv(Spec(tuple(seen.shape), size, horizon=horizon), reset, step, low, high)
+    return JaxEnv(Spec(obs_shape, size, horizon=horizon), reset, step, low, high)

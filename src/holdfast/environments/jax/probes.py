@@ -1,9 +1,9 @@
-"""The probes of `probes` in JAX, registered under the same names."""
+"""The probes of `environments.probes` in JAX, registered under the same names."""
 
 from __future__ import annotations
 
 import functools
-from typing import Any
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +11,13 @@ import numpy as np
 
 from ..probes import MARGIN, PROBES, Probe, get
 from ..tabular import Tabular
-from .env import JaxEnv, register
+from .env import JaxEnv, Stepped, register
 
-BEST = np.array([0.5, -0.25], np.float32)  # of the bandit
+Ruled = tuple[jax.Array, jax.Array | float, jax.Array | bool]  # next observation, reward, whether the episode ends
+Start = Callable[[jax.Array], jax.Array]  # key -> first observation
+Rule = Callable[[jax.Array, jax.Array, jax.Array], Ruled]  # (key, observation, action) -> Ruled
+
+BEST = np.array([0.5, -0.25], np.float32)  # the best action of the bandit
 
 
 def _ones(key: jax.Array) -> jax.Array:
@@ -32,42 +36,43 @@ def _sign(key: jax.Array) -> jax.Array:
     return jnp.where(jax.random.bernoulli(key, shape=(1,)), 1.0, -1.0)
 
 
-def _bandit(key: jax.Array, obs: jax.Array, action: jax.Array) -> Any:
+def _bandit(key: jax.Array, obs: jax.Array, action: jax.Array) -> Ruled:
     return obs, -jnp.square(action - BEST).sum(), True
 
 
-def _aim(key: jax.Array, obs: jax.Array, action: jax.Array) -> Any:
+def _aim(key: jax.Array, obs: jax.Array, action: jax.Array) -> Ruled:
     return obs, -jnp.square(action - 0.8 * obs[::-1]).sum(), True
 
 
-def _constant(key: jax.Array, obs: jax.Array, action: jax.Array) -> Any:
+def _constant(key: jax.Array, obs: jax.Array, action: jax.Array) -> Ruled:
     return obs, 1.0, False
 
 
-def _delayed(key: jax.Array, obs: jax.Array, action: jax.Array) -> Any:
+def _delayed(key: jax.Array, obs: jax.Array, action: jax.Array) -> Ruled:
     last = obs[1] > 0
     return obs[::-1], last.astype(jnp.float32), last
 
 
-def _limit(key: jax.Array, obs: jax.Array, action: jax.Array) -> Any:
+def _limit(key: jax.Array, obs: jax.Array, action: jax.Array) -> Ruled:
     return obs, 1.0, obs[0] > 0
 
 
-def _trap(key: jax.Array, obs: jax.Array, action: jax.Array) -> Any:
+def _trap(key: jax.Array, obs: jax.Array, action: jax.Array) -> Ruled:
     return obs, jnp.where(action[0] <= MARGIN, 1 + jnp.minimum(action[0], 0), -5.0), False
 
 
-def _runaway(key: jax.Array, obs: jax.Array, action: jax.Array) -> Any:
+def _runaway(key: jax.Array, obs: jax.Array, action: jax.Array) -> Ruled:
     beyond = action[0] > MARGIN
     ended = (jax.random.uniform(key) > 1 + action[0]) | beyond
     return obs, jnp.where(beyond, -5.0, 1.0 - ended), ended
 
 
-def _blind(key: jax.Array, obs: jax.Array, action: jax.Array) -> Any:
+def _blind(key: jax.Array, obs: jax.Array, action: jax.Array) -> Ruled:
     return obs, jnp.where(jnp.abs(action).max() <= 0.3, 1.0, -5.0), False
 
 
-RULES: dict[str, tuple[Any, Any]] = {  # first observation of a key; key, observation, action -> next, reward, end
+# How each probe with continuous actions starts, and how it steps.
+RULES: dict[str, tuple[Start, Rule]] = {
     "bandit": (_ones, _bandit),
     "aim": (_uniform, _aim),
     "constant": (_ones, _constant),
@@ -82,17 +87,17 @@ RULES: dict[str, tuple[Any, Any]] = {  # first observation of a key; key, observ
 def make(name: str) -> JaxEnv:
     """A probe as a JAX environment."""
     probe = get(name)
-    return _tabular(probe, probe.mdp) if probe.mdp is not None else _seen(probe, *RULES[name])
+    return _tabular(probe, probe.mdp) if probe.mdp is not None else _observed(probe, *RULES[name])
 
 
-def _seen(probe: Probe, start: Any, rule: Any) -> JaxEnv:
-    """A probe whose state is what is seen."""
+def _observed(probe: Probe, start: Start, rule: Rule) -> JaxEnv:
+    """A probe whose state is its observation."""
 
-    def reset(key: jax.Array) -> tuple[Any, jax.Array]:
+    def reset(key: jax.Array) -> tuple[jax.Array, jax.Array]:
         obs = start(key)
         return obs, obs
 
-    def step(key: jax.Array, state: Any, action: jax.Array) -> Any:
+    def step(key: jax.Array, state: jax.Array, action: jax.Array) -> Stepped:
         obs, reward, ended = rule(key, state, action)
         return obs, obs, jnp.asarray(reward, jnp.float32), jnp.asarray(ended)
 
@@ -101,15 +106,19 @@ def _seen(probe: Probe, start: Any, rule: Any) -> JaxEnv:
 
 
 def _tabular(probe: Probe, mdp: Tabular) -> JaxEnv:
+    """A probe that is a finite MDP; its state is the number of a state."""
     with np.errstate(divide="ignore"):
-        first, onward = (jnp.asarray(np.log(p), jnp.float32) for p in (mdp.start, mdp.transition))
-    reward, ends, seen = jnp.asarray(mdp.reward, jnp.float32), jnp.asarray(mdp.terminal), jnp.asarray(probe.features)
+        first = jnp.asarray(np.log(mdp.start), jnp.float32)
+        onward = jnp.asarray(np.log(mdp.transition), jnp.float32)
+    reward = jnp.asarray(mdp.reward, jnp.float32)
+    ends = jnp.asarray(mdp.terminal)
+    seen = jnp.asarray(probe.features)
 
-    def reset(key: jax.Array) -> tuple[Any, jax.Array]:
+    def reset(key: jax.Array) -> tuple[jax.Array, jax.Array]:
         state = jax.random.categorical(key, first)
         return state, seen[state]
 
-    def step(key: jax.Array, state: Any, action: jax.Array) -> Any:
+    def step(key: jax.Array, state: jax.Array, action: jax.Array) -> Stepped:
         following = jax.random.categorical(key, onward[state, action])
         return following, seen[following], reward[state, action], ends[following]
 

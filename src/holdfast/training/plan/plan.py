@@ -14,6 +14,8 @@ from ...algorithms import registry
 from ...core import config
 from ...core.contract import Algorithm, Phase, Treatment
 from ...core.errors import UserError
+from ...core.spec import Cfg, State
+from ...core.tree import Tree
 from ...data.dataset import Dataset
 from ...data.feed import sampler
 from ...evaluation.evaluate import Evaluator
@@ -33,7 +35,7 @@ class Plan:
 
     settings: Settings
     algorithm: Algorithm
-    cfg: Any  # the algorithm's config, its schedules over "run" as numbers of updates
+    cfg: Cfg  # the algorithm's config, its schedules over "run" as numbers of updates
     replicas: list[Replica]
     task: Task
     before: tuple[Program, ...]  # phases of the offline run that this run fine-tunes
@@ -103,7 +105,11 @@ class Plan:
     def _described(self) -> Iterator[tuple[str, str]]:
         settings = self.settings
         yield "algorithm", f"{self.algorithm.name}, preset {settings.preset or next(iter(self.algorithm.presets))}"
-        yield "config", ", ".join(f"{name} {value}" for name, value in config.to_dict(self.cfg).items())
+        schedules = config.fields_of(self.cfg, config.Schedule)
+        values = config.to_dict(self.cfg)
+        yield "config", ", ".join(f"{name} {value}" for name, value in values.items() if name not in schedules)
+        if schedules:
+            yield "schedules", ", ".join(f"{name} {_schedule(values[name])}" for name in schedules)
         data = self.task.dataset
         if data is not None:
             yield "data", f"{self.task.name}: {data.n_steps:,} rows in {data.n_episodes:,} episodes"
@@ -178,6 +184,11 @@ def _evaluator(settings: Settings, task: Task, replicas: int) -> Callable[[], Ev
     )
 
 
+def _schedule(value: int | str) -> str:
+    """A resolved schedule in words."""
+    return value if isinstance(value, str) else f"cosine over {value:,} updates"
+
+
 def _treatment(treatment: Treatment) -> str:
     changed = [f"{name} {value}" for name, value in treatment._asdict().items() if value != _UNTREATED[name]]
     return ", ".join(changed) or "none"
@@ -213,12 +224,12 @@ def _phase(settings: Settings, program: Program) -> str:
     return ", ".join(parts)
 
 
-def _parameters(state: Any) -> int:
+def _parameters(state: State) -> int:
     """Numbers in the state of one replica; leaves lead with the replicas."""
     return sum(int(np.prod(x.shape[1:])) for x in jax.tree.leaves(state))
 
 
-def _bytes(tree: Any) -> int:
+def _bytes(tree: Tree) -> int:
     return sum(int(np.prod(x.shape)) * np.dtype(x.dtype).itemsize for x in jax.tree.leaves(tree))
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from ...core import config
 from ...core.contract import Algorithm, Context, Phase
 from ...core.errors import UserError
+from ...core.spec import Cfg
 from ...environments.jax.env import JaxEnv, find
 from ...runs.settings import Replica, Settings
 from ..collect_jax import fits
@@ -26,7 +27,7 @@ class Programs(NamedTuple):
 
 
 def programs_of(
-    settings: Settings, algorithm: Algorithm, cfg: Any, replicas: Sequence[Replica], task: Task
+    settings: Settings, algorithm: Algorithm, cfg: Cfg, replicas: Sequence[Replica], task: Task
 ) -> Programs:
     """Build the programs.
 
@@ -78,7 +79,7 @@ def _compiled_env(settings: Settings, task: Task, phase: Phase) -> JaxEnv | None
     return env if not settings.workers and fits(env, task.spec, phase.collect) else None
 
 
-def _filled(task: Task, phase: Phase, cfg: Any) -> np.ndarray | None:
+def _filled(task: Task, phase: Phase, cfg: Cfg) -> np.ndarray | None:
     """Numbers of the logged rows that the replay buffer contains when the phase starts."""
     if phase.fill is None:
         return None

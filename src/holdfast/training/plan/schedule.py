@@ -10,19 +10,20 @@ from ...core import config
 from ...core.contract import PROPORTIONAL, Algorithm, Collect, Needs, Phase
 from ...core.errors import UserError
 from ...core.phases import stages
+from ...core.spec import Cfg, Step
 from ...data.dataset import Dataset
 from ...data.feed import sampler
 from ...data.feed.columns import DERIVED
 from ...runs.settings import Settings
 
 
-def updates_by(collect: Collect, step: Any) -> Any:
+def updates_by(collect: Collect, step: Step) -> Any:
     """Number of updates after `step` environment steps of a replica; `step` may be traced."""
     after = step - collect.warmup - collect.delay
     return after // (collect.steps * collect.envs) * collect.every * (after > 0)
 
 
-def phases_of(algorithm: Algorithm, cfg: Any, settings: Settings) -> tuple[Phase, ...]:
+def phases_of(algorithm: Algorithm, cfg: Cfg, settings: Settings) -> tuple[Phase, ...]:
     """The phases of a run, with the number of environments and the size of the replay buffer that the run asks for.
 
     Several environments make as many steps and updates in total as one would: the algorithm sets their ratio.
@@ -96,7 +97,7 @@ def require_sources(phase: Phase, known: set[str]) -> None:
         raise UserError(f"phase {phase.name} draws from {', '.join(missing)}, which this run does not have")
 
 
-def growth_of(settings: Settings, algorithm: Algorithm, cfg: Any, data: Dataset | None) -> tuple[float, int] | None:
+def growth_of(settings: Settings, algorithm: Algorithm, cfg: Cfg, data: Dataset | None) -> tuple[float, int] | None:
     """How the log grows during training: rows for each update, and updates until all rows are there.
 
     Raises:

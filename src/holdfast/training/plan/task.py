@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +14,7 @@ import numpy as np
 from ...algorithms import registry
 from ...core.contract import Algorithm, Frozen, NStep, Treatment, Windows
 from ...core.errors import UserError
-from ...core.spec import Spec
+from ...core.spec import Cfg, Spec
 from ...data.checks.check import require_sound
 from ...data.checks.faults import Fault
 from ...data.dataset import Dataset
@@ -25,9 +24,10 @@ from ...data.feed.treatment import Fitted, fit, untreated
 from ...data.references import reference_for
 from ...data.sources import load_dataset
 from ...data.split import by_episodes
-from ...environments.gym.adapter import make_env, name_of, require_match, spec_of
-from ...policy.policy import Policy, same_treatment
+from ...environments.gym.adapter import make_env
+from ...environments.gym.matching import name_of, require_match, spec_of
 from ...runs.settings import Settings
+from .inputs import inputs_of, require_inputs_match
 
 if TYPE_CHECKING:
     import gymnasium
@@ -94,7 +94,7 @@ class Task:
         return found
 
 
-def task_of(settings: Settings, algorithm: Algorithm, cfg: Any, dataset: Dataset | None) -> Task:
+def task_of(settings: Settings, algorithm: Algorithm, cfg: Cfg, dataset: Dataset | None) -> Task:
     """Load and check what the settings name.
 
     Args:
@@ -133,57 +133,7 @@ def task_of(settings: Settings, algorithm: Algorithm, cfg: Any, dataset: Dataset
     )
 
 
-def inputs_of(settings: Settings, algorithm: Algorithm) -> dict[str, Policy]:
-    """Load the policies of other runs that the algorithm reads.
-
-    Raises:
-        UserError: names other than those that the algorithm reads, or folders without a policy.
-    """
-    if set(settings.inputs) != set(algorithm.inputs):
-        wanted = " ".join(f"--input {name}=FOLDER" for name in algorithm.inputs)
-        given = ", ".join(settings.inputs) or "none"
-        raise UserError(
-            f"{algorithm.name} reads the inputs {', '.join(algorithm.inputs) or 'none'}, got {given}: "
-            + (f"name each with {wanted}" if wanted else "leave --input out")
-        )
-    return {name: Policy.load(policy_folder(folder)) for name, folder in settings.inputs.items()}
-
-
-def policy_folder(folder: str) -> Path:
-    """The folder of a policy, from itself or from the run that contains it.
-
-    Raises:
-        UserError: the folder contains no policy, or several.
-    """
-    path = Path(folder).resolve()
-    inside = [found.parent for found in sorted(path.glob("**/policy.json")) if "policies" not in found.parts]
-    here = [path] if (path / "policy.json").is_file() else inside
-    if len(here) != 1:
-        found = ", ".join(str(one.relative_to(path)) for one in here) or "none"
-        raise UserError(f"{folder} is expected to hold one policy, it has {found}: name the folder of one policy")
-    return here[0]
-
-
-def require_inputs_match(policies: Mapping[str, Policy], dataset: Dataset) -> None:
-    """Refuse policies for other observations or actions, or with treatments that differ from each other.
-
-    Raises:
-        UserError: naming the input and what differs.
-    """
-    first = next(iter(policies.values()), None)
-    for name, policy in policies.items():
-        own = dataset.spec
-        here = (policy.spec.obs, policy.spec.action, policy.spec.discrete)
-        if here != (own.obs, own.action, own.discrete):
-            raise UserError(
-                f"input {name} takes observations {policy.spec.obs} and has {policy.spec.action} actions, {dataset.id} "
-                f"has observations {own.obs} and {own.action} actions: name a policy for these data"
-            )
-        if first is not None and not same_treatment(policy.fitted, first.fitted):
-            raise UserError(f"input {name} has another treatment than the first input: name policies trained alike")
-
-
-def _from_environment(settings: Settings, algorithm: Algorithm, cfg: Any) -> Task:
+def _from_environment(settings: Settings, algorithm: Algorithm, cfg: Cfg) -> Task:
     if settings.env is None:
         raise UserError("nothing to learn from: name logged data with --data, or an environment with --env")
     if algorithm.online is None:
@@ -235,7 +185,7 @@ def require_actions(algorithm: Algorithm, name: str, discrete: bool, data: bool 
     )
 
 
-def require_episodes(algorithm: Algorithm, cfg: Any, dataset: Dataset, scaled: bool = False) -> None:
+def require_episodes(algorithm: Algorithm, cfg: Cfg, dataset: Dataset, scaled: bool = False) -> None:
     """Refuse data of single transitions if the run needs whole episodes.
 
     Args:

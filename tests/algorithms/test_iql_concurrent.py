@@ -27,7 +27,7 @@ def pair_batch(**columns):
     return formulas.batch(**{"action": array([0.5, 0], [0, -0.5])} | columns)
 
 
-def test_each_learner_updates_on_its_own_pair_batch():
+def test_each_learner_updates_on_its_own_batch():
     cfg = as_arrays(iql_concurrent.IQLConcurrent(hidden=(8, 8)))
     rows = jax.tree.map(lambda x: x.astype(np.float32), pair_batch())
     other = pair_batch(obs=array([5], [6]), reward=array(-1, 3), action=array([-1, 1], [0.1, 0.2]))
@@ -42,10 +42,10 @@ def test_each_learner_updates_on_its_own_pair_batch():
         return iql_concurrent.update(cfg, start, pair, NOISE, 0), one, two, start.iql.critic.net
 
     (after, metrics), one, two, critic = both(pair)
-    for found, (wanted, metrics), name in ((after.sac, one, "sac"), (after.iql, two, "iql")):
+    for found, (wanted, alone), name in ((after.sac, one, "sac"), (after.iql, two, "iql")):
         for key, leaf in named_leaves(wanted).items():
             np.testing.assert_allclose(named_leaves(found)[key], leaf, rtol=1e-6, atol=1e-7, err_msg=f"{name}: {key}")
-        for key, value in metrics.items():
+        for key, value in alone.items():
             assert metrics[f"{name}/{key}"] == pytest.approx(float(value), rel=1e-5), key
     value = critic(pair.obs[1], pair.action[1]).min(0).mean()
     assert metrics["gate/difference"] == pytest.approx(float(value - one[1]["actor/q"]), abs=1e-5)

@@ -135,10 +135,10 @@ def test_options_of_the_data_are_repeated_too(tmp_path):
 
 
 def test_numbers_with_an_exponent_and_presets(tmp_path):
-    argv = ["train", "bc", "--data", DATA, "--no-eval", *FLAGS, "--steps", "1e1", "--preset", "gaussian"]
+    argv = ["train", "bc", "--data", DATA, "--no-eval", *FLAGS, "--steps", "1e1", "--preset", "tuned_gaussian"]
     assert main([*argv, "--actor-lr", "1e-3", "--out", str(tmp_path / "run")]) == 0
     config = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert (config["steps"], config["preset"], config["config"]["kind"]) == (10, "gaussian", "gaussian")
+    assert (config["steps"], config["preset"], config["config"]["kind"]) == (10, "tuned_gaussian", "gaussian")
     assert config["config"]["actor_lr"] == 1e-3
     assert config["evaluate"] is False
 

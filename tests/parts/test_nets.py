@@ -1,6 +1,8 @@
-"""Critics on several actions per state, and their dropout."""
+"""Critics, values and policies."""
 
 from __future__ import annotations
+
+import math
 
 import jax
 import jax.numpy as jnp
@@ -9,9 +11,75 @@ import pytest
 
 from holdfast.core.spec import Spec
 from holdfast.parts import layers, nets
-from support.formulas import NOISE, mlp
+from holdfast.parts.distributions import Normal, TanhNormal
+from support.formulas import HAND, NOISE, array, mlp, same
 
 pytestmark = pytest.mark.usefixtures("x64")
+
+
+def test_members_of_an_ensemble_differ_and_are_what_each_alone_would_be(run):
+    spec = Spec((3,), 2)
+    critic = nets.critic(NOISE, spec, (4, 4), n=3)
+    for leaf in jax.tree.leaves(critic):
+        assert leaf.shape[0] == 3
+        for i, j in ((0, 1), (0, 2), (1, 2)):
+            assert not np.isclose(leaf[i], leaf[j]).any()
+    obs, action = NOISE.normal("obs", (5, 3)), NOISE.normal("action", (5, 2))
+    q = run(critic, obs, action)
+    assert q.shape == (3, 5)
+    for i in range(3):
+        one = jax.tree.map(lambda x, i=i: x[i], critic.nets)
+        same(q[i, 2], one(jnp.concatenate([obs[2], action[2]]))[0])
+    alone = nets.mlp(NOISE.fold(1), (5, 4, 4, 1))
+    same(jax.tree.leaves(alone)[0], jax.tree.leaves(critic.nets)[0][1])
+
+
+def test_a_discrete_critic_takes_the_entry_of_the_action(run):
+    critic = nets.critic(NOISE, Spec((3,), 4, discrete=True), (4,))
+    obs = NOISE.normal("obs", (5, 3))
+    action = jnp.asarray([0, 3, 1, 2, 2])
+    every = run(critic.all, obs)
+    assert every.shape == (2, 5, 4)
+    same(run(critic, obs, action), np.asarray(every)[:, np.arange(5), np.asarray(action)])
+
+
+def test_value_has_no_last_axis():
+    value = nets.Value(mlp(*HAND))
+    same(value(array([1, 2], [-1, 0])), [5.5, 6.5])
+
+
+def test_policies_by_hand(run):
+    obs = array([1, 2])
+    # the network gives 5.5
+    same(run(lambda x: nets.DeterministicPolicy(mlp(*HAND))(x).action, obs), [[math.tanh(5.5)]])
+    for squash, kind, mean in (("mean", Normal, math.tanh(5.5)), ("none", Normal, 5.5), ("tanh", TanhNormal, 5.5)):
+        policy = nets.GaussianPolicy(mlp(*HAND), array(3.0), low=-5.0, high=2.0, squash=squash)
+        dist = run(policy, obs)
+        assert isinstance(dist, kind)
+        same(dist.mean, [[mean]])
+        same(dist.log_std, [[2]])  # clipped
+    heads = nets.GaussianHeadsPolicy(mlp(HAND[0], ([[1, 0], [3, -1]], [0.5, -9])), low=-5.0, edge=1e-3)
+    dist = run(heads, obs)  # hidden (5, 0): mean 5.5, log std 0 - 9, clipped to -5
+    same(dist.mean, [[5.5]])
+    same(dist.log_std, [[-5]])
+    assert dist.edge == 1e-3
+    same(run(lambda x: nets.CategoricalPolicy(mlp(*HAND))(x).logits, obs), [[5.5]])
+
+
+def test_the_policy_builder_follows_the_spec():
+    continuous, discrete = Spec((3,), 2), Spec((3,), 4, discrete=True)
+    kinds = {
+        "deterministic": nets.DeterministicPolicy,
+        "gaussian": nets.GaussianPolicy,
+        "heads": nets.GaussianHeadsPolicy,
+    }
+    for kind, wanted in kinds.items():
+        made = nets.policy(NOISE, continuous, (4,), kind)
+        assert type(made) is wanted
+        assert made.net.layers[-1].bias.shape == (4 if kind == "heads" else 2,)
+        made = nets.policy(NOISE, discrete, (4,), kind, low=-1.0)
+        assert type(made) is nets.CategoricalPolicy
+        assert made.net.layers[-1].bias.shape == (4,)
 
 
 @pytest.mark.parametrize("lead", [(), (4,), (2, 4)])

@@ -1,4 +1,4 @@
-"""Bootstrapped targets: TD(lambda) returns worked by hand."""
+"""Bootstrapped targets against numbers worked by hand."""
 
 from __future__ import annotations
 
@@ -7,9 +7,22 @@ import numpy as np
 import pytest
 
 from holdfast.parts import targets
-from support.formulas import array, same
+from support.formulas import (
+    array,
+    same,
+    transitions,
+)
 
 pytestmark = pytest.mark.usefixtures("x64")
+
+
+def test_td_target(run):
+    # 1 + .9 * 10;  true end: 1;  time limit: still 1 + .9 * 10
+    batch = transitions([1, 1, 1], [0, 1, 0], [0, 0, 1])
+    same(run(targets.td, batch, array(10, 10, 10), 0.9), [10, 1, 10])
+    # a logged discount of .5 and 0 multiplies: 1 + .9 * .5 * 10, 1 + 0, and the true end stays an end
+    batch = transitions([1, 1, 1], [0, 0, 1], [0, 0, 0], discount=array(0.5, 0, 1))
+    same(run(targets.td, batch, array(10, 10, 10), 0.9), [5.5, 1, 1])
 
 
 REWARD, NEXT = [1, 2, 3, 4, 5], [10, 20, 30, 40, 50]

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from holdfast.algorithms import td3
 from holdfast.core.noise import Noise
 from holdfast.core.spec import Batch
+from holdfast.core.trained import Trained
+from holdfast.core.tree import PyTree
 from holdfast.parts import layers, nets
 from holdfast.parts import vae as vaes
 from holdfast.parts.action_values import ActionValues
@@ -133,3 +137,49 @@ def with_and_without_jit(function: Callable[..., Any], *args: Any) -> Any:
     for a, b in zip(jax.tree.leaves(plain), jax.tree.leaves(compiled), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
     return compiled
+
+
+HAND = [([[1, -1], [2, 0]], [0, 1]), ([[1], [3]], [0.5])]
+
+
+def transitions(reward: Any, terminated: Any, truncated: Any, **extra: Any) -> Batch:
+    """Rows of given rewards and ends, with derived columns; observations and actions are zeros."""
+    none = jnp.zeros((len(reward), 1))
+    return Batch(none, none, array(*reward), none, array(*terminated), array(*truncated), extra=extra)
+
+
+def actors(
+    module: ModuleType, rows: Any = ((0.1,), (-0.2,)), target: Any = ((0.3,), (0.1,)), many: int = 2
+) -> td3.State:
+    """A state of TD3 or a method with its state, with linear networks: pi(s) = tanh(row . s), `many` critics."""
+    cfg = module.algorithm.Config()
+    critic = critics([1, 1, 2], [2, -1, 1])
+    slow = critics([1, 0, 1], [0.5, 1, 0])
+    tx = module.optimisers_of(cfg)
+
+    def cut(net: nets.Critic) -> nets.Critic:
+        return jax.tree.map(lambda x: x[:many], net)
+
+    return td3.State(
+        Trained.new(nets.DeterministicPolicy(linear(*rows)), tx.actor),
+        Trained.new(cut(critic), tx.critic),
+        nets.DeterministicPolicy(linear(*target)),
+        cut(slow),
+    )
+
+
+def identical(a: Any, b: Any) -> bool:
+    """Whether all leaves of two trees are equal to the last bit."""
+    return all(np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
+
+
+class Fixed(PyTree):
+    """A policy that always takes one action, with log-density -0.5."""
+
+    action: jax.Array
+
+    def __call__(self, obs: jax.Array) -> Fixed:
+        return self
+
+    def sample_and_log_prob(self, eps: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return jnp.broadcast_to(self.action, eps.shape), jnp.full(len(eps), -0.5)

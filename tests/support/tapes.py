@@ -11,9 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from holdfast.algorithms import sac
 from holdfast.core.config import as_arrays
 from holdfast.core.noise import Tape
 from holdfast.core.spec import Batch
+from holdfast.core.trained import Trained
 from holdfast.core.tree import named_leaves
 from holdfast.parts import layers, nets
 from holdfast.parts import vae as vaes
@@ -152,3 +154,39 @@ def warm_then(algorithm, cfg, losses):
         return jax.lax.cond(step < 1, of(warm), of(run), state)
 
     return update
+
+
+def soft_actor_critic(name, module, config, **settings):
+    """The arguments of `replay` for a recorded SAC with N critics; `floor` is CORL's log(1 - a^2 + 1e-6)."""
+    g = Golden(name)
+    cfg = config(
+        critics=g.setting("n_critics"),
+        temperature_lr=g.setting("alpha_lr"),
+        **common(g, "target_entropy", "actor_lr", "critic_lr"),
+        **settings,
+    )
+
+    def actor(root, suffix=""):
+        low, high = g.setting("log_std_min"), g.setting("log_std_max")
+        return nets.GaussianHeadsPolicy(g.mlp(f"{root}/actor", suffix), low, high, floor=g.setting("tanh_eps"))
+
+    def critic(root, suffix=""):
+        return nets.Critic(g.mlp(f"{root}/critics", suffix))
+
+    tx = sac.optimisers_of(cfg)
+    state = sac.State(
+        Trained.new(actor("params"), tx.actor),
+        Trained.new(critic("params"), tx.critic),
+        critic("target"),
+        Trained.new(jnp.asarray(g["params/log_alpha"]), tx.temperature),
+    )
+
+    def expected(state, suffix=None):
+        if suffix is None:
+            return state.actor.net, state.critic.net, state.target_critic, state.temperature.net
+        at = "expected/params"
+        log_alpha = jnp.asarray(g[f"{at}/log_alpha{suffix}"])
+        return actor(at, suffix), critic(at, suffix), critic("expected/target", suffix), log_alpha
+
+    losses = {"temperature/loss": "alpha_loss", "actor/loss": "actor_loss", "critic/loss": "critic_loss"}
+    return module.algorithm, cfg, state, g, expected, losses

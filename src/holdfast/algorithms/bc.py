@@ -1,29 +1,29 @@
-"""Behaviour cloning: the logged action as a supervised target.
+"""Behaviour cloning (Pomerleau 1989): supervised learning of the logged actions.
 
 Deterministic: mean squared error of tanh(MLP), over rows and action dimensions. Gaussian: negative log-likelihood of a
-tanh-squashed normal whose mean and log standard deviation the network gives; logged actions are kept 1e-3 from the
-bounds, where the density of a squashed normal is infinite. Discrete: cross-entropy plus a penalty on low
-log-probabilities, which keeps the noise of a small log from being learned by heart.
+tanh-squashed normal whose mean and log standard deviation come from the network; logged actions are clipped 1e-3 from
+the bounds, where the density of a squashed normal is infinite. Discrete: cross-entropy plus a penalty on small
+log-probabilities, which keeps the policy from memorising the noise of a small log.
 
-The learning rate falls along a cosine to 0 at the run's end, as IQL's does; the published codes keep it constant, and
-their last policies differ much from one update to the next.
+The method has no authors' code. Continuous actions follow CORL (any_percent_bc.py), discrete ones d3rlpy (DiscreteBC).
+Ours: the Gaussian kind, and a learning rate that can follow a cosine to 0 at the end of the run. Published codes keep
+the rate constant, and their last policies then differ much from one update to the next.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
+import optax
 
 from ..core.config import Schedule, config, faults
 from ..core.contract import Algorithm, Context, Preset, Treatment
 from ..core.noise import Noise
-from ..core.spec import Batch, Memory, Mode, Seen, Step
+from ..core.spec import Batch, Memory, Mode, Scalar, Seen, Spec, Step
 from ..core.trained import Metrics, Trained
 from ..core.tree import PyTree
 from ..parts import nets, optimisers
-from ..parts.distributions import Categorical, Deterministic, choose
+from ..parts.distributions import Categorical, Deterministic, Distribution, choose
 
 
 @config
@@ -31,12 +31,9 @@ class BC:
     kind: str = "deterministic"  # continuous policy: deterministic (mean squared error) or gaussian (likelihood)
     logit_penalty: float = 0.5  # discrete: weight of the mean squared log-probability, as in d3rlpy; 0 for none
     actor_lr: float = 3e-4  # Adam, CORL
-    actor_decay_steps: Schedule = "run"  # learning rate: constant, or a cosine over the run or N updates
+    actor_decay_steps: Schedule = "constant"  # learning rate: constant, or a cosine over the run or N updates
     hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers, CORL
-    batch_size: int = 256  # rows an update
-
-
-RULES = {"kind": "deterministic|gaussian", "logit_penalty": "at least 0"}
+    batch_size: int = 256  # rows per update
 
 
 class State(PyTree):
@@ -44,38 +41,40 @@ class State(PyTree):
 
 
 def check(cfg: BC) -> list[str]:
-    return faults(cfg, **RULES)
+    return faults(cfg, kind="deterministic|gaussian", logit_penalty="at least 0")
 
 
-def optimiser(cfg: BC) -> Any:
-    return optimisers.adam(optimisers.cosine(cfg.actor_lr, cfg.actor_decay_steps))
+def optimiser(cfg: BC) -> optax.GradientTransformation:
+    return optimisers.scheduled(cfg.actor_lr, cfg.actor_decay_steps)
 
 
 def init(cfg: BC, ctx: Context, noise: Noise) -> State:
+    return State(Trained.new(network(cfg, ctx.spec, noise.sub("actor")), optimiser(cfg)))
+
+
+def network(cfg: BC, spec: Spec, noise: Noise) -> nets.Policy:
+    """The policy for the action space of `spec`; discrete actions have logits for either kind."""
     if cfg.kind == "gaussian":
-        actor = nets.policy(
-            noise.sub("actor"), ctx.spec, cfg.hidden, "heads", low=-5.0, high=2.0, squash="tanh", edge=1e-3
-        )
-    else:
-        actor = nets.policy(noise.sub("actor"), ctx.spec, cfg.hidden, "deterministic")
-    return State(Trained.new(actor, optimiser(cfg)))
+        return nets.gaussian_heads_policy(noise, spec, cfg.hidden, low=-5.0, edge=1e-3)
+    return nets.deterministic_policy(noise, spec, cfg.hidden)
 
 
-def squared_log_probs(law: Categorical) -> jax.Array:
+def squared_log_probs(dist: Categorical) -> jax.Array:
     """Mean over the legal actions of each row of their squared log-probabilities: [...]."""
-    log_prob = law.log_probs()
+    log_prob = dist.log_probs()
     legal = jnp.isfinite(log_prob)
     return jnp.square(jnp.where(legal, log_prob, 0)).sum(-1) / legal.sum(-1)
 
 
-def actor_loss(actor: nets.Policy, batch: Batch, logit_penalty: Any) -> tuple[jax.Array, Metrics]:
-    law = actor(batch.obs).among(batch.mask)
-    if isinstance(law, Deterministic):
-        return ((law.action - batch.action) ** 2).mean(), {}
-    nll = -law.log_prob(batch.action).mean()
-    if isinstance(law, Categorical):
-        accuracy = (law.mode() == batch.action).mean()
-        return nll + logit_penalty * squared_log_probs(law).mean(), {"log_prob": -nll, "accuracy": accuracy}
+def actor_loss(actor: nets.Policy, batch: Batch, logit_penalty: Scalar) -> tuple[jax.Array, Metrics]:
+    """The cloning loss of the policy's kind: squared error, likelihood, or penalised cross-entropy."""
+    dist = actor(batch.obs).among(batch.mask)
+    if isinstance(dist, Deterministic):
+        return ((dist.action - batch.action) ** 2).mean(), {}
+    nll = -dist.log_prob(batch.action).mean()
+    if isinstance(dist, Categorical):
+        accuracy = (dist.mode() == batch.action).mean()
+        return nll + logit_penalty * squared_log_probs(dist).mean(), {"log_prob": -nll, "accuracy": accuracy}
     return nll, {}
 
 
@@ -84,20 +83,26 @@ def update(cfg: BC, state: State, batch: Batch, noise: Noise, step: Step) -> tup
     return State(actor), metrics
 
 
-def dist(cfg: BC, state: State, seen: Seen, memory: Memory) -> Any:
+def dist(cfg: BC, state: State, seen: Seen, memory: Memory) -> Distribution:
     return state.actor.net(seen.obs).among(seen.mask)
 
 
-def act(cfg: BC, state: State, seen: Seen, memory: Memory, noise: Noise, mode: Mode) -> tuple[jax.Array, Any]:
+def act(cfg: BC, state: State, seen: Seen, memory: Memory, noise: Noise, mode: Mode) -> tuple[jax.Array, Memory]:
     return choose(dist(cfg, state, seen, memory), noise, mode), memory
 
 
 PRESETS = {
-    "plain": Preset(BC(), Treatment(), "observations as logged, as in d3rlpy; networks and rate of CORL"),
-    "mujoco": Preset(BC(), Treatment(normalize_obs=1e-3), "CORL, algorithms/offline/any_percent_bc.py"),
-    "gaussian": Preset(BC(kind="gaussian"), Treatment(normalize_obs=1e-3), "the likelihood form, same networks"),
+    "mujoco": Preset(BC(), Treatment(normalize_obs=1e-3), "CORL, algorithms/offline/any_percent_bc.py, configs/bc"),
+    "d3rlpy": Preset(BC(actor_lr=1e-3, batch_size=100), Treatment(), "d3rlpy 2, BC and DiscreteBC"),
+    "tuned_gaussian": Preset(
+        BC(kind="gaussian", actor_decay_steps="run"),
+        Treatment(normalize_obs=1e-3),
+        "ours, the likelihood form with CORL's networks and a rate that falls",
+    ),
+    "tuned_100k": Preset(
+        BC(actor_decay_steps="run"), Treatment(), "ours, observations as logged and a rate that falls, for short logs"
+    ),
 }
 
-algorithm = Algorithm(
-    "bc", BC, init, update, act, PRESETS, dist=dist, actions=frozenset({"continuous", "discrete"}), check=check
-)
+BOTH = frozenset({"continuous", "discrete"})
+algorithm = Algorithm("bc", BC, init, update, act, PRESETS, dist=dist, actions=BOTH, check=check)

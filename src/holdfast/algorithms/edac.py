@@ -1,46 +1,64 @@
 """EDAC (An, Moon, Kim, Song 2021, arXiv:2110.01548, section 4): SAC-N with critics that are kept different.
 
-The critics' gradients in the action are pushed apart at the data's actions, so that moving away from the data lowers
-the minimum sooner and a tenth of SAC-N's critics do.
+The critics' gradients in the action are pushed apart at the data's actions. Moving away from the data then lowers the
+minimum sooner, and a tenth of SAC-N's critics is enough.
 
-Paper -> here: N critics, eta diversity; the rest, and the order of the update, as in sac_n.py.
+Notation (paper = code): N = `critics`; eta = `diversity`; the rest, and the order of the update, as in sac_n.py.
 As in CORL: every pair of critics counts. The authors' code compares a random min(N, |A|) of them at each update, which
-is not in the paper and divides by zero for one-dimensional actions. With those all gradients are +1 or -1, and the term
-only reports how many critics agree on the sign: EDAC is then SAC-N.
-Here: sum over i != j of <g_i, g_j> is computed as |sum g_i|^2 - sum |g_i|^2, without the [E, E] matrix.
+is not in the paper and divides by zero for one-dimensional actions. There all gradients are +1 or -1, and the term only
+reports how many critics agree on the sign: EDAC is then SAC-N.
+Here the sum over i != j of <g_i, g_j> is computed as |sum g_i|^2 - sum |g_i|^2, without the [E, E] matrix.
+Ours: `value` aggregates the critics by "mean" or "lcb" instead of the paper's "min", as in sac_n.py.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
-from ..core.config import config, faults
-from ..core.contract import Algorithm, Preset, Treatment
+from ..core.config import config, faults, narrowed
+from ..core.contract import Algorithm, Context, Preset, Treatment
 from ..core.noise import Noise
-from ..core.spec import Batch, Step
+from ..core.spec import Batch, Scalar, Step
 from ..core.trained import Metrics, merge
 from ..core.tree import ema
-from ..parts import layers, nets, optimisers
+from ..parts import layers, nets
 from . import sac_n
-from .sac_n import State, act, dist, improve, init
+from .sac import State, act, dist, optimisers_of
 
 
 @config
-class EDAC(sac_n.SACN):
+class EDAC:
     critics: int = 10  # N, at least 2; 10 on HalfCheetah and Walker2d, 50 on Hopper
     diversity: float = 1.0  # eta of eq. 5; 5 on medium-expert data of HalfCheetah and Walker2d, 10 to 1000 on Adroit
+    value: str = "min"  # aggregate of the N critics: min, mean or lcb (mean minus deviations)
+    value_deviations: float = 1.0  # lcb: standard deviations below the mean
+    discount: float = 0.99  # gamma
+    polyak: float = 0.005  # rate at which the target critics follow
+    initial_temperature: float = 1.0  # alpha before the first update
+    target_entropy: float = 0.0  # H, in nats; 0 means minus the number of action dimensions
+    actor_lr: float = 3e-4  # Adam
+    critic_lr: float = 3e-4  # Adam
+    temperature_lr: float = 3e-4  # Adam
+    hidden: tuple[int, ...] = (256, 256, 256)  # widths of the hidden layers of every network
+    batch_size: int = 256  # rows per update
 
 
 def check(cfg: EDAC) -> list[str]:
-    few = [f"critics is {cfg.critics}, expected at least 2: diversity is between pairs"] if cfg.critics == 1 else []
-    return faults(cfg, **sac_n.RULES, value="min|mean|lcb", diversity="at least 0") + few
+    rules = {"value": "min|mean|lcb", "critics": "positive", "value_deviations": "at least 0"}
+    rules |= {"discount": "in [0, 1]", "polyak": "in [0, 1]", "initial_temperature": "positive"}
+    found = faults(cfg, diversity="at least 0", **rules)
+    if cfg.critics == 1:
+        found.append("critics is 1, expected at least 2: diversity is between pairs")
+    return found
+
+
+def init(cfg: EDAC, ctx: Context, noise: Noise) -> State:
+    return sac_n.init(narrowed(sac_n.SACN, cfg), ctx, noise)
 
 
 def action_gradients(critic: nets.Critic, obs: jax.Array, action: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Every critic's value [E, B] and its gradient in the action [E, B, A]."""
+    """The value of every critic, [E, B], and its gradient in the action, [E, B, A]."""
 
     def one(net: layers.MLP) -> tuple[jax.Array, jax.Array]:
         def total(action: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -62,16 +80,18 @@ def similarity(gradients: jax.Array) -> jax.Array:
     return pairs.mean() / (len(gradients) - 1)
 
 
-def critic_loss(critic: nets.Critic, y: jax.Array, batch: Batch, eta: Any) -> tuple[jax.Array, Metrics]:
+def critic_loss(critic: nets.Critic, y: jax.Array, batch: Batch, eta: Scalar) -> tuple[jax.Array, Metrics]:
+    """SAC-N's squared error plus `eta` times the similarity of the critics' gradients (eq. 5)."""
     q, gradients = action_gradients(critic, batch.obs, batch.action)
-    error, alike = jnp.square(q - y[None]).mean(1).sum(), similarity(gradients)
+    error = jnp.square(q - y[None]).mean(1).sum()
+    alike = similarity(gradients)
     return error + eta * alike, {"q": q.mean(), "target": y.mean(), "td": error, "similarity": alike}
 
 
 def update(cfg: EDAC, state: State, batch: Batch, noise: Noise, step: Step) -> tuple[State, Metrics]:
-    temperature, actor, y, m1 = improve(cfg, state, batch, noise)
-    tx = optimisers.adam(cfg.critic_lr)
-    critic, m2 = state.critic.step(tx, critic_loss, y, batch, cfg.diversity, name="critic")  # eq. 5
+    tx = optimisers_of(cfg)
+    temperature, actor, y, m1 = sac_n.improve(narrowed(sac_n.SACN, cfg), tx, state, batch, noise)
+    critic, m2 = state.critic.step(tx.critic, critic_loss, y, batch, cfg.diversity, name="critic")  # eq. 5
     target = ema(critic.net, state.target_critic, cfg.polyak)
     return State(actor, critic, target, temperature), merge(m1, m2)
 
@@ -81,12 +101,12 @@ def preset(critics: int, diversity: float, source: str) -> Preset:
     return Preset(config, Treatment(), "CORL, configs/offline/edac/" + source)
 
 
-STANDARDISED = "; the authors standardise rewards besides"
+STANDARDISED = "; the authors also standardise rewards"
 PRESETS = {
     "mujoco": preset(10, 1.0, "halfcheetah, walker2d"),
     "mujoco-medium-expert": preset(10, 5.0, "halfcheetah/medium_expert_v2.yaml, and so for walker2d"),
     "hopper": preset(50, 1.0, "hopper"),
-    "adroit": preset(50, 200.0, "door, relocate" + STANDARDISED),
+    "adroit": preset(50, 200.0, "door, hammer, relocate" + STANDARDISED),
     "pen-human": preset(20, 1000.0, "pen/human_v1.yaml" + STANDARDISED),
     "pen-cloned": preset(20, 10.0, "pen/cloned_v1.yaml" + STANDARDISED),
 }

@@ -1,31 +1,44 @@
-"""%BC: behaviour cloning on the trajectories of the highest returns (Chen et al. 2021, arXiv:2106.01345, section 5.1).
+"""%BC: behaviour cloning of the trajectories of the highest returns (Chen et al. 2021, arXiv:2106.01345, section 5.1).
 
-Two published rules choose them, and they keep different data where good trajectories are long:
+Notation (paper = code): X % = `keep`.
+Two published rules choose the trajectories, and keep different data if good trajectories are long:
 "trajectories" keeps the best int(keep * number of trajectories), at least one (CORL);
 "timesteps" takes trajectories from the best down while their steps together are within keep * all steps (DT), at
 least one.
-Returns are undiscounted sums of raw rewards. Ties keep the order of the data set.
+Returns are sums of raw rewards, discounted by `return_discount`: CORL ranks by discounted returns, DT by undiscounted
+ones. Ties keep the order of the data set. The cloning itself, its networks and its settings are those of `bc`.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..core.config import config, faults, static
+from ..core.config import Schedule, config, faults, static
 from ..core.contract import Preset, Treatment
 from . import bc
 
+if TYPE_CHECKING:
+    from ..data.dataset import Dataset
+
 
 @config
-class FilteredBC(bc.BC):
+class FilteredBC:
     keep: float = static(default=0.1)  # share of the data to keep; 0.1 in most tables
     rule: str = "trajectories"  # what keep is a share of: trajectories (CORL) or timesteps (DT)
+    return_discount: float = static(default=0.99)  # discount of the returns that rank trajectories; 1 in DT
+    kind: str = "deterministic"  # continuous policy: deterministic (mean squared error) or gaussian (likelihood)
+    logit_penalty: float = 0.5  # discrete: weight of the mean squared log-probability, as in d3rlpy; 0 for none
+    actor_lr: float = 3e-4  # Adam, CORL
+    actor_decay_steps: Schedule = "constant"  # learning rate: constant, or a cosine over the run or N updates
+    hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers, CORL
+    batch_size: int = 256  # rows per update
 
 
 def check(cfg: FilteredBC) -> list[str]:
-    return faults(cfg, keep="in (0, 1]", rule="trajectories|timesteps", **bc.RULES)
+    rules = {"kind": "deterministic|gaussian", "logit_penalty": "at least 0", "rule": "trajectories|timesteps"}
+    return faults(cfg, keep="in (0, 1]", return_discount="in (0, 1]", **rules)
 
 
 def chosen(returns: np.ndarray, lengths: np.ndarray, keep: float, rule: str) -> np.ndarray:
@@ -38,18 +51,25 @@ def chosen(returns: np.ndarray, lengths: np.ndarray, keep: float, rule: str) -> 
     return np.sort(best[: max(n, 1)])
 
 
-def best_episodes(cfg: FilteredBC, dataset: Any) -> Any:
+def best_episodes(cfg: FilteredBC, dataset: Dataset) -> Dataset:
     """The part of the data set that is cloned."""
-    return dataset.select(chosen(dataset.returns(), dataset.lengths, cfg.keep, cfg.rule))
-
-
-def preset(kind: str, source: str, **settings: Any) -> Preset:
-    return Preset(FilteredBC(kind=kind, **settings), Treatment(normalize_obs=1e-3), source)
+    return dataset.select(chosen(dataset.returns(cfg.return_discount), dataset.lengths, cfg.keep, cfg.rule))
 
 
 PRESETS = {
-    "mujoco": preset("deterministic", "CORL, algorithms/offline/any_percent_bc.py, frac 0.1"),
-    "dt": preset("deterministic", "DT, gym/experiment.py, pct_traj 0.1", rule="timesteps"),
+    "mujoco": Preset(
+        FilteredBC(), Treatment(normalize_obs=1e-3), "CORL, algorithms/offline/any_percent_bc.py, configs/bc_10"
+    ),
+    "tuned_timesteps": Preset(
+        FilteredBC(rule="timesteps", return_discount=1.0),
+        Treatment(normalize_obs=1e-3),
+        "ours, DT's rule (gym/experiment.py, pct_traj) with CORL's networks",
+    ),
+    "tuned_100k": Preset(
+        FilteredBC(return_discount=1.0, actor_decay_steps="run"),
+        Treatment(normalize_obs=1e-3),
+        "ours, undiscounted returns and a rate that falls, for short logs",
+    ),
 }
 
 algorithm = bc.algorithm._replace(

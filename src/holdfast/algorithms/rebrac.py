@@ -1,18 +1,20 @@
 """ReBRAC (Tarasov, Kurenkov, Nikulin, Kolesnikov 2023, arXiv:2305.09836): TD3+BC with what made later methods work.
 
-The distance to the data's action is a penalty of its own in the actor and in the critic's target (there to the next
-logged action); critics have LayerNorm, networks are deeper, batches larger.
+The distance to the data's action is a penalty with its own weight in the actor's loss and in the critics' target (there
+to the next logged action). Critics have LayerNorm, networks are deeper, batches larger.
 
-Paper -> here: beta_1 actor_penalty, beta_2 critic_penalty, tau polyak. Distances are sums over action dimensions.
-Order: critics every update; on updates 0, 2, 4 ... the actor with the new critics, then the targets.
+Notation (paper = code): beta_1 = `actor_penalty`; beta_2 = `critic_penalty`; tau = `polyak`. Distances are sums over
+action dimensions.
+Order: critics at every update; at updates 0, 2, 4 ... the actor with the new critics, then the targets.
 As in the authors' code and not in the paper: the first update is a full one; lambda = 1 / mean |min Q(s, pi(s))| of the
-batch, not differentiated; the target actor follows the actor from before the step (a lag of one update).
-The last row of an episode has no next action and repeats its own (the authors drop the row).
+batch is not differentiated; the target actor follows the actor from before the step (a lag of one update).
+The last row of an episode has no next action and repeats its own, so that no row is lost (the authors drop the row).
+Ours, off in the published presets: learning rates that fall over the run.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -20,11 +22,11 @@ import jax.numpy as jnp
 from ..core.config import Schedule, config, faults
 from ..core.contract import SCALED, Algorithm, Context, Needs, Preset, Transitions, Treatment
 from ..core.noise import Noise
-from ..core.spec import Batch, Memory, Mode, Seen, Step
-from ..core.trained import Metrics, Trained, merge, occasionally
-from ..core.tree import ema
-from ..parts import initialisers, nets, targets
-from .td3_bc import State, critic_loss, critic_optimiser, optimiser, target_action
+from ..core.spec import Batch, Memory, Mode, Scalar, Seen, Step
+from ..core.trained import Metrics, merge, occasionally
+from ..parts import initialisers, nets, optimisers, targets
+from ..parts.critics import squared_error
+from .td3 import Moving, Optimisers, State, follow, state_of, target_action
 
 
 @config
@@ -35,13 +37,13 @@ class ReBRAC:
     polyak: float = 0.005  # rate at which the targets follow
     policy_noise: float = 0.2  # standard deviation of the noise on target actions
     noise_clip: float = 0.5  # bound of that noise
-    policy_every: int = 2  # critic updates an actor update
+    policy_every: int = 2  # critic updates per actor update
     actor_lr: float = 1e-3  # Adam; 3e-4 on AntMaze and Adroit
-    actor_decay_steps: Schedule = "constant"  # actor's rate: constant, or a cosine over the run or N updates
+    actor_decay_steps: Schedule = "constant"  # rate of the actor: constant, or a cosine over the run or N updates
     critic_lr: float = 1e-3  # Adam; 5e-5 on AntMaze, 3e-4 on Adroit
-    critic_decay_steps: Schedule = "constant"  # the same for the critics' rate
+    critic_decay_steps: Schedule = "constant"  # the same for the rate of the critics
     hidden: tuple[int, ...] = (256, 256, 256)  # widths of the hidden layers of every network
-    batch_size: int = 1024  # rows an update; 256 on AntMaze and Adroit
+    batch_size: int = 1024  # rows per update; 256 on AntMaze and Adroit
 
 
 def check(cfg: ReBRAC) -> list[str]:
@@ -49,51 +51,56 @@ def check(cfg: ReBRAC) -> list[str]:
     return faults(cfg, discount="in [0, 1]", polyak="in [0, 1]", policy_every="positive", **rules)
 
 
+def optimisers_of(cfg: ReBRAC) -> Optimisers:
+    horizon = optimisers.fewer(cfg.actor_decay_steps, cfg.policy_every)
+    return Optimisers(
+        optimisers.scheduled(cfg.actor_lr, horizon), optimisers.scheduled(cfg.critic_lr, cfg.critic_decay_steps)
+    )
+
+
 def init(cfg: ReBRAC, ctx: Context, noise: Noise) -> State:
     """Networks with EDAC's initial weights; LayerNorm after the activations of the critics."""
     hidden = initialisers.torch_weights(bias=0.1)
     last = initialisers.uniform_init(1e-3, 1e-3)
-    actor = nets.policy(noise.sub("actor"), ctx.spec, cfg.hidden, "deterministic", init=hidden, last=last)
+    actor = nets.deterministic_policy(noise.sub("actor"), ctx.spec, cfg.hidden, init=hidden, last=last)
     last = initialisers.uniform_init(3e-3, 3e-3)
     critic = nets.critic(noise.sub("critic"), ctx.spec, cfg.hidden, norm="post", init=hidden, last=last)
-    return State(
-        Trained.new(actor, optimiser(cfg)),
-        Trained.new(critic, critic_optimiser(cfg)),
-        actor,
-        critic,
-    )
+    return state_of(optimisers_of(cfg), actor, critic)
 
 
 def distance(action: jax.Array, other: jax.Array) -> jax.Array:
-    """Squared distance of each row's actions: [B, A] and [B, A] to [B]."""
+    """Squared distance between the actions of each row: [B, A] and [B, A] to [B]."""
     return jnp.square(action - other).sum(-1)
 
 
-def actor_loss(actor: nets.Policy, critic: nets.Critic, beta: Any, batch: Batch) -> tuple[jax.Array, Metrics]:
+def actor_loss(actor: nets.Policy, critic: nets.Critic, beta: Scalar, batch: Batch) -> tuple[jax.Array, Metrics]:
+    """The normalised value of the smaller critic, and `beta` times the distance to the data's actions."""
     action = actor(batch.obs).mode()
-    q, cloning = critic(batch.obs, action).min(0), distance(action, batch.action).mean()
+    q = critic(batch.obs, action).min(0)
+    cloning = distance(action, batch.action).mean()
     scale = 1 / jnp.abs(jax.lax.stop_gradient(q)).mean()
     return beta * cloning - scale * q.mean(), {"cloning": cloning, "q": q.mean(), "lambda": scale}
 
 
 def update(cfg: ReBRAC, state: State, batch: Batch, noise: Noise, step: Step) -> tuple[State, Metrics]:
+    tx = optimisers_of(cfg)
     next_action = target_action(cfg, state.target_actor, batch, noise)
     penalty = distance(next_action, batch.next_action)
     q = state.target_critic(batch.next_obs, next_action).min(0) - cfg.critic_penalty * penalty
     y = targets.td(batch, q, cfg.discount)
-    critic, m1 = state.critic.step(critic_optimiser(cfg), critic_loss, y, batch, name="critic")
+    critic, m1 = state.critic.step(tx.critic, squared_error, y, batch, name="critic")
 
-    def delayed(moving: Any) -> tuple[Any, Metrics]:
-        old, target_actor, target_critic = moving
-        actor, m = old.step(optimiser(cfg), actor_loss, critic.net, cfg.actor_penalty, batch, name="actor")
-        return (actor, ema(old.net, target_actor, cfg.polyak), ema(critic.net, target_critic, cfg.polyak)), m
+    def delayed(moving: Moving) -> tuple[Moving, Metrics]:
+        old = moving[0]
+        actor, metrics = old.step(tx.actor, actor_loss, critic.net, cfg.actor_penalty, batch, name="actor")
+        return (actor, *follow(old.net, critic.net, moving, cfg.polyak)), metrics
 
     moving = (state.actor, state.target_actor, state.target_critic)
     (actor, target_actor, target_critic), m2 = occasionally(step % cfg.policy_every == 0, delayed, moving)
     return State(actor, critic, target_actor, target_critic), merge(m1, m2, {"penalty": penalty.mean()})
 
 
-def act(cfg: ReBRAC, state: State, seen: Seen, memory: Memory, noise: Noise, mode: Mode) -> tuple[jax.Array, Any]:
+def act(cfg: ReBRAC, state: State, seen: Seen, memory: Memory, noise: Noise, mode: Mode) -> tuple[jax.Array, Memory]:
     """The actor's action in every mode: the paper explores without noise when it fine-tunes."""
     return state.actor.net(seen.obs).mode(), memory
 
@@ -102,10 +109,11 @@ def needs(cfg: ReBRAC) -> Needs:
     return Transitions(columns=("next_action",))
 
 
-def presets(family: str, treatment: Treatment, betas: dict[str, tuple[float, float]], **settings: Any) -> dict:
-    source = f"authors' code, github.com/tinkoff-ai/ReBRAC, configs/rebrac ({family}); the paper, table 11"
-    made = {k: ReBRAC(actor_penalty=a, critic_penalty=c, **settings) for k, (a, c) in betas.items()}
-    return {name: Preset(cfg, treatment, source) for name, cfg in made.items()}
+def presets(betas: dict[str, tuple[float, float]], usual: ReBRAC, treatment: Treatment) -> dict[str, Preset]:
+    """One preset per data set: `usual` with the two penalties of that data set."""
+    source = "authors' code, github.com/tinkoff-ai/ReBRAC, configs/rebrac/"
+    made = {k: dataclasses.replace(usual, actor_penalty=a, critic_penalty=c) for k, (a, c) in betas.items()}
+    return {name: Preset(cfg, treatment, source + name) for name, cfg in made.items()}
 
 
 MUJOCO = {
@@ -128,18 +136,20 @@ ADROIT = {
     "hammer-expert": (0.01, 0.01), "relocate-human": (0.1, 0.01), "relocate-cloned": (0.1, 0.01),
     "relocate-expert": (0.05, 0.01),
 }  # fmt: skip
-MAZE = {"actor_lr": 3e-4, "critic_lr": 5e-5, "batch_size": 256, "discount": 0.999}
-HAND = {"actor_lr": 3e-4, "critic_lr": 3e-4, "batch_size": 256}
+MAZE = ReBRAC(actor_lr=3e-4, critic_lr=5e-5, batch_size=256, discount=0.999)
+HAND = ReBRAC(actor_lr=3e-4, critic_lr=3e-4, batch_size=256)
 PRESETS = {
-    "small": Preset(
+    "mujoco": Preset(
+        ReBRAC(), Treatment(), "walker2d-medium-replay below: the penalties for mixed data of unknown quality"
+    ),
+    **presets(MUJOCO, ReBRAC(), Treatment()),
+    **presets(ANTMAZE, MAZE, Treatment(reward_scale=100.0)),
+    **presets(ADROIT, HAND, Treatment()),
+    "tuned_100k": Preset(
         ReBRAC(actor_penalty=0.1, actor_decay_steps="run", critic_decay_steps="run"),
         SCALED,
         "ours, chosen on a mixed log of 100,000 steps: docs/algorithms/rebrac.md",
     ),
-    "mujoco": Preset(ReBRAC(), Treatment(), "walker2d-medium-replay below: for mixed data of unknown quality"),
-    **presets("MuJoCo", Treatment(), MUJOCO),
-    **presets("antmaze", Treatment(reward_scale=100.0), ANTMAZE, **MAZE),
-    **presets("adroit", Treatment(), ADROIT, **HAND),
 }
 
 algorithm = Algorithm("rebrac", ReBRAC, init, update, act, PRESETS, needs=needs, check=check)

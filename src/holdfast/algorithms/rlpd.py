@@ -1,15 +1,17 @@
 """RLPD, reinforcement learning with prior data (Ball, Smith, Kostrikov, Levine 2023, arXiv:2302.02948, algorithm 1).
 
-SAC from scratch in an environment, with a data set at hand and no offline training: half of every batch is data. Layer
-normalisation keeps values of unseen actions bounded, many updates a step use the few new rows, an ensemble keeps the
-many updates from overestimating.
+SAC from scratch in an environment, with a data set and without offline training: half of every batch is data. Layer
+normalisation keeps the values of unseen actions bounded, many updates per step use the few new rows, and an ensemble
+keeps the many updates from overestimating.
 
-A run needs both, `holdfast train rlpd --data D --env E`; `--steps` counts environment steps.
+A run needs both a data set and an environment: `holdfast train rlpd --data D --env E`. `--steps` counts environment
+steps.
 
-Paper -> here: E critics, Z subset, G update_ratio, rho polyak.
-One update here is what belongs to one environment step: G critic steps, each on a slice of its own with the smallest of
-a fresh subset of Z target critics, then one step of the actor, on the last slice and by the mean of all critics, and of
-the temperature with the actor's old entropy; its loss is on alpha, as in the authors' code.
+Notation (paper = code): E = `critics`; Z = `subset`; G = `update_ratio`; rho = `polyak`.
+One update here is what belongs to one environment step. Order: G critic steps, each on its own slice of the batch and
+with the smallest of a fresh subset of Z target critics; then one step of the actor on the last slice, with the mean of
+all critics; then one step of the temperature with the entropy of the actor before its step.
+As in the authors' code: the loss of the temperature is on alpha, and the critics' loss is a mean over members and rows.
 """
 
 from __future__ import annotations
@@ -22,16 +24,16 @@ import jax.numpy as jnp
 from ..core.config import config, faults, static
 from ..core.contract import Algorithm, Collect, Context, Needs, Phase, Preset, Transitions, Treatment
 from ..core.noise import Noise
-from ..core.spec import Batch, Step
+from ..core.spec import Batch, Scalar, Step
 from ..core.trained import Metrics, Trained, merge
-from ..core.tree import PyTree, ema
-from ..parts import initialisers, nets, optimisers, targets
-from .sac import act, dist, temperature_loss
+from ..core.tree import ema
+from ..parts import initialisers, nets, targets
+from .sac import State, act, dist, optimisers_of, temperature_loss
 
 
 @config
 class RLPD:
-    update_ratio: int = 20  # G: critic updates an environment step
+    update_ratio: int = 20  # G: critic updates per environment step
     critics: int = 10  # E: size of the ensemble
     subset: int = 2  # Z: members whose smallest value makes the target; 1 on AntMaze
     data_share: float = static(default=0.5)  # rows of a batch that come from the data
@@ -40,52 +42,42 @@ class RLPD:
     discount: float = 0.99  # gamma
     polyak: float = 0.005  # rate at which the target critics follow, every critic update
     initial_temperature: float = 1.0  # alpha before the first update
-    target_entropy: float = 0.0  # in nats; 0 stands for minus half the number of action dimensions
+    target_entropy: float = 0.0  # in nats; 0 means minus half the number of action dimensions
     actor_lr: float = 3e-4  # Adam
     critic_lr: float = 3e-4  # Adam
     temperature_lr: float = 3e-4  # Adam
     hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers of every network
-    batch_size: int = 256  # rows a critic update
-
-
-class State(PyTree):
-    actor: Trained
-    critic: Trained
-    target_critic: nets.Critic
-    temperature: Trained  # of log alpha
+    batch_size: int = 256  # rows per critic update
 
 
 def check(cfg: RLPD) -> list[str]:
-    rules = {"update_ratio": "positive", "critics": "positive", "subset": "positive", "data_share": "in (0, 1)"}
-    found = faults(
-        cfg, discount="in [0, 1]", polyak="in [0, 1]", initial_temperature="positive", warmup="positive", **rules
-    )
+    rules = dict.fromkeys(("update_ratio", "critics", "subset", "warmup", "initial_temperature"), "positive")
+    found = faults(cfg, discount="in [0, 1]", polyak="in [0, 1]", data_share="in (0, 1)", **rules)
     if cfg.subset > cfg.critics:
         found.append(f"subset is {cfg.subset}, expected at most critics, {cfg.critics}")
     return found
 
 
 def init(cfg: RLPD, ctx: Context, noise: Noise) -> State:
-    spec = ctx.spec
-    how: dict[str, Any] = {"low": -20.0, "high": 2.0, "squash": "tanh"}
-    how |= {"init": initialisers.xavier(), "last": initialisers.xavier(2)}
-    actor = nets.policy(noise.sub("actor"), spec, cfg.hidden, "heads", **how)
-    critic = nets.critic(noise.sub("critic"), spec, cfg.hidden, cfg.critics, norm="pre", init=initialisers.xavier())
-    return State(
-        Trained.new(actor, optimisers.adam(cfg.actor_lr)),
-        Trained.new(critic, optimisers.adam(cfg.critic_lr)),
-        critic,
-        Trained.new(jnp.log(cfg.initial_temperature), optimisers.adam(cfg.temperature_lr)),
-    )
+    weights = initialisers.xavier()
+    last = initialisers.xavier(2)
+    actor = nets.gaussian_heads_policy(noise.sub("actor"), ctx.spec, cfg.hidden, init=weights, last=last)
+    critic = nets.critic(noise.sub("critic"), ctx.spec, cfg.hidden, cfg.critics, norm="pre", init=weights)
+    tx = optimisers_of(cfg)
+    temperature = Trained.new(jnp.log(cfg.initial_temperature), tx.temperature)
+    return State(Trained.new(actor, tx.actor), Trained.new(critic, tx.critic), critic, temperature)
 
 
 def critic_loss(critic: nets.Critic, y: jax.Array, batch: Batch) -> tuple[jax.Array, Metrics]:
-    """The mean over members and rows."""
+    """Squared error to `y` [B], a mean over members and rows."""
     q = critic(batch.obs, batch.action)
     return jnp.square(q - y[None]).mean(), {"q": q.mean(), "spread": q.std(0).mean(), "target": y.mean()}
 
 
-def actor_loss(actor: nets.Policy, critic: nets.Critic, alpha: Any, obs: jax.Array, eps: jax.Array) -> Any:
+def actor_loss(
+    actor: nets.Policy, critic: nets.Critic, alpha: Scalar, obs: jax.Array, eps: jax.Array
+) -> tuple[jax.Array, Metrics]:
+    """SAC's loss with the mean of all critics."""
     action, log_prob = actor(obs).sample_and_log_prob(eps)
     q = critic(obs, action).mean(0)
     return (alpha * log_prob - q).mean(), {"entropy": -log_prob.mean(), "q": q.mean()}
@@ -94,28 +86,36 @@ def actor_loss(actor: nets.Policy, critic: nets.Critic, alpha: Any, obs: jax.Arr
 def update(cfg: RLPD, state: State, batch: Batch, noise: Noise, step: Step) -> tuple[State, Metrics]:
     if cfg.update_ratio == 1:
         batch = jax.tree.map(lambda x: x[None], batch)
-    actor, alpha, shape = state.actor.net, jnp.exp(state.temperature.net), batch.action.shape
+    tx = optimisers_of(cfg)
+    actor = state.actor.net
+    alpha = jnp.exp(state.temperature.net)
+    shape = batch.action.shape  # [G, B, A]
 
-    def critic_step(moving: Any, given: Any) -> Any:
+    def critic_step(
+        moving: tuple[Trained, nets.Critic], drawn: tuple[Batch, jax.Array, jax.Array]
+    ) -> tuple[tuple[Trained, nets.Critic], Metrics]:
         critic, target = moving
-        batch, eps, order = given
-        next_action, next_log_prob = actor(batch.next_obs).sample_and_log_prob(eps)
+        rows, eps, order = drawn
+        next_action, next_log_prob = actor(rows.next_obs).sample_and_log_prob(eps)
         members = jnp.argsort(order)[: cfg.subset]
-        next_q = nets.Critic(jax.tree.map(lambda x: x[members], target.nets))(batch.next_obs, next_action).min(0)
-        y = targets.td(batch, next_q - alpha * next_log_prob if cfg.entropy_backup else next_q, cfg.discount)
-        critic, metrics = critic.step(optimisers.adam(cfg.critic_lr), critic_loss, y, batch, name="critic")
+        next_q = nets.Critic(jax.tree.map(lambda x: x[members], target.nets))(rows.next_obs, next_action).min(0)
+        y = targets.td(rows, next_q - alpha * next_log_prob if cfg.entropy_backup else next_q, cfg.discount)
+        critic, metrics = critic.step(tx.critic, critic_loss, y, rows, name="critic")
         return (critic, ema(critic.net, target, cfg.polyak)), metrics
 
-    drawn = noise.normal("target_action", shape), noise.uniform("target_subset", (shape[0], cfg.critics))
-    moving, told = jax.lax.scan(critic_step, (state.critic, state.target_critic), (batch, *drawn))
-    (critic, target), m1 = moving, jax.tree.map(lambda x: x.mean(0), told)
+    eps = noise.normal("target_action", shape)
+    order = noise.uniform("target_subset", (shape[0], cfg.critics))
+    (critic, target), each = jax.lax.scan(critic_step, (state.critic, state.target_critic), (batch, eps, order))
+    m1 = jax.tree.map(lambda x: x.mean(0), each)
 
-    obs, eps = batch.obs[-1], noise.normal("actor_action", shape[1:])
+    obs = batch.obs[-1]
+    eps = noise.normal("actor_action", shape[1:])
     _, log_prob = actor(obs).sample_and_log_prob(eps)
-    moved, m2 = state.actor.step(optimisers.adam(cfg.actor_lr), actor_loss, critic.net, alpha, obs, eps, name="actor")
+    moved, m2 = state.actor.step(tx.actor, actor_loss, critic.net, alpha, obs, eps, name="actor")
     goal = jnp.where(cfg.target_entropy == 0, -0.5 * shape[-1], cfg.target_entropy)
-    tx = optimisers.adam(cfg.temperature_lr)
-    temperature, m3 = state.temperature.step(tx, temperature_loss, log_prob, goal, "exp", name="temperature")
+    temperature, m3 = state.temperature.step(
+        tx.temperature, temperature_loss, log_prob, goal, "exp", name="temperature"
+    )
     return State(moved, critic, target, temperature), merge(m1, m2, m3)
 
 

@@ -33,7 +33,7 @@ from ..parts import initialisers, layers, nets, optimisers, targets
 from ..parts import vae as vaes
 from ..parts.critics import squared_error
 from ..parts.support import elbo_price, iwae_price
-from .td3_bc import act, target_action
+from .td3 import act, target_action
 
 Keep = tuple[jax.Array, ...]  # factors of dropout, one for each hidden layer
 

@@ -62,6 +62,15 @@ def over_the_run(cfg: C, updates: int) -> C:
     return dataclasses.replace(cfg, **{n: updates for n in names if getattr(cfg, n) == "run"})  # type: ignore[type-var]
 
 
+def narrowed(cls: type[C], cfg: object) -> C:
+    """The settings of `cfg` that `cls` has too, as a `cls`; other fields of `cls` keep their defaults.
+
+    For methods that contain another method with its own config.
+    """
+    names = [f.name for f in dataclasses.fields(cls) if hasattr(cfg, f.name)]  # type: ignore[arg-type]
+    return cls(**{name: getattr(cfg, name) for name in names})
+
+
 def as_arrays(cfg: C) -> C:
     """Every traced float as an array of the default float type, so that no Python float compiles a second program."""
     return jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(float)), cfg)

@@ -54,6 +54,11 @@ def cosine(lr: Scalar, steps: Schedule) -> Callable[[Scalar], Scalar]:
     return lambda count: lr * 0.5 * (1 + jnp.cos(jnp.pi * jnp.minimum(count, steps) / steps))
 
 
+def scheduled(lr: Scalar, steps: Schedule) -> optax.GradientTransformation:
+    """Adam whose learning rate follows `cosine(lr, steps)`."""
+    return adam(cosine(lr, steps))
+
+
 def fewer(steps: Schedule, every: int) -> Schedule:
     """The schedule of a network that moves on every `every`-th update only: its optimiser counts its own steps."""
     return max(1, steps // every) if isinstance(steps, int) else steps

@@ -1,0 +1,57 @@
+"""The settings that functions shared by several methods read, as protocols of their configs."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Smoothing(Protocol):
+    """Noise on target actions, as in TD3."""
+
+    @property
+    def policy_noise(self) -> float: ...
+    @property
+    def noise_clip(self) -> float: ...
+
+
+class Exploring(Protocol):
+    """Noise on the actions of a deterministic policy that explores."""
+
+    @property
+    def exploration_noise(self) -> float: ...
+
+
+class SoftRates(Protocol):
+    """Learning rates of an actor, critics and a temperature, as in SAC."""
+
+    @property
+    def actor_lr(self) -> float: ...
+    @property
+    def critic_lr(self) -> float: ...
+    @property
+    def temperature_lr(self) -> float: ...
+
+
+class Entropic(Protocol):
+    """The entropy that a temperature aims at, in nats; 0 means the usual share of the action dimensions."""
+
+    @property
+    def target_entropy(self) -> float: ...
+
+
+class Collecting(Protocol):
+    """How a learner collects: random steps at the start, updates per step."""
+
+    @property
+    def warmup(self) -> int: ...
+    @property
+    def update_ratio(self) -> int: ...
+
+
+class Continuing(Protocol):
+    """How a learner continues online: updates per step, rows per update."""
+
+    @property
+    def update_ratio(self) -> int: ...
+    @property
+    def batch_size(self) -> int: ...

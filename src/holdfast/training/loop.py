@@ -202,9 +202,8 @@ class Program:
     def _run(self, stride: int, carry: Carry, cfgs: Cfg, keys: jax.Array, sources: Sources, lo: Step, hi: Step) -> Any:
         return self.updates(carry, self.nothing(), cfgs, keys, sources, lo, hi, stride)
 
-    # fmt: off
     def updates(self, carry: Carry, found: Sums, cfgs: Cfg, keys: jax.Array, sources: Sources, lo: Step, hi: Step,
-                stride: int = 1) -> Any:  # fmt: on
+                stride: int = 1) -> Any:  # fmt: skip
         """Updates lo <= step < hi, traced: the carry after them, and `found` with their metrics added.
 
         `stride` divides hi - lo.

@@ -52,7 +52,7 @@ def test_growing_logs_are_refused_for_methods_that_read_the_whole_log(tmp_path):
         tiny(tmp_path / "b", "plas", growing=1.0, config={"hidden": (8,), "vae_hidden": (8,)})
     with pytest.raises(UserError, match="--growing is -1"):
         tiny(tmp_path / "c", growing=-1.0)
-    with pytest.raises(UserError, match="--growing is 1"):
+    with pytest.raises(UserError, match="--growing needs a data set"):
         train("ddpg", env=ENV, growing=1.0, out=tmp_path / "d", steps=10)
     with pytest.raises(UserError, match="--keep-policies keeps"):
         tiny(tmp_path / "e", keep_policies=True, evaluate=False)

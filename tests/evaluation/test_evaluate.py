@@ -60,15 +60,12 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch:
     table = capsys.readouterr().out
     assert f"{np.mean(found['returns'][1]):.1f}" in table
     assert "seed2" in table
-    for path, line in ((tmp_path / "none", "does not exist"), (tmp_path / "policy" / "..", None)):
-        if line is not None:
-            with pytest.raises(UserError, match=line):
-                main([str(path)])
+    with pytest.raises(UserError, match="does not exist"):
+        main([str(tmp_path / "none")])
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="no policy in"):
         main([str(tmp_path / "empty")])
     with pytest.raises(UserError, match="does not match the policy"):
         main([str(tmp_path), "--env", "CartPole-v1"])
-    with pytest.raises(SystemExit) as stopped:
+    with pytest.raises(UserError, match="invalid choice 'worst'"):
         main([str(tmp_path), "--mode", "worst"])
-    assert stopped.value.code == 2

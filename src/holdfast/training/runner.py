@@ -14,6 +14,7 @@ from ..core.errors import Diverged, UserError
 from ..core.files import write_json
 from ..environments.gym.collector import EnvironmentFailed
 from ..runs.folder import RunFolder
+from ..runs.settings import note_for
 from . import driver, handover, hooks
 from .carry import Carry, Position
 from .collect import play_of
@@ -75,6 +76,9 @@ class Runner:
     def _start(self, step: int) -> None:
         plan = self.plan
         self._notify("start", hooks.Start(self.folder, plan.settings, plan.replicas, plan.steps, step))
+        note = note_for(plan.settings, plan.task.dataset.n_steps if plan.task.dataset and not step else None)
+        if note is not None:
+            self._notify("note", note)
         for fault in plan.task.warnings:
             self._notify("warn", f"{plan.task.name}: {fault}")
         if plan.evaluator is None and plan.settings.evaluate:

@@ -87,7 +87,8 @@ def td3_bc_update(state: dict[str, Any], batch: Any, key: jax.Array, step: jax.A
     return {**dict(zip(names, moving, strict=True)), "critic": critic, "critic_opt": critic_opt}
 
 
-cosine = optax.adam(optax.cosine_decay_schedule(LR, 1_000_000))
+RUN = 1_000_000  # updates of a published run, over which IQL's actor decays
+cosine = optax.adam(optax.cosine_decay_schedule(LR, RUN))
 
 
 def iql_init(key: jax.Array, d: int, a: int) -> dict[str, Any]:

@@ -20,6 +20,7 @@ import serving
 import synthetic
 
 START = 1_000_000  # first step: past the warm-ups that some algorithms begin with
+RUN = 1_000_000  # updates of the run that schedules fall over
 NEVER = 10**8  # a warm-up that no measurement sees the end of
 WARM = 20  # updates before the clock runs
 
@@ -64,13 +65,14 @@ class Ours:
 
     def __init__(self, name: str) -> None:
         from holdfast.algorithms import registry
+        from holdfast.core.config import over_the_run
         from holdfast.core.contract import Context
         from holdfast.core.spec import Spec
         from holdfast.data.feed.columns import Columns
 
         self.algorithm = registry.get(name)
         presets = self.algorithm.presets
-        self.cfg = presets[PRESETS.get(name, next(iter(presets)))].config
+        self.cfg = over_the_run(presets[PRESETS.get(name, next(iter(presets)))].config, RUN)
         data, n = synthetic.rows(), synthetic.STEPS
         episodes = n // synthetic.EPISODE
         own = self.algorithm.needs(self.cfg)
@@ -88,14 +90,16 @@ class Ours:
     def program(self, seeds: int) -> Any:
         """The last phase for that many seeds, compiled, with its carry and the next step."""
         from holdfast.core.config import as_arrays
-        from holdfast.training import driver, loop
+        from holdfast.training import driver
+        from holdfast.training.carry import replicate, seed_keys
+        from holdfast.training.loop import Program
 
         if seeds not in self.programs:
-            cfgs = loop.replicate([as_arrays(self.cfg)] * seeds)
-            keys = loop.seed_keys(list(range(seeds)))
+            cfgs = replicate([as_arrays(self.cfg)] * seeds)
+            keys = seed_keys(list(range(seeds)))
             carry = None
             for index, phase in enumerate(self.algorithm.phases(self.cfg)):
-                program = loop.Program(self.algorithm, phase, index, cfgs, keys, self.ctx, {"data": self.columns})
+                program = Program(self.algorithm, phase, index, cfgs, keys, self.ctx, {"data": self.columns})
                 carry = driver.enter(program, carry)
             unit = self.unit()
             program.compile(carry, unit)
@@ -106,9 +110,9 @@ class Ours:
 
     def unit(self) -> int:
         """Updates that a block is a multiple of, as blocks of training are."""
-        from holdfast.training import loop
+        from holdfast.training.compilation import STRIDE, stride_of
 
-        return loop.stride_of(loop.STRIDE)
+        return stride_of(STRIDE)
 
     def compile(self, seeds: int) -> dict[str, Any]:
         program = self.program(seeds)[0]
@@ -165,7 +169,7 @@ class Handwritten:
     def __init__(self, name: str) -> None:
         import handwritten
 
-        from holdfast.training.loop import options
+        from holdfast.training.compilation import options
 
         static = ("name", "steps")
         self.name = name

@@ -91,6 +91,7 @@ def test_speed_names_an_unknown_algorithm(monkeypatch: Patch, capfd: pytest.Capt
 def test_the_handwritten_update_is_the_librarys(name: str, monkeypatch: Patch, x64: None) -> None:
     """Same networks, batches and noise in: the same networks out, after two updates, TD3's delayed one among them."""
     from holdfast.algorithms import registry
+    from holdfast.core.config import over_the_run
     from holdfast.core.contract import Context
     from holdfast.core.noise import Noise
     from holdfast.core.spec import Batch, Spec
@@ -98,7 +99,7 @@ def test_the_handwritten_update_is_the_librarys(name: str, monkeypatch: Patch, x
     hand = load("handwritten", monkeypatch)
     hand.HIDDEN = (6, 7)
     algorithm = registry.get(name)
-    cfg = algorithm.Config(hidden=hand.HIDDEN)
+    cfg = over_the_run(algorithm.Config(hidden=hand.HIDDEN), hand.RUN)
     ours = jax.jit(lambda key: algorithm.init(cfg, Context(Spec((5,), 2)), Noise(key)))(jax.random.PRNGKey(0))
     theirs = hand.INITS[name](jax.random.PRNGKey(1), 5, 2)
 

@@ -25,9 +25,10 @@ from holdfast.data.dataset import Dataset
 from holdfast.data.feed import buffer, sampler, treatment
 from holdfast.data.feed import columns as cols
 from holdfast.data.split import by_episodes
-from holdfast.training import loop
+from holdfast.training import compilation, loop
+from holdfast.training.carry import Carry, replicate, seed_keys
 from holdfast.training.driver import blocks, enter
-from holdfast.training.loop import Carry, Program, replicate, seed_keys
+from holdfast.training.loop import Program
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = registry.names()
@@ -347,7 +348,7 @@ def test_blocks_in_strides_are_the_same_updates(name, kind, monkeypatch):
     """As on a GPU: an inner loop of known length if it divides the block, the plain one where it does not."""
     c = case(name, kind)
     whole, found = c.train(programs(name, kind), (0, 10))
-    monkeypatch.setattr(loop, "STRIDE", 4)
+    monkeypatch.setattr(compilation, "STRIDE", 4)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     monkeypatch.setattr(loop, "options", lambda: None)  # of a GPU: no CPU takes them
     (program,) = c.programs()
@@ -363,13 +364,14 @@ def test_blocks_in_strides_are_the_same_updates(name, kind, monkeypatch):
 
 
 def test_on_a_cpu_blocks_have_no_strides(monkeypatch):
-    assert jax.default_backend() != "cpu" or (loop.stride_of(1000), loop.options()) == (1, None)
+    assert jax.default_backend() != "cpu" or (compilation.stride_of(1000), compilation.options()) == (1, None)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert (loop.stride_of(1000), loop.stride_of(1020), loop.stride_of(0)) == (loop.STRIDE, 1, 1)
+    strides = [compilation.stride_of(updates) for updates in (1000, 1020, 0)]
+    assert strides == [compilation.STRIDE, 1, 1]
     monkeypatch.delenv("XLA_FLAGS", raising=False)
-    assert loop.options() == {loop.SIDE_BY_SIDE: "CONCURRENT"}
-    monkeypatch.setenv("XLA_FLAGS", f"--{loop.SIDE_BY_SIDE}=LHS")
-    assert loop.options() is None
+    assert compilation.options() == {compilation.SIDE_BY_SIDE: "CONCURRENT"}
+    monkeypatch.setenv("XLA_FLAGS", f"--{compilation.SIDE_BY_SIDE}=LHS")
+    assert compilation.options() is None
 
 
 @few_cases

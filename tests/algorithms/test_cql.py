@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from holdfast.algorithms import cql
+from holdfast.core.config import from_dict, to_dict
+from holdfast.core.errors import UserError
 from holdfast.core.trained import Trained
 from holdfast.parts import conservative, layers, nets, optimisers
 from holdfast.parts.distributions import TanhNormal, normal_log_prob
@@ -164,3 +166,10 @@ def test_cql(name):
     }
     losses |= {"dual/loss": "alpha_prime_loss"} if cfg.lagrange else {}
     replay(cql.algorithm, cfg, state, g, expected, losses, tape=tape)
+
+
+def test_reads_the_configs_of_version_0_1_0():
+    old = to_dict(cql.CQL(alpha=3.0)) | {"data_term": True}
+    assert from_dict(cql.CQL, old) == cql.CQL(alpha=3.0)
+    with pytest.raises(UserError, match="data_term"):
+        from_dict(cql.CQL, old | {"data_term": False})

@@ -27,7 +27,7 @@ def pair_batch(**columns):
     return formulas.batch(**{"action": array([0.5, 0], [0, -0.5])} | columns)
 
 
-def test_each_learner_updates_on_its_own_pair_batch():
+def test_each_learner_updates_on_its_own_batch():
     cfg = as_arrays(iql_concurrent.IQLConcurrent(hidden=(8, 8)))
     rows = jax.tree.map(lambda x: x.astype(np.float32), pair_batch())
     other = pair_batch(obs=array([5], [6]), reward=array(-1, 3), action=array([-1, 1], [0.1, 0.2]))

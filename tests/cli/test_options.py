@@ -27,7 +27,7 @@ NO_FLAG = {"algorithm", "config", "treatment", "data_options", "source", "in_mem
 SPELLED = {"evaluate": "no-eval", "inputs": "input", "loggers": "log"}  # the others are spelled like the field
 # another value than the default of every setting that a run of these tests can have
 OTHER = {
-    "data": DATA, "steps": 8, "preset": "gaussian", "seeds": 2, "seed": 3, "sweep": {"actor_lr": [1e-3, 2e-3]},
+    "data": DATA, "steps": 8, "preset": "tuned_gaussian", "seeds": 2, "seed": 3, "sweep": {"actor_lr": [1e-3, 2e-3]},
     "allow": ["one_step"], "env": "Pendulum-v1", "evaluate": False, "eval_episodes": 2, "eval_every": 4,
     "save_every": 4, "block": 4, "workers": 1, "worker_timeout": 30.0, "envs": 2, "replay": 100,
     "loggers": ["tensorboard"], "keep_policies": True, "growing": 1.0, "data_options": {"id": "ours"},
@@ -78,11 +78,22 @@ def test_every_setting_is_read_back_from_its_config(name):
 
 def test_flags_and_arguments_give_the_same_settings():
     argv = ["--data", DATA, "--steps", "8", "--seeds", "2", "--sweep", "actor-lr=1e-3,2e-3", "--no-eval", "--log", "a"]
-    argv += ["--clip-actions", "--reward-scale", "3", "--hidden", "16", "--preset", "gaussian", "--save-every", "0"]
+    argv += [
+        "--clip-actions",
+        "--reward-scale",
+        "3",
+        "--hidden",
+        "16",
+        "--preset",
+        "tuned_gaussian",
+        "--save-every",
+        "0",
+    ]
     argv += ["--action-bounds", "-1", "1", "--no-use-next-observations"]
-    by_flags, _ = parse("bc", argv, "gaussian", None)
+    by_flags, _ = parse("bc", argv, "tuned_gaussian", None)
     by_keyword = Settings.of(
-        "bc", preset="gaussian", config={"hidden": [16]}, treatment={"reward_scale": 3.0}, clip_actions=True, data=DATA,
+        "bc", preset="tuned_gaussian", config={"hidden": [16]},
+        treatment={"reward_scale": 3.0}, clip_actions=True, data=DATA,
         steps=8, seeds=2, sweep={"actor_lr": (1e-3, 2e-3)}, evaluate=False, loggers=["a"], save_every=0,
         data_options={"action_bounds": (-1.0, 1.0), "use_next_observations": False},
     )  # fmt: skip

@@ -17,7 +17,8 @@ from holdfast.data.feed.columns import Columns
 from holdfast.data.feed.treatment import Fitted
 from holdfast.parts import encoders, nets, optimisers
 from holdfast.policy.policy import Policy
-from holdfast.training.loop import Program, replicate, seed_keys
+from holdfast.training.carry import replicate, seed_keys
+from holdfast.training.loop import Program
 
 IMAGE = ArraySpec((4, 4, 2), "uint8")
 SPECS = {

@@ -1,3 +1,5 @@
+"""A written data set reads back unchanged; nothing is overwritten or left half-written."""
+
 import dataclasses
 import errno
 import os
@@ -5,42 +7,29 @@ import os
 import h5py
 import numpy as np
 import pytest
-from gymnasium.spaces import Discrete
 
 from holdfast.core.errors import UserError
 from holdfast.data import Dataset, load_dataset
 from holdfast.data.checks.check import check
-from holdfast.data.checks.fixes import clip_actions, cut_at_flags, drop_first_rows, drop_nonfinite
+from holdfast.data.checks.fixes import cut_at_flags
 from holdfast.data.convert import convert
-
-TARGETS = ["copy.npz", "copy.hdf5", "copy-v0"]
+from support.datasets import (
+    masked_dataset,
+    pendulum_dataset,
+)
 
 
 @pytest.fixture(scope="module")
 def pendulum() -> Dataset:
-    return load_dataset("bundled/pendulum-mixed").select(np.arange(5, 15))
+    return pendulum_dataset()
 
 
 @pytest.fixture
 def masked() -> Dataset:
-    """Discrete from 3, ends of both kinds, every optional column, 64-bit observations."""
-    rng = np.random.default_rng(0)
-    episodes = []
-    for steps, end in ((4, "terminations"), (1, "truncations"), (6, "truncations")):
-        flags = {"terminations": np.zeros(steps, bool), "truncations": np.zeros(steps, bool)}
-        flags[end][-1] = True
-        episodes.append(
-            {
-                "observations": rng.normal(size=(steps + 1, 2)),
-                "actions": rng.integers(3, 6, steps),
-                "rewards": rng.normal(size=steps),
-                "action_mask": rng.random((steps + 1, 3)) > 0.2,
-                "behaviour_log_prob": -rng.random(steps),
-                "discount": rng.random(steps),
-                **flags,
-            }
-        )
-    return Dataset.from_episodes(episodes, action_space=Discrete(3, start=3), reference=(1.5, 2.5))
+    return masked_dataset()
+
+
+TARGETS = ["copy.npz", "copy.hdf5", "copy-v0"]
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -79,7 +68,7 @@ def test_minari_itself_reads_what_was_written(tmp_path, monkeypatch, pendulum):
     np.testing.assert_array_equal(theirs[1].rewards, pendulum.select([1]).rewards)
 
 
-def test_infos_have_a_row_more_than_steps_and_none_is_lost(tmp_path, masked):
+def test_infos_have_one_row_more_than_steps(tmp_path, masked):
     with h5py.File(convert(masked, tmp_path / "a-v0") / "data" / "main_data.hdf5") as file:
         for name in ("action_mask", "discount", "behaviour_log_prob"):
             assert len(file[f"episode_2/infos/{name}"]) == 7
@@ -102,7 +91,7 @@ def test_d4rl_form_holds_d4rls_columns(tmp_path, masked):
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_nothing_is_written_over(tmp_path, target, pendulum):
+def test_no_file_is_overwritten(tmp_path, target, pendulum):
     path = convert(pendulum, tmp_path / target)
     before = sorted((p, p.stat().st_mtime_ns) for p in tmp_path.rglob("*"))
     with pytest.raises(UserError, match="exists already"):
@@ -129,7 +118,7 @@ def test_a_minari_id_needs_a_version(tmp_path, monkeypatch, pendulum):
     assert load_dataset(convert(pendulum, tmp_path / "noversion", "named-v0")).n_episodes == 10
 
 
-def test_d4rl_form_refuses_flags_inside(tmp_path, pendulum):
+def test_d4rl_form_refuses_flags_inside_an_episode(tmp_path, pendulum):
     inside = pendulum.truncations.copy()
     inside[50] = True
     data = dataclasses.replace(pendulum, truncations=inside)
@@ -141,26 +130,3 @@ def test_d4rl_form_refuses_flags_inside(tmp_path, pendulum):
     np.testing.assert_array_equal(cut.rewards, data.rewards)
     assert cut.provenance["mended"] == {**pendulum.provenance["mended"], "cut_at_flags": 1}
     assert "end_inside" not in [f.kind for f in check(cut)]
-
-
-def test_mends(masked, pendulum):
-    holes = masked.rewards.copy()
-    holes[4] = np.nan
-    seen = masked.observations.copy()
-    seen[-1] = np.inf
-    assert drop_nonfinite(dataclasses.replace(masked, rewards=holes, observations=seen)).lengths.tolist() == [4]
-    with pytest.raises(UserError, match="none would be left"):
-        drop_nonfinite(dataclasses.replace(masked, rewards=holes * np.nan))
-
-    shorter = drop_first_rows(masked, [1, 2])  # episode 1 has one step only: it goes
-    assert shorter.lengths.tolist() == [4, 5]
-    np.testing.assert_array_equal(shorter.observations, np.delete(masked.observations, [5, 6, 7], axis=0))
-    np.testing.assert_array_equal(shorter.rewards, np.delete(masked.rewards, [4, 5]))
-    np.testing.assert_array_equal(
-        shorter.columns["action_mask"], np.delete(masked.columns["action_mask"], [5, 6, 7], 0)
-    )
-
-    wild = dataclasses.replace(pendulum, actions=pendulum.actions * 3)
-    clipped = clip_actions(wild)
-    assert np.abs(clipped.actions).max() == 2
-    assert clipped.provenance["mended"]["clip_actions"] == int((np.abs(wild.actions) > 2).sum())

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
-from holdfast.core.errors import UserError
-from holdfast.evaluation.scores import normalized, reference_of
 from holdfast.evaluation.statistics import Estimate, iqm, iqm_interval, mean_interval, two_stage_interval
 
 
@@ -27,7 +24,7 @@ def test_mean_interval_of_two_numbers() -> None:
     assert mean_interval(np.array([0.0, 1.0]), level=0.4) == Estimate(0.5, 0.5, 0.5)
 
 
-def test_mean_interval_of_many_numbers_is_that_of_the_normal_law() -> None:
+def test_mean_interval_of_many_numbers_is_that_of_the_normal_distribution() -> None:
     sample = np.random.default_rng(0).normal(3.0, 2.0, 400)
     found = mean_interval(sample, resamples=20_000)
     half = 1.96 * sample.std() / 20
@@ -64,17 +61,3 @@ def test_iqm_interval_resamples_runs_within_each_task() -> None:
     # four runs of one task: floor(4 / 4) = 1 is cut at each end; the extremes come from drawing one run mostly
     low, high = iqm_interval(np.array([0.0, 1, 2, 3]))[1:]
     assert (low, high) == (0.0, 3.0) or (0.0 <= low < 1.0 and 2.0 < high <= 3.0)
-
-
-def test_normalised_scores() -> None:
-    np.testing.assert_array_equal(normalized([[-10.0, 90.0], [40.0, 190.0]], (-10, 90)), [[0, 100], [50, 200]])
-    for reference in ((1.0, 1.0), (0.0, float("nan"))):
-        with pytest.raises(UserError, match="two different finite numbers"):
-            normalized(0.0, reference)
-
-
-def test_references_go_with_their_environment() -> None:
-    info = {"reference": [1, 2], "env_id": "Mine-v0", "dataset": "mine"}
-    assert reference_of(info, "Mine-v0") == (1.0, 2.0)
-    assert reference_of(info, "Other-v0") is None
-    assert reference_of(info, "Hopper-v5") == reference_of({}, "Hopper-v5") != None  # noqa: E711

@@ -103,7 +103,7 @@ def test_the_floor_of_the_squash_correction(run):
         same(found, (plain - np.log(1 - np.tanh(u) ** 2 + floor)).sum(-1))
     exact = run(lambda m, s, e: TanhNormal(m, s).sample_and_log_prob(e)[1], mean, log_std, eps)
     same(exact, (plain - np.log(1 - np.tanh(u) ** 2)).sum(-1), 1e-10)
-    policy = nets.policy(NOISE, Spec((2,), 2), (4,), "heads", floor=1e-6)
+    policy = nets.gaussian_heads_policy(NOISE, Spec((2,), 2), (4,), floor=1e-6)
     assert policy(array([[1, 2]])).floor == 1e-6
 
 

@@ -66,18 +66,18 @@ def test_policies_by_hand(run):
     same(run(lambda x: nets.CategoricalPolicy(mlp(*HAND))(x).logits, obs), [[5.5]])
 
 
-def test_the_policy_builder_follows_the_spec():
+def test_policies_follow_the_spec():
     continuous, discrete = Spec((3,), 2), Spec((3,), 4, discrete=True)
-    kinds = {
-        "deterministic": nets.DeterministicPolicy,
-        "gaussian": nets.GaussianPolicy,
-        "heads": nets.GaussianHeadsPolicy,
-    }
-    for kind, wanted in kinds.items():
-        made = nets.policy(NOISE, continuous, (4,), kind)
+    kinds = [
+        (nets.deterministic_policy, nets.DeterministicPolicy, 2),
+        (nets.gaussian_policy, nets.GaussianPolicy, 2),
+        (nets.gaussian_heads_policy, nets.GaussianHeadsPolicy, 4),
+    ]
+    for make, wanted, outputs in kinds:
+        made = make(NOISE, continuous, (4,))
         assert type(made) is wanted
-        assert made.net.layers[-1].bias.shape == (4 if kind == "heads" else 2,)
-        made = nets.policy(NOISE, discrete, (4,), kind, low=-1.0)
+        assert made.net.layers[-1].bias.shape == (outputs,)
+        made = make(NOISE, discrete, (4,))
         assert type(made) is nets.CategoricalPolicy
         assert made.net.layers[-1].bias.shape == (4,)
 

@@ -19,8 +19,9 @@ from holdfast.data.dataset import Dataset
 from holdfast.data.feed import columns as cols
 from holdfast.data.feed import treatment
 from holdfast.evaluation.q_values import believed_value
+from holdfast.training.carry import replicate, seed_keys
 from holdfast.training.driver import blocks, enter
-from holdfast.training.loop import Program, replicate, seed_keys
+from holdfast.training.loop import Program
 
 DISCOUNT = 0.8
 # small and fast; restraint so weak that the best action in the data is what is wanted, where that is a setting

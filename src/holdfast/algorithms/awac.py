@@ -78,8 +78,8 @@ def optimisers_of(cfg: AWAC) -> Optimisers:
 
 def init(cfg: AWAC, ctx: Context, noise: Noise) -> State:
     tx = optimisers_of(cfg)
-    squash = "none" if cfg.mean == "unbounded" else "mean"
-    actor = nets.policy(noise.sub("actor"), ctx.spec, cfg.hidden, "gaussian", low=-20.0, high=2.0, squash=squash)
+    squash: nets.Squash = "none" if cfg.mean == "unbounded" else "mean"
+    actor = nets.gaussian_policy(noise.sub("actor"), ctx.spec, cfg.hidden, low=-20.0, high=2.0, squash=squash)
     critic = nets.critic(noise.sub("critic"), ctx.spec, cfg.hidden)
     return State(Trained.new(actor, tx.actor), Trained.new(critic, tx.critic), critic)
 

@@ -89,7 +89,7 @@ def optimisers_of(cfg: AWR) -> Optimisers:
 def init(cfg: AWR, ctx: Context, noise: Noise) -> State:
     tx = optimisers_of(cfg)
     small = initialisers.uniform_init(0.01, 0.0)
-    actor = nets.policy(noise.sub("actor"), ctx.spec, cfg.hidden, "deterministic", last=small)
+    actor: nets.Policy = nets.deterministic_policy(noise.sub("actor"), ctx.spec, cfg.hidden, last=small)
     if not ctx.spec.discrete:
         actor = FixedNormalPolicy(actor.net, jnp.log(cfg.action_std))
     critic = nets.value(noise.sub("critic"), ctx.spec, cfg.hidden)

@@ -90,13 +90,12 @@ def init(cfg: CalQL, ctx: Context, noise: Noise) -> State:
     tx = optimisers_of(cfg)
     weights = initialisers.orthogonal()
     last = initialisers.orthogonal(1e-2)
-    shape = {"low": -20.0, "high": 2.0, "squash": "tanh"}
 
     def heads(noise: Noise, n_in: int, n_out: int) -> layers.Linear:
         made = last(noise, n_in, n_out)
         return layers.Linear(made.weight, made.bias.at[n_out // 2 :].set(-1))
 
-    actor = nets.policy(noise.sub("actor"), ctx.spec, cfg.hidden, "heads", init=weights, last=heads, **shape)
+    actor = nets.gaussian_heads_policy(noise.sub("actor"), ctx.spec, cfg.hidden, init=weights, last=heads)
     critic = nets.critic(noise.sub("critic"), ctx.spec, cfg.critic_hidden, init=weights, last=last)
     temperature = Trained.new(jnp.log(cfg.initial_temperature), tx.temperature)
     dual = Trained.new(jnp.ones(()), tx.dual)

@@ -17,7 +17,7 @@ Online (phase "online" of a fine-tuning run): plain SAC from the actor and the c
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +36,7 @@ from . import sac
 
 @config
 class CQL:
+    REMOVED: ClassVar = {"data_term": True}  # a setting of version 0.1.0
     alpha: float = 5.0  # weight of the penalty; 5 or 10 in the authors' readme, 10 in CORL
     mu: str = "softmax"  # softmax for CQL(H), rho for CQL(rho)
     penalty_temperature: float = 1.0  # T of T logsumexp(Q / T)
@@ -88,7 +89,7 @@ def optimisers_of(cfg: CQL) -> Optimisers:
 
 def init(cfg: CQL, ctx: Context, noise: Noise) -> State:
     tx = optimisers_of(cfg)
-    actor = nets.policy(noise.sub("actor"), ctx.spec, cfg.hidden, "heads", low=-5.0, high=2.0, squash="tanh")
+    actor = nets.gaussian_heads_policy(noise.sub("actor"), ctx.spec, cfg.hidden, low=-5.0, high=2.0, squash="tanh")
     critic = nets.critic(noise.sub("critic"), ctx.spec, cfg.hidden)
     temperature = Trained.new(jnp.log(cfg.initial_temperature), tx.temperature)
     trained = (Trained.new(actor, tx.actor), Trained.new(critic, tx.critic))

@@ -91,7 +91,8 @@ def optimisers_of(cfg: CRR) -> Optimisers:
 
 def init(cfg: CRR, ctx: Context, noise: Noise) -> State:
     tx = optimisers_of(cfg)
-    actor = nets.policy(noise.sub("actor"), ctx.spec, cfg.hidden, "heads", low=cfg.min_log_std, high=2.0, squash="mean")
+    low = cfg.min_log_std
+    actor = nets.gaussian_heads_policy(noise.sub("actor"), ctx.spec, cfg.hidden, low=low, squash="mean")
     critic = nets.critic(noise.sub("critic"), ctx.spec, cfg.hidden, n=cfg.n_critics)
     return State(Trained.new(actor, tx.actor), Trained.new(critic, tx.critic), actor, critic)
 

@@ -82,7 +82,7 @@ def init(cfg: MCQ, ctx: Context, noise: Noise) -> State:
     tx = optimisers_of(cfg)
     spec = ctx.spec
     vae = vaes.vae(noise.sub("vae"), spec, cfg.vae_hidden, 2 * spec.action)
-    actor = nets.policy(noise.sub("actor"), spec, cfg.hidden, "heads", low=-5.0, high=2.0, squash="tanh")
+    actor = nets.gaussian_heads_policy(noise.sub("actor"), spec, cfg.hidden, low=-5.0, high=2.0, squash="tanh")
     critic = nets.critic(noise.sub("critic"), spec, cfg.hidden)
     return State(
         Trained.new(vae, tx.vae),

@@ -106,7 +106,7 @@ def init(cfg: SPOT, ctx: Context, noise: Noise) -> State:
     critic_last = initialisers.uniform_init(3 * w, 3 * w) if w else None
     norm = "pre" if cfg.critic_layer_norm else "none"
     vae = vaes.vae(noise.sub("vae"), spec, cfg.vae_hidden, 2 * spec.action)
-    actor = nets.policy(noise.sub("actor"), spec, cfg.hidden, "deterministic", last=actor_last)
+    actor = nets.deterministic_policy(noise.sub("actor"), spec, cfg.hidden, last=actor_last)
     critic = nets.critic(noise.sub("critic"), spec, cfg.hidden, last=critic_last, norm=norm)
     return State(Trained.new(vae, tx.vae), Trained.new(actor, tx.actor), Trained.new(critic, tx.critic), actor, critic)
 

@@ -100,7 +100,7 @@ def init(cfg: UWAC, ctx: Context, noise: Noise) -> State:
     tx = optimisers_of(cfg)
     spec = ctx.spec
     vae = vaes.vae(noise.sub("vae"), spec, cfg.vae_hidden, 2 * spec.action)
-    actor = nets.policy(noise.sub("actor"), spec, cfg.hidden, "heads", low=-5.0, high=2.0, squash="tanh")
+    actor = nets.gaussian_heads_policy(noise.sub("actor"), spec, cfg.hidden, low=-5.0, high=2.0, squash="tanh")
     critic = nets.critic(noise.sub("critic"), spec, cfg.hidden)
     multiplier = Trained.new(jnp.log(cfg.initial_multiplier), tx.multiplier)
     directions = spectral.directions(noise.sub("directions"), critic.nets) if cfg.spectral_norm else ()

@@ -87,8 +87,7 @@ def init(cfg: XQL, ctx: Context, noise: Noise) -> State:
     tx = optimisers_of(cfg)
     weights = initialisers.orthogonal()
     norm = "pre" if cfg.value_layer_norm else "none"
-    shape = {"low": -5.0, "high": 2.0, "squash": "mean"}
-    actor = nets.policy(noise.sub("actor"), ctx.spec, cfg.hidden, "gaussian", init=weights, **shape)
+    actor = nets.gaussian_policy(noise.sub("actor"), ctx.spec, cfg.hidden, init=weights)
     value = nets.value(noise.sub("value"), ctx.spec, cfg.hidden, init=weights, norm=norm)
     critic = nets.critic(noise.sub("critic"), ctx.spec, cfg.hidden, init=weights)
     return State(Trained.new(actor, tx.actor), Trained.new(value, tx.value), Trained.new(critic, tx.critic), critic)

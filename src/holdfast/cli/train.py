@@ -46,7 +46,7 @@ def fresh(name: str | None, argv: Sequence[str], preset: str | None, repeated: s
         preset: the preset among them.
         repeated: the config.json among them.
     """
-    from ..runs.settings import Settings
+    from ..runs.settings import Settings, note_for
 
     given = None if repeated is None else Settings.read(Path(repeated))
     if given is not None and name not in (None, given.algorithm):
@@ -58,10 +58,9 @@ def fresh(name: str | None, argv: Sequence[str], preset: str | None, repeated: s
     settings, place = parse(given.algorithm if given else str(name), argv, preset, given)
     if place.dry_run:
         from ..training.plan.plan import plan
-        from ..training.run import note_for
 
         made = plan(settings)
-        lines = [made.describe(), note_for(settings, made.task.dataset)]
+        lines = [made.describe(), note_for(settings, made.task.dataset.n_steps if made.task.dataset else None)]
         sys.stdout.write("\n".join(line for line in lines if line) + "\n")
         return 0
     from ..training.hooks import Progress

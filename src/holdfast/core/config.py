@@ -84,13 +84,18 @@ def to_dict(cfg: DataclassInstance) -> dict[str, Any]:
 def from_dict(cls: type[C], values: dict[str, Any]) -> C:
     """A config from JSON values.
 
+    A class attribute `REMOVED` names settings of older versions, with the value that means what the class does now.
+
     Raises:
         UserError: a field is not known, or its value is not of the field's type.
     """
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     hints = typing.get_type_hints(cls)
+    removed = getattr(cls, "REMOVED", {})
     given = {}
     for name, value in values.items():
+        if name in removed and value == removed[name]:
+            continue  # an older version had this setting, and this value is what the class does now
         if name not in fields:
             raise unknown(f"{cls.__name__} setting", name, fields)
         given[name] = _of_type(cls, name, value, hints[name])

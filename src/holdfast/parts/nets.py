@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from typing import Any, Literal, TypedDict, TypeVar, Unpack
+from typing import Literal, TypedDict, TypeVar, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -245,12 +245,3 @@ def gaussian_heads_policy(
         return categorical_policy(noise, spec, hidden, **how)
     net = mlp(noise, (*spec.obs, *hidden, 2 * spec.action), **how)
     return GaussianHeadsPolicy(net, low, high, squash, edge, floor)
-
-
-def policy(noise: Noise, spec: Spec, hidden: tuple[int, ...], kind: str, **how: Any) -> Policy:
-    """The constructor for `kind`: deterministic, gaussian or heads. For callers that do not name it yet."""
-    if spec.discrete or kind == "deterministic":
-        how = {key: value for key, value in how.items() if key in Layers.__annotations__}
-        return deterministic_policy(noise, spec, hidden, **how)
-    makers: dict[str, Callable[..., Policy]] = {"gaussian": gaussian_policy, "heads": gaussian_heads_policy}
-    return makers[kind](noise, spec, hidden, **how)

@@ -312,6 +312,19 @@ def preset_note(data: str, steps: int) -> str | None:
     )
 
 
+def note_for(settings: Settings, steps: int | None) -> str | None:
+    """A hint about the preset for short logs, if the run could use it and no preset was named.
+
+    Args:
+        settings: settings of the run.
+        steps: steps of the data; None: the run has no data.
+    """
+    if steps is None or settings.source or settings.preset is not None:
+        return None
+    presets = list(registry.get(settings.algorithm).presets)
+    return preset_note(settings.subject, steps) if TUNED in presets[1:] else None
+
+
 def parse_sweep(texts: Sequence[str]) -> dict[str, list[float]]:
     """`["expectile=0.5,0.7", ...]` as values by name.
 

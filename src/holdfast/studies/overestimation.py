@@ -31,7 +31,7 @@ from ..environments import probes as probes_of
 from ..evaluation.discounted import discounted_returns, horizon
 from ..evaluation.q_values import estimated_value, has_value
 from ..policy.acting import Replicas
-from ..runs.settings import Settings
+from ..runs.settings import TUNED, Settings
 from ..training.in_memory import Moment, train_in_memory
 from ..training.plan.plan import Plan
 from .base import refuse
@@ -75,9 +75,6 @@ class Args:
     """Use published networks and stages, and 100 000 updates: hours."""
     seed: int = 0
     """Seed of logs, learning and episodes."""
-
-
-TUNED = "tuned_100k"  # the preset for short logs, in the quick form
 
 
 class Task(NamedTuple):

@@ -9,77 +9,26 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
-from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..core.contract import Collect, remembered
-from ..core.noise import Noise
-from ..core.spec import Batch, Cfg, Memory, Seen, Spec, State, Step
+from ..core.contract import Collect
+from ..core.spec import Batch, Seen, Spec
 from ..data.feed import buffer, sampler
 from ..data.feed.episodes import Episodes
 from ..data.feed.treatment import Fitted
 from ..environments.gym.collector import Collector, EnvironmentFailed, Steps
-from ..parts.distributions import Categorical
+from .carry import Carry, Sums
+from .compilation import options
 from .driver import PlayResult
-from .loop import Carry, Program, Sums, options
+from .exploring import ended, explore
+from .loop import Program
 from .plan.schedule import updates_by
 
-COLLECTED = ("collect/return", "collect/length", "collect/episodes")
 CHUNK = 256  # rows of whole episodes that join the ring in one call
-
-
-def ended(finished: Sequence[tuple[int, float, int]], replicas: int) -> dict[str, np.ndarray]:
-    """Mean return and length, and number, of the (replica, return, length) of episodes: [R] each by COLLECTED."""
-    found = {name: np.full(replicas, np.nan) for name in COLLECTED}
-    for r in range(replicas):
-        mine = [(value, length) for replica, value, length in finished if replica == r]
-        found["collect/episodes"][r] = len(mine)
-        if mine:
-            found["collect/return"][r], found["collect/length"][r] = np.mean(mine, 0)
-    return found
-
-
-def explore(
-    program: Program,
-    spec: Spec,
-    cfg: Cfg,
-    key: jax.Array,
-    state: State,
-    seen: Seen,
-    memory: Memory,
-    start: jax.Array,
-    step: Step,
-) -> tuple[jax.Array, Memory]:
-    """The actions `[n, ...]` of one replica, and its memory after them.
-
-    During the warm-up the actions are random. The policy acts all the same, so that its memory has seen every step.
-
-    Args:
-        program: the phase that collects.
-        spec: shapes of the problem.
-        cfg: config of the replica.
-        key: key of the replica.
-        state: training state of the replica.
-        seen: what its n environments show.
-        memory: its memory after the step before, leaves `[n, ...]`.
-        start: which environments begin an episode, `[n]`: their memory is a fresh one.
-        step: environment steps so far.
-    """
-    n = len(seen.reward)
-    collect = program.phase.collect or Collect()
-    noise = Noise(jax.random.fold_in(jax.random.fold_in(key, program.index), step)).sub("collect")
-    memory = remembered(program.algorithm.memory(cfg, spec, n), memory, start)
-    chosen, memory = program.algorithm.act(cfg, state, seen, memory, noise, "explore")
-    if spec.discrete:
-        logits = jnp.zeros((n, spec.action)) if seen.mask is None else jnp.where(seen.mask, 0.0, -jnp.inf)
-        random = Categorical(logits).sample(noise.uniform("random", logits.shape)).astype(jnp.int32)
-        return jnp.where(step < collect.warmup, random, chosen).astype(jnp.int32), memory
-    random = noise.uniform("random", (n, *spec.action_shape)) * 2 - 1
-    return jnp.where(step < collect.warmup, random, chosen), memory
 
 
 class GymCollection:

@@ -17,9 +17,11 @@ from ..data.feed.treatment import Fitted, Numbers
 from ..environments.gym.collector import EnvironmentFailed
 from ..environments.jax import env as jax_env
 from ..environments.jax.env import JaxEnv, Transition, World
-from .collect_gym import explore
+from .carry import Carry, Sources, Sums
+from .compilation import options
 from .driver import PlayResult
-from .loop import Carry, Program, Sources, Sums, options
+from .exploring import explore
+from .loop import Program
 from .plan.schedule import updates_by
 
 

@@ -4,9 +4,27 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import jax
 from jax.experimental.compilation_cache import compilation_cache
+
+# A first state is computed once, in a fraction of a second; compiled well, its program would cost as much as the block.
+ONCE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+STRIDE = 50
+# Small networks leave a GPU idle: kernels that don't wait for each other's results run side by side.
+SIDE_BY_SIDE = "xla_gpu_command_buffer_scheduling_mode"
+
+
+def options() -> dict[str, Any] | None:
+    """How programs of updates are compiled on the default backend; what `XLA_FLAGS` says of it goes first."""
+    given = jax.default_backend() != "gpu" or SIDE_BY_SIDE in os.environ.get("XLA_FLAGS", "")
+    return None if given else {SIDE_BY_SIDE: "CONCURRENT"}
+
+
+def stride_of(updates: int) -> int:
+    """Updates of one inner loop in a block of that many, on the default backend."""
+    return STRIDE if jax.default_backend() != "cpu" and updates and updates % STRIDE == 0 else 1
 
 
 def use_cache() -> None:

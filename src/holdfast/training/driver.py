@@ -15,7 +15,8 @@ import numpy as np
 from ..core.contract import Phase
 from ..core.errors import Diverged, UserError
 from ..data.feed import sampler
-from .loop import BlockMetrics, Carry, Program
+from .carry import BlockMetrics, Carry
+from .loop import Program
 
 
 class PlayResult(NamedTuple):

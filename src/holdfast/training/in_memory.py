@@ -12,9 +12,9 @@ from ..core.errors import UserError
 from ..core.phases import stages
 from ..data.dataset import Dataset
 from ..runs.settings import Settings
+from .carry import Carry
 from .compilation import use_cache
 from .driver import blocks, enter
-from .loop import Carry
 from .plan.plan import Plan, plan
 
 

@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import os
 import time
 from collections.abc import Mapping
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..core.contract import Algorithm, Collect, Context, Phase, Rows
-from ..core.errors import UserError
+from ..core.contract import Algorithm, Context, Phase
 from ..core.noise import Noise
 from ..core.spec import Batch, Cfg, State, Step
 from ..core.trained import weighted
@@ -29,55 +27,9 @@ from ..data.feed import buffer, sampler
 from ..data.feed.columns import Columns
 from ..environments.jax import env as jax_env
 from ..environments.jax.env import JaxEnv
-
-# A first state is computed once, in a fraction of a second; compiled well, its program would cost as much as the block.
-ONCE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-STRIDE = 50
-# Small networks leave a GPU idle: kernels that don't wait for each other's results run side by side.
-SIDE_BY_SIDE = "xla_gpu_command_buffer_scheduling_mode"
-
-
-def options() -> dict[str, Any] | None:
-    """How programs of updates are compiled on the default backend; what `XLA_FLAGS` says of it goes first."""
-    given = jax.default_backend() != "gpu" or SIDE_BY_SIDE in os.environ.get("XLA_FLAGS", "")
-    return None if given else {SIDE_BY_SIDE: "CONCURRENT"}
-
-
-def stride_of(updates: int) -> int:
-    """Updates of one inner loop in a block of that many, on the default backend."""
-    return STRIDE if jax.default_backend() != "cpu" and updates and updates % STRIDE == 0 else 1
-
-
-Sources = Mapping[str, sampler.Source]
-Sums = tuple[jax.Array, jax.Array, jax.Array]  # of metrics [R, M]: sums, weights, first updates that are not finite
-
-
-class Carry(NamedTuple):
-    """What a block takes and gives; all leaves lead with the replicas [R]."""
-
-    state: Any
-    done: Any  # [R] booleans: replicas that have stopped by their phase's `until`
-    columns: Any  # {name: [R, N]}: columns of the data that the phase's `refresh` has written
-    rings: Any  # {name: Ring of leaves [R, capacity, ...]}: rows that were collected
-    world: Any = ()  # environments in JAX, in the middle of their episodes: leaves [R, n, ...]
-    memory: Any = ()  # what the policies that collect keep from step to step: leaves [R, n, ...]
-
-
-class BlockMetrics(NamedTuple):
-    """Metrics of one block, [R, M]."""
-
-    mean: np.ndarray  # NaN where nothing was reported
-    first_bad: np.ndarray  # update at which the metric first was not finite; -1: never
-
-
-def replicate(trees: list[Any]) -> Any:
-    """One tree of leaves [R, ...] from R trees."""
-    return jax.tree.map(lambda *x: jnp.stack([jnp.asarray(v, jnp.result_type(float)) for v in x]), *trees)
-
-
-def seed_keys(seeds: list[int]) -> jax.Array:
-    """One raw key a replica: [R, 2]."""
-    return jnp.stack([jax.random.PRNGKey(seed) for seed in seeds])
+from .carry import BlockMetrics, Carry, Sources, Sums
+from .compilation import ONCE, options, stride_of
+from .rings import Rings
 
 
 @dataclasses.dataclass
@@ -105,6 +57,8 @@ class Program:
         self.update = self.phase.update or self.algorithm.update
         self.needs = self.phase.needs or self.algorithm.needs(cfg)
         self.batch_size = self.phase.batch_size or cfg.batch_size
+        columns = self.needs.columns
+        self.rings = Rings(self.phase, self.ctx.spec, columns, len(self.keys), self.rows, self.filled)
         self._blocks: dict[int, Any] = {}  # by stride
         self._refresh: Any = None
 
@@ -116,7 +70,7 @@ class Program:
         """The first carry: `init` if there is no state yet, then the phase's `enter`; earlier rings are kept."""
         began = time.perf_counter()
         state = jax.jit(self._start, compiler_options=ONCE)(self.cfgs, self.keys, self.ctx, state)
-        made = jax.jit(self._rings)(dict(rings or {}), self.sources)
+        made = jax.jit(self.rings.after)(dict(rings or {}), self.sources)
         self.compile_seconds += time.perf_counter() - began
         world, memory = jax.jit(self._played)(self.cfgs, self.keys)
         carry = Carry(state, jnp.zeros(len(self.keys), bool), {}, made, world, memory)
@@ -126,7 +80,7 @@ class Program:
         """What `start` would give, as shapes, from those of the phase before; also finds the metrics' names."""
         state = self.state_shape(state)
         done = jax.ShapeDtypeStruct((len(self.keys),), bool)
-        made = jax.eval_shape(self._rings, dict(rings or {}), self.sources)
+        made = jax.eval_shape(self.rings.after, dict(rings or {}), self.sources)
         world, memory = jax.eval_shape(self._played, self.cfgs, self.keys)
         carry = Carry(state, done, {}, made, world, memory)
         fresh: Mapping[str, Any] = {}
@@ -208,7 +162,7 @@ class Program:
         def one(cfg: Cfg, key: jax.Array, carry: Carry) -> Any:
             noise = self.noise(key, "refresh", step)
             given = self.phase.refresh(cfg, carry.state, {**sources, **carry.rings}, ctx, noise, step)  # type: ignore[misc]
-            rings = {name: self._appended(carry.rings, name, rows) for name, rows in given.rows.items()}
+            rings = {name: self.rings.appended(carry.rings, name, rows) for name, rows in given.rows.items()}
             new = carry._replace(state=given.state, columns=dict(given.columns), rings={**carry.rings, **rings})
             if self.phase.until is not None:  # only then can a replica be done
                 old = carry if carry.columns else carry._replace(columns=new.columns)
@@ -217,36 +171,14 @@ class Program:
 
         return jax.vmap(one)(cfgs, keys, carry)
 
-    def _appended(self, rings: Mapping[str, buffer.Ring], name: str, rows: Rows) -> buffer.Ring:
-        """The ring of that name with the rows of a refresh.
-
-        Raises:
-            UserError: no such ring, more rows than it holds, or columns that are missing.
-        """
-        what = f"the refresh of phase {self.phase.name} writes to '{name}'"
-        if name not in self.phase.rings:
-            raise UserError(f"{what}, which is not one of its rings: expected one of {', '.join(self.phase.rings)}")
-        ring = rings[name]
-        count = len(rows.keep)
-        if count > ring.capacity:
-            raise UserError(f"{what} {count} rows, expected at most its capacity of {ring.capacity}")
-        missing = [column for column in ring.rows.extra if column not in rows.batch.extra]
-        if missing:
-            raise UserError(f"{what} rows without the columns {', '.join(missing)}, which the phase needs")
-        extra = {column: rows.batch.extra[column] for column in ring.rows.extra}
-        own = Batch(**{**vars(rows.batch), "extra": extra, "parts": (), "axis": ring.rows.axis})
-        return buffer.add(ring, own, rows.keep)
-
     def _update(self, cfg: Cfg, key: jax.Array, carry: Carry, sources: Sources, step: Step) -> tuple[Any, Any]:
         return self._learn(cfg, key, carry, self._draw(cfg, key, carry, sources, step), step)
 
     def _draw(self, cfg: Cfg, key: jax.Array, carry: Carry, sources: Sources, step: Step) -> Batch:
-        if self.growth is not None:
-            sources = {
-                **sources,
-                "data": sampler.grown(cast(Columns, sources["data"]), self.growth[1] - 1 - step, self.growth[0]),
-            }
         sources = {**sources, **carry.rings}
+        if self.growth is not None:
+            rows, updates = self.growth
+            sources["data"] = sampler.grown(cast(Columns, sources["data"]), updates - 1 - step, rows)
         discount = getattr(cfg, "discount", None)
         noise = self.noise(key, "sample", step)
         return sampler.sample(sources, self.phase.mix, self.batch_size, self.needs, noise, carry.columns, discount)
@@ -255,38 +187,6 @@ class Program:
         noise = self.noise(key, "update", step)
         state, metrics = self.update(cfg, carry.state, batch, noise, step)  # type: ignore[misc]
         return state, weighted(metrics)
-
-    def _rings(self, rings: dict[str, buffer.Ring], sources: Sources) -> dict[str, buffer.Ring]:
-        """The rings of the phases before, and those that this phase adds.
-
-        A ring of an earlier phase in which this phase collects is cut: its newest rows are not continued.
-        """
-        collect = self.phase.collect
-        made = {}
-        for name, capacity in self.phase.capacities.items():
-            own = collect is not None and collect.to == name
-            if name not in rings:
-                made[name] = self._ring(capacity, collect if own else None, sources)
-            elif own:
-                made[name] = jax.vmap(buffer.cut)(rings[name])
-        return {**rings, **made}
-
-    def _ring(self, capacity: int, collect: Collect | None, sources: Sources) -> buffer.Ring:
-        """A new ring: of `collect`, with the rows that it holds from the start; or one that a refresh fills."""
-        columns = self.needs.columns if collect is None or collect.whole else ()
-        blank = buffer.blank_row(self.ctx.spec, columns)
-        row = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(self.keys), *x.shape)), blank)
-        if collect is None:
-            return jax.vmap(functools.partial(buffer.empty, capacity=capacity))(row)
-        stride = 1 if collect.whole else collect.envs
-        before = 0 if self.filled is None else len(self.filled)
-        make = functools.partial(buffer.empty, capacity=min(capacity, before + self.rows), stride=stride)
-        ring = jax.vmap(make)(row)
-        if before:
-            ring = jax.vmap(
-                functools.partial(sampler.preload, columns=cast(Columns, sources["data"]), index=self.filled)
-            )(ring)
-        return ring
 
     def _played(self, cfgs: Cfg, keys: jax.Array) -> tuple[Any, Any]:
         """Environments in JAX, and the memories of the policies that collect: leaves [R, n, ...]."""
@@ -302,17 +202,8 @@ class Program:
     def _run(self, stride: int, carry: Carry, cfgs: Cfg, keys: jax.Array, sources: Sources, lo: Step, hi: Step) -> Any:
         return self.updates(carry, self.nothing(), cfgs, keys, sources, lo, hi, stride)
 
-    def updates(
-        self,
-        carry: Carry,
-        found: Sums,
-        cfgs: Cfg,
-        keys: jax.Array,
-        sources: Sources,
-        lo: Step,
-        hi: Step,
-        stride: int = 1,
-    ) -> Any:
+    def updates(self, carry: Carry, found: Sums, cfgs: Cfg, keys: jax.Array, sources: Sources, lo: Step, hi: Step,
+                stride: int = 1) -> Any:  # fmt: skip
         """Updates lo <= step < hi, traced: the carry after them, and `found` with their metrics added.
 
         `stride` divides hi - lo.

@@ -7,14 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..algorithms import registry
 from ..core.errors import UserError
 from ..core.files import read_json
 from ..data.dataset import Dataset
 from ..data.sources import load_dataset
 from ..policy.policy import Policy
 from ..runs.folder import RunFolder, free_folder
-from ..runs.settings import TUNED, Setting, Settings, preset_note
+from ..runs.settings import Setting, Settings
 from .hooks import Hook
 from .plan.plan import plan
 from .runner import Runner
@@ -115,10 +114,6 @@ def start(
         Diverged: a metric became NaN or infinite.
     """
     made = plan(settings, dataset)
-    note = note_for(settings, made.task.dataset)
-    if note is not None:
-        for hook in hooks:
-            hook.note(note)
     folder = RunFolder(out if out is not None else free_folder(Path("runs"), _stem(settings)))
     return Run(folder.path, Runner(made, folder, hooks).run())
 
@@ -203,14 +198,6 @@ def located(data: str | Path) -> str:
     """A path made absolute, so that the run can be resumed from any folder. Names of data sets are not changed."""
     path = Path(data).expanduser()
     return str(path.resolve()) if path.exists() else str(data)
-
-
-def note_for(settings: Settings, dataset: Dataset | None) -> str | None:
-    """A hint about the preset for short logs, if the run could use it and no preset was named."""
-    if dataset is None or settings.source or settings.preset is not None:
-        return None
-    presets = list(registry.get(settings.algorithm).presets)
-    return preset_note(settings.subject, dataset.n_steps) if TUNED in presets[1:] else None
 
 
 def _stem(settings: Settings) -> str:

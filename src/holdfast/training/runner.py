@@ -6,7 +6,7 @@ import contextlib
 import functools
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -14,24 +14,16 @@ from ..core.errors import Diverged, UserError
 from ..core.files import write_json
 from ..environments.gym.collector import EnvironmentFailed
 from ..runs.folder import RunFolder
+from ..runs.settings import note_for
 from . import driver, handover, hooks
+from .carry import Carry, Position
 from .collect import play_of
 from .compilation import use_cache
-from .loop import Carry, Program
+from .loop import Program
 from .plan.plan import Plan
 from .run_tables import RunTables, result_of
 from .shipping import Shipping
 from .trackers import tracker
-
-
-class Position(NamedTuple):
-    """A place in a run, as a checkpoint stores it."""
-
-    phase: int  # index into `Plan.programs`
-    local: int  # steps of that phase so far
-    total: int  # steps of the run so far
-    carry: Carry
-    log: dict[str, Any] | None = None  # what the phase's collection stored, to restore its environments
 
 
 class Runner:
@@ -84,6 +76,9 @@ class Runner:
     def _start(self, step: int) -> None:
         plan = self.plan
         self._notify("start", hooks.Start(self.folder, plan.settings, plan.replicas, plan.steps, step))
+        note = note_for(plan.settings, plan.task.dataset.n_steps if plan.task.dataset and not step else None)
+        if note is not None:
+            self._notify("note", note)
         for fault in plan.task.warnings:
             self._notify("warn", f"{plan.task.name}: {fault}")
         if plan.evaluator is None and plan.settings.evaluate:
@@ -221,8 +216,8 @@ class Runner:
         if self.folder.checkpoints.latest() == at.total and at.total == self.reached and at.total:
             return
         self.reached = at.total
-        place = {"phase": at.phase, "local": at.local, "total": at.total}
-        facts = {**place, **self.tables.counts(), "rounds": self.play.log()}
+        facts = {"phase": at.phase, "local": at.local, "total": at.total, "rounds": self.play.log()}
+        facts |= self.tables.counts()
         self.folder.checkpoints.save(at.total, at.carry, facts)
 
     def _saved(self, failure: UserError, at: Position) -> UserError:
@@ -237,8 +232,7 @@ class Runner:
 
     def _kept(self) -> str:
         last = self.folder.checkpoints.latest()
-        kept = "no checkpoint was written yet" if last is None else f"the checkpoint of step {last} is kept"
-        return f"{kept} in {self.folder.path}"
+        return f"{'no checkpoint' if last is None else f'the checkpoint of step {last}'} is kept in {self.folder.path}"
 
     def _notify(self, event: str, *what: Any) -> None:
         for watcher in self.watchers:

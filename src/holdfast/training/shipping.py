@@ -10,7 +10,8 @@ from ..evaluation.evaluate import Evaluation, Evaluator
 from ..policy.acting import Replicas
 from ..policy.policy import Policy
 from ..runs.folder import RunFolder
-from .loop import Carry, Program
+from .carry import Carry
+from .loop import Program
 from .plan.inputs import policy_folder
 from .plan.plan import Plan
 from .run_tables import RunTables

@@ -26,7 +26,7 @@ SPEC = Spec((2,), 1)
 
 
 def odd(**how) -> str:
-    return json.dumps({"id": "odd_envs:Odd-v0", "kwargs": how})
+    return json.dumps({"id": "support.worlds:Odd-v0", "kwargs": how})
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def local(env, seeds=(0, 1), n=2, spec=SPEC):
 
 
 @pytest.mark.parametrize("processes", [1, 3])
-def test_workers_give_the_steps_of_environments_here(team, processes):
+def test_workers_give_the_steps_of_local_environments(team, processes):
     ours, theirs = local(odd()), team(odd(), processes=processes)
     ours.begin()
     theirs.begin()
@@ -77,7 +77,7 @@ def test_workers_give_the_steps_of_environments_here(team, processes):
 
 def test_masks_travel(team):
     spec = Spec((1,), 3, discrete=True, masked=True)
-    ours, theirs = local("odd_envs:Masked-v0", spec=spec), team("odd_envs:Masked-v0", spec=spec)
+    ours, theirs = local("support.worlds:Masked-v0", spec=spec), team("support.worlds:Masked-v0", spec=spec)
     ours.begin()
     theirs.begin()
     for _ in range(9):
@@ -89,7 +89,7 @@ def test_masks_travel(team):
 
 
 def test_no_worker_imports_jax(team):
-    found = team("odd_envs:NoJax-v0", seeds=(0,), n=1)
+    found = team("support.worlds:NoJax-v0", seeds=(0,), n=1)
     found.begin()
     assert found.step(np.zeros((1, 1, 1), np.float32)).reward.tolist() == [[0.0]]
 
@@ -141,7 +141,7 @@ def test_starting_and_replaying_take_longer_than_a_step_may(team):
     assert theirs.exact
 
 
-def test_a_worker_that_dies_again_and_again_ends_in_one_clear_line(team, tmp_path, monkeypatch):
+def test_a_worker_that_keeps_dying_is_reported_in_one_line(team, tmp_path, monkeypatch):
     monkeypatch.setattr(workers_of, "IN_A_ROW", 1)
     fuse = tmp_path / "fuse"
     found = team(odd(how="die", fuse=str(fuse), again=True), seeds=(4,), n=1)
@@ -155,7 +155,7 @@ def test_a_worker_that_dies_again_and_again_ends_in_one_clear_line(team, tmp_pat
         found.step(push)
 
 
-def test_faults_of_the_environment_itself_come_through(team):
+def test_errors_of_the_environment_are_reported(team):
     found = team(odd(how="raise"))
     found.begin()
     for action in actions(2):
@@ -185,7 +185,7 @@ def test_a_step_that_fails_in_one_environment_happens_in_none():
     assert json.dumps(found.log()) == before
 
 
-def test_an_observation_of_another_shape_is_told():
+def test_an_observation_of_another_shape_is_refused():
     found = local(odd())
     found.begin()
     step = found.pool.envs[1].step
@@ -194,7 +194,7 @@ def test_an_observation_of_another_shape_is_told():
         found.step(actions(1)[0])
 
 
-def test_an_environment_that_drifts_is_noticed():
+def test_an_environment_that_is_not_deterministic_is_detected():
     steady, drifting = local(odd()), local(odd(how="drift"))
     steady.begin()
     assert steady.exact
@@ -227,7 +227,7 @@ CONFIG = {"hidden": (8,), "batch_size": 8, "warmup": 10}
 SETTINGS = {"steps": 40, "config": CONFIG, "evaluate": False, "block": 15, "save_every": 15}
 
 
-def test_a_crash_ends_the_run_with_everything_saved_and_it_goes_on(tmp_path):
+def test_a_crash_ends_the_run_with_everything_saved_and_the_run_resumes(tmp_path):
     fuse = tmp_path / "fuse"
     env = odd(how="raise", fuse=str(fuse), again=True)
     whole = train("ddpg", env=env, out=tmp_path / "whole" / "run", **SETTINGS)
@@ -252,7 +252,7 @@ def _leaves(path):
     return jax.tree.leaves(Policy.load(path / "policy").state)
 
 
-def test_a_run_with_workers_is_the_run_without(tmp_path):
+def test_a_run_with_workers_equals_the_run_without(tmp_path):
     ours = train("ddpg", env=odd(), out=tmp_path / "a" / "run", **SETTINGS)
     theirs = train("ddpg", env=odd(), out=tmp_path / "b" / "run", workers=2, **SETTINGS)
     for run in (ours, theirs):  # the number of workers is all that differs
@@ -262,7 +262,7 @@ def test_a_run_with_workers_is_the_run_without(tmp_path):
     require_same(ours.path, theirs.path)
 
 
-def test_evaluations_in_workers_are_those_here_though_one_dies(tmp_path):
+def test_evaluations_in_workers_equal_those_in_this_process(tmp_path):
     fuse = tmp_path / "fuse"
     policy = train("ddpg", env=odd(), out=tmp_path / "run", **SETTINGS).policy()
     ours = evaluate(policy, odd(), episodes=25)
@@ -280,7 +280,7 @@ def test_evaluations_in_workers_are_those_here_though_one_dies(tmp_path):
             evaluate(policy, odd(), workers=workers, worker_timeout=float(workers < 0))
 
 
-def test_logs_made_in_workers_are_those_made_here(tmp_path):
+def test_logs_made_in_workers_equal_those_made_in_this_process(tmp_path):
     fuse = tmp_path / "fuse"
     ours = collect(odd(), uniform(), steps=40)
     fuse.touch()
@@ -290,7 +290,7 @@ def test_logs_made_in_workers_are_those_made_here(tmp_path):
         assert np.array_equal(getattr(ours, name), getattr(theirs, name))
 
 
-def test_a_drifting_environment_is_told_in_the_result(tmp_path):
+def test_a_nondeterministic_environment_is_recorded_in_the_result(tmp_path):
     found = train("ddpg", env=odd(how="drift"), out=tmp_path / "run", **SETTINGS)
     assert found.result["exact"] == "exact except the environment"
 

@@ -6,7 +6,7 @@ Nothing here imports jax at run time, since worker processes use it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from ...core.errors import UserError
 
 if TYPE_CHECKING:
     import gymnasium
+    from gymnasium.spaces import Box
 
     from ...core.spec import Spec
 
@@ -100,14 +101,16 @@ def require_match(env: gymnasium.Env, spec: Spec, fitted: ActionBounds) -> None:
         if start != int(fitted.action_start):
             faults.append(f"actions from {start}, but the policy's start at {int(fitted.action_start)}")
     else:
-        faults += _bounds_faults(env.action_space, np.asarray(fitted.action_low), np.asarray(fitted.action_high))
+        faults += _bounds_faults(
+            cast("Box", env.action_space), np.asarray(fitted.action_low), np.asarray(fitted.action_high)
+        )
     if faults:
         raise UserError(
             f"environment {name_of(env)} does not match the policy: {'; '.join(faults)}: choose its own with --env"
         )
 
 
-def _bounds_faults(space: Any, low: np.ndarray, high: np.ndarray) -> list[str]:
+def _bounds_faults(space: Box, low: np.ndarray, high: np.ndarray) -> list[str]:
     """Whether a policy's actions in [low, high] leave the Box `space`."""
     slack = 1e-6 * np.maximum(1.0, np.abs(high))
     if (low < space.low - slack).any() or (high > space.high + slack).any():

@@ -21,8 +21,9 @@ from ...data.feed import sampler
 from ...evaluation.evaluate import Evaluator
 from ...runs import settings as settings_of
 from ...runs.settings import Replica, Settings
-from ..collect_gym import COLLECTED
-from ..loop import Carry, Program
+from ..carry import Carry
+from ..exploring import COLLECTED
+from ..loop import Program
 from ..trackers import tracker
 from .programs import programs_of
 from .schedule import phases_of, require_needs, resolved

@@ -13,8 +13,9 @@ from ...core.errors import UserError
 from ...core.spec import Cfg
 from ...environments.jax.env import JaxEnv, find
 from ...runs.settings import Replica, Settings
+from ..carry import replicate, seed_keys
 from ..collect_jax import fits
-from ..loop import Program, replicate, seed_keys
+from ..loop import Program
 from .schedule import growth_of, phases_of, require_sources, require_updates, ring_rows
 from .task import Task
 

@@ -33,14 +33,13 @@ from ..parts.action_values import (
     ActionValues,
     action_values,
     best,
-    epsilon_at,
-    epsilon_greedy,
     greedy,
     pick,
     q_metrics,
     td,
 )
 from ..parts.distributions import Categorical
+from .dqn import explore
 
 
 @config
@@ -133,8 +132,7 @@ def dist(cfg: DiscreteBCQ, state: State, seen: Seen, memory: Memory) -> Categori
 def act(
     cfg: DiscreteBCQ, state: State, seen: Seen, memory: Memory, noise: Noise, mode: Mode
 ) -> tuple[jax.Array, Memory]:
-    epsilon = epsilon_at(seen.step, cfg.epsilon, cfg.epsilon_steps)
-    return epsilon_greedy(dist(cfg, state, seen, memory), seen.mask, epsilon, noise, mode), memory
+    return explore(cfg, dist(cfg, state, seen, memory), seen, noise, mode), memory
 
 
 CODE = "authors' code, github.com/sfujim/BCQ, discrete_BCQ/main.py:"

@@ -24,19 +24,16 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from ..core.config import Schedule, config, faults
-from ..core.contract import Algorithm, Collect, Context, Phase, Preset, Treatment
+from ..core.contract import Algorithm, Context, Preset, Treatment
 from ..core.noise import Noise
 from ..core.spec import Batch, Memory, Mode, Seen, Step
 from ..core.trained import Metrics, Trained
-from ..parts import losses, optimisers, targets
+from ..parts import losses, targets
 from ..parts.action_values import (
     ActionValues,
     action_values,
-    epsilon_at,
-    epsilon_greedy,
     greedy,
     next_values,
     pick,
@@ -44,7 +41,7 @@ from ..parts.action_values import (
     td,
 )
 from ..parts.distributions import Categorical, take
-from .dqn import RULES, State
+from .dqn import RULES, State, explore, online, optimiser_of
 from .qr_dqn import quantile_loss
 
 
@@ -74,10 +71,6 @@ class DiscreteCQL:
 def check(cfg: DiscreteCQL) -> list[str]:
     own = {"alpha": "at least 0", "mu": "entropy|greedy|softmax|uniform", "critic": "dqn|qr_dqn"}
     return faults(cfg, quantiles="positive", **own, **RULES)
-
-
-def optimiser_of(cfg: DiscreteCQL) -> optax.GradientTransformation:
-    return optimisers.adam(optimisers.cosine(cfg.critic_lr, cfg.critic_decay_steps), cfg.adam_eps)
 
 
 def init(cfg: DiscreteCQL, ctx: Context, noise: Noise) -> State:
@@ -124,13 +117,7 @@ def dist(cfg: DiscreteCQL, state: State, seen: Seen, memory: Memory) -> Categori
 def act(
     cfg: DiscreteCQL, state: State, seen: Seen, memory: Memory, noise: Noise, mode: Mode
 ) -> tuple[jax.Array, Memory]:
-    epsilon = epsilon_at(seen.step, cfg.epsilon, cfg.epsilon_steps)
-    return epsilon_greedy(dist(cfg, state, seen, memory), seen.mask, epsilon, noise, mode), memory
-
-
-def online(cfg: DiscreteCQL) -> tuple[Phase, ...]:
-    """Learning in an environment: `update_every` steps, then one update from the replay buffer."""
-    return (Phase("online", mix={"online": 1.0}, collect=Collect(warmup=cfg.warmup, steps=cfg.update_every)),)
+    return explore(cfg, dist(cfg, state, seen, memory), seen, noise, mode), memory
 
 
 def atari(alpha: float, share: str) -> Preset:

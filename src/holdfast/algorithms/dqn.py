@@ -15,6 +15,8 @@ Ours: illegal actions are excluded from a' and from acting.
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import optax
 
@@ -37,6 +39,7 @@ from ..parts.action_values import (
     td,
 )
 from ..parts.distributions import Categorical
+from ..parts.settings import EpsilonGreedy, QLearning
 
 
 @config
@@ -80,7 +83,7 @@ def check(cfg: DQN) -> list[str]:
     return faults(cfg, **RULES)
 
 
-def optimiser_of(cfg: DQN) -> optax.GradientTransformation:
+def optimiser_of(cfg: QLearning) -> optax.GradientTransformation:
     return optimisers.adam(optimisers.cosine(cfg.critic_lr, cfg.critic_decay_steps), cfg.adam_eps)
 
 
@@ -107,12 +110,17 @@ def dist(cfg: DQN, state: State, seen: Seen, memory: Memory) -> Categorical:
     return greedy(state.critic.net.mean(seen.obs), seen.mask)
 
 
-def act(cfg: DQN, state: State, seen: Seen, memory: Memory, noise: Noise, mode: Mode) -> tuple[jax.Array, Memory]:
+def explore(cfg: EpsilonGreedy, dist: Categorical, seen: Seen, noise: Noise, mode: Mode) -> jax.Array:
+    """Actions [n] of a greedy distribution; in mode "explore" random ones with the probability of the schedule."""
     epsilon = epsilon_at(seen.step, cfg.epsilon, cfg.epsilon_steps)
-    return epsilon_greedy(dist(cfg, state, seen, memory), seen.mask, epsilon, noise, mode), memory
+    return epsilon_greedy(dist, seen.mask, epsilon, noise, mode)
 
 
-def online(cfg: DQN) -> tuple[Phase, ...]:
+def act(cfg: DQN, state: State, seen: Seen, memory: Memory, noise: Noise, mode: Mode) -> tuple[jax.Array, Memory]:
+    return explore(cfg, dist(cfg, state, seen, memory), seen, noise, mode), memory
+
+
+def online(cfg: QLearning) -> tuple[Phase, ...]:
     """Learning in an environment: `update_every` steps, then one update from the replay buffer."""
     return (Phase("online", mix={"online": 1.0}, collect=Collect(warmup=cfg.warmup, steps=cfg.update_every)),)
 
@@ -130,6 +138,19 @@ ATARI = DQN(
     warmup=20_000,
     update_every=4,
 )
+# The settings of the preset control, for presets of ours of the methods that publish Atari settings only.
+CONTROL: dict[str, Any] = {
+    "polyak": 0.005,
+    "target_every": 1,
+    "epsilon": 0.1,
+    "epsilon_steps": 0,
+    "critic_lr": 3e-4,
+    "adam_eps": 1e-8,
+    "hidden": (256, 256),
+    "batch_size": 64,
+    "warmup": 1_000,
+    "update_every": 1,
+}
 PRESETS = {
     "control": Preset(DQN(), Treatment(), f"{CODE} regular_parameters, for vectors of observations"),
     "atari": Preset(ATARI, Treatment(), f"{CODE} atari_parameters (the data has the rewards clipped to their sign)"),

@@ -15,27 +15,24 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from ..core.config import Schedule, config, faults
-from ..core.contract import Algorithm, Collect, Context, Phase, Preset, Treatment
+from ..core.contract import Algorithm, Context, Preset, Treatment
 from ..core.noise import Noise
 from ..core.spec import Batch, Memory, Mode, Seen, Step
 from ..core.trained import Metrics, Trained
-from ..parts import losses, optimisers, targets
+from ..parts import losses, targets
 from ..parts.action_values import (
     ActionValues,
     action_values,
     best,
-    epsilon_at,
-    epsilon_greedy,
     greedy,
     pick,
     q_metrics,
     td,
 )
 from ..parts.distributions import Categorical
-from .dqn import RULES, State
+from .dqn import CONTROL, RULES, State, explore, online, optimiser_of
 
 
 @config
@@ -60,10 +57,6 @@ class EnsembleDQN:
 
 def check(cfg: EnsembleDQN) -> list[str]:
     return faults(cfg, heads="positive", acting="mean|min|lcb", acting_deviations="at least 0", **RULES)
-
-
-def optimiser_of(cfg: EnsembleDQN) -> optax.GradientTransformation:
-    return optimisers.adam(optimisers.cosine(cfg.critic_lr, cfg.critic_decay_steps), cfg.adam_eps)
 
 
 def init(cfg: EnsembleDQN, ctx: Context, noise: Noise) -> State:
@@ -106,27 +99,10 @@ def dist(cfg: EnsembleDQN, state: State, seen: Seen, memory: Memory) -> Categori
 def act(
     cfg: EnsembleDQN, state: State, seen: Seen, memory: Memory, noise: Noise, mode: Mode
 ) -> tuple[jax.Array, Memory]:
-    epsilon = epsilon_at(seen.step, cfg.epsilon, cfg.epsilon_steps)
-    return epsilon_greedy(dist(cfg, state, seen, memory), seen.mask, epsilon, noise, mode), memory
+    return explore(cfg, dist(cfg, state, seen, memory), seen, noise, mode), memory
 
 
-def online(cfg: EnsembleDQN) -> tuple[Phase, ...]:
-    """Learning in an environment: `update_every` steps, then one update from the replay buffer."""
-    return (Phase("online", mix={"online": 1.0}, collect=Collect(warmup=cfg.warmup, steps=cfg.update_every)),)
-
-
-TUNED = EnsembleDQN(
-    polyak=0.005,
-    target_every=1,
-    epsilon=0.1,
-    epsilon_steps=0,
-    critic_lr=3e-4,
-    adam_eps=1e-8,
-    hidden=(256, 256),
-    batch_size=64,
-    warmup=1_000,
-    update_every=1,
-)
+TUNED = EnsembleDQN(**CONTROL)
 PRESETS = {
     "atari": Preset(
         EnsembleDQN(),

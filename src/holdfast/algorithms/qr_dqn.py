@@ -15,19 +15,16 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from ..core.config import Schedule, config, faults
-from ..core.contract import Algorithm, Collect, Context, Phase, Preset, Treatment
+from ..core.contract import Algorithm, Context, Preset, Treatment
 from ..core.noise import Noise
 from ..core.spec import Batch, Memory, Mode, Seen, Step
 from ..core.trained import Metrics, Trained
-from ..parts import losses, optimisers, targets
+from ..parts import losses, targets
 from ..parts.action_values import (
     ActionValues,
     action_values,
-    epsilon_at,
-    epsilon_greedy,
     greedy,
     next_values,
     pick,
@@ -35,7 +32,7 @@ from ..parts.action_values import (
     td,
 )
 from ..parts.distributions import Categorical
-from .dqn import RULES, State
+from .dqn import CONTROL, RULES, State, explore, online, optimiser_of
 
 
 @config
@@ -59,10 +56,6 @@ class QRDQN:
 
 def check(cfg: QRDQN) -> list[str]:
     return faults(cfg, quantiles="positive", **RULES)
-
-
-def optimiser_of(cfg: QRDQN) -> optax.GradientTransformation:
-    return optimisers.adam(optimisers.cosine(cfg.critic_lr, cfg.critic_decay_steps), cfg.adam_eps)
 
 
 def init(cfg: QRDQN, ctx: Context, noise: Noise) -> State:
@@ -96,13 +89,7 @@ def dist(cfg: QRDQN, state: State, seen: Seen, memory: Memory) -> Categorical:
 
 
 def act(cfg: QRDQN, state: State, seen: Seen, memory: Memory, noise: Noise, mode: Mode) -> tuple[jax.Array, Memory]:
-    epsilon = epsilon_at(seen.step, cfg.epsilon, cfg.epsilon_steps)
-    return epsilon_greedy(dist(cfg, state, seen, memory), seen.mask, epsilon, noise, mode), memory
-
-
-def online(cfg: QRDQN) -> tuple[Phase, ...]:
-    """Learning in an environment: `update_every` steps, then one update from the replay buffer."""
-    return (Phase("online", mix={"online": 1.0}, collect=Collect(warmup=cfg.warmup, steps=cfg.update_every)),)
+    return explore(cfg, dist(cfg, state, seen, memory), seen, noise, mode), memory
 
 
 ATARI = QRDQN(
@@ -115,18 +102,7 @@ ATARI = QRDQN(
     warmup=20_000,
     update_every=4,
 )
-TUNED = QRDQN(
-    quantiles=32,
-    polyak=0.005,
-    target_every=1,
-    epsilon=0.1,
-    critic_lr=3e-4,
-    adam_eps=1e-8,
-    hidden=(256, 256),
-    batch_size=64,
-    warmup=1_000,
-    update_every=1,
-)
+TUNED = QRDQN(quantiles=32, **CONTROL)
 PRESETS = {
     "cartpole": Preset(
         QRDQN(),

@@ -16,17 +16,16 @@ Ours: `acting` "min" and "lcb", see `ensemble_dqn`; illegal actions are excluded
 from __future__ import annotations
 
 import jax
-import optax
 
 from ..core.config import Schedule, config, faults
-from ..core.contract import Algorithm, Collect, Context, Phase, Preset, Treatment
+from ..core.contract import Algorithm, Context, Preset, Treatment
 from ..core.noise import Noise
 from ..core.spec import Batch, Memory, Mode, Seen, Step
 from ..core.trained import Metrics, Trained
-from ..parts import losses, optimisers, targets
-from ..parts.action_values import ActionValues, action_values, best, epsilon_at, epsilon_greedy, pick, q_metrics, td
+from ..parts import losses, targets
+from ..parts.action_values import ActionValues, action_values, best, pick, q_metrics, td
 from ..parts.distributions import Categorical
-from .dqn import RULES, State
+from .dqn import CONTROL, RULES, State, explore, online, optimiser_of
 from .ensemble_dqn import policy
 
 
@@ -52,10 +51,6 @@ class REM:
 
 def check(cfg: REM) -> list[str]:
     return faults(cfg, heads="positive", acting="mean|min|lcb", acting_deviations="at least 0", **RULES)
-
-
-def optimiser_of(cfg: REM) -> optax.GradientTransformation:
-    return optimisers.adam(optimisers.cosine(cfg.critic_lr, cfg.critic_decay_steps), cfg.adam_eps)
 
 
 def init(cfg: REM, ctx: Context, noise: Noise) -> State:
@@ -85,27 +80,10 @@ def dist(cfg: REM, state: State, seen: Seen, memory: Memory) -> Categorical:
 
 
 def act(cfg: REM, state: State, seen: Seen, memory: Memory, noise: Noise, mode: Mode) -> tuple[jax.Array, Memory]:
-    epsilon = epsilon_at(seen.step, cfg.epsilon, cfg.epsilon_steps)
-    return epsilon_greedy(dist(cfg, state, seen, memory), seen.mask, epsilon, noise, mode), memory
+    return explore(cfg, dist(cfg, state, seen, memory), seen, noise, mode), memory
 
 
-def online(cfg: REM) -> tuple[Phase, ...]:
-    """Learning in an environment: `update_every` steps, then one update from the replay buffer."""
-    return (Phase("online", mix={"online": 1.0}, collect=Collect(warmup=cfg.warmup, steps=cfg.update_every)),)
-
-
-TUNED = REM(
-    polyak=0.005,
-    target_every=1,
-    epsilon=0.1,
-    epsilon_steps=0,
-    critic_lr=3e-4,
-    adam_eps=1e-8,
-    hidden=(256, 256),
-    batch_size=64,
-    warmup=1_000,
-    update_every=1,
-)
+TUNED = REM(**CONTROL)
 PRESETS = {
     "atari": Preset(
         REM(),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from ..core.config import Schedule
+
 
 class Smoothing(Protocol):
     """Noise on target actions, as in TD3."""
@@ -55,3 +57,31 @@ class Continuing(Protocol):
     def update_ratio(self) -> int: ...
     @property
     def batch_size(self) -> int: ...
+
+
+class QLearning(Protocol):
+    """One network of action values and epsilon-greedy exploration, as in DQN."""
+
+    @property
+    def epsilon(self) -> float: ...
+    @property
+    def epsilon_steps(self) -> int: ...
+    @property
+    def critic_lr(self) -> float: ...
+    @property
+    def critic_decay_steps(self) -> Schedule: ...
+    @property
+    def adam_eps(self) -> float: ...
+    @property
+    def warmup(self) -> int: ...
+    @property
+    def update_every(self) -> int: ...
+
+
+class EpsilonGreedy(Protocol):
+    """Random actions with a probability that falls over the first updates."""
+
+    @property
+    def epsilon(self) -> float: ...
+    @property
+    def epsilon_steps(self) -> int: ...

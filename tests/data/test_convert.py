@@ -9,25 +9,10 @@ import numpy as np
 import pytest
 
 from holdfast.core.errors import UserError
-from holdfast.data import Dataset, load_dataset
+from holdfast.data import load_dataset
 from holdfast.data.checks.check import check
 from holdfast.data.checks.fixes import cut_at_flags
 from holdfast.data.convert import convert
-from support.datasets import (
-    masked_dataset,
-    pendulum_dataset,
-)
-
-
-@pytest.fixture(scope="module")
-def pendulum() -> Dataset:
-    return pendulum_dataset()
-
-
-@pytest.fixture
-def masked() -> Dataset:
-    return masked_dataset()
-
 
 TARGETS = ["copy.npz", "copy.hdf5", "copy-v0"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from pathlib import Path
 
@@ -14,38 +13,7 @@ import pytest
 from holdfast.core.errors import UserError
 from holdfast.core.files import write_atomic
 from holdfast.policy.storage import load_tree, pack, save_tree
-
-
-def tree(scale: float = 1.0) -> dict:
-    return {
-        "net": {"weight": jnp.arange(6.0).reshape(2, 3) * scale, "bias": jnp.zeros(3)},
-        "key": jax.random.PRNGKey(7),
-        "step": jnp.int32(3),
-        "host": (np.arange(4, dtype=np.int64), 5, 2.5, True),
-    }
-
-
-def same(a: object, b: object) -> bool:
-    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
-    return all(np.array_equal(x, y) and np.asarray(x).dtype == np.asarray(y).dtype for x, y in pairs)
-
-
-def full_disk(monkeypatch: pytest.MonkeyPatch, name: str, when: str) -> None:
-    """Make `os.name` fail as on a full disk; for `replace`, only where the target's name contains `when`."""
-    real = getattr(os, name)
-
-    def fail(*args: object) -> object:
-        if name == "fsync" or when in str(args[1]):
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return real(*args)
-
-    monkeypatch.setattr(os, name, fail)
-
-
-def flip(path: Path, where: int) -> None:
-    data = bytearray(path.read_bytes())
-    data[where] ^= 1
-    path.write_bytes(data)
+from support.disk import flip, full_disk, same, tree
 
 
 def test_a_tree_comes_back_in_kind(tmp_path: Path) -> None:

@@ -6,22 +6,7 @@ import numpy as np
 import pytest
 
 from holdfast.core.errors import UserError
-from holdfast.data import Dataset
 from holdfast.data.checks.fixes import clip_actions, drop_first_rows, drop_nonfinite
-from support.datasets import (
-    masked_dataset,
-    pendulum_dataset,
-)
-
-
-@pytest.fixture(scope="module")
-def pendulum() -> Dataset:
-    return pendulum_dataset()
-
-
-@pytest.fixture
-def masked() -> Dataset:
-    return masked_dataset()
 
 
 def test_fixes_change_what_they_name(masked, pendulum):

@@ -259,7 +259,7 @@ def test_the_demo_with_few_steps(tmp_path: Path, monkeypatch: Patch, capsys: Cap
     (tmp_path / "runs" / "demo" / "mine.txt").write_text("precious")
     assert main(["--steps", "2", "--seeds", "2", "--eval-episodes", "1"]) == 0
     said, told = capsys.readouterr()
-    assert "runs/demo is taken: this run goes into runs/demo-1" in told
+    assert "runs/demo is not empty: this run is written to runs/demo-1" in told
     for words in (
         "logging policy",
         "IQM over 2 seeds",

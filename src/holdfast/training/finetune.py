@@ -11,6 +11,7 @@ from ..algorithms import registry
 from ..core import config as configs
 from ..core.contract import Algorithm
 from ..core.errors import UserError
+from ..core.trust import environment_in
 from ..data.dataset import Dataset
 from ..runs.folder import RunFolder
 from ..runs.settings import Setting, Settings, field_names, require_known
@@ -61,6 +62,8 @@ def finetune(
     require_known(settings, "argument of finetune", {*changeable(), "out", "config", "hooks"})
     values: dict[str, Any] = {"steps": steps, **({"env": env} if env is not None else {}), **settings}
     made = dataclasses.replace(finetuning(path, config), **values)
+    if env is None:
+        environment_in(made.env, str(RunFolder(path).config))
     folder = RunFolder(path)
     if not folder.result.exists():
         for hook in hooks:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..core.errors import UserError
 from ..core.files import read_json
+from ..core.trust import environment_in
 from ..data.dataset import Dataset
 from ..data.sources import load_dataset
 from ..policy.policy import Policy
@@ -119,7 +120,11 @@ def start(
 
 
 def resume(
-    run: str | Path, data: Dataset | None = None, hooks: Sequence[Hook] = (), algorithm: str | None = None
+    run: str | Path,
+    data: Dataset | None = None,
+    hooks: Sequence[Hook] = (),
+    algorithm: str | None = None,
+    trust: bool = False,
 ) -> Run:
     """Resume an interrupted run. The result has the same bits as that of a run without interruption.
 
@@ -128,6 +133,7 @@ def resume(
         data: the data set, if the run was started with one in memory.
         hooks: observers of the run.
         algorithm: the algorithm that the caller expects; None: any.
+        trust: make the environment that `config.json` names, even if its id names a module, which is then imported.
 
     Raises:
         UserError: not a run, another algorithm, data that have changed, or a damaged checkpoint.
@@ -138,6 +144,8 @@ def resume(
     settings = Settings.from_dict(facts, str(folder.config))
     if algorithm is not None and algorithm != settings.algorithm:
         raise UserError(f"{run} trains {settings.algorithm}, not {algorithm}: leave the name out, or start another run")
+    if not trust:
+        environment_in(settings.env, str(folder.config), "add --trust (trust=True in Python)")
     if folder.result.is_file():
         return Run(folder.path, read_json(folder.result))
     if folder.checkpoints.latest() is not None:
@@ -174,7 +182,7 @@ def ensure_finished(settings: Settings, folder: str | Path, flag: str, hooks: Se
             f"{folder} contains a run with other settings ({', '.join(differences)}): name another folder with {flag}, "
             "or remove it"
         )
-    return resume(folder, hooks=hooks)
+    return resume(folder, hooks=hooks, trust=True)  # the environment is the one in `settings`
 
 
 def in_memory(settings: Settings, run: str | Path) -> Dataset | None:

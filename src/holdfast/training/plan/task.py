@@ -15,6 +15,7 @@ from ...algorithms import registry
 from ...core.contract import Algorithm, Frozen, NStep, Treatment, Windows
 from ...core.errors import UserError
 from ...core.spec import Cfg, Spec
+from ...core.trust import environment_in
 from ...data.checks.check import require_sound
 from ...data.checks.faults import Fault
 from ...data.dataset import Dataset
@@ -125,7 +126,7 @@ def task_of(settings: Settings, algorithm: Algorithm, cfg: Cfg, dataset: Dataset
         dataset=kept,
         fingerprint=whole.fingerprint,
         logged=float(whole.returns().mean()),
-        env=settings.env or kept.env_spec,
+        env=settings.env or environment_in(kept.env_spec, f"the data set {kept.id}"),
         reference=kept.reference,
         stats=stats(kept, fitted),
         warnings=warnings,

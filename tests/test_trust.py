@@ -95,7 +95,7 @@ def test_trust_is_asked_for_at_resume(planted, tmp_path, capsys):
     assert planted()
 
 
-def test_an_environment_spec_of_json_is_no_environment_of_jax(planted):
+def test_an_environment_spec_of_json_is_not_an_environment_of_jax(planted):
     assert find(NAMED[3]) is None
     assert not planted()
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from .errors import UserError
 
+JSON = str | int | float | bool | None | list[Any] | dict[str, Any]
 ASIDE = ".aside-"  # prefix of files that are being written; an interrupted write leaves such a file
 LARGEST_JSON = 2**26  # bytes; the largest that Holdfast writes has some megabytes
 DEEPEST_JSON = 100  # levels; what Holdfast and Minari write has less than 10
@@ -63,9 +64,18 @@ def read_json(path: str | Path) -> dict[str, Any]:
     Raises:
         UserError: the file does not exist, cannot be read, or contains something else (see `parse_json`).
     """
-    value = parse_json(read_regular(path, LARGEST_JSON), str(path))
+    return object_in(read_regular(path, LARGEST_JSON), str(path))
+
+
+def object_in(text: str | bytes, where: str) -> dict[str, Any]:
+    """The JSON object in a text. The arguments are those of `parse_json`.
+
+    Raises:
+        UserError: as `parse_json`, or the JSON is not an object.
+    """
+    value = parse_json(text, where)
     if not isinstance(value, dict):
-        raise UserError(f"{path} is damaged: expected a JSON object, found {type(value).__name__}")
+        raise UserError(f"{where} is damaged: expected a JSON object, found {type(value).__name__}")
     return value
 
 
@@ -77,7 +87,7 @@ def parse_json(text: str | bytes, where: str) -> Any:
         where: name of the file or of the entry, for error messages.
 
     Raises:
-        UserError: it is no valid JSON, it is nested deeper than `DEEPEST_JSON`, it is longer than `LARGEST_JSON`, or a
+        UserError: it is not valid JSON, it is nested deeper than `DEEPEST_JSON`, it is longer than `LARGEST_JSON`, or a
             string in it cannot be encoded.
     """
     if len(text) > LARGEST_JSON:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .errors import UserError
-from .files import parse_json
+from .files import JSON, parse_json
 
 
 def environment_in(env: str | None, where: str, remedy: str = "name it yourself with --env (env= in Python)") -> Any:
@@ -22,7 +22,7 @@ def environment_in(env: str | None, where: str, remedy: str = "name it yourself 
         `env`.
 
     Raises:
-        UserError: an id with a module, arguments that name a file, or JSON that is no EnvSpec.
+        UserError: an id with a module, arguments that name a file, or JSON that is not an EnvSpec.
     """
     if env is None:
         return None
@@ -54,7 +54,7 @@ def names_module(env: str | None) -> bool:
     return False
 
 
-def _path_in(value: Any) -> str | None:
+def _path_in(value: JSON) -> str | None:
     """The first text in JSON that looks like the path of a file; None if there is none."""
     if isinstance(value, str):
         return value if any(c in value for c in "/\\") or value.startswith("~") else None

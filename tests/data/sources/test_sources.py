@@ -10,6 +10,8 @@ from support.datasets import (
     write_columns,
 )
 
+COLUMNS = ("observations", "actions", "rewards", "terminals", "timeouts")
+
 
 def test_bundled():
     data = load_dataset("bundled/pendulum-mixed")
@@ -27,7 +29,7 @@ def damaged(tmp_path):
     (tmp_path / "noise.npz").write_bytes(np.random.default_rng(0).bytes(5000))
     archive = write_columns(tmp_path / "good.npz", flat_columns(4000)).read_bytes()
     (tmp_path / "short.npz").write_bytes(archive[: len(archive) // 2])
-    np.savez(tmp_path / "pickle.npz", observations=np.array([{"a": 1}], object))
+    np.savez(tmp_path / "pickle.npz", **dict.fromkeys(COLUMNS, np.array([{"a": 1}], object)))
     write_columns(tmp_path / "keys.hdf5", {"observations": np.zeros((3, 1)), "foo": np.zeros(3)})
     (tmp_path / "empty.hdf5").write_bytes(b"")
     (tmp_path / "data.csv").write_text("a,b\n")

@@ -23,6 +23,7 @@ from ...data.feed import sampler
 from ...data.feed.columns import DERIVED, Columns, prepare, stats
 from ...data.feed.treatment import Fitted, fit, untreated
 from ...data.references import reference_for
+from ...data.scores import usable
 from ...data.sources import load_dataset
 from ...data.split import by_episodes
 from ...environments.gym.adapter import make_env
@@ -127,7 +128,7 @@ def task_of(settings: Settings, algorithm: Algorithm, cfg: Cfg, dataset: Dataset
         fingerprint=whole.fingerprint,
         logged=float(whole.returns().mean()),
         env=settings.env or environment_in(kept.env_spec, f"the data set {kept.id}"),
-        reference=kept.reference,
+        reference=kept.reference if kept.reference and usable(kept.reference) else None,
         stats=stats(kept, fitted),
         warnings=warnings,
         inputs={name: policy.frozen() for name, policy in policies.items()},

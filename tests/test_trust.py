@@ -10,11 +10,14 @@ from holdfast import Dataset, UserError
 from holdfast.cli import main
 from holdfast.core.trust import environment_in
 from holdfast.environments.gym.adapter import make_env
+from holdfast.environments.gym.env_pool import Shape
+from holdfast.environments.gym.workers import Workers
 from holdfast.environments.jax.env import find
 from holdfast.evaluation.evaluate import environment_of
 from holdfast.runs.folder import RunFolder
 from holdfast.runs.settings import Settings
 from holdfast.training.finetune import finetune
+from holdfast.training.hooks import Hook
 from holdfast.training.plan.plan import plan
 from holdfast.training.run import resume
 
@@ -93,6 +96,58 @@ def test_trust_is_asked_for_at_resume(planted, tmp_path, capsys):
     with pytest.raises(UserError, match="unknown environment"):
         resume(run, trust=True)
     assert planted()
+
+
+class Notes(Hook):
+    """Keeps the notes of a run."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """Downloads fail the test."""
+
+    def refuse(id: str) -> None:
+        pytest.fail(f"{id} was downloaded")
+
+    monkeypatch.setattr("holdfast.data.sources.minari._download", refuse)
+
+
+def test_resume_downloads_nothing_and_logs_to_no_service(tmp_path, no_network, monkeypatch):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    run = tmp_path / "run"
+    run.mkdir()
+    settings = Settings.of("iql", data="far/away-v0", loggers=["wandb", "mlflow"], data_options={"download": True})
+    RunFolder(run).write_config(settings.to_dict())
+    seen = Notes()
+    with pytest.raises(UserError, match=r"is not in .*holdfast data info far/away-v0 --download"):
+        resume(run, hooks=[seen])
+    assert ["wandb, mlflow" in note and "--trust" in note for note in seen.notes] == [True]
+
+
+def test_a_report_downloads_nothing(tmp_path, no_network, monkeypatch, capsys):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    run = tmp_path / "run"
+    run.mkdir()
+    settings = Settings.of("iql", data="far/away-v0", data_options={"download": True})
+    RunFolder(run).write_config(settings.to_dict())
+    (run / "metrics.csv").write_text("step,phase,replica,seed,loss\n10,offline,seed-0,0,0.5\n")
+    assert main(["report", str(run)]) == 0
+    assert "holdfast data info far/away-v0 --download" in (run / "report.html").read_text()
+
+
+def test_workers_do_not_import_from_the_working_folder(tmp_path, monkeypatch):
+    (tmp_path / "gymnasium.py").write_text("import pathlib; pathlib.Path(__file__).with_name('ran').touch()\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry not in ("", str(tmp_path))])
+    workers = Workers("Pendulum-v1", 1, Shape(False, 1), 1, 60.0)
+    workers.close()
+    assert not (tmp_path / "ran").exists()
 
 
 def test_an_environment_spec_of_json_is_not_an_environment_of_jax(planted):

@@ -93,7 +93,7 @@ class StartFlags:
     resume: Path | None = None
     """Folder of an interrupted run to resume. No other flag than --trust can be given."""
     trust: bool = False
-    """With --resume: make the environment of the run even if its id names a module, which is then imported."""
+    """With --resume: do what the run says even if it imports a module, downloads data or logs to a service."""
     dry_run: bool = False
     """Print the plan of the run and stop. Nothing is compiled or written."""
 

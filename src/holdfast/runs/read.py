@@ -18,6 +18,7 @@ from ..evaluation.statistics import Estimate, iqm_interval, mean_interval, two_s
 from . import csv_tables
 from .csv_tables import Row
 from .folder import OFFLINE, RunFolder
+from .settings import value_texts
 
 
 class Group(NamedTuple):
@@ -56,9 +57,11 @@ class Record:
     @property
     def groups(self) -> list[Group]:
         """Replicas by swept values, in the order of the run."""
+        names = self.sweep[0] if self.sweep else {}
+        texts = {name: value_texts(values[name] for values in self.sweep) for name in names}
         found: dict[str, list[int]] = {}
         for i, values in enumerate(self.sweep):
-            found.setdefault(", ".join(f"{name} {value:g}" for name, value in values.items()), []).append(i)
+            found.setdefault(", ".join(f"{name} {texts[name][value]}" for name, value in values.items()), []).append(i)
         return [Group(label, rows) for label, rows in found.items()]
 
     @property
@@ -125,9 +128,10 @@ class Record:
         """Load the data that the run learned from.
 
         Raises:
-            UserError: the data no longer exist, or were only in memory.
+            UserError: the data no longer exist, or were only in memory. Nothing is downloaded because a file says so.
         """
-        return load_dataset(self.subject, **self.config.get("data_options", {}))
+        options = {name: value for name, value in self.config.get("data_options", {}).items() if name != "download"}
+        return load_dataset(self.subject, **options)
 
 
 def read_run(path: str | Path) -> Record:

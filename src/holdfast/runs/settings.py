@@ -372,6 +372,7 @@ def replicas(
     count = len(seeds) * math.prod(map(len, sweep.values()))
     if count > MOST_REPLICAS:
         raise UserError(f"{count} replicas in one program: expected at most {MOST_REPLICAS}; sweep or seed fewer")
+    texts = {name: value_texts(values) for name, values in sweep.items()}
     found = []
     for combination in itertools.product(*sweep.values()):
         chosen = dict(zip(sweep, combination, strict=True))
@@ -379,9 +380,16 @@ def replicas(
         faults = algorithm.check(one)
         if faults:
             raise UserError(f"--sweep: {'; '.join(faults)}")
-        label = "".join(f"{name}-{value:g}-" for name, value in chosen.items())
+        label = "".join(f"{name}-{texts[name][value]}-" for name, value in chosen.items())
         found += [Replica(f"{label}seed-{seed}", seed, chosen, one) for seed in seeds]
     return found
+
+
+def value_texts(values: Iterable[float]) -> dict[float, str]:
+    """A text for each swept value: six digits, or all digits if two values have the same six."""
+    values = list(dict.fromkeys(values))
+    short = {value: f"{value:g}" for value in values}
+    return short if len(set(short.values())) == len(short) else {value: repr(float(value)) for value in values}
 
 
 def _require_sweepable(algorithm: Algorithm, cfg: DataclassInstance, name: str) -> None:

@@ -18,6 +18,7 @@ from ..runs.settings import Setting, Settings
 from .hooks import Hook
 from .plan.plan import plan
 from .runner import Runner
+from .trackers import LOCAL
 
 # settings that say how a run is executed, described or found, and not what it computes
 EXECUTION = (
@@ -133,7 +134,8 @@ def resume(
         data: the data set, if the run was started with one in memory.
         hooks: observers of the run.
         algorithm: the algorithm that the caller expects; None: any.
-        trust: make the environment that `config.json` names, even if its id names a module, which is then imported.
+        trust: do what `config.json` says even if it imports a module (an environment `module:Name-v0`), downloads the
+            data or logs to a service (W&B, MLflow).
 
     Raises:
         UserError: not a run, another algorithm, data that have changed, or a damaged checkpoint.
@@ -145,7 +147,7 @@ def resume(
     if algorithm is not None and algorithm != settings.algorithm:
         raise UserError(f"{run} trains {settings.algorithm}, not {algorithm}: leave the name out, or start another run")
     if not trust:
-        environment_in(settings.env, str(folder.config), "add --trust (trust=True in Python)")
+        settings = _without_trust(settings, folder, hooks)
     if folder.result.is_file():
         return Run(folder.path, read_json(folder.result))
     if folder.checkpoints.latest() is not None:
@@ -157,6 +159,22 @@ def resume(
             "start a new run"
         )
     return Run(folder.path, Runner(made, folder, hooks).run(resume=True))
+
+
+def _without_trust(settings: Settings, folder: RunFolder, hooks: Sequence[Hook]) -> Settings:
+    """The settings of a run that somebody else may have written: nothing is imported, downloaded or sent.
+
+    Raises:
+        UserError: the environment's id names a module.
+    """
+    remedy = "add --trust (trust=True in Python)"
+    environment_in(settings.env, str(folder.config), remedy)
+    services = [name for name in settings.loggers if name not in LOCAL]
+    for hook in hooks if services else ():
+        hook.note(f"{', '.join(services)}: not logged to, because a file says so only; to log there, {remedy}")
+    options = {name: value for name, value in settings.data_options.items() if name != "download"}
+    loggers = [name for name in settings.loggers if name in LOCAL]
+    return dataclasses.replace(settings, data_options=options, loggers=loggers)
 
 
 def ensure_finished(settings: Settings, folder: str | Path, flag: str, hooks: Sequence[Hook] = ()) -> Run:

@@ -63,7 +63,10 @@ def load_id(id: str, download: bool = False) -> Dataset:
     if not is_folder(folder):
         if not download:
             hint = nearest(id, local_ids()) or "; `holdfast data list` shows what is local"
-            raise UserError(f"data set '{id}' is not in {root()}{hint}; --download gets it from Minari's server")
+            raise UserError(
+                f"data set '{id}' is not in {root()}{hint}; --download gets it from Minari's server, for example "
+                f"holdfast data info {id} --download"
+            )
         _download(id)
     return load_folder(folder, id)
 

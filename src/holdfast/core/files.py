@@ -15,7 +15,7 @@ from .errors import UserError
 
 JSON = str | int | float | bool | None | list[Any] | dict[str, Any]
 ASIDE = ".aside-"  # prefix of files that are being written; an interrupted write leaves such a file
-LARGEST_JSON = 2**26  # bytes; the largest that Holdfast writes has some megabytes
+LARGEST_JSON = 2**27  # bytes; safetensors allows headers of 100 MB
 DEEPEST_JSON = 100  # levels; what Holdfast and Minari write has less than 10
 
 

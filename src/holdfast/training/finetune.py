@@ -14,6 +14,7 @@ from ..core.errors import UserError
 from ..core.trust import environment_in
 from ..data.dataset import Dataset
 from ..runs.folder import RunFolder
+from ..runs.schema import checked_checkpoint
 from ..runs.settings import Setting, Settings, field_names, require_known
 from .hooks import Hook
 from .run import Run, in_memory, start
@@ -136,7 +137,8 @@ def finetunable(run: str | Path) -> Settings:
         )
     if folder.checkpoints.latest() is None:
         raise UserError(f"{run} has no checkpoint yet: {hint}")
-    reached = folder.checkpoints.read().metadata["phase"]
+    saved = folder.checkpoints.read()
+    reached = checked_checkpoint(saved.metadata, saved.where)["phase"]
     if reached < len(phases) - 1:
         raise UserError(
             f"{run} was interrupted in phase {reached + 1} of {len(phases)} and has no policy to fine-tune yet: {hint}"

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import UserError
-from ..core.files import read_json
 from ..core.trust import environment_in
 from ..data.dataset import Dataset
 from ..data.sources import load_dataset
 from ..policy.policy import Policy
 from ..runs.folder import RunFolder, free_folder
+from ..runs.schema import checked_checkpoint, read_result, require_settings
 from ..runs.settings import Setting, Settings
 from .hooks import Hook
 from .plan.plan import plan
@@ -149,9 +149,11 @@ def resume(
     if not trust:
         settings = _without_trust(settings, folder, hooks)
     if folder.result.is_file():
-        return Run(folder.path, read_json(folder.result))
-    if folder.checkpoints.latest() is not None:
-        folder.checkpoints.read()  # report a damaged checkpoint before the data are loaded
+        return Run(folder.path, read_result(folder.result))
+    if folder.checkpoints.latest() is not None:  # report a damaged or another checkpoint before the data are loaded
+        saved = folder.checkpoints.read()
+        found = checked_checkpoint(saved.metadata, saved.where)
+        require_settings(found, settings, facts.get("dataset_fingerprint"), folder.config)
     made = plan(settings, data if data is not None else in_memory(settings, run))
     if made.task.fingerprint != facts.get("dataset_fingerprint"):
         raise UserError(

@@ -132,7 +132,7 @@ def test_a_result_is_checked(run, name, value, capsys):
     finished = resume(run)
     policies = bytes_of(run / "policy")
     edit(run / "result.json", name, value=value)
-    with pytest.raises(UserError, match="result.json"):
+    with pytest.raises(UserError, match=r"result\.json"):
         read_result(run / "result.json")
     for command in (["report", str(run)], ["train", "--resume", str(run)]):
         assert main(command) == 2

@@ -120,6 +120,20 @@ def _too_deep(where: str) -> UserError:
     return UserError(f"{where} is damaged: its JSON has more than {DEEPEST_JSON} levels; restore it from a copy")
 
 
+def expanded(path: str | Path) -> Path:
+    """A path with `~` expanded.
+
+    Raises:
+        UserError: a path that the operating system cannot have: too long, of an unknown user, with a zero byte.
+    """
+    try:
+        found = Path(path).expanduser()
+        found.exists()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(f"{str(path)[:100]!r} cannot be a path: {getattr(error, 'strerror', None) or error}") from error
+    return found
+
+
 def require_regular(path: str | Path) -> int:
     """Refuse anything but a regular file: reading a pipe, a socket or a device may never end.
 

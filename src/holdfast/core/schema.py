@@ -35,7 +35,7 @@ def require_types(
         raise UserError(f"{where} is {shown(values)}, expected an object")
     missing = [name for name in required if name not in values]
     if missing:
-        raise UserError(f"{where} lacks {', '.join(missing)}: restore it from a copy")
+        raise UserError(f"{where} is damaged: it lacks {', '.join(missing)}; restore it from a copy")
     for name, hint in hints.items():
         if name in values and not fits(values[name], hint):
             raise UserError(f"{name} in {where} is {shown(values[name])}, expected {described(hint)}")

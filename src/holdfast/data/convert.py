@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core.errors import UserError, one_line
-from ..core.files import parse_json
+from ..core.files import expanded, parse_json
 from . import spaces
 from .arrays import OBSERVATION_COLUMNS, last_rows, take
 from .dataset import Dataset
@@ -47,7 +47,7 @@ def convert(dataset: Dataset, target: str | Path, id: str | None = None) -> Path
         UserError: the target exists or cannot be written, or the form cannot hold this data set.
     """
     text = str(target)
-    path = Path(text).expanduser()
+    path = expanded(text)
     if path.suffix in (".hdf5", ".h5"):
         return _write_whole(path, lambda temporary: _d4rl(dataset, temporary, id or dataset.id))
     if path.suffix == ".npz":

@@ -64,7 +64,10 @@ class Dataset:
         put("rewards", frozen(numbers(self.rewards, f"{self.id}: rewards").astype(np.float64, copy=False)))
         for name in ("terminations", "truncations"):
             put(name, flags(getattr(self, name), f"{self.id}: {name}"))
-        put("offsets", frozen(np.asarray(self.offsets, np.int64)))
+        offsets = numbers(self.offsets, f"{self.id}: offsets")
+        if offsets.ndim != 1 or not np.array_equal(offsets, np.floor(offsets)) or (np.abs(offsets) > 2**53).any():
+            raise UserError(f"{self.id}: offsets are not whole numbers [episodes + 1]: write the set again")
+        put("offsets", frozen(offsets.astype(np.int64)))
         put("columns", {k: numbers(v, f"{self.id}: {k}") for k, v in self.columns.items()})
         spaces.require_supported(self.observation_space, self.action_space, self.id)
         self._require_lengths()

@@ -145,9 +145,12 @@ def require_facts(facts: Json, where: str) -> None:
     require_types(found["treatment"], TREATMENT, f"treatment in {where}")
     checked_info(found["info"], where)
     obs = spec["obs"]
-    arrays = [obs] if "shape" in obs and not isinstance(obs["shape"], dict) else [*obs.values()] if obs else []
     if isinstance(obs, list):
-        arrays = [{"shape": obs, "dtype": "float32"}]
+        arrays: list[Any] = [{"shape": obs, "dtype": "float32"}]
+    elif "shape" in obs and not isinstance(obs["shape"], dict):
+        arrays = [obs]
+    else:
+        arrays = list(obs.values())
     for one in arrays:
         require_types(one, {"shape": list[int], "dtype": str}, f"spec of observations in {where}", ("shape", "dtype"))
     sizes = [spec["action"], *(k for one in arrays for k in one["shape"]), *(math.prod(a["shape"]) for a in arrays)]

@@ -169,7 +169,7 @@ def evaluations(path: Path, replicas: Sequence[str] | None = None) -> Evaluation
     rows = read(path)
     try:
         return _evaluations(rows, replicas_of(rows) if replicas is None else list(replicas))
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, IndexError, OverflowError) as error:
         raise damaged(path, error) from error
 
 
@@ -185,6 +185,8 @@ def _evaluations(rows: list[Row], names: list[str]) -> Evaluations:
         one = played.setdefault(int(row["step"]), {})
         one[at[row["replica"]], int(row["episode"])] = float(row["return"]), int(row["length"])
     most = max((len(one) for one in played.values()), default=0)
+    if most % max(1, len(at)) or (most and not len(at)):
+        raise ValueError(f"{most} episodes in an evaluation of {len(at)} replicas")
     steps = sorted(step for step, one in played.items() if len(one) == most)
     shape = (len(at), len(steps), most // max(1, len(at)))
     returns = np.full(shape, np.nan)

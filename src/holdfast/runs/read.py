@@ -164,7 +164,7 @@ def read_run(path: str | Path) -> Record:
         starts: dict[str, int] = {}
         for row in metric_rows:
             starts.setdefault(str(row["phase"]), int(row["step"]))
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, IndexError, OverflowError) as error:
         raise csv_tables.damaged(folder.metrics if metric_rows else folder.evaluations, error) from error
     played = csv_tables.evaluations(folder.evaluations, replicas)
     offline = None

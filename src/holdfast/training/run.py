@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import UserError
+from ..core.files import expanded
 from ..core.trust import environment_in
 from ..data.dataset import Dataset
 from ..data.sources import load_dataset
@@ -224,7 +225,7 @@ def in_memory(settings: Settings, run: str | Path) -> Dataset | None:
 
 def located(data: str | Path) -> str:
     """A path made absolute, so that the run can be resumed from any folder. Names of data sets are not changed."""
-    path = Path(data).expanduser()
+    path = expanded(data)
     return str(path.resolve()) if path.exists() else str(data)
 
 

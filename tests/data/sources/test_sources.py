@@ -66,3 +66,10 @@ def test_unknown_names_suggest_the_nearest():
         load_dataset("bundled/pendulum")
     with pytest.raises(UserError, match="did you mean 'max_episode_steps'"):
         load_dataset("bundled/pendulum-mixed", max_episode_step=3)
+
+
+@pytest.mark.parametrize("name", ["~nobody-of-that-name/x", "x" * 5000, "./" + "x/" * 4000, "a\0b", "./a\0b.npz"])
+def test_what_cannot_be_a_path_is_one_line(name):
+    with pytest.raises(UserError) as caught:
+        load_dataset(name)
+    assert len(str(caught.value)) < 400

@@ -144,7 +144,7 @@ def read_run(path: str | Path) -> Record:
     """
     folder = RunFolder(path)
     config = folder.read_config()
-    Settings.from_dict(config, str(folder.config))
+    config = {**Settings.from_dict(config, str(folder.config)).to_dict(), **config}
     result = optional_result(folder.result)
     swept = list(config.get("sweep", {}))
     metric_rows = csv_tables.read(folder.metrics)

@@ -35,6 +35,10 @@ test: $(VENV)/.dev ## run the quick tests
 test-slow: $(VENV)/.dev ## run the learning tests, which take minutes
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 
+.PHONY: fuzz
+fuzz: $(VENV)/.dev ## open thousands of damaged and hostile files (minutes)
+	@HOLDFAST_FUZZ=$${HOLDFAST_FUZZ:-1000} $(BIN)/python -m pytest tests/test_fuzz.py $(ARGS)
+
 .PHONY: check
 check: $(VENV)/.dev ## check format, lint, types and imports between rooms; changes no file
 	$(BIN)/ruff format --check --output-format concise .

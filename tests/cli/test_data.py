@@ -4,6 +4,7 @@ import json
 import numpy as np
 import pytest
 
+from holdfast.cli import main as holdfast
 from holdfast.cli.data import COMMANDS, main
 from holdfast.core.errors import UserError
 from holdfast.data import load_dataset
@@ -131,3 +132,10 @@ def test_histogram():
     assert [(n, bar) for _, n, bar in rows] == [(2, "████"), (3, "██████")]
     assert histogram(np.array([2.0, 2.0])) == [("2", 2, "█" * 30)]
     assert histogram(np.zeros(0)) == []
+
+
+def test_names_from_files_reach_the_terminal_escaped(tmp_path, capsys):
+    assert holdfast(["data", "info", str(tmp_path / "a\x1b[31m\nb.npz")]) == 2
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1
+    assert "\x1b" not in printed

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 from collections.abc import Sequence
 
-from ..core.errors import Diverged, UserError, unknown
+from ..core.errors import Diverged, UserError, printable, unknown
 
 COMMANDS = {
     "train": "train an algorithm on logged data, or resume a run",
@@ -29,6 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         130 interrupted.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files may hold any bytes
     try:
         if not argv or argv[0] in ("-h", "--help"):
             sys.stdout.write(overview())
@@ -42,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise unknown("command", argv[0], COMMANDS)
         return importlib.import_module(f".{argv[0]}", __package__).main(argv[1:])
     except (UserError, Diverged) as error:
-        sys.stderr.write(f"holdfast: {error}\n")
+        sys.stderr.write(f"holdfast: {printable(str(error))}\n")
         return error.exit_code
     except KeyboardInterrupt:
         sys.stderr.write(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from ..core.errors import unknown
+from ..core.errors import UserError, unknown
 from .options import DataFlags
 
 if TYPE_CHECKING:
@@ -70,6 +70,8 @@ class Check(Source):
 
     def run(self) -> int:
         """Print the faults."""
+        from rich.markup import escape
+
         from ..data.checks.check import ALLOWED, check
 
         for kind in self.allow:
@@ -84,14 +86,16 @@ class Check(Source):
         console = _console()
         for f in faults:
             allowed = " (allowed)" if f.level == "fatal" and f not in fatal else ""
-            console.print(f"[{STYLES[f.level]}]{f.level}[/] [bold]{f.kind}[/]{allowed}  [cyan]{f.where}[/]")
+            console.print(
+                f"[{STYLES[f.level]}]{f.level}[/] [bold]{f.kind}[/]{allowed}  [cyan]{escape(str(f.where))}[/]"
+            )
             console.print(f"      {f.message}", markup=False)
             if f.fix:
                 console.print(f"      fix: {f.fix}", markup=False)
         counts = ", ".join(f"{sum(f.level == level for f in faults)} {level}" for level in STYLES)
         size = f"{dataset.n_steps} steps in {dataset.n_episodes} episodes"
         verdict = "[bold red]training would be wrong[/]" if fatal else "[green]fit for training[/]"
-        console.print(f"{dataset.id}: {size}; {counts}: {verdict}")
+        console.print(f"{escape(dataset.id)}: {size}; {counts}: {verdict}")
         return 1 if fatal else 0
 
 
@@ -130,7 +134,7 @@ class Convert(Source):
             dataset = fixes.clip_actions(dataset)
         path = convert(dataset, self.to, self.name)
         size = f"{dataset.n_steps} steps in {dataset.n_episodes} episodes"
-        _console().print(f"{path}: {size}, fingerprint {dataset.fingerprint[:16]}")
+        _console().print(f"{path}: {size}, fingerprint {dataset.fingerprint[:16]}", markup=False)
         return 0
 
 
@@ -141,7 +145,9 @@ class List:
     def run(self) -> int:
         """Print the table."""
         from rich.table import Table
+        from rich.text import Text
 
+        from ..data.facts import spec_facts
         from ..data.sources import bundled_names, load_dataset
         from ..data.sources.minari import local_ids, root
 
@@ -152,9 +158,12 @@ class List:
             data = load_dataset(name)
             table.add_row(name, data.env_id or "-", str(data.n_episodes), str(data.n_steps))
         for name, meta in local_ids().items():
-            spec = json.loads(meta.get("env_spec") or "{}")
+            try:
+                env = spec_facts(meta.get("env_spec"), name).get("id", "-")
+            except UserError:
+                env = "cannot be read"
             sizes = (str(meta.get(k, "-")) for k in ("total_episodes", "total_steps"))
-            table.add_row(name, spec.get("id", "-"), *sizes)
+            table.add_row(*(Text(cell) for cell in (name, env, *sizes)))
         console = _console()
         console.print(table)
         console.print(f"Minari data sets are read from {root()} (MINARI_DATASETS_PATH)", style="dim")
@@ -169,18 +178,19 @@ def _console() -> Console:
 
 
 def _show(console: Console, dataset: Dataset, facts: dict[str, Any]) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     from ..data.describe import histogram
 
     def line(name: str, text: str) -> None:
-        console.print(f"[bold]{name:<14}[/]{text}")
+        console.print(f"[bold]{name:<14}[/]{escape(text)}")
 
     line("data set", f"{facts['id']}  ({facts['provenance'].get('source', 'memory')}, {facts['fingerprint'][:16]})")
     line("environment", f"{facts['environment'] or 'not known'}, time limit {facts['time_limit'] or 'not known'}")
     line("size", f"{facts['steps']} steps in {facts['episodes']} episodes")
-    line("observations", facts["observation_space"].replace("[", r"\["))
-    line("actions", facts["action_space"].replace("[", r"\["))
+    line("observations", facts["observation_space"])
+    line("actions", facts["action_space"])
     if facts["columns"]:
         line("columns", ", ".join(facts["columns"]))
     if not facts["steps"]:

@@ -51,7 +51,10 @@ def main(argv: Sequence[str]) -> int:
     flags = joined(about, {"run": run_flags, "place": PlaceFlags(), "algorithm": cfg})
     args: Any = usage.parse(type(flags), f"holdfast finetune {run}", argv[1:], flags)
     chosen = config.to_dict(args.algorithm)
-    finished = finetune(run, out=args.place.out, config=chosen, hooks=[Progress()], **args.run.values(names))
+    values = args.run.values(names)
+    if usage.peek(f"holdfast finetune {run}", argv[1:], "env")[0]["env"] is None:
+        del values["env"]  # inherited from the run, whose files may not name modules
+    finished = finetune(run, out=args.place.out, config=chosen, hooks=[Progress()], **values)
     show(finished.path)
     return 0
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import UserError
+from ..core.trust import environment_in
 from . import usage
 
 if TYPE_CHECKING:
@@ -29,9 +30,10 @@ def main(argv: Sequence[str]) -> int:
     name = None if argv[0].startswith("-") else argv[0]
     rest = list(argv if name is None else argv[1:])
     first, others = usage.peek("holdfast train", rest, "preset", "config", "resume")
+    trust = "--trust" in others
     if first["resume"] is not None:
         left = [*others, *(f"--{flag} {value}" for flag, value in first.items() if value and flag != "resume")]
-        return resume(name, first["resume"], left)
+        return resume(name, first["resume"], [other for other in left if other != "--trust"], trust)
     if name is None and first["config"] is None:
         raise UserError(f"name an algorithm before {argv[0]}: holdfast train ALGO --data ID; see holdfast algorithms")
     return fresh(name, rest, first["preset"], first["config"])
@@ -55,7 +57,11 @@ def fresh(name: str | None, argv: Sequence[str], preset: str | None, repeated: s
         raise UserError(
             f"{repeated} belongs to a fine-tuning run: repeat it with holdfast finetune {given.source['run']}"
         )
+    if given is not None and usage.peek("holdfast train", argv, "env")[0]["env"] is None:
+        environment_in(given.env, str(repeated))
     settings, place = parse(given.algorithm if given else str(name), argv, preset, given)
+    if place.trust:
+        raise UserError("--trust belongs to --resume: leave it out, an environment of --env is trusted")
     if place.dry_run:
         from ..training.plan.plan import plan
 
@@ -112,14 +118,14 @@ def parse(name: str, argv: Sequence[str], preset: str | None, given: Settings | 
     return dataclasses.replace(made, preset=args.run.preset), args.start
 
 
-def resume(name: str | None, run: str, others: Sequence[str]) -> int:
-    """Resume a run. No other argument can be given."""
+def resume(name: str | None, run: str, others: Sequence[str], trust: bool) -> int:
+    """Resume a run. No other argument than --trust can be given."""
     if others:
         raise UserError(f"--resume takes all settings from the run: leave {' '.join(others)} out, or start a new run")
     from ..training import run as runs
     from ..training.hooks import Progress
 
-    show(runs.resume(run, hooks=[Progress()], algorithm=name).path)
+    show(runs.resume(run, hooks=[Progress()], algorithm=name, trust=trust).path)
     return 0
 
 
@@ -150,6 +156,6 @@ def overview() -> str:
     return (
         "usage: holdfast train ALGO --data ID [--steps N] [--seeds K] ...   (holdfast train ALGO --help: all flags)\n"
         "       holdfast train ALGO --data ID --dry-run\n"
-        "       holdfast train --resume RUN\n"
+        "       holdfast train --resume RUN [--trust]\n"
         "       holdfast train --config RUN/config.json\n\n" + "\n".join(lines) + "\n"
     )

@@ -12,6 +12,7 @@ import numpy as np
 from ..algorithms import registry
 from ..core import config as config_of
 from ..core.errors import UserError
+from ..core.trust import environment_in
 from ..data.dataset import Dataset
 from ..environments.gym.adapter import env_spec_of, make_env
 from ..policy.policy import Policy
@@ -55,7 +56,7 @@ def replay_log(run: str | Path, replica: int = 0, rows: int | None = None, id: s
     order = np.argsort(np.arange(count) % _environments(settings), kind="stable")  # n environments write in turns
     table = {name: column[order] for name, column in table.items()}
     assert settings.env is not None
-    env = make_env(settings.env)
+    env = make_env(environment_in(settings.env, str(folder.config)))
     try:
         facts = spaces_of(env)
     finally:

@@ -6,6 +6,7 @@ no existing file is overwritten.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import os
@@ -13,15 +14,19 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core.errors import UserError
+from ..core.errors import UserError, one_line
+from ..core.files import expanded, parse_json
 from . import spaces
 from .arrays import OBSERVATION_COLUMNS, last_rows, take
 from .dataset import Dataset
 from .sources import FILES, is_path
+
+if TYPE_CHECKING:
+    from gymnasium.envs.registration import EnvSpec
 
 MINARI_FACTS = ("algorithm_name", "author", "code_permalink", "description")  # entries of Minari's own metadata
 
@@ -42,7 +47,7 @@ def convert(dataset: Dataset, target: str | Path, id: str | None = None) -> Path
         UserError: the target exists or cannot be written, or the form cannot hold this data set.
     """
     text = str(target)
-    path = Path(text).expanduser()
+    path = expanded(text)
     if path.suffix in (".hdf5", ".h5"):
         return _write_whole(path, lambda temporary: _d4rl(dataset, temporary, id or dataset.id))
     if path.suffix == ".npz":
@@ -123,7 +128,6 @@ def _d4rl(dataset: Dataset, target: Path, id: str) -> None:
 
 def _minari(dataset: Dataset, target: Path, id: str) -> None:
     import minari
-    from gymnasium.envs.registration import EnvSpec
     from minari.data_collector import EpisodeBuffer
     from minari.dataset.minari_storage import MinariStorage
 
@@ -133,7 +137,7 @@ def _minari(dataset: Dataset, target: Path, id: str) -> None:
         data,
         observation_space=dataset.observation_space,
         action_space=dataset.action_space,
-        env_spec=EnvSpec.from_json(dataset.env_spec) if dataset.env_spec else None,
+        env_spec=_env_spec(dataset),
         data_format="hdf5",
     )
     provenance = metadata(dataset, id)["provenance"]
@@ -158,6 +162,24 @@ def _minari(dataset: Dataset, target: Path, id: str) -> None:
         )
         for e, (a, b) in enumerate(itertools.pairwise(edges))
     )
+
+
+def _env_spec(dataset: Dataset) -> EnvSpec | None:
+    """The environment as Minari writes it: without entries that Gymnasium's current EnvSpec does not have."""
+    from gymnasium.envs.registration import EnvSpec
+
+    if dataset.env_spec is None:
+        return None
+    is_json = dataset.env_spec.lstrip().startswith("{")
+    spec = parse_json(dataset.env_spec, f"{dataset.id}: env_spec") if is_json else {"id": dataset.env_spec}
+    known = {field.name for field in dataclasses.fields(EnvSpec) if field.init}
+    spec = {name: value for name, value in spec.items() if name in known}
+    try:
+        return EnvSpec.from_json(json.dumps({"additional_wrappers": [], **spec}))
+    except Exception as e:  # Gymnasium has no common error type
+        raise UserError(
+            f"{dataset.id}: Gymnasium cannot read its environment spec ({one_line(e)[:200]}): write .npz or .hdf5"
+        ) from e
 
 
 def _infos(dataset: Dataset, e: int, a: int, b: int) -> dict[str, np.ndarray]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Unpack
@@ -16,6 +15,7 @@ from ..core.errors import UserError
 from . import scores, spaces
 from .arrays import OBSERVATION_COLUMNS, flags, frozen, numbers, ranges, take
 from .build import Facts, RawTable, fields_from_arrays, fields_from_episodes
+from .facts import checked_facts, spec_facts
 from .flat import CutRules
 from .references import env_id_of
 from .split import by_episodes
@@ -54,15 +54,20 @@ class Dataset:
     provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        def put(name: str, value: np.ndarray | dict[str, np.ndarray]) -> None:
+        def put(name: str, value: Any) -> None:
             object.__setattr__(self, name, value)
 
+        for name, value in checked_facts(self.id, self.env_spec, self.reference, self.provenance).items():
+            put(name, value)
         for name in ("observations", "actions"):
             put(name, numbers(getattr(self, name), f"{self.id}: {name}"))
         put("rewards", frozen(numbers(self.rewards, f"{self.id}: rewards").astype(np.float64, copy=False)))
         for name in ("terminations", "truncations"):
             put(name, flags(getattr(self, name), f"{self.id}: {name}"))
-        put("offsets", frozen(np.asarray(self.offsets, np.int64)))
+        offsets = numbers(self.offsets, f"{self.id}: offsets")
+        if offsets.ndim != 1 or not np.array_equal(offsets, np.floor(offsets)) or (np.abs(offsets) > 2**53).any():
+            raise UserError(f"{self.id}: offsets are not whole numbers [episodes + 1]: write the set again")
+        put("offsets", frozen(offsets.astype(np.int64)))
         put("columns", {k: numbers(v, f"{self.id}: {k}") for k, v in self.columns.items()})
         spaces.require_supported(self.observation_space, self.action_space, self.id)
         self._require_lengths()
@@ -130,7 +135,7 @@ class Dataset:
     def horizon(self) -> int | None:
         """Time limit of an episode in steps: that of the environment's spec, else the one given to the source."""
         if self.env_spec is not None:
-            return json.loads(self.env_spec).get("max_episode_steps")
+            return spec_facts(self.env_spec, self.id).get("max_episode_steps")
         return self.provenance.get("max_episode_steps")
 
     @property
@@ -165,8 +170,9 @@ class Dataset:
         return np.add.reduceat(weighted, self.offsets[:-1])
 
     def normalized(self, returns: Any) -> np.ndarray | None:
-        """Normalised score 100 * (return - random) / (expert - random), or None where no reference is known."""
-        return None if self.reference is None else scores.normalized(returns, self.reference)
+        """Normalised score 100 * (return - random) / (expert - random), None if there is no usable reference."""
+        usable = self.reference is not None and scores.usable(self.reference)
+        return scores.normalized(returns, self.reference) if usable and self.reference else None
 
     @cached_property
     def fingerprint(self) -> str:

@@ -8,8 +8,9 @@ uniform policy and the best public rl-baselines3-zoo agent, in Gymnasium 1.x.
 
 from __future__ import annotations
 
-import json
 import re
+
+from .facts import spec_facts
 
 BY_FAMILY: dict[str, tuple[float, float]] = {
     "halfcheetah": (-280.178953, 12135.0),
@@ -86,8 +87,8 @@ def time_limit(name: str | None) -> int | None:
 
 
 def env_id_of(env_spec: str | None) -> str | None:
-    """Gymnasium's id in an EnvSpec (JSON); None if there is no spec."""
-    return None if env_spec is None else json.loads(env_spec).get("id")
+    """Gymnasium's id in an EnvSpec (JSON) or the id itself; None if there is no spec."""
+    return spec_facts(env_spec, "the data set").get("id")
 
 
 def environment_spec_for(name: str | None, obs: tuple[int, ...]) -> str | None:

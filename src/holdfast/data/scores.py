@@ -30,9 +30,14 @@ def raw(scores: ArrayLike, reference: Reference) -> np.ndarray:
     return np.asarray(scores, np.float64) * (expert - random) / 100.0 + random
 
 
+def usable(reference: Reference) -> bool:
+    """Whether two reference returns define a score: they are finite and differ."""
+    return bool(np.isfinite(reference).all()) and float(reference[0]) != float(reference[1])
+
+
 def _checked(reference: Reference) -> Reference:
     random = float(reference[0])
     expert = float(reference[1])
-    if not np.isfinite([random, expert]).all() or random == expert:
+    if not usable((random, expert)):
         raise UserError(f"reference returns {random} and {expert} give no score: expected two different finite numbers")
     return random, expert

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ..core.errors import UserError
+from ..core.files import JSON, object_in
 
 if TYPE_CHECKING:
     from gymnasium.spaces import Box, Discrete, Space
 
+LARGEST_SPACE = 2**24  # entries of an observation, or discrete actions
 Bounds = tuple[ArrayLike, ArrayLike]  # low and high of a Box of actions: numbers or [A]
 
 
@@ -86,11 +88,26 @@ def from_json(text: str, where: str) -> Space:
     from minari.serialization import deserialize_space
 
     try:
-        return deserialize_space(json.loads(text))
-    except (ValueError, KeyError, TypeError, NotImplementedError, AssertionError) as e:
+        facts = object_in(text if isinstance(text, str) else "", where)
+        _require_size(facts, where)
+        return deserialize_space(facts)
+    except Exception as e:  # of Minari, Gymnasium and NumPy, which have no common type
         raise UserError(
-            f"{where}: cannot read a space from {text[:60]!r}; write the set again with a current Minari"
+            f"{where}: cannot read a space from {str(text)[:60]!r}; write the set again with a current Minari"
         ) from e
+
+
+def _require_size(facts: JSON, where: str) -> None:
+    """Refuse the JSON of a space that would fill the memory."""
+    if isinstance(facts, dict):
+        shape = facts.get("shape", ())
+        count = math.prod(shape) if isinstance(shape, list) and all(isinstance(k, int) for k in shape) else 0
+        n = facts.get("n", 0)
+        if count > LARGEST_SPACE or (isinstance(n, int | float) and n > LARGEST_SPACE):
+            raise UserError(f"{where} declares more than {LARGEST_SPACE:,} numbers or actions")
+    for inside in facts.values() if isinstance(facts, dict) else facts if isinstance(facts, list) else ():
+        if isinstance(inside, dict | list):
+            _require_size(inside, where)
 
 
 def _named(space: Space) -> str:

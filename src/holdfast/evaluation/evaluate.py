@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import UserError
+from ..core.trust import environment_in
 from ..environments.gym.adapter import make_env
 from ..environments.gym.workers import TIMEOUT, Workers
 from ..policy.acting import Replicas
@@ -182,9 +183,9 @@ def environment_of(info: Mapping[str, Any]) -> str:
     """The environment of a policy's training data: EnvSpec as JSON, or an id.
 
     Raises:
-        UserError: the policy names no environment.
+        UserError: the policy names no environment, or one with a module, which only a person may name.
     """
     spec = info.get("env_spec") or info.get("env_id")
     if not spec:
         raise UserError("the policy's data set names no environment: give one with --env (env= in Python)")
-    return spec if isinstance(spec, str) else json.dumps(spec)
+    return environment_in(spec if isinstance(spec, str) else json.dumps(spec), "the policy")

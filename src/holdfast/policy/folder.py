@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import math
 import platform
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from ..core.errors import UserError
+from ..core.files import JSON as Json
 from ..core.files import read_checked, read_json, write_json
+from ..core.schema import fits, require_types, shown
 from .storage import arrays_of, metadata_of, save_tree
 
 FORMAT = 1
@@ -75,7 +78,89 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray], str]:
         data = read_checked(path, sha256)
     if metadata_of(data, str(path)) != facts:
         raise UserError(f"{folder / JSON} is damaged: it has changed since it was written; restore it from a copy")
+    require_facts(facts, str(folder / JSON))
     return facts, arrays_of(data, str(path)), str(path)
+
+
+INFO: dict[str, Any] = {
+    "env_spec": str | dict[str, Any] | None,
+    "env_id": str | None,
+    "dataset": str | None,
+    "dataset_fingerprint": str | None,
+    "reference": tuple[float, float] | None,
+    "seed": int,
+    "sweep": dict[str, float],
+    "step": int,
+    "stage": Literal["offline", "online", "finetune"],
+    "phase": int,
+    "stats": dict[str, float],
+    "inputs": dict[str, str] | None,
+}
+SPEC: dict[str, Any] = {
+    "obs": list[int] | dict[str, Any],
+    "action": int,
+    "discrete": bool,
+    "masked": bool,
+    "horizon": int | None,
+}
+TREATMENT: dict[str, Any] = {
+    "reward_scale": float,
+    "reward_shift": float,
+    "action_start": int,
+    "action_count": int,
+    "clip_actions": float | None,
+    "normalized": bool,
+    "keep_types": bool,
+}
+LARGEST = 2**24  # numbers of an observation or an action
+MOST_LAYERS = 100  # entries of a setting that is a list
+
+
+def checked_info(info: Json, where: str) -> dict[str, Any]:
+    """The facts `Policy.info` of a policy, after a check of their types.
+
+    Raises:
+        UserError: an entry has another type.
+    """
+    found = require_types(info, INFO, f"info in {where}")
+    for name in ("step", "phase"):
+        if found.get(name, 0) < 0:
+            raise UserError(f"{name} in {where} is {found[name]}, expected a number from 0")
+    return found
+
+
+def require_facts(facts: Json, where: str) -> None:
+    """Check the description of a policy before anything is made from it.
+
+    Args:
+        facts: what `policy.json` holds.
+        where: name of the file, for error messages.
+
+    Raises:
+        UserError: an entry is missing, or has another type or size. The line names the entry.
+    """
+    hints = {"algorithm": str, "config": dict[str, Any], "spec": dict, "treatment": dict, "info": dict}
+    found = require_types(facts, hints, where, hints)
+    spec = require_types(found["spec"], SPEC, f"spec in {where}", SPEC)
+    require_types(found["treatment"], TREATMENT, f"treatment in {where}")
+    checked_info(found["info"], where)
+    obs = spec["obs"]
+    if isinstance(obs, list):
+        arrays: list[Any] = [{"shape": obs, "dtype": "float32"}]
+    elif "shape" in obs and not isinstance(obs["shape"], dict):
+        arrays = [obs]
+    else:
+        arrays = list(obs.values())
+    for one in arrays:
+        require_types(one, {"shape": list[int], "dtype": str}, f"spec of observations in {where}", ("shape", "dtype"))
+    sizes = [spec["action"], *(k for one in arrays for k in one["shape"]), *(math.prod(a["shape"]) for a in arrays)]
+    if not all(0 < size <= LARGEST for size in sizes):
+        raise UserError(f"spec in {where} has sizes {sizes}, expected numbers from 1 to {LARGEST:,}")
+    for name, value in found["config"].items():
+        if isinstance(value, list) and len(value) > MOST_LAYERS:
+            raise UserError(f"{name} in {where} has {len(value)} entries, expected at most {MOST_LAYERS}")
+        if name == "hidden" and not (isinstance(value, list) and all(fits(n, int) and 0 < n < 2**20 for n in value)):
+            raise UserError(f"hidden in {where} is {shown(value)}, expected sizes of layers")
 
 
 def policies_in(path: Path) -> list[Path]:

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from ..core import config
 from ..core.contract import Algorithm, Context, Frozen
-from ..core.errors import UserError
+from ..core.errors import UserError, one_line
 from ..core.noise import Noise
 from ..core.phases import stages
 from ..core.spec import Cfg, Memory, Obs, Spec, State
@@ -190,10 +190,12 @@ class Policy:
             spec = Spec.from_dict(facts["spec"])
             fitted = Fitted.from_dict(facts["treatment"], _under("treatment.", arrays))
             template = template_of(algorithm, cfg, spec, facts["info"])
-        except (KeyError, TypeError, AttributeError) as error:
-            what = f"{type(error).__name__}: {error}"
+            layout = layout_of(algorithm, config.as_arrays(cfg), template, spec)
+        except UserError:
+            raise
+        except Exception as error:  # networks of odd sizes fail with various errors, at various places
+            what = f"{type(error).__name__}: {one_line(error)[:200]}"
             raise UserError(f"{folder} was written by another version of holdfast ({what}): use that one") from error
-        layout = layout_of(algorithm, config.as_arrays(cfg), template, spec)
         names = leaves_by_name(template)
         like = {name: x for (name, x), live in zip(names.items(), layout.live, strict=True) if live}
         given = fill(like, _under("state.", arrays), where)

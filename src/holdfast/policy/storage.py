@@ -16,7 +16,7 @@ from safetensors.numpy import load as parse
 from safetensors.numpy import save as serialise
 
 from ..core.errors import UserError
-from ..core.files import read_checked, write_atomic
+from ..core.files import object_in, read_checked, write_atomic
 from ..core.tree import PyTree, name_of
 
 T = TypeVar("T")
@@ -72,8 +72,8 @@ def metadata_of(data: bytes, where: str) -> dict[str, Any]:
     """The metadata in the header of a safetensors file."""
     try:
         size = int.from_bytes(data[:8], "little")
-        return json.loads(json.loads(data[8 : 8 + size])["__metadata__"][KEY])
-    except (ValueError, KeyError, TypeError) as error:
+        return object_in(object_in(data[8 : 8 + size], where)["__metadata__"][KEY], where)
+    except (UserError, KeyError, TypeError) as error:
         raise UserError(f"{where} is damaged or was not written by holdfast: it has no readable header") from error
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..core.errors import UserError
+from ..core.errors import UserError, printable
 from ..core.files import write_atomic
 from ..data.scores import normalized, raw
 from ..runs.read import Record, read_run
@@ -70,7 +70,7 @@ def draw(record: Record) -> Figure:
     _levels(axes, record)
     for name, start in record.phases[1:]:
         axes.axvline(start, color=LINE, linewidth=1, linestyle=":")
-        axes.annotate(name, (start, 1), (3, -3), xycoords=("data", "axes fraction"), textcoords="offset points",
+        axes.annotate(_plain(name), (start, 1), (3, -3), xycoords=("data", "axes fraction"), textcoords="offset points",
                       va="top", fontsize=8, color=FAINT)  # fmt: skip
     axes.set_xlim(0, (record.eval_steps[-1] + record.origin) * 1.02)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, steps=[1, 2, 5, 10]))
@@ -83,10 +83,15 @@ def draw(record: Record) -> Figure:
     if groups > 1:
         columns = 2 if groups <= 4 else 3  # four long labels are wider than the picture
         figure.legend(frameon=False, fontsize=9, loc="outside lower center", ncols=columns, labelcolor=INK)
-    axes.set_title(subtitle(record), loc="left", fontsize=9, color=FAINT, pad=10)
-    axes.annotate(record.title, (0, 1), (0, 28), xycoords="axes fraction", textcoords="offset points",
+    axes.set_title(_plain(subtitle(record)), loc="left", fontsize=9, color=FAINT, pad=10)
+    axes.annotate(_plain(record.title), (0, 1), (0, 28), xycoords="axes fraction", textcoords="offset points",
                   fontsize=13, fontweight="bold", color=INK)  # fmt: skip
     return figure
+
+
+def _plain(text: str) -> str:
+    """A text that Matplotlib does not read as a formula."""
+    return printable(text).replace("$", r"\$")
 
 
 def _curves(axes: Axes, record: Record) -> None:
@@ -97,8 +102,8 @@ def _curves(axes: Axes, record: Record) -> None:
         axes.fill_between(steps, low, high, color=colour, alpha=alpha, linewidth=0)
         if len(group.rows) > 1:
             axes.plot(steps, record.each(group.rows)[1].T, color=colour, alpha=0.45, linewidth=0.9)
-        axes.plot(steps, mean, color=colour, linewidth=2.4, label=group.label, marker="o" if len(steps) <= 30 else "",
-                  markersize=5.5, markeredgecolor="white")  # fmt: skip
+        axes.plot(steps, mean, color=colour, linewidth=2.4, label=_plain(group.label),
+                  marker="o" if len(steps) <= 30 else "", markersize=5.5, markeredgecolor="white")  # fmt: skip
 
 
 def _dress(axes: Axes) -> None:

@@ -42,7 +42,7 @@ def write_page(run: str | Path | Record, path: str | Path | None = None) -> Path
     """
     record = run if isinstance(run, Record) else read_run(run)
     path = record.path / "report.html" if path is None else Path(path)
-    write_atomic(path, page(record).encode())
+    write_atomic(path, page(record).encode(errors="backslashreplace"))
     return path
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from ..core.errors import UserError
 from ..core.files import ASIDE, read_checked, read_json, write_atomic, write_json
+from ..core.schema import require_types
 from ..policy.storage import metadata_of, pack, unpack
 
 T = TypeVar("T")
@@ -105,11 +106,9 @@ class Checkpoints:
             raise UserError(f"no checkpoint of step {step} in {self.folder}; there are: {', '.join(map(str, steps))}")
         try:
             pointer = read_json(self._pointer(step))
+            require_types(pointer, {"file": str, "sha256": str}, str(self._pointer(step)), ("file", "sha256"))
             file = self.folder / Path(pointer["file"]).name
-            sha256 = str(pointer["sha256"])
-            data = read_checked(file, sha256)
-        except KeyError as error:
-            raise UserError(f"{self._pointer(step)} is damaged: it has no {error}{self._others(step)}") from error
+            data = read_checked(file, pointer["sha256"])
         except UserError as error:
             raise UserError(f"{error}{self._others(step)}") from error
         return Saved(step, metadata_of(data, str(file)), data, str(file))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import os
 from collections.abc import Iterable, Sequence
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.errors import UserError
-from ..core.files import write_atomic
+from ..core.files import read_regular, require_regular, write_atomic
 
 Row = dict[str, str]  # cell by column name
 
@@ -29,27 +30,55 @@ class Table:
         self.path = path
         self.header = list(header)
         self.rows = 0
+        self._digest = hashlib.sha256()
 
     def begin(self) -> None:
         """Write a table without rows."""
         self._write([self.header])
 
-    def cut(self, rows: int) -> None:
-        """Keep the first `rows` rows. The run writes the removed ones again.
+    def first(self, rows: int, sha256: str | None = None) -> list[list[str]]:
+        """The header and the first `rows` rows, after a check of every field. The file is not changed.
+
+        Args:
+            rows: the number of rows that a checkpoint counts.
+            sha256: the checksum of these rows; None: an older checkpoint has none.
 
         Raises:
-            UserError: the file has fewer rows, or another header.
+            UserError: the file has fewer rows or another header, or a field has been changed.
         """
         try:
-            lines = list(csv.reader(io.StringIO(self.path.read_text())))
-        except OSError as error:
-            raise UserError(f"cannot read {self.path}: {error.strerror}; the run cannot resume without it") from error
-        if not lines or lines[0] != self.header or len(lines) < rows + 1:
+            text = read_regular(self.path).decode()
+            lines = list(csv.reader(io.StringIO(text, newline="")))
+        except UserError as error:
+            raise UserError(f"cannot read {self.path}: {error}; the run cannot resume without it") from error
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise damaged(self.path, error) from error
+        kept = lines[: rows + 1]
+        whole = len(kept) == rows + 1 and kept[0] == self.header and (len(lines) > len(kept) or text.endswith("\n"))
+        if not whole or any(len(line) != len(self.header) for line in kept):
             raise UserError(
                 f"{self.path} is not what the checkpoint left ({rows} rows): restore it, or start a new run"
             )
-        self._write(lines[: rows + 1])
+        if sha256 is not None and hashlib.sha256(_text(kept)).hexdigest() != sha256:
+            raise UserError(
+                f"{self.path} has changed since the checkpoint was saved (its checksum differs): restore it, or start "
+                "a new run"
+            )
+        return kept
+
+    def cut(self, rows: int, sha256: str | None = None) -> None:
+        """Keep the first `rows` rows. The run writes the removed ones again. The arguments are those of `first`.
+
+        Raises:
+            UserError: the file has fewer rows or another header, or a field has been changed.
+        """
+        self._write(self.first(rows, sha256))
         self.rows = rows
+
+    @property
+    def sha256(self) -> str:
+        """The checksum of all rows so far, with the header."""
+        return self._digest.hexdigest()
 
     def add(self, rows: Iterable[Sequence[Any]]) -> None:
         """Append rows. Floats are written so that reading them gives the same bits.
@@ -58,12 +87,14 @@ class Table:
             UserError: the disk is full or read-only.
         """
         cells = [[repr(float(x)) if isinstance(x, float) else x for x in row] for row in rows]
+        data = _text(cells)
         try:
-            with self.path.open("a", newline="") as file:
-                csv.writer(file).writerows(cells)
+            with self.path.open("ab") as file:
+                file.write(data)
         except OSError as error:
             raise UserError(f"cannot write {self.path}: {error.strerror}; the last checkpoint is kept") from error
         self.rows += len(cells)
+        self._digest.update(data)
 
     def sync(self) -> None:
         """Wait until the rows are on the disk, before a checkpoint that counts them.
@@ -78,9 +109,16 @@ class Table:
             raise UserError(f"cannot write {self.path}: {error.strerror}; the last checkpoint is kept") from error
 
     def _write(self, rows: Iterable[Sequence[Any]]) -> None:
-        text = io.StringIO()
-        csv.writer(text).writerows(rows)
-        write_atomic(self.path, text.getvalue().encode())
+        data = _text(rows)
+        write_atomic(self.path, data)
+        self._digest = hashlib.sha256(data)
+
+
+def _text(rows: Iterable[Sequence[Any]]) -> bytes:
+    """Rows as the bytes of a CSV file."""
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(rows)
+    return text.getvalue().encode()
 
 
 class Evaluations(NamedTuple):
@@ -99,10 +137,11 @@ def read(path: Path) -> list[Row]:
         UserError: the file cannot be read.
     """
     try:
-        with path.open(newline="") as file:
+        if not path.exists():
+            return []
+        require_regular(path)
+        with path.open(newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
-    except FileNotFoundError:
-        return []
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"cannot read {path}: {error}") from error
 
@@ -130,7 +169,7 @@ def evaluations(path: Path, replicas: Sequence[str] | None = None) -> Evaluation
     rows = read(path)
     try:
         return _evaluations(rows, replicas_of(rows) if replicas is None else list(replicas))
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, IndexError, OverflowError) as error:
         raise damaged(path, error) from error
 
 
@@ -146,6 +185,8 @@ def _evaluations(rows: list[Row], names: list[str]) -> Evaluations:
         one = played.setdefault(int(row["step"]), {})
         one[at[row["replica"]], int(row["episode"])] = float(row["return"]), int(row["length"])
     most = max((len(one) for one in played.values()), default=0)
+    if most % max(1, len(at)) or (most and not len(at)):
+        raise ValueError(f"{most} episodes in an evaluation of {len(at)} replicas")
     steps = sorted(step for step, one in played.items() if len(one) == most)
     shape = (len(at), len(steps), most // max(1, len(at)))
     returns = np.full(shape, np.nan)

@@ -15,9 +15,12 @@ from ..data.dataset import Dataset
 from ..data.sources import load_dataset
 from ..evaluation.scores import Reference, normalized, reference_of
 from ..evaluation.statistics import Estimate, iqm_interval, mean_interval, two_stage_interval
+from ..policy import folder as folder_of
 from . import csv_tables
 from .csv_tables import Row
 from .folder import OFFLINE, RunFolder
+from .schema import optional_result, require_name
+from .settings import Settings, value_texts
 
 
 class Group(NamedTuple):
@@ -56,9 +59,11 @@ class Record:
     @property
     def groups(self) -> list[Group]:
         """Replicas by swept values, in the order of the run."""
+        names = self.sweep[0] if self.sweep else {}
+        texts = {name: value_texts(values[name] for values in self.sweep) for name in names}
         found: dict[str, list[int]] = {}
         for i, values in enumerate(self.sweep):
-            found.setdefault(", ".join(f"{name} {value:g}" for name, value in values.items()), []).append(i)
+            found.setdefault(", ".join(f"{name} {texts[name][value]}" for name, value in values.items()), []).append(i)
         return [Group(label, rows) for label, rows in found.items()]
 
     @property
@@ -125,9 +130,10 @@ class Record:
         """Load the data that the run learned from.
 
         Raises:
-            UserError: the data no longer exist, or were only in memory.
+            UserError: the data no longer exist, or were only in memory. Nothing is downloaded because a file says so.
         """
-        return load_dataset(self.subject, **self.config.get("data_options", {}))
+        options = {name: value for name, value in self.config.get("data_options", {}).items() if name != "download"}
+        return load_dataset(self.subject, **options)
 
 
 def read_run(path: str | Path) -> Record:
@@ -138,7 +144,8 @@ def read_run(path: str | Path) -> Record:
     """
     folder = RunFolder(path)
     config = folder.read_config()
-    result = read_json(folder.result) if folder.result.is_file() else None
+    config = {**Settings.from_dict(config, str(folder.config)).to_dict(), **config}
+    result = optional_result(folder.result)
     swept = list(config.get("sweep", {}))
     metric_rows = csv_tables.read(folder.metrics)
     rows = metric_rows or csv_tables.read(folder.evaluations)
@@ -151,16 +158,18 @@ def read_run(path: str | Path) -> Record:
         replicas = csv_tables.replicas_of(rows)
         seeds = [int(first[name]["seed"]) for name in replicas]
         sweep = [{key: float(first[name][key]) for key in swept} for name in replicas]
+        for name in replicas:
+            require_name(name, str(folder.metrics))
         metric_steps, metrics = _metrics(metric_rows, replicas, swept)
-    except (KeyError, ValueError, TypeError) as error:
+        starts: dict[str, int] = {}
+        for row in metric_rows:
+            starts.setdefault(str(row["phase"]), int(row["step"]))
+    except (KeyError, ValueError, TypeError, IndexError, OverflowError) as error:
         raise csv_tables.damaged(folder.metrics if metric_rows else folder.evaluations, error) from error
     played = csv_tables.evaluations(folder.evaluations, replicas)
     offline = None
     if config.get("source"):
         offline = csv_tables.evaluations(folder.path / OFFLINE / folder.evaluations.name, replicas)
-    starts: dict[str, int] = {}
-    for row in metric_rows:
-        starts.setdefault(row["phase"], int(row["step"]))
     if config.get("source"):
         origin = int(config["source"]["step"])
         starts = {"offline": 0} | {name: origin + start * (i > 0) for i, (name, start) in enumerate(starts.items())}
@@ -208,4 +217,4 @@ def _metrics(rows: list[Row], replicas: list[str], swept: list[str]) -> tuple[np
 def _policy_info(folder: RunFolder, replicas: list[str]) -> dict[str, Any]:
     """Facts of the first shipped policy about its data and environment; empty if no policy was shipped yet."""
     file = folder.policy_folders(replicas)[0] / "policy.json"
-    return read_json(file).get("info", {}) if file.is_file() else {}
+    return folder_of.checked_info(read_json(file).get("info", {}), str(file)) if file.is_file() else {}

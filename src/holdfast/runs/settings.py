@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 import math
-import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +18,9 @@ from ..algorithms import registry
 from ..core import config as configs
 from ..core.contract import Algorithm, Phase, Treatment
 from ..core.errors import UserError, unknown
+from ..core.files import read_json
+from ..core.schema import require_types
+from ..data.sources.options import DataOptions
 from ..environments.gym.workers import TIMEOUT
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ MOST_SEEDS = 2**32  # random keys have 32 bits: two larger seeds could give the 
 MOST_REPLICAS = 4096  # far more than a machine can hold, so a larger number is a typing mistake
 REQUIRED = ("algorithm", "data", "steps", "config", "treatment")  # entries that every config.json has
 
-JSON = str | int | float | bool | None | list[Any] | dict[str, Any]
 # the value of a setting, as `train` and `finetune` take it by keyword
 Setting = str | int | float | bool | Sequence[str] | Mapping[str, Any] | None
 
@@ -172,8 +172,13 @@ class Settings:
         missing = [name for name in REQUIRED if name not in values]
         if missing:
             raise UserError(f"{where} lacks {', '.join(missing)}: name the config.json of a run")
-        _require_types(values, typing.get_type_hints(cls), where)
-        _require_types(values["treatment"], typing.get_type_hints(Treatment), f"treatment in {where}")
+        require_types(values, typing.get_type_hints(cls), where)
+        require_known(values["treatment"], f"entry of treatment in {where}", Treatment._fields)
+        require_types(values["treatment"], typing.get_type_hints(Treatment), f"treatment in {where}")
+        options = {**typing.get_type_hints(DataOptions), "action_bounds": list[Any] | None}  # numbers or arrays
+        require_types(values.get("data_options", {}), options, f"data_options in {where}")
+        if values.get("source") is not None:
+            require_types(values["source"], {"run": str, "step": int}, f"source in {where}", ("run", "step"))
         return cls(**values)
 
     @classmethod
@@ -184,11 +189,9 @@ class Settings:
             UserError: the file cannot be read, or is not the config of a run.
         """
         try:
-            values = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
-            raise UserError(f"cannot read {path}: {error}; expected the config.json of a run") from error
-        if not isinstance(values, dict):
-            raise UserError(f"{path} is not a config: expected the config.json of a run")
+            values = read_json(path)
+        except UserError as error:
+            raise UserError(f"{error}; expected the config.json of a run") from error
         return cls.from_dict(values, str(path))
 
     def steps_of(self, phase: Phase) -> int:
@@ -372,6 +375,7 @@ def replicas(
     count = len(seeds) * math.prod(map(len, sweep.values()))
     if count > MOST_REPLICAS:
         raise UserError(f"{count} replicas in one program: expected at most {MOST_REPLICAS}; sweep or seed fewer")
+    texts = {name: value_texts(values) for name, values in sweep.items()}
     found = []
     for combination in itertools.product(*sweep.values()):
         chosen = dict(zip(sweep, combination, strict=True))
@@ -379,9 +383,16 @@ def replicas(
         faults = algorithm.check(one)
         if faults:
             raise UserError(f"--sweep: {'; '.join(faults)}")
-        label = "".join(f"{name}-{value:g}-" for name, value in chosen.items())
+        label = "".join(f"{name}-{texts[name][value]}-" for name, value in chosen.items())
         found += [Replica(f"{label}seed-{seed}", seed, chosen, one) for seed in seeds]
     return found
+
+
+def value_texts(values: Iterable[float]) -> dict[float, str]:
+    """A text for each swept value: six digits, or all digits if two values have the same six."""
+    values = list(dict.fromkeys(values))
+    short = {value: f"{value:g}" for value in values}
+    return short if len(set(short.values())) == len(short) else {value: repr(float(value)) for value in values}
 
 
 def _require_sweepable(algorithm: Algorithm, cfg: DataclassInstance, name: str) -> None:
@@ -399,28 +410,3 @@ def _require_sweepable(algorithm: Algorithm, cfg: DataclassInstance, name: str) 
         f"--sweep {name}: {why}; only float settings that leave the program unchanged can be swept "
         f"({', '.join(traced)}); start one run for each value instead"
     )
-
-
-def _require_types(values: Mapping[str, Any], hints: Mapping[str, Any], where: str) -> None:
-    require_known(values, f"entry of {where}", hints)
-    for name, value in values.items():
-        if not _fits(value, hints[name]):
-            wanted = getattr(hints[name], "__name__", hints[name]) if not typing.get_args(hints[name]) else hints[name]
-            raise UserError(f"{name} in {where} is {value!r}, expected {wanted}")
-
-
-def _fits(value: JSON, hint: type | types.UnionType) -> bool:
-    """Whether a JSON value has the type of a field."""
-    kind = typing.get_origin(hint)
-    parts = typing.get_args(hint)
-    if hint is typing.Any:
-        return True
-    if kind is list:
-        return isinstance(value, list) and all(_fits(v, parts[0]) for v in value)
-    if kind is dict:
-        return isinstance(value, dict) and all(_fits(v, parts[1]) for v in value.values())
-    if parts:  # a union
-        return any(_fits(value, part) for part in parts)
-    if isinstance(value, bool):
-        return hint is bool
-    return isinstance(value, (int, float) if hint is float else hint)

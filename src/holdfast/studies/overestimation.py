@@ -25,6 +25,7 @@ from ..core.errors import Diverged, UserError
 from ..core.noise import Noise
 from ..core.spec import Seen
 from ..core.tree import PyTree
+from ..core.trust import environment_in
 from ..data.dataset import Dataset
 from ..data.sources import load_dataset
 from ..environments import probes as probes_of
@@ -108,9 +109,8 @@ def tasks(args: Args) -> Iterator[Task]:
             raise UserError(
                 f"{name} names no environment, which is needed to play the policies: choose another data set"
             )
-        yield Task(
-            name, data, data.env_spec, None, None, args.steps or (100_000 if args.paper else 6000), args.episodes
-        )
+        env = environment_in(data.env_spec, name, "choose another data set")
+        yield Task(name, data, env, None, None, args.steps or (100_000 if args.paper else 6000), args.episodes)
 
 
 def _bounds(probe: probes_of.Probe) -> tuple[float, float] | None:

@@ -11,8 +11,10 @@ from ..algorithms import registry
 from ..core import config as configs
 from ..core.contract import Algorithm
 from ..core.errors import UserError
+from ..core.trust import environment_in
 from ..data.dataset import Dataset
 from ..runs.folder import RunFolder
+from ..runs.schema import checked_checkpoint
 from ..runs.settings import Setting, Settings, field_names, require_known
 from .hooks import Hook
 from .run import Run, in_memory, start
@@ -61,6 +63,10 @@ def finetune(
     require_known(settings, "argument of finetune", {*changeable(), "out", "config", "hooks"})
     values: dict[str, Any] = {"steps": steps, **({"env": env} if env is not None else {}), **settings}
     made = dataclasses.replace(finetuning(path, config), **values)
+    if env is None:
+        environment_in(made.env, str(RunFolder(path).config))
+    options = {name: value for name, value in made.data_options.items() if name != "download"}
+    made = dataclasses.replace(made, data_options=options)
     folder = RunFolder(path)
     if not folder.result.exists():
         for hook in hooks:
@@ -131,7 +137,8 @@ def finetunable(run: str | Path) -> Settings:
         )
     if folder.checkpoints.latest() is None:
         raise UserError(f"{run} has no checkpoint yet: {hint}")
-    reached = folder.checkpoints.read().metadata["phase"]
+    saved = folder.checkpoints.read()
+    reached = checked_checkpoint(saved.metadata, saved.where)["phase"]
     if reached < len(phases) - 1:
         raise UserError(
             f"{run} was interrupted in phase {reached + 1} of {len(phases)} and has no policy to fine-tune yet: {hint}"

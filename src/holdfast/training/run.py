@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import UserError
-from ..core.files import read_json
+from ..core.files import expanded
+from ..core.trust import environment_in
 from ..data.dataset import Dataset
 from ..data.sources import load_dataset
 from ..policy.policy import Policy
 from ..runs.folder import RunFolder, free_folder
+from ..runs.schema import checked_checkpoint, read_result, require_settings
 from ..runs.settings import Setting, Settings
 from .hooks import Hook
 from .plan.plan import plan
 from .runner import Runner
+from .trackers import LOCAL
 
 # settings that say how a run is executed, described or found, and not what it computes
 EXECUTION = (
@@ -119,7 +122,11 @@ def start(
 
 
 def resume(
-    run: str | Path, data: Dataset | None = None, hooks: Sequence[Hook] = (), algorithm: str | None = None
+    run: str | Path,
+    data: Dataset | None = None,
+    hooks: Sequence[Hook] = (),
+    algorithm: str | None = None,
+    trust: bool = False,
 ) -> Run:
     """Resume an interrupted run. The result has the same bits as that of a run without interruption.
 
@@ -128,6 +135,8 @@ def resume(
         data: the data set, if the run was started with one in memory.
         hooks: observers of the run.
         algorithm: the algorithm that the caller expects; None: any.
+        trust: do what `config.json` says even if it imports a module (an environment `module:Name-v0`), downloads the
+            data or logs to a service (W&B, MLflow).
 
     Raises:
         UserError: not a run, another algorithm, data that have changed, or a damaged checkpoint.
@@ -138,10 +147,14 @@ def resume(
     settings = Settings.from_dict(facts, str(folder.config))
     if algorithm is not None and algorithm != settings.algorithm:
         raise UserError(f"{run} trains {settings.algorithm}, not {algorithm}: leave the name out, or start another run")
+    if not trust:
+        settings = _without_trust(settings, folder, hooks)
     if folder.result.is_file():
-        return Run(folder.path, read_json(folder.result))
-    if folder.checkpoints.latest() is not None:
-        folder.checkpoints.read()  # report a damaged checkpoint before the data are loaded
+        return Run(folder.path, read_result(folder.result))
+    if folder.checkpoints.latest() is not None:  # report a damaged or another checkpoint before the data are loaded
+        saved = folder.checkpoints.read()
+        found = checked_checkpoint(saved.metadata, saved.where)
+        require_settings(found, settings, facts.get("dataset_fingerprint"), folder.config)
     made = plan(settings, data if data is not None else in_memory(settings, run))
     if made.task.fingerprint != facts.get("dataset_fingerprint"):
         raise UserError(
@@ -149,6 +162,22 @@ def resume(
             "start a new run"
         )
     return Run(folder.path, Runner(made, folder, hooks).run(resume=True))
+
+
+def _without_trust(settings: Settings, folder: RunFolder, hooks: Sequence[Hook]) -> Settings:
+    """The settings of a run that somebody else may have written: nothing is imported, downloaded or sent.
+
+    Raises:
+        UserError: the environment's id names a module.
+    """
+    remedy = "add --trust (trust=True in Python)"
+    environment_in(settings.env, str(folder.config), remedy)
+    services = [name for name in settings.loggers if name not in LOCAL]
+    for hook in hooks if services else ():
+        hook.note(f"{', '.join(services)}: not logged to, because a file says so only; to log there, {remedy}")
+    options = {name: value for name, value in settings.data_options.items() if name != "download"}
+    loggers = [name for name in settings.loggers if name in LOCAL]
+    return dataclasses.replace(settings, data_options=options, loggers=loggers)
 
 
 def ensure_finished(settings: Settings, folder: str | Path, flag: str, hooks: Sequence[Hook] = ()) -> Run:
@@ -174,7 +203,7 @@ def ensure_finished(settings: Settings, folder: str | Path, flag: str, hooks: Se
             f"{folder} contains a run with other settings ({', '.join(differences)}): name another folder with {flag}, "
             "or remove it"
         )
-    return resume(folder, hooks=hooks)
+    return resume(folder, hooks=hooks, trust=True)  # the environment is the one in `settings`
 
 
 def in_memory(settings: Settings, run: str | Path) -> Dataset | None:
@@ -196,7 +225,7 @@ def in_memory(settings: Settings, run: str | Path) -> Dataset | None:
 
 def located(data: str | Path) -> str:
     """A path made absolute, so that the run can be resumed from any folder. Names of data sets are not changed."""
-    path = Path(data).expanduser()
+    path = expanded(data)
     return str(path.resolve()) if path.exists() else str(data)
 
 

@@ -61,6 +61,9 @@ class RunTables:
             "metrics_rows": self.metrics.rows,
             "evaluation_rows": self.evaluations.rows,
             "timing_rows": self.timing.rows,
+            "metrics_sha256": self.metrics.sha256,
+            "evaluation_sha256": self.evaluations.sha256,
+            "timing_sha256": self.timing.sha256,
             "evaluated": self.evaluated,
             "updates": self.updates,
             "seconds": self.seconds,
@@ -71,11 +74,13 @@ class RunTables:
         """Return to the counts of a checkpoint: later rows are removed.
 
         Raises:
-            UserError: a table has fewer rows, or another header.
+            UserError: a table has fewer rows, another header or a changed field. No table is changed then.
         """
-        self.metrics.cut(counts["metrics_rows"])
-        self.evaluations.cut(counts["evaluation_rows"])
-        self.timing.cut(counts["timing_rows"])
+        counted = [(self.metrics, "metrics"), (self.evaluations, "evaluation"), (self.timing, "timing")]
+        for table, name in counted:  # all are read before one is changed
+            table.first(counts[f"{name}_rows"], counts.get(f"{name}_sha256"))
+        for table, name in counted:
+            table.cut(counts[f"{name}_rows"], counts.get(f"{name}_sha256"))
         self.evaluated = counts["evaluated"]
         self.earlier = counts["wall_seconds"]
         self.updates = counts["updates"]

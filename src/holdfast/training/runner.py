@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import Diverged, UserError
+from ..core.errors import Diverged, UserError, one_line
 from ..core.files import write_json
 from ..environments.gym.collector import EnvironmentFailed
 from ..runs.folder import RunFolder
+from ..runs.schema import checked_checkpoint, require_place, require_settings, settings_hash
 from ..runs.settings import note_for
 from . import driver, handover, hooks
 from .carry import Carry, Position
@@ -108,7 +109,7 @@ class Runner:
             if at.log is None:
                 self.play.start(carry)
             else:
-                carry = self.play.restore(at.log, carry)
+                carry = self._restored(at.log, carry)
             if self.play.exact is False:
                 self._notify("warn", f"{self.plan.task.env}: the same seed and actions do not give the same episode: a "
                              "resumed run will differ from an uninterrupted one")  # fmt: skip
@@ -123,6 +124,16 @@ class Runner:
                 self._after(program, block, at)
             self._save(at)
         return at
+
+    def _restored(self, log: dict[str, Any], carry: Carry) -> Carry:
+        """The carry, after the environments have been brought to where a checkpoint left them."""
+        try:
+            return self.play.restore(log, carry)
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            raise UserError(
+                f"rounds in the checkpoint of step {self.reached} in {self.folder.path} cannot be read "
+                f"({one_line(error)[:100]}): use an older checkpoint"
+            ) from error
 
     def _explained(self, stream: Iterator[driver.Block], base: int) -> Iterator[driver.Block]:
         """The blocks of a phase; a failure that stops them says where the last checkpoint is."""
@@ -200,15 +211,18 @@ class Runner:
 
     def _resume(self) -> Position | None:
         """The place of the last checkpoint; None if the run was killed before its first one."""
-        self.folder.clear()
         if self.folder.checkpoints.latest() is None:
+            self.folder.clear()
             self.tables.begin()
             return None
         saved = self.folder.checkpoints.read()
-        self.folder.checkpoints.prune()
-        facts = saved.metadata
+        facts = checked_checkpoint(saved.metadata, saved.where)
+        require_settings(facts, self.plan.settings, self.plan.task.fingerprint, self.folder.config)
+        require_place(facts, [self.plan.settings.steps_of(phase) for phase in self.plan.phases], saved.where)
         carry = saved.tree(self.shapes[facts["phase"]])
         self.tables.go_back(facts)
+        self.folder.clear()
+        self.folder.checkpoints.prune()
         self.reached = facts["total"]
         return Position(facts["phase"], facts["local"], facts["total"], carry, facts["rounds"])
 
@@ -216,7 +230,8 @@ class Runner:
         if self.folder.checkpoints.latest() == at.total and at.total == self.reached and at.total:
             return
         self.reached = at.total
-        facts = {"phase": at.phase, "local": at.local, "total": at.total, "rounds": self.play.log()}
+        facts: dict[str, Any] = {"phase": at.phase, "local": at.local, "total": at.total, "rounds": self.play.log()}
+        facts["settings"] = settings_hash(self.plan.settings, self.plan.task.fingerprint)
         facts |= self.tables.counts()
         self.folder.checkpoints.save(at.total, at.carry, facts)
 

@@ -157,6 +157,8 @@ class MLflow(Service):
 
 TRACKERS: dict[str, type[Tracker]] = {"tensorboard": TensorBoard, "wandb": WandB, "mlflow": MLflow}
 
+LOCAL = ("tensorboard",)  # those that write into the run's folder only
+
 
 def tracker(name: str) -> Tracker:
     """Make a tracker by name. It sends nothing before its run starts.

@@ -46,7 +46,7 @@ def test_a_damaged_minari_set_is_one_line(tmp_path):
     with pytest.raises(UserError, match="episode_1 has no rewards"):
         load_dataset(folder)
     (folder / "data" / "metadata.json").write_text("{")
-    with pytest.raises(UserError, match=r"metadata.json: cannot be read"):
+    with pytest.raises(UserError, match=r"metadata.json is damaged"):
         load_dataset(folder)
 
 

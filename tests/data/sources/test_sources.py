@@ -10,6 +10,8 @@ from support.datasets import (
     write_columns,
 )
 
+COLUMNS = ("observations", "actions", "rewards", "terminals", "timeouts")
+
 
 def test_bundled():
     data = load_dataset("bundled/pendulum-mixed")
@@ -27,7 +29,7 @@ def damaged(tmp_path):
     (tmp_path / "noise.npz").write_bytes(np.random.default_rng(0).bytes(5000))
     archive = write_columns(tmp_path / "good.npz", flat_columns(4000)).read_bytes()
     (tmp_path / "short.npz").write_bytes(archive[: len(archive) // 2])
-    np.savez(tmp_path / "pickle.npz", observations=np.array([{"a": 1}], object))
+    np.savez(tmp_path / "pickle.npz", **dict.fromkeys(COLUMNS, np.array([{"a": 1}], object)))
     write_columns(tmp_path / "keys.hdf5", {"observations": np.zeros((3, 1)), "foo": np.zeros(3)})
     (tmp_path / "empty.hdf5").write_bytes(b"")
     (tmp_path / "data.csv").write_text("a,b\n")
@@ -64,3 +66,10 @@ def test_unknown_names_suggest_the_nearest():
         load_dataset("bundled/pendulum")
     with pytest.raises(UserError, match="did you mean 'max_episode_steps'"):
         load_dataset("bundled/pendulum-mixed", max_episode_step=3)
+
+
+@pytest.mark.parametrize("name", ["~nobody-of-that-name/x", "x" * 5000, "./" + "x/" * 4000, "a\0b", "./a\0b.npz"])
+def test_what_cannot_be_a_path_is_one_line(name):
+    with pytest.raises(UserError) as caught:
+        load_dataset(name)
+    assert len(str(caught.value)) < 400

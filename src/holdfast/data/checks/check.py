@@ -22,6 +22,7 @@ ALLOWED = {
     "action_bounds": "clipped by the treatment (--clip-actions)",
     "same_action": "the log has one action only",
     "jump": "the transitions across the jumps are learned from",
+    "reference": "normalised scores are not computed",
     "log_prob": "the logged log-probabilities are not used",
 }
 """Fatal faults that the user may accept, and their meaning then. With the others there is nothing to train on."""

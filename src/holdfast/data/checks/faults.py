@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal
 
+from ...core.errors import UserError
+
 Level = Literal["fatal", "warn", "note"]
 
 
@@ -50,5 +52,15 @@ class Fault:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Fault:
-        """The fault that `to_dict` wrote."""
-        return cls(**{**values, "where": Where(**values["where"])})
+        """The fault that `to_dict` wrote.
+
+        Raises:
+            UserError: other entries.
+        """
+        try:
+            fault = cls(**{**values, "where": Where(**values["where"])})
+        except (TypeError, KeyError) as error:
+            raise UserError("a fault noted in the data set cannot be read: write the set again") from error
+        if fault.level not in ("fatal", "warn", "note"):
+            raise UserError(f"a fault noted in the data set has the level {fault.level!r}: write the set again")
+        return fault

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..arrays import OBSERVATION_COLUMNS
 from ..dataset import Dataset
+from ..scores import usable
 from .faults import Fault, Where
 
 SLACK = 1e-5  # share of half the range by which rounding may move a float32 action out of bounds
@@ -58,6 +59,16 @@ def shapes(dataset: Dataset) -> list[Fault]:
             fix = "give the right space or columns"
             found.append(Fault("fatal", kind, Where(column=name), dataset.n_steps, text, fix))
     return found
+
+
+def references(dataset: Dataset) -> list[Fault]:
+    """Reference returns that define no score."""
+    if dataset.reference is None or usable(dataset.reference):
+        return []
+    random, expert = dataset.reference
+    text = f"reference returns are {random} and {expert}, expected two different finite numbers"
+    fix = "write the set again with other references, or train without scores: --allow reference"
+    return [Fault("fatal", "reference", Where(column="reference"), 1, text, fix)]
 
 
 def types(dataset: Dataset) -> list[Fault]:
@@ -268,6 +279,7 @@ def stored_columns(dataset: Dataset) -> list[Fault]:
 
 Check = Callable[[Dataset], list[Fault]]
 VALUES: tuple[Check, ...] = (
+    references,
     shapes,
     types,
     nonfinite,

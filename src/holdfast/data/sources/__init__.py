@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import UserError, unknown
+from ...core.files import expanded
 from ..dataset import Dataset
 
 BUNDLED = Path(__file__).parent.parent / "bundled"
@@ -47,7 +48,7 @@ def load_dataset(name: str | Path, *, download: bool = False, **options: Any) ->
     from . import d4rl, minari, npz
 
     text = str(name)
-    path = Path(text).expanduser()
+    path = expanded(text)
     if text.startswith("bundled/"):
         if text not in bundled_names():
             raise unknown("bundled data set", text, bundled_names())

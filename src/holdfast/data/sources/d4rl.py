@@ -9,7 +9,6 @@ If there are no `timeouts`, steps are counted from 0 in every episode; D4RL's co
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,13 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import UserError
+from ...core.files import object_in
 from .. import spaces
 from ..arrays import FLAT_COLUMNS, STORED_COLUMNS
 from ..dataset import Dataset
+from ..facts import provenance_in
 from ..references import d4rl_id, env_id_of, environment_spec_for, reference_for, time_limit
-from .files import open_hdf5
+from .files import open_hdf5, require_rows
 
 NEEDED = ("observations", "actions", "rewards", "terminals")
 OPTIONAL = ("timeouts", "next_observations")
@@ -53,8 +54,10 @@ def load(
         UserError: a file that cannot be read, or missing or unequal columns.
     """
     with open_hdf5(path) as file:
-        flat = {k: file[k][()] for k in (*NEEDED, *OPTIONAL) if k in file and hasattr(file[k], "shape")}
-        if LOG_PROB in file and file[LOG_PROB].shape == (len(file[LOG_PROB]),):
+        stored = {k: file[k] for k in (*NEEDED, *OPTIONAL) if k in file and hasattr(file[k], "shape")}
+        require_rows(stored, path)
+        flat = {k: column[()] for k, column in stored.items()}
+        if LOG_PROB in file and len(getattr(file[LOG_PROB], "shape", ())) == 1:
             flat["behaviour_log_prob"] = file[LOG_PROB][()]
         extra = {k: file[f"columns/{k}"][()] for k in STORED_COLUMNS if f"columns/{k}" in file}
         written = file["holdfast"][()] if "holdfast" in file else None
@@ -85,7 +88,7 @@ def require_columns(flat: Mapping[str, np.ndarray], needed: tuple[str, ...], pat
 
 
 def from_flat(
-    flat: dict[str, np.ndarray],
+    flat: Mapping[str, np.ndarray],
     path: Path,
     *,
     use_next_observations: bool = True,
@@ -130,8 +133,8 @@ def from_flat(
         keep_last=False,
         id=id or meta.get("id") or name or path.stem,
         env_spec=env_spec,
-        reference=(float(reference[0]), float(reference[1])) if reference else None,
-        provenance={**meta.get("provenance", {}), "source": "d4rl", "path": str(path)},
+        reference=reference,
+        provenance={**provenance_in(meta, str(path)), "source": "d4rl", "path": str(path)},
     )
 
 
@@ -140,7 +143,7 @@ def _metadata(written: bytes | None, path: Path) -> dict[str, Any]:
     if written is None:
         return {}
     try:
-        meta = json.loads(written)
+        meta = object_in(written if isinstance(written, str | bytes) else "", f"{path}: holdfast")
         names = [name for name in ("observation_space", "action_space") if name in meta]
         return {**meta, **{name: spaces.from_json(meta[name], f"{path}: {name}") for name in names}}
     except (ValueError, TypeError) as e:

@@ -1,30 +1,140 @@
-"""Opens HDF5 and NPZ files that may be damaged. Every failure is a `UserError` of one line; pickles are never read."""
+"""Opens HDF5 and NPZ files that nobody has checked. Every failure is a `UserError` of one line.
+
+Pickles are never read, no other file is opened, and what a file declares is compared with its size before memory is
+taken.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+import zipfile
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...core.errors import UserError
+from ...core.files import require_regular
+
+if TYPE_CHECKING:
+    import h5py
+
+MOST_UNPACKED = 100  # times the file's size; compressed logs have a tenth of it
+ALWAYS_UNPACKED = 2**27  # bytes that even a small file may unpack to
+
+
+class Budget:
+    """The bytes that a file may still unpack to."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.size = require_regular(path)
+        self.left = max(ALWAYS_UNPACKED, MOST_UNPACKED * self.size)
+
+    def take(self, count: int, name: str) -> None:
+        """Take the bytes of a column.
+
+        Raises:
+            UserError: the columns read so far and this one are too large for a file of this size.
+        """
+        self.left -= count
+        if self.left < 0:
+            raise UserError(
+                f"{self.path}: {name} declares {count:,} bytes, too many for a file of {self.size:,} bytes "
+                f"(at most {MOST_UNPACKED} times its size are read): write the file again"
+            )
+
+
+class Column:
+    """One data set of an HDF5 file, of which nothing is read before it is indexed."""
+
+    def __init__(self, node: h5py.Dataset, name: str, budget: Budget) -> None:
+        """
+        Raises:
+            UserError: its values are stored in other files, or they are references.
+        """
+        where = f"{budget.path}: {name}"
+        if node.external or node.is_virtual:
+            raise UserError(f"{where} is stored in other files, which are not read: write the file again")
+        if node.dtype.hasobject and (node.dtype.metadata is None or "vlen" not in node.dtype.metadata):
+            raise UserError(f"{where} holds references, expected numbers")
+        if node.shape is None:
+            raise UserError(f"{where} is empty, expected an array")
+        self.node = node
+        self.name = name
+        self.budget = budget
+        self.shape: tuple[int, ...] = node.shape
+        self.dtype: np.dtype = node.dtype
+
+    def __len__(self) -> int:
+        return self.shape[0] if self.shape else 0
+
+    def __getitem__(self, rows: tuple[()] | slice) -> Any:
+        """Read the values; `rows` is as h5py takes it, `()` for all."""
+        self.budget.take(math.prod(self.shape) * self.dtype.itemsize, self.name)
+        chunk = math.prod(self.node.chunks or (0,)) * self.dtype.itemsize
+        if chunk > ALWAYS_UNPACKED:
+            self.budget.take(chunk, f"a chunk of {self.name}")
+        return self.node[rows]
+
+
+class Group(Mapping[str, Any]):
+    """One group of an HDF5 file: `Group` and `Column` by name. Links to other files are refused."""
+
+    def __init__(self, node: h5py.Group, name: str, budget: Budget) -> None:
+        self.node = node
+        self.name = name
+        self.budget = budget
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.node)
+
+    def __len__(self) -> int:
+        return len(self.node)
+
+    def __contains__(self, name: object) -> bool:
+        return self._find(str(name)) is not None
+
+    def __getitem__(self, name: str) -> Any:
+        found = self._find(name)
+        if found is None:
+            raise KeyError(name)
+        return found
+
+    def _find(self, path: str) -> Group | Column | None:
+        """The member at a path of names separated by `/`; None if there is none."""
+        import h5py
+
+        first, _, rest = path.partition("/")
+        link = self.node.get(first, getlink=True)
+        if link is None:
+            return None
+        name = f"{self.name}/{first}" if self.name else first
+        if not isinstance(link, h5py.HardLink):
+            raise UserError(f"{self.budget.path}: {name} is a link, which is not followed: write the file again")
+        node = self.node[first]
+        if isinstance(node, h5py.Group):
+            group = Group(node, name, self.budget)
+            return group._find(rest) if rest else group
+        return None if rest or not isinstance(node, h5py.Dataset) else Column(node, name, self.budget)
 
 
 @contextmanager
-def open_hdf5(path: Path) -> Iterator[Any]:
+def open_hdf5(path: Path) -> Iterator[Group]:
     """Open an HDF5 file for reading.
 
     Raises:
-        UserError: the file does not exist, is not an HDF5 file, is truncated, or fails while it is read.
+        UserError: the file does not exist, is not an HDF5 file, is truncated, refers to other files, declares more than
+            it can hold, or fails while it is read.
     """
     import h5py
 
     _require_file(path)
     try:
         with h5py.File(path, "r") as file:
-            yield file
+            yield Group(file, "", Budget(path))
     except UserError:
         raise
     except Exception as e:  # a damaged file fails with various errors, at various places
@@ -32,26 +142,106 @@ def open_hdf5(path: Path) -> Iterator[Any]:
         raise UserError(f"{path}: cannot be read ({reason}); expected an HDF5 file, fetch or write it again") from e
 
 
-def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of an NPZ file.
+def require_rows(columns: Mapping[str, Any], path: Path) -> None:
+    """Refuse columns that declare different numbers of rows, before one is read.
+
+    Args:
+        columns: arrays or `Column`s by name.
+        path: the file.
 
     Raises:
-        UserError: the file does not exist, is not an NPZ file, is truncated, or holds Python objects.
+        UserError: naming the first column that differs.
     """
-    _require_file(path)
-    try:
-        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except ValueError as e:
-        if "pickle" in str(e):
+    first = next(iter(columns), None)
+    for name, column in columns.items():
+        if column.shape[:1] != columns[str(first)].shape[:1]:
+            rows = column.shape[0] if column.shape else "no"
             raise UserError(
-                f"{path}: holds Python objects or is not an NPZ file; expected plain arrays (pickles are never read)"
+                f"{path}: {name} has {rows} rows, {first} {len(columns[str(first)])}; expected one row a step in each"
+            )
+
+
+class Members(Mapping[str, np.ndarray]):
+    """The arrays of an NPZ file by name. A member is read when it is used for the first time."""
+
+    def __init__(self, path: Path) -> None:
+        """
+        Raises:
+            UserError: the file does not exist, or is not an NPZ file.
+        """
+        _require_file(path)
+        self.path = path
+        self.budget = Budget(path)
+        self.read: dict[str, np.ndarray] = {}
+        with self._explained(), zipfile.ZipFile(path) as file:
+            names = file.namelist()
+        self.names = {name.removesuffix(".npy"): name for name in names}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self.read:
+            member = self.names[name]
+            with self._explained(), zipfile.ZipFile(self.path) as file:
+                size = file.getinfo(member).file_size
+                self.budget.take(size, name)
+                with file.open(member) as raw:
+                    _require_header(raw, size, f"{self.path}: {name}")
+                with file.open(member) as raw:
+                    self.read[name] = np.lib.format.read_array(raw, allow_pickle=False)
+        return self.read[name]
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Every error as a `UserError`."""
+        path = self.path
+        try:
+            yield
+        except UserError:
+            raise
+        except ValueError as e:
+            if "pickle" in str(e) or "Object arrays" in str(e):
+                raise UserError(
+                    f"{path}: holds Python objects or is not an NPZ file; expected plain arrays (pickles are never "
+                    "read)"
+                ) from e
+            reason = " ".join(str(e).split())[:200]
+            raise UserError(f"{path}: cannot be read ({reason}); expected an NPZ file, fetch or write it again") from e
+        except Exception as e:  # zip, zlib and numpy raise errors of their own
+            raise UserError(
+                f"{path}: cannot be read (not NPZ, or damaged); expected an NPZ file, fetch or write it again"
             ) from e
-        raise UserError(f"{path}: cannot be read ({e}); expected an NPZ file, fetch or write it again") from e
-    except Exception as e:  # zip, zlib and numpy raise errors of their own
+
+
+def read_npz(path: Path) -> Members:
+    """The arrays of an NPZ file, each of which is read when it is used.
+
+    Raises:
+        UserError: the file does not exist or is not an NPZ file; when a member is used: it is truncated, holds Python
+            objects, or declares more than the file can hold.
+    """
+    return Members(path)
+
+
+def _require_header(raw: IO[bytes], size: int, where: str) -> None:
+    """Compare what the header of an array declares with the bytes that follow it."""
+    version = np.lib.format.read_magic(raw)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(raw)
+    if dtype.hasobject:
+        raise UserError(f"{where} holds Python objects; expected plain arrays (pickles are never read)")
+    declared = math.prod(shape) * dtype.itemsize
+    if declared != size - raw.tell():
         raise UserError(
-            f"{path}: cannot be read (not NPZ, or damaged); expected an NPZ file, fetch or write it again"
-        ) from e
+            f"{where} declares {declared:,} bytes and has {size - raw.tell():,}: it is damaged, write the file again"
+        )
 
 
 def _require_file(path: Path) -> None:
@@ -59,3 +249,4 @@ def _require_file(path: Path) -> None:
         raise UserError(f"{path} is a folder, expected a file")
     if not path.exists():
         raise UserError(f"{path} does not exist; expected a data set file")
+    require_regular(path)

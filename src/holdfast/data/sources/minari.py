@@ -6,7 +6,6 @@ pass over whole columns. Optional columns are read from `infos`: action_mask, be
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,14 +13,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...core.errors import UserError, nearest, one_line
+from ...core.files import parse_json, read_json
 from .. import spaces
 from ..arrays import OBSERVATION_COLUMNS, STORED_COLUMNS
 from ..dataset import Dataset
+from ..facts import provenance_in
 from ..references import env_id_of, reference_for
-from .files import open_hdf5
+from .files import Group, open_hdf5
 
 if TYPE_CHECKING:
-    import h5py
     from gymnasium.spaces import Space
 
 COLUMNS = ("observations", "actions", "rewards", "terminations", "truncations")
@@ -38,8 +38,8 @@ def local_ids() -> dict[str, dict[str, Any]]:
     found = {}
     for path in sorted(root().glob("**/data/metadata.json")):
         try:
-            found[path.parent.parent.relative_to(root()).as_posix()] = json.loads(path.read_text())
-        except (OSError, ValueError):
+            found[path.parent.parent.relative_to(root()).as_posix()] = read_json(path)
+        except UserError:
             continue
     return found
 
@@ -63,7 +63,10 @@ def load_id(id: str, download: bool = False) -> Dataset:
     if not is_folder(folder):
         if not download:
             hint = nearest(id, local_ids()) or "; `holdfast data list` shows what is local"
-            raise UserError(f"data set '{id}' is not in {root()}{hint}; --download gets it from Minari's server")
+            raise UserError(
+                f"data set '{id}' is not in {root()}{hint}; --download gets it from Minari's server, for example "
+                f"holdfast data info {id} --download"
+            )
         _download(id)
     return load_folder(folder, id)
 
@@ -136,7 +139,7 @@ def _episode_number(name: str) -> int:
     return int(number) if number.isdigit() else -1
 
 
-def _require_episode(group: h5py.Group, where: str) -> None:
+def _require_episode(group: Group, where: str) -> None:
     missing = [name for name in COLUMNS if not hasattr(group, "keys") or name not in group]
     if missing:
         raise UserError(f"{where} has no {', '.join(missing)}; expected a Minari file, write it again with Minari")
@@ -165,13 +168,10 @@ def _info(values: np.ndarray, name: str, steps: int) -> np.ndarray:
 
 def _metadata(path: Path) -> dict[str, Any]:
     try:
-        meta = json.loads(path.read_text())
-    except FileNotFoundError as e:
-        raise UserError(f"{path} does not exist; expected the folder of a Minari data set") from e
-    except (OSError, ValueError) as e:
-        raise UserError(f"{path}: cannot be read ({e}); expected Minari's metadata, fetch the set again") from e
-    facts = meta if isinstance(meta, dict) else {}
-    missing = [name for name in ("observation_space", "action_space") if not isinstance(facts.get(name), str)]
+        meta = read_json(path)
+    except UserError as e:
+        raise UserError(f"{e}; expected the metadata of a Minari data set") from e
+    missing = [name for name in ("observation_space", "action_space") if not isinstance(meta.get(name), str)]
     if missing:
         raise UserError(
             f"{path} has no {', '.join(missing)}; expected Minari's metadata, write the set again with Minari >= 0.5"
@@ -182,16 +182,16 @@ def _metadata(path: Path) -> dict[str, Any]:
 def _reference(meta: dict[str, Any]) -> tuple[float, float] | None:
     low = meta.get("ref_min_score")
     high = meta.get("ref_max_score")
-    return (float(low), float(high)) if low is not None and high is not None else None
+    return (low, high) if low is not None and high is not None else None
 
 
 def _provenance(meta: dict[str, Any]) -> dict[str, Any]:
     """The provenance that `convert` wrote, if it wrote this data set."""
     try:
-        noted = json.loads(meta.get("provenance", "{}"))
-    except (ValueError, TypeError):
+        noted = parse_json(str(meta.get("provenance", "{}")), "provenance")
+    except UserError:
         return {}
-    return noted if isinstance(noted, dict) else {}
+    return provenance_in({"provenance": noted}, "provenance") if isinstance(noted, dict) else {}
 
 
 def _empty_columns(observation_space: Space, action_space: Space) -> dict[str, np.ndarray]:

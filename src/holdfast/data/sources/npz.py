@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from ...core.errors import UserError
+from ...core.files import object_in
 from .. import spaces
 from ..arrays import FLAT_COLUMNS
 from ..dataset import Dataset
+from ..facts import provenance_in
 from . import d4rl, ogbench
 from .files import read_npz
 
@@ -61,7 +63,7 @@ def load(
     )
 
 
-def _form(flat: dict[str, np.ndarray], form: str | None, path: Path, rewards: bool) -> str:
+def _form(flat: Mapping[str, np.ndarray], form: str | None, path: Path, rewards: bool) -> str:
     if form not in (None, "d4rl", "ogbench"):
         raise UserError(f"form '{form}' is not known; expected d4rl or ogbench")
     if "offsets" in flat:
@@ -78,26 +80,25 @@ def _form(flat: dict[str, np.ndarray], form: str | None, path: Path, rewards: bo
     )
 
 
-def _native(flat: dict[str, np.ndarray], path: Path, id: str | None) -> Dataset:
+def _native(flat: Mapping[str, np.ndarray], path: Path, id: str | None) -> Dataset:
     missing = [k for k in NATIVE if k not in flat]
     if missing:
         raise UserError(
             f"{path} has no {', '.join(missing)}; expected a file written by `holdfast data convert`; write it again"
         )
     try:
-        meta = json.loads(str(flat["metadata"]))
+        meta = object_in(str(flat["metadata"]), f"{path}: metadata")
         observation_space = spaces.from_json(meta["observation_space"], f"{path}: observation_space")
         action_space = spaces.from_json(meta["action_space"], f"{path}: action_space")
     except (ValueError, KeyError, TypeError) as e:
         raise UserError(f"{path}: its metadata cannot be read ({e!r}); write the file again") from e
-    reference = meta.get("reference")
     return Dataset(
         **{k: flat[k] for k in NATIVE[:-1]},
         observation_space=observation_space,  # type: ignore[arg-type]
         action_space=action_space,  # type: ignore[arg-type]
-        id=id or meta["id"],
+        id=id or meta.get("id", path.stem),
         env_spec=meta.get("env_spec"),
-        reference=(float(reference[0]), float(reference[1])) if reference else None,
+        reference=meta.get("reference"),
         columns={k: flat[k] for k in FLAT_COLUMNS if k in flat},
-        provenance={**meta.get("provenance", {}), "source": "npz", "path": str(path)},
+        provenance={**provenance_in(meta, str(path)), "source": "npz", "path": str(path)},
     )

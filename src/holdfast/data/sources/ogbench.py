@@ -8,7 +8,7 @@ the same, and no end flag lies inside an episode.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +21,11 @@ from ..dataset import Dataset
 from .d4rl import require_columns
 
 NEEDED = ("observations", "actions", "terminals")
-Rewards = ArrayLike | Callable[[dict[str, np.ndarray]], ArrayLike]  # one a row, or a function of the columns
+Rewards = ArrayLike | Callable[[Mapping[str, np.ndarray]], ArrayLike]  # one a row, or a function of the columns
 
 
 def from_flat(
-    flat: dict[str, np.ndarray],
+    flat: Mapping[str, np.ndarray],
     path: Path,
     *,
     rewards: Rewards | None = None,
@@ -70,7 +70,7 @@ def from_flat(
     )
 
 
-def _rewards(flat: dict[str, np.ndarray], path: Path, rewards: Rewards | None) -> np.ndarray:
+def _rewards(flat: Mapping[str, np.ndarray], path: Path, rewards: Rewards | None) -> np.ndarray:
     """The given rewards, else those of the file: [N]."""
     given = rewards(flat) if callable(rewards) else rewards
     if given is None:
@@ -80,7 +80,7 @@ def _rewards(flat: dict[str, np.ndarray], path: Path, rewards: Rewards | None) -
     return np.asarray(given)
 
 
-def _transitions(flat: dict[str, np.ndarray], path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _transitions(flat: Mapping[str, np.ndarray], path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of the n transitions: their rows [n], their next observations [n, *obs], whether they end a trajectory [n]."""
     terminals = flags(flat["terminals"], f"{path}: terminals")
     if "next_observations" in flat:

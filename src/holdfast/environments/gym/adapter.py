@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ...core.errors import UserError, nearest, one_line
+from ...core.files import parse_json
 
 if TYPE_CHECKING:
     import gymnasium
@@ -87,15 +88,15 @@ def _parse(env: str) -> tuple[str, dict[str, Any]]:
     if not _is_json(env):
         return env, {}
     try:
-        spec = json.loads(env)
+        spec = parse_json(env, "the environment spec")
         name = str(spec["id"])
         options = dict(spec.get("kwargs") or {})
-    except (ValueError, KeyError, TypeError) as fault:
+        if spec.get("max_episode_steps") is not None:
+            options["max_episode_steps"] = int(spec["max_episode_steps"])
+    except (UserError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as fault:
         raise UserError(
             "the data set's environment spec is not a valid EnvSpec in JSON: name the environment with --env"
         ) from fault
-    if spec.get("max_episode_steps") is not None:
-        options["max_episode_steps"] = int(spec["max_episode_steps"])
     return name, options
 
 

@@ -167,7 +167,7 @@ class Workers:
         self._stop(w)
         ours, theirs = socket.socketpair()
         environ = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-        command = [sys.executable, "-m", "holdfast.environments.gym.worker", str(theirs.fileno())]
+        command = [sys.executable, "-P", "-m", "holdfast.environments.gym.worker", str(theirs.fileno())]
         with theirs:
             self.processes[w] = subprocess.Popen(
                 command, pass_fds=[theirs.fileno()], env=environ, stdin=subprocess.DEVNULL

@@ -102,7 +102,9 @@ def find(env: str | None) -> JaxEnv | None:
         UserError: an unknown name that begins with `jax/` or `gymnax/`, or an environment whose functions do not agree
             with its spec or with each other.
     """
-    module, _, name = (env or "").rpartition(":")
+    if env is None or env.lstrip().startswith("{"):  # an EnvSpec: no environment of JAX is stored so
+        return None
+    module, _, name = env.rpartition(":")
     if not name.startswith(FAMILIES):
         return None
     if module:

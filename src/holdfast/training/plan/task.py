@@ -15,6 +15,7 @@ from ...algorithms import registry
 from ...core.contract import Algorithm, Frozen, NStep, Treatment, Windows
 from ...core.errors import UserError
 from ...core.spec import Cfg, Spec
+from ...core.trust import environment_in
 from ...data.checks.check import require_sound
 from ...data.checks.faults import Fault
 from ...data.dataset import Dataset
@@ -22,6 +23,7 @@ from ...data.feed import sampler
 from ...data.feed.columns import DERIVED, Columns, prepare, stats
 from ...data.feed.treatment import Fitted, fit, untreated
 from ...data.references import reference_for
+from ...data.scores import usable
 from ...data.sources import load_dataset
 from ...data.split import by_episodes
 from ...environments.gym.adapter import make_env
@@ -125,8 +127,8 @@ def task_of(settings: Settings, algorithm: Algorithm, cfg: Cfg, dataset: Dataset
         dataset=kept,
         fingerprint=whole.fingerprint,
         logged=float(whole.returns().mean()),
-        env=settings.env or kept.env_spec,
-        reference=kept.reference,
+        env=settings.env or environment_in(kept.env_spec, f"the data set {kept.id}"),
+        reference=kept.reference if kept.reference and usable(kept.reference) else None,
         stats=stats(kept, fitted),
         warnings=warnings,
         inputs={name: policy.frozen() for name, policy in policies.items()},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from ..core.files import read_json
 from ..data.dataset import Dataset
 from ..data.sources import load_dataset
 from ..policy.policy import Policy
-from ..runs.folder import RunFolder, free_folder
+from ..runs.folder import RunFolder
 from ..runs.settings import TUNED, Setting, Settings, preset_note
 from .hooks import Hook
 from .plan.plan import plan
@@ -119,8 +120,10 @@ def start(
     if note is not None:
         for hook in hooks:
             hook.note(note)
-    folder = RunFolder(out if out is not None else free_folder(Path("runs"), _stem(settings)))
-    return Run(folder.path, Runner(made, folder, hooks).run())
+    folder = RunFolder.free(Path("runs"), _stem(settings)) if out is None else RunFolder(out)
+    with contextlib.closing(folder):
+        folder.create()
+        return Run(folder.path, Runner(made, folder, hooks).run())
 
 
 def resume(
@@ -145,6 +148,18 @@ def resume(
         raise UserError(f"{run} trains {settings.algorithm}, not {algorithm}: leave the name out, or start another run")
     if folder.result.is_file():
         return Run(folder.path, read_json(folder.result))
+    with contextlib.closing(folder):
+        folder.lock()
+        return _resumed(folder, settings, facts, data, hooks)
+
+
+def _resumed(
+    folder: RunFolder, settings: Settings, facts: Mapping[str, Any], data: Dataset | None, hooks: Sequence[Hook]
+) -> Run:
+    """Resume a run whose folder is locked."""
+    run = folder.path
+    if folder.result.is_file():  # the process that held the lock before has finished the run
+        return Run(run, read_json(folder.result))
     if folder.checkpoints.latest() is not None:
         folder.checkpoints.read()  # report a damaged checkpoint before the data are loaded
     made = plan(settings, data if data is not None else in_memory(settings, run))

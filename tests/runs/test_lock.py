@@ -58,7 +58,8 @@ def test_of_processes_that_take_one_folder_at_once_one_gets_it(tmp_path):
     lines = together(4, "out", tmp_path / "run")
     assert sorted(line == str(tmp_path / "run") for line in lines) == [False, False, False, True]
     refused = [line for line in lines if line.startswith("refused")]
-    assert all(str(tmp_path / "run") in line for line in refused) and len(refused) == 3
+    assert len(refused) == 3
+    assert all(str(tmp_path / "run") in line for line in refused)
 
 
 def test_processes_without_a_folder_get_different_numbers(tmp_path):
@@ -76,10 +77,9 @@ def test_threads_that_create_one_folder_at_once(tmp_path):
             barrier.wait()
             try:
                 folder.create()
-            except UserError as fault:
-                assert str(folder.path) in str(fault)
-            else:
                 made.append(folder)
+            except UserError:
+                pass
 
         threads = [threading.Thread(target=create, args=[folder]) for folder in folders]
         for thread in threads:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
 from collections.abc import Sequence
 
-from ..core.errors import Diverged, UserError, unknown
+from ..core.errors import Diverged, Stopped, UserError, unknown
 
 COMMANDS = {
     "train": "train an algorithm on logged data, or resume a run",
@@ -19,6 +20,7 @@ COMMANDS = {
     "cite": "print the BibTeX entry of an algorithm's paper",
     "demo": "train, score and ship a policy on the bundled data",
 }
+TRAINING = ("train", "finetune", "studies", "demo")  # a signal lets these commands save before they end
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0 success, 1 `data check` found a fatal fault, 2 a mistake of the user, 3 diverged,
-        130 interrupted.
+        130, 143, 129 stopped by Ctrl-C, SIGTERM, SIGHUP.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -40,14 +42,21 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         if argv[0] not in COMMANDS:
             raise unknown("command", argv[0], COMMANDS)
-        return importlib.import_module(f".{argv[0]}", __package__).main(argv[1:])
+        if argv[0] not in TRAINING:
+            return importlib.import_module(f".{argv[0]}", __package__).main(argv[1:])
+        from ..training import stopping
+
+        with stopping.watching(*stopping.COMMAND, exits=True):
+            return importlib.import_module(f".{argv[0]}", __package__).main(argv[1:])
     except (UserError, Diverged) as error:
         sys.stderr.write(f"holdfast: {error}\n")
         return error.exit_code
+    except Stopped as stop:
+        with contextlib.suppress(OSError):  # the terminal is closed
+            sys.stderr.write(f"holdfast: stopped by {stop.name}{f': {stop}' if str(stop) else ''}\n")
+        return stop.exit_code
     except KeyboardInterrupt:
-        sys.stderr.write(
-            "holdfast: interrupted; resume a run from its last checkpoint with `holdfast train --resume RUN`\n"
-        )
+        sys.stderr.write("holdfast: interrupted\n")
         return 130
     except BrokenPipeError:
         sys.stderr.close()  # `holdfast ... | head` closed the pipe, which is not an error

@@ -7,12 +7,13 @@ from ..environments.gym.env_pool import Shape
 from ..environments.gym.workers import Workers
 from .collect_gym import GymCollection
 from .collect_jax import JaxCollection
-from .driver import Offline, Play
 from .loop import Program
 from .plan.plan import Plan
+from .play import Offline, Play
+from .stopping import Pace
 
 
-def play_of(plan: Plan, program: Program) -> Play:
+def play_of(plan: Plan, program: Program, pace: Pace | None = None) -> Play:
     """What advances a phase of the plan. The caller closes it.
 
     Raises:
@@ -21,9 +22,9 @@ def play_of(plan: Plan, program: Program) -> Play:
     collect = program.phase.collect
     task = plan.task
     if collect is None:
-        return Offline(program)
+        return Offline(program, pace)
     if program.env is not None:
-        return JaxCollection(program, program.env, task.fitted, str(task.env))
+        return JaxCollection(program, program.env, task.fitted, str(task.env), pace)
     seeds = [replica.seed for replica in plan.replicas]
     settings = plan.settings
     pool = None
@@ -32,4 +33,4 @@ def play_of(plan: Plan, program: Program) -> Play:
         count = len(seeds) * collect.envs
         pool = Workers(str(task.env), count, shape, settings.workers, settings.worker_timeout)
     collector = Collector(task.make(), seeds, collect.envs, task.spec, pool)
-    return GymCollection(program, collector, task.fitted, task.spec)
+    return GymCollection(program, collector, task.fitted, task.spec, pace)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import itertools
 import sys
 from collections.abc import Sequence
 
@@ -42,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         if argv[0] not in COMMANDS:
             raise unknown("command", argv[0], COMMANDS)
+        require_values(argv)
         if argv[0] not in TRAINING:
             return importlib.import_module(f".{argv[0]}", __package__).main(argv[1:])
         from ..training import stopping
@@ -61,6 +63,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # `holdfast ... | head` closed the pipe, which is not an error
         return 0
+
+
+def require_values(argv: Sequence[str]) -> None:
+    """Refuse empty arguments, which are often unset variables: as a folder they would be the working folder.
+
+    Raises:
+        UserError: naming the flag.
+    """
+    for before, argument in itertools.pairwise(argv):
+        if not argument or (argument.startswith("--") and argument.endswith("=")):
+            what = before if not argument and before.startswith("--") else argument.rstrip("=") or "an argument"
+            raise UserError(f"{what} is empty: give a value, or leave it out")
 
 
 def overview() -> str:

@@ -91,7 +91,7 @@ class StartFlags:
     config: Path | None = None
     """The config.json of a run to repeat. Other flags change its settings."""
     resume: Path | None = None
-    """Folder of an interrupted run to resume. No other flag can be given."""
+    """Folder of an interrupted run to resume. The only other flag is --steps, which prolongs a run to so many steps."""
     dry_run: bool = False
     """Print the plan of the run and stop. Nothing is compiled or written."""
 

@@ -130,6 +130,18 @@ class RunFolder:
         """Write the settings."""
         write_json(self.config, dict(values))
 
+    def prolong(self, values: Mapping[str, Any]) -> None:
+        """Write the settings of a prolonged run, and remove the result of the shorter one.
+
+        Raises:
+            UserError: the disk is full or read-only.
+        """
+        try:
+            self.result.unlink(missing_ok=True)  # first: a result of fewer steps than config.json would look finished
+        except OSError as error:
+            raise UserError(f"cannot remove {self.result}: {error.strerror}; make the folder writable") from error
+        self.write_config(values)
+
     def policy_folders(self, names: Sequence[str], step: int | None = None) -> list[Path]:
         """The folder of each replica's policy: `policy`, or `policy/NAME` if there are several replicas.
 

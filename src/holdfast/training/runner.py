@@ -21,6 +21,7 @@ from .compilation import use_cache
 from .loop import Program
 from .plan.plan import Plan
 from .play import Offline, Play
+from .prolong import shapes_of, widened
 from .run_tables import RunTables, result_of
 from .shipping import Shipping
 from .trackers import tracker
@@ -181,11 +182,8 @@ class Runner:
                 raise type(fault)(f"{fault}; the policy of step {step} is in {self.folder.path / 'policy'}") from fault
         else:
             self.shipping.ship(program, at.carry, step)
-        result = result_of(self.plan, self.tables, step, self.shipping.last)
-        if self.play.exact is not None:
-            result["exact"] = "exact" if self.play.exact else "exact except the environment"
+        result = result_of(self.plan, self.tables, step, self.shipping.last, self.play.exact)
         if self.plan.settings.source:
-            result["source"] = self.plan.settings.source
             result["finetune"] = handover.summary(self.folder.evaluations) if evaluates else None
         write_json(self.folder.result, result)
         return result
@@ -216,7 +214,9 @@ class Runner:
         saved = self.folder.checkpoints.read()
         self.folder.checkpoints.prune()
         facts = saved.metadata
-        carry = saved.tree(self.shapes[facts["phase"]])
+        shapes = self.shapes[facts["phase"]]
+        carry = saved.tree(shapes_of(self.plan, shapes, facts.get("steps", self.plan.settings.steps)))
+        carry = widened(carry, shapes)
         self.tables.go_back(facts)
         partial = Partial(**facts["partial"]) if facts.get("partial") else None
         due = bool(facts.get("due"))
@@ -227,8 +227,9 @@ class Runner:
         if self.folder.checkpoints.latest() == at.total and at.total == self.reached and at.total:
             return
         self.reached = at.total if at.partial is None and not at.due else -1
-        facts = {"phase": at.phase, "local": at.local, "total": at.total, "rounds": self.play.log()}
-        facts |= self.tables.counts() | {"due": at.due, "partial": at.partial and at.partial._asdict()}
+        facts = {"phase": at.phase, "local": at.local, "total": at.total, "rounds": self.play.log(), "due": at.due}
+        facts |= {"steps": self.plan.settings.steps, "partial": at.partial and at.partial._asdict()}
+        facts |= self.tables.counts()
         with self.pace.saving():
             self.folder.checkpoints.save(at.total, at.carry, facts)
 

@@ -166,6 +166,6 @@ def folder(path: str | os.PathLike[str]) -> Path:
     return found
 
 
-def _shown(value: object) -> str:
+def _shown(value: ArrayLike | os.PathLike[str] | SupportsIndex) -> str:
     text = " ".join(repr(value).split())
     return text if len(text) < 60 else f"{text[:57]}..."

@@ -77,6 +77,7 @@ class Runner:
                 raise messages.stopped(stop, self.folder) from stop
             finally:
                 self._notify("end", result)
+            stopping.require_no_stop()  # a signal that came while the result was written
         return result
 
     def _start(self, step: int) -> None:

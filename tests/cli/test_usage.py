@@ -13,12 +13,12 @@ import h5py
 import numpy as np
 import pytest
 
-from holdfast import load_dataset
+from holdfast import UserError, load_dataset
 from holdfast.algorithms import registry
 from holdfast.algorithms.citations import CITATIONS
 from holdfast.cli import COMMANDS, main
 from holdfast.runs.checkpoints import Checkpoints
-from holdfast.training.run import resume
+from holdfast.training.run import resume, train
 from support.small_runs import DATA, FLAGS, bits, checkpoint, require_same, tiny
 
 QUICK = [*FLAGS, "--steps", "8", "--block", "4", "--eval-episodes", "1"]
@@ -412,3 +412,13 @@ def test_interrupted_run_says_how_to_resume(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(Checkpoints, "save", interrupt)
     assert main(["train", "bc", "--data", DATA, *QUICK, "--out", str(tmp_path / "run")]) == 130
     assert "--resume" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("flags", [["--out", ""], ["--out="], ["--resume", ""], ["--data", ""]])
+def test_empty_value_of_a_flag_is_refused(tmp_path, monkeypatch, capsys, flags):
+    monkeypatch.chdir(tmp_path)
+    line = failed(capsys, ["train", "bc", "--data", DATA, *QUICK, *flags])
+    assert f"{flags[0].rstrip('=')} is empty" in line
+    with pytest.raises(UserError, match="--out is empty"):
+        train("bc", DATA, out="", steps=4)
+    assert not list(tmp_path.iterdir())

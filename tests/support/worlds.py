@@ -15,7 +15,8 @@ class Odd(gymnasium.Env):
 
     die: the process is killed, while the file `fuse` exists (which is then removed, unless `again`); hang: it sleeps,
     likewise; raise, nan: the environment's own faults, always; drift: no two episodes of one seed are alike.
-    slow: not step 2, but being made takes 1.2 seconds and every step 0.35.
+    slow: not step 2, but being made takes 1.2 seconds and every step 0.35. exit: it calls sys.exit; none, objects: its
+    observation is not an array. stuck, ends: its constructor hangs, or calls sys.exit.
     """
 
     observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (2,), np.float32)
@@ -25,7 +26,9 @@ class Odd(gymnasium.Env):
 
     def __init__(self, how="", fuse="", again=False):
         self.how, self.fuse, self.again = how, fuse, again
-        time.sleep(1.2 * (how == "slow"))
+        time.sleep(1.2 * (how == "slow") + 1000 * (how == "stuck"))
+        if how == "ends":
+            sys.exit("no licence")
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
@@ -42,6 +45,8 @@ class Odd(gymnasium.Env):
         self.t += 1
         self.sum += float(action[0])
         obs = np.array([self.draw, self.t + 100 * self.sum], np.float32)
+        if self.how in ("none", "objects") and self.t == 3:
+            obs = None if self.how == "none" else np.array([object(), 1])
         if self.how == "nan" and self.t == 3:
             obs[0] = np.nan
         return obs, float(action[0]), self.t == 5, self.draw < 0.5 and self.t == 3, {}
@@ -61,6 +66,8 @@ class Odd(gymnasium.Env):
             os.kill(os.getpid(), signal.SIGKILL)
         if self.how == "hang":
             time.sleep(1000)
+        if self.how == "exit":
+            sys.exit(3)
         if self.how == "raise":
             raise RuntimeError("the motor is hot")
 

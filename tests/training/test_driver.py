@@ -12,8 +12,9 @@ from holdfast.core.contract import Phase, Refreshed, Rows, Treatment
 from holdfast.core.errors import Diverged, UserError
 from holdfast.core.spec import Batch
 from holdfast.runs.settings import Settings
-from holdfast.training.driver import NotFinite, PlayResult, block_end, blocks, enter
+from holdfast.training.driver import NotFinite, block_end, blocks, enter
 from holdfast.training.plan.plan import plan
+from holdfast.training.play import PlayResult
 from support.small_runs import DATA
 
 STEPS = 12

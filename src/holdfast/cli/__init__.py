@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import io
+import itertools
 import sys
 from collections.abc import Sequence
 
-from ..core.errors import Diverged, UserError, printable, unknown
+from ..core.errors import Diverged, Stopped, UserError, printable, unknown
 
 COMMANDS = {
     "train": "train an algorithm on logged data, or resume a run",
@@ -20,6 +22,7 @@ COMMANDS = {
     "cite": "print the BibTeX entry of an algorithm's paper",
     "demo": "train, score and ship a policy on the bundled data",
 }
+TRAINING = ("train", "finetune", "studies", "demo")  # a signal lets these commands save before they end
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0 success, 1 `data check` found a fatal fault, 2 a mistake of the user, 3 diverged,
-        130 interrupted.
+        130, 143, 129 stopped by Ctrl-C, SIGTERM, SIGHUP.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
@@ -44,18 +47,38 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         if argv[0] not in COMMANDS:
             raise unknown("command", argv[0], COMMANDS)
-        return importlib.import_module(f".{argv[0]}", __package__).main(argv[1:])
+        require_values(argv)
+        if argv[0] not in TRAINING:
+            return importlib.import_module(f".{argv[0]}", __package__).main(argv[1:])
+        from ..training import stopping
+
+        with stopping.watching(*stopping.COMMAND, exits=True):
+            return importlib.import_module(f".{argv[0]}", __package__).main(argv[1:])
     except (UserError, Diverged) as error:
         sys.stderr.write(f"holdfast: {printable(str(error))}\n")
         return error.exit_code
+    except Stopped as stop:
+        with contextlib.suppress(OSError):  # the terminal is closed
+            sys.stderr.write(f"holdfast: stopped by {stop.name}{f': {stop}' if str(stop) else ''}\n")
+        return stop.exit_code
     except KeyboardInterrupt:
-        sys.stderr.write(
-            "holdfast: interrupted; resume a run from its last checkpoint with `holdfast train --resume RUN`\n"
-        )
+        sys.stderr.write("holdfast: interrupted\n")
         return 130
     except BrokenPipeError:
         sys.stderr.close()  # `holdfast ... | head` closed the pipe, which is not an error
         return 0
+
+
+def require_values(argv: Sequence[str]) -> None:
+    """Refuse empty arguments, which are often unset variables: as a folder they would be the working folder.
+
+    Raises:
+        UserError: naming the flag.
+    """
+    for before, argument in itertools.pairwise(argv):
+        if not argument or (argument.startswith("--") and argument.endswith("=")):
+            what = before if not argument and before.startswith("--") else argument.rstrip("=") or "an argument"
+            raise UserError(f"{what} is empty: give a value, or leave it out")
 
 
 def overview() -> str:

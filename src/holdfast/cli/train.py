@@ -29,11 +29,12 @@ def main(argv: Sequence[str]) -> int:
         return 0
     name = None if argv[0].startswith("-") else argv[0]
     rest = list(argv if name is None else argv[1:])
-    first, others = usage.peek("holdfast train", rest, "preset", "config", "resume")
+    first, others = usage.peek("holdfast train", rest, "preset", "config", "resume", "steps")
     trust = "--trust" in others
     if first["resume"] is not None:
+        more = first.pop("steps")
         left = [*others, *(f"--{flag} {value}" for flag, value in first.items() if value and flag != "resume")]
-        return resume(name, first["resume"], [other for other in left if other != "--trust"], trust)
+        return resume(name, str(first["resume"]), [other for other in left if other != "--trust"], more, trust)
     if name is None and first["config"] is None:
         raise UserError(f"name an algorithm before {argv[0]}: holdfast train ALGO --data ID; see holdfast algorithms")
     return fresh(name, rest, first["preset"], first["config"])
@@ -118,14 +119,18 @@ def parse(name: str, argv: Sequence[str], preset: str | None, given: Settings | 
     return dataclasses.replace(made, preset=args.run.preset), args.start
 
 
-def resume(name: str | None, run: str, others: Sequence[str], trust: bool) -> int:
-    """Resume a run. No other argument than --trust can be given."""
+def resume(name: str | None, run: str, others: Sequence[str], steps: str | None = None, trust: bool = False) -> int:
+    """Resume a run, or prolong it to `steps` steps. No other argument than --trust can be given."""
     if others:
         raise UserError(f"--resume takes all settings from the run: leave {' '.join(others)} out, or start a new run")
     from ..training import run as runs
     from ..training.hooks import Progress
 
-    show(runs.resume(run, hooks=[Progress()], algorithm=name, trust=trust).path)
+    number = None if steps is None else usage.whole(steps)
+    if number is not None and not number.isdecimal():
+        raise UserError(f"--steps {steps}: expected a whole number, the steps of the prolonged run in all")
+    total = None if number is None else int(number)
+    show(runs.resume(run, hooks=[Progress()], algorithm=name, steps=total, trust=trust).path)
     return 0
 
 
@@ -156,6 +161,6 @@ def overview() -> str:
     return (
         "usage: holdfast train ALGO --data ID [--steps N] [--seeds K] ...   (holdfast train ALGO --help: all flags)\n"
         "       holdfast train ALGO --data ID --dry-run\n"
-        "       holdfast train --resume RUN [--trust]\n"
+        "       holdfast train --resume RUN [--steps N] [--trust]   (N: the steps in all of a run that is prolonged)\n"
         "       holdfast train --config RUN/config.json\n\n" + "\n".join(lines) + "\n"
     )

@@ -15,6 +15,7 @@ from ..environments.gym.adapter import env_spec_of, make_env
 from ..environments.gym.collector import Collector, EnvironmentFailed, Steps
 from ..environments.gym.env_pool import Shape
 from ..environments.gym.matching import name_of, spec_of
+from ..environments.gym.timed import env_for_spaces
 from ..environments.gym.workers import TIMEOUT, Workers
 from ..policy.folder import versions
 from .behaviours import Act, Behaviour, uniform
@@ -75,7 +76,7 @@ def collect(
             f"{steps} steps and {episodes} episodes with seed {seed}: expected one of the two, at least 1, and a seed "
             "of at least 0"
         )
-    first = make_env(env)
+    first = env_for_spaces(env, workers, worker_timeout)
     try:
         spec = spec_of(first)
         room = SLOTS if steps is None else steps // (2 * (spec.horizon or 1000))

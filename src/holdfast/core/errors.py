@@ -18,6 +18,23 @@ class Diverged(Exception):
     exit_code = 3
 
 
+class Stopped(KeyboardInterrupt):
+    """A signal ended the work. `str` says what is saved and how to resume; it may be empty."""
+
+    NAMES = {2: "Ctrl-C", 15: "SIGTERM", 1: "SIGHUP"}
+
+    def __init__(self, signum: int, text: str = "") -> None:
+        """
+        Args:
+            signum: number of the signal.
+            text: what is saved, and how to resume.
+        """
+        super().__init__(text)
+        self.signum = signum
+        self.exit_code = 128 + signum
+        self.name = self.NAMES.get(signum, f"signal {signum}")
+
+
 def one_line(error: BaseException) -> str:
     """The message of an exception on one line; the name of its type if the message is empty."""
     return " ".join(str(error).split()) or type(error).__name__

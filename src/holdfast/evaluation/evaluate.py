@@ -13,6 +13,7 @@ import numpy as np
 from ..core.errors import UserError
 from ..core.trust import environment_in
 from ..environments.gym.adapter import make_env
+from ..environments.gym.timed import env_for_spaces
 from ..environments.gym.workers import TIMEOUT, Workers
 from ..policy.acting import Replicas
 from ..policy.policy import Policy
@@ -107,7 +108,8 @@ class Evaluator:
         if episodes < 1:
             raise UserError(f"{episodes} episodes: expected at least 1")
         pool = functools.partial(Workers, env, processes=workers, timeout=timeout) if workers else None
-        self.rollout = Rollout(functools.partial(make_env, env), replicas, episodes, slots, pool)
+        make = functools.partial(env_for_spaces, env, workers, timeout) if workers else functools.partial(make_env, env)
+        self.rollout = Rollout(make, replicas, episodes, slots, pool)
         self.reference = reference if reference is not None else reference_of(info or {}, self.rollout.name)
 
     def __call__(self, policies: Replicas, seed: int | Sequence[int] = 0, mode: str = "best") -> Evaluation:

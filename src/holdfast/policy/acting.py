@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -12,10 +12,11 @@ import numpy as np
 from jax.tree_util import PyTreeDef
 
 from ..core.contract import Algorithm, remembered
-from ..core.errors import UserError, unknown
+from ..core.errors import unknown
 from ..core.noise import Noise
-from ..core.spec import ArraySpec, Cfg, Memory, Obs, Seen, Spec, State, Step
+from ..core.spec import Cfg, Memory, Obs, Seen, Spec, State, Step
 from ..data.feed.treatment import Fitted
+from .arguments import require_seed
 from .pruning import reads
 
 MODES = ("best", "sample")  # the most likely action, or a draw from the policy; exploring is for training
@@ -144,14 +145,14 @@ class Acting:
     """R policies acting in n environments each, step by step; holds their memories and the place in the noise."""
 
     def __init__(self, team: Replicas, n: int, mode: str, seed: int) -> None:
-        if mode not in MODES:
-            raise unknown("mode of acting", mode, MODES)
+        if not isinstance(mode, str) or mode not in MODES:
+            raise unknown("mode of acting", str(mode), MODES)
         algorithm = team.algorithm
         self.team = team
         self.many = team.count > 1
         self.step = compiled(algorithm.act, algorithm.memory, team.spec, team.layout, mode, self.many)
         self.memory = _compiled_memory(algorithm.memory, team.spec, team.layout.cfg, n, self.many)(team.cfg_leaves)
-        self.key = jax.random.PRNGKey(seed)
+        self.key = jax.random.PRNGKey(require_seed(seed))
         self.time = 0
 
     def __call__(self, obs: Obs, reward: np.ndarray, mask: np.ndarray | None, start: np.ndarray) -> np.ndarray:
@@ -175,44 +176,6 @@ class Acting:
         self.time += 1
         inside = np.asarray(inside)
         return team.fitted.act_outside(inside if self.many else inside[None])
-
-
-def require_rows(obs: Obs, spec: Spec) -> bool:
-    """Refuse observations that are not [*obs] or [n, *obs], or not finite.
-
-    Returns:
-        Whether it is a single observation, without the axis n.
-
-    Raises:
-        UserError: naming the shape, or the first bad entry.
-    """
-    arrays = spec.obs_arrays
-    if isinstance(arrays, ArraySpec):
-        return _require_array(obs, arrays, "observations")
-    if not isinstance(obs, Mapping) or obs.keys() != arrays.keys():
-        found = sorted(obs) if isinstance(obs, Mapping) else "one array"
-        raise UserError(f"observations are {found}, expected arrays by name: {', '.join(arrays)}")
-    single = {name: _require_array(obs[name], one, f"observations '{name}'") for name, one in arrays.items()}
-    sizes = {None if single[name] else len(obs[name]) for name in arrays}
-    if len(sizes) > 1:
-        raise UserError("observations by name have different numbers of rows: expected one number for all")
-    return sizes == {None}
-
-
-def _require_array(obs: np.ndarray, one: ArraySpec, what: str) -> bool:
-    if obs.shape != one.shape and obs.shape[1:] != one.shape:
-        raise UserError(f"{what} have shape {obs.shape}, expected {one.shape} or (n, {', '.join(map(str, one.shape))})")
-    if obs.dtype.kind not in "fiub":
-        raise UserError(f"{what} have type {obs.dtype}, expected numbers")
-    if one.dtype != "float32" and obs.dtype != one.dtype:
-        raise UserError(f"{what} have type {obs.dtype}, expected {one.dtype}")
-    bad = np.argwhere(~np.isfinite(obs))
-    if len(bad):
-        which = what.replace("observations", "observation")
-        raise UserError(
-            f"the {which} at index {tuple(map(int, bad[0]))} is {obs[tuple(bad[0])]}, expected finite numbers"
-        )
-    return obs.shape == one.shape
 
 
 def _structure(cfg: Cfg) -> tuple[Any, tuple]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,8 +22,9 @@ from ..core.noise import Noise
 from ..core.phases import stages
 from ..core.spec import Cfg, Memory, Obs, Spec, State
 from ..data.feed.treatment import Fitted
+from . import arguments
 from . import folder as folder_of
-from .acting import Acting, Layout, Replicas, layout_of, require_rows
+from .acting import Acting, Layout, Replicas, layout_of
 from .storage import fill, leaves_by_name
 
 
@@ -57,6 +60,7 @@ class Policy:
         self.state = jax.tree.map(lambda x, y: jnp.array(x) if y else jnp.zeros(x.shape, x.dtype), state, keep)
         self._team: Replicas | None = None
         self._calls = 0
+        self._lock = threading.Lock()  # of the number of calls: threads draw different numbers
 
     def __call__(
         self,
@@ -106,19 +110,28 @@ class Policy:
             reward: raw reward of the step before, [] or [n]; needed only by policies that follow a return.
             mask: legal actions [A] or [n, A].
             seed: seed of the draw, as in a call of the policy.
+
+        Raises:
+            UserError: as a call of the policy does, or a memory or a reward that does not fit.
         """
-        obs = {name: np.asarray(x) for name, x in obs.items()} if isinstance(obs, Mapping) else np.asarray(obs)
-        single = require_rows(obs, self.spec)
+        obs = arguments.observations(obs)
+        single = arguments.require_rows(obs, self.spec)
         rows = jax.tree.map(lambda x: x[None] if single else x, obs)
         n = len(jax.tree.leaves(rows)[0])
-        acting = self.start(n, mode, self._calls if seed is None else seed)
-        self._calls += seed is None
+        legal = self._mask(mask, n)
+        before = arguments.rewards(reward, n)
+        acting = self.start(n, mode, self._next_seed() if seed is None else seed)
         begin = np.full((1, n), memory is None)
         if memory is not None:
-            acting.memory = memory
-        before = np.zeros(n) if reward is None else np.asarray(reward, np.float64)
+            acting.memory = arguments.require_memory(memory, acting.memory, n)
         given = jax.tree.map(lambda x: x[None], rows)
-        actions = acting(given, before.reshape(1, n), self._mask(mask, n), begin)[0]
+        with np.errstate(over="ignore", invalid="ignore"):  # the check below names the row
+            actions = acting(given, before.reshape(1, n), legal, begin)[0]
+        bad = ~np.isfinite(actions.reshape(n, int(np.prod(actions.shape[1:])))).all(1)
+        if bad.any():
+            row = int(np.argmax(bad))
+            raise UserError(f"the action for observation {row} is not finite: the observation is outside of what the "
+                            "policy can calculate with")  # fmt: skip
         return (actions[0] if single else actions), acting.memory
 
     def start(self, n: int, mode: str = "best", seed: int = 0) -> Acting:
@@ -160,17 +173,10 @@ class Policy:
         Raises:
             UserError: the disk refuses.
         """
-        treatment, arrays = self.fitted.to_dict()
-        facts = {
-            "algorithm": self.algorithm.name,
-            "config": config.to_dict(self.cfg),
-            "spec": self.spec.to_dict(),
-            "treatment": treatment,
-            "info": self.info,
-        }
-        # through JSON once, so that tuples become lists, as they are after reading
-        folder_of.write(Path(folder), json.loads(json.dumps(facts)), {"state": self._live(), "treatment": arrays})
-        return Path(folder)
+        path = arguments.folder(folder)
+        facts, arrays = self._parts()
+        folder_of.write(path, facts, arrays)
+        return path
 
     @staticmethod
     def load(folder: str | Path, algorithm: Algorithm | None = None) -> Policy:
@@ -183,7 +189,14 @@ class Policy:
         Raises:
             UserError: no policy there, a damaged file, an unknown algorithm, or tensors of other names or shapes.
         """
-        facts, arrays, where = folder_of.read(Path(folder))
+        facts, arrays, where = folder_of.read(arguments.folder(folder))
+        return Policy._made(facts, arrays, where, algorithm)
+
+    @staticmethod
+    def _made(
+        facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray], where: str, algorithm: Algorithm | None
+    ) -> Policy:
+        """A policy from the facts and arrays of its folder; `where` names the file in errors."""
         try:
             algorithm = _registered(facts["algorithm"]) if algorithm is None else algorithm
             cfg: Any = config.from_dict(algorithm.Config, facts["config"])
@@ -195,12 +208,56 @@ class Policy:
             raise
         except Exception as error:  # networks of odd sizes fail with various errors, at various places
             what = f"{type(error).__name__}: {one_line(error)[:200]}"
-            raise UserError(f"{folder} was written by another version of holdfast ({what}): use that one") from error
+            raise UserError(f"{where} was written by another version of holdfast ({what}): use that one") from error
         names = leaves_by_name(template)
         like = {name: x for (name, x), live in zip(names.items(), layout.live, strict=True) if live}
         given = fill(like, _under("state.", arrays), where)
         leaves = [given[name] if name in given else jnp.zeros(x.shape, x.dtype) for name, x in names.items()]
         return Policy(algorithm, cfg, jax.tree.unflatten(layout.state, leaves), spec, fitted, facts["info"])
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Policy:
+        """A policy of its own, which continues with the same draws."""
+        info = copy.deepcopy(self.info, memo)
+        made = Policy(self.algorithm, self.cfg, self.state, self.spec, self.fitted, info)
+        made._calls = self._calls
+        return made
+
+    def __copy__(self) -> Policy:
+        """Like a deep copy."""
+        return self.__deepcopy__({})
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """How a policy is pickled: as its folder's contents. Only policies of registered algorithms can be.
+
+        Raises:
+            UserError: an algorithm of your own.
+        """
+        if not _is_registered(self.algorithm):
+            raise UserError(
+                f"a policy of {self.algorithm.name}, which is not registered, cannot be pickled: use "
+                "policy.save(folder) and Policy.load(folder, algorithm)"
+            )
+        facts, arrays = self._parts()
+        flat = {f"{part}.{name}": np.asarray(x) for part, values in arrays.items() for name, x in values.items()}
+        return _unpickled, (facts, flat, self._calls)
+
+    def _parts(self) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+        """JSON-ready facts, and arrays by name: what a policy folder keeps."""
+        treatment, arrays = self.fitted.to_dict()
+        facts = {
+            "algorithm": self.algorithm.name,
+            "config": config.to_dict(self.cfg),
+            "spec": self.spec.to_dict(),
+            "treatment": treatment,
+            "info": self.info,
+        }
+        # through JSON once, so that tuples become lists, as they are after reading
+        return json.loads(json.dumps(facts)), {"state": self._live(), "treatment": arrays}
+
+    def _next_seed(self) -> int:
+        with self._lock:
+            self._calls += 1
+            return self._calls - 1
 
     def _live(self) -> dict[str, Any]:
         names = leaves_by_name(self.state)
@@ -214,9 +271,11 @@ class Policy:
             )
         if mask is None:
             return None
-        mask = np.asarray(mask, bool)
+        if not self.spec.discrete:
+            raise UserError("a mask names legal discrete actions, and this policy has continuous ones: leave it out")
+        mask = arguments.array(mask, "the mask", bool)
         mask = mask[None] if mask.ndim == 1 else mask
-        if not self.spec.discrete or mask.shape != (n, self.spec.action):
+        if mask.shape != (n, self.spec.action):
             raise UserError(
                 f"the mask has shape {mask.shape}, expected ({n}, {self.spec.action}) legal discrete actions"
             )
@@ -254,6 +313,20 @@ def same_treatment(a: Fitted, b: Fitted) -> bool:
         and arrays.keys() == arrays_b.keys()
         and all(np.array_equal(arrays[k], arrays_b[k]) for k in arrays)
     )
+
+
+def _unpickled(facts: dict[str, Any], arrays: dict[str, np.ndarray], calls: int) -> Policy:
+    """The policy that was pickled."""
+    made = Policy._made(facts, arrays, "the pickled policy", None)
+    made._calls = calls
+    return made
+
+
+def _is_registered(algorithm: Algorithm) -> bool:
+    try:
+        return _registered(algorithm.name) == algorithm
+    except UserError:
+        return False
 
 
 def _registered(name: str) -> Algorithm:

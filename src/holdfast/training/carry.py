@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +13,8 @@ from ..data.feed import sampler
 
 Sources = Mapping[str, sampler.Source]
 Sums = tuple[jax.Array, jax.Array, jax.Array]  # of metrics [R, M]: sums, weights, first updates that are not finite
+
+SUMS = (np.float32, np.float32, np.int32)  # their types
 
 
 class Carry(NamedTuple):
@@ -33,6 +35,11 @@ class BlockMetrics(NamedTuple):
     first_bad: np.ndarray  # update at which the metric first was not finite; -1: never
 
 
+def sums_of(values: Sequence[Any]) -> Sums:
+    """Sums from the lists that a `Partial` has."""
+    return tuple(np.asarray(x, kind) for x, kind in zip(values, SUMS, strict=True))  # type: ignore[return-value]
+
+
 def replicate(trees: list[Any]) -> Any:
     """One tree of leaves [R, ...] from R trees."""
     return jax.tree.map(lambda *x: jnp.stack([jnp.asarray(v, jnp.result_type(float)) for v in x]), *trees)
@@ -43,6 +50,16 @@ def seed_keys(seeds: list[int]) -> jax.Array:
     return jnp.stack([jax.random.PRNGKey(seed) for seed in seeds])
 
 
+class Partial(NamedTuple):
+    """A block that has paused before its end: what its rows of the tables still need. JSON-ready."""
+
+    lo: int  # first step of the block
+    updates: int  # of each replica so far
+    seconds: float  # so far
+    sums: list[Any]  # `Sums` as lists
+    episodes: list[Any]  # what the phase's collection needs of the episodes that have ended
+
+
 class Position(NamedTuple):
     """A place in a run, as a checkpoint stores it."""
 
@@ -51,3 +68,17 @@ class Position(NamedTuple):
     total: int  # steps of the run so far
     carry: Carry
     log: dict[str, Any] | None = None  # what the phase's collection stored, to restore its environments
+    partial: Partial | None = None  # the open block, if the place is inside a block
+    due: bool = False  # whether the policies of this place have still to be evaluated
+
+    def facts(self) -> dict[str, Any]:
+        """What a checkpoint stores of the place; JSON-ready."""
+        place = {"phase": self.phase, "local": self.local, "total": self.total, "due": self.due}
+        return {**place, "partial": self.partial and self.partial._asdict()}
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any], carry: Carry) -> Position:
+        """The place in the metadata of a checkpoint."""
+        partial = Partial(**facts["partial"]) if facts.get("partial") else None
+        place = (facts["phase"], facts["local"], facts["total"])
+        return cls(*place, carry, facts["rounds"], partial, bool(facts.get("due")))

@@ -21,12 +21,13 @@ from ..data.feed import buffer, sampler
 from ..data.feed.episodes import Episodes
 from ..data.feed.treatment import Fitted
 from ..environments.gym.collector import Collector, EnvironmentFailed, Steps
-from .carry import Carry, Sums
+from .carry import Carry, Partial, Sums, sums_of
 from .compilation import options
-from .driver import PlayResult
 from .exploring import ended, explore
 from .loop import Program
 from .plan.schedule import updates_by
+from .play import PlayResult
+from .stopping import Pace
 
 CHUNK = 256  # rows of whole episodes that join the ring in one call
 
@@ -34,14 +35,18 @@ CHUNK = 256  # rows of whole episodes that join the ring in one call
 class GymCollection:
     """The online half of a phase: R x n environments and the ring that they fill."""
 
-    def __init__(self, program: Program, collector: Collector, fitted: Fitted, spec: Spec) -> None:
+    def __init__(
+        self, program: Program, collector: Collector, fitted: Fitted, spec: Spec, pace: Pace | None = None
+    ) -> None:
         """
         Args:
             program: program of a phase that collects.
             collector: its environments.
             fitted: treatment of observations, rewards and actions.
             spec: shapes of the problem.
+            pace: says when a block has to pause. None: never.
         """
+        self.pace = pace
         self.program, self.collector, self.fitted, self.spec = program, collector, fitted, spec
         self.collect = program.phase.collect or Collect()
         self.n = self.collect.envs
@@ -75,12 +80,16 @@ class GymCollection:
         self._round = jax.jit(self._one_round, donate_argnums=(1, 2)).lower(self._fixed, *shapes).compile(options())
         self.program.compile_seconds += time.perf_counter() - began
 
-    def run(self, carry: Carry, lo: int, hi: int) -> PlayResult:
+    def run(self, carry: Carry, lo: int, hi: int, partial: Partial | None = None) -> PlayResult:
         """Environment steps lo <= step < hi of each replica, with the updates that they bring.
 
         If an environment fails, the block ends at the last whole step, so that everything before it can be saved.
+        It also ends earlier if the pace asks for a pause.
         """
         found = self.program.nothing()
+        if partial is not None:
+            found = sums_of(partial.sums)
+            self.collector.finished = [(int(r), float(value), int(length)) for r, value, length in partial.episodes]
         made = 0
         failure: EnvironmentFailed | None = None
         leaves = jax.tree.leaves(carry)  # once: in every round, walking the trees of networks costs more than a step
@@ -101,6 +110,10 @@ class GymCollection:
             rows = stepped if self.episodes is None else None
             leaves, found = self._call(leaves, found, rows, step + self.n, first, last)
             made += last - first
+            if self.pace is not None and step + self.n < hi and self.pace.pause():
+                kept = ([np.asarray(x).tolist() for x in found], [list(x) for x in self.collector.finished])
+                carry = self._tree.unflatten(leaves)
+                return PlayResult(carry, self.program.means(found), {}, made, step + self.n, None, kept)
         return PlayResult(self._tree.unflatten(leaves), self.program.means(found), self._ended(), made, hi, failure)
 
     def log(self) -> dict[str, Any]:

@@ -17,12 +17,13 @@ from ..data.feed.treatment import Fitted, Numbers
 from ..environments.gym.collector import EnvironmentFailed
 from ..environments.jax import env as jax_env
 from ..environments.jax.env import JaxEnv, Transition, World
-from .carry import Carry, Sources, Sums
+from .carry import Carry, Partial, Sources, Sums, sums_of
 from .compilation import options
-from .driver import PlayResult
 from .exploring import explore
 from .loop import Program
 from .plan.schedule import updates_by
+from .play import PlayResult
+from .stopping import Pace
 
 
 class EpisodeSums(NamedTuple):
@@ -39,14 +40,16 @@ class JaxCollection:
 
     exact = True
 
-    def __init__(self, program: Program, env: JaxEnv, fitted: Fitted, name: str) -> None:
+    def __init__(self, program: Program, env: JaxEnv, fitted: Fitted, name: str, pace: Pace | None = None) -> None:
         """
         Args:
             program: program of a phase that collects in `env`.
             env: the environment.
             fitted: treatment of observations, rewards and actions.
             name: name of the environment, for messages.
+            pace: cuts blocks into pieces. None: a block is one piece.
         """
+        self.pace = pace
         self.program, self.env, self.spec, self.name = program, env, env.spec, name
         self.collect = program.phase.collect or Collect()
         self.numbers: Numbers = jax.tree.map(jnp.asarray, fitted.numbers())
@@ -75,16 +78,28 @@ class JaxCollection:
         self.start(carry)
         return carry
 
-    def run(self, carry: Carry, lo: int, hi: int) -> PlayResult:
+    def run(self, carry: Carry, lo: int, hi: int, partial: Partial | None = None) -> PlayResult:
         """Environment steps lo <= step < hi of each replica, with the updates that they bring.
+
+        The block ends earlier if the pace asks for a pause.
 
         Raises:
             EnvironmentFailed: it gave what is not finite, which the block's updates have learned from.
         """
         fixed = (self.program.cfgs, self.program.keys, self.program.sources, self.numbers)
-        end = -(-hi // self.collect.envs) * self.collect.envs  # whole steps of all environments
-        carry, (found, sums) = self._block(carry, self._nothing, *fixed, lo, end)
-        sums = EpisodeSums(*(np.asarray(x) for x in sums))
+        n = self.collect.envs
+        end = -(-hi // n) * n  # whole steps of all environments
+        open_ = self._nothing
+        if partial is not None:
+            pairs = zip(partial.episodes, self._nothing[1], strict=True)
+            open_ = (sums_of(partial.sums), EpisodeSums(*(np.asarray(x, y.dtype) for x, y in pairs)))
+        at = lo
+        for piece in [end] if self.pace is None else self.pace.ends(lo, end, n):
+            carry, open_ = self._block(carry, open_, *fixed, at, piece)
+            jax.block_until_ready(open_)
+            at = piece
+        found = open_[0]
+        sums = EpisodeSums(*(np.asarray(x) for x in open_[1]))
         if (sums.bad >= 0).any():
             r = int(np.argmax(sums.bad >= 0))
             raise EnvironmentFailed(
@@ -96,8 +111,12 @@ class JaxCollection:
             "collect/length": sums.length / some,
             "collect/episodes": sums.episodes.astype(float),
         }
-        made = updates_by(self.collect, end) - updates_by(self.collect, lo)
-        return PlayResult(carry, self.program.means(found), ended, made, hi, None)
+        made = updates_by(self.collect, at) - updates_by(self.collect, lo)
+        metrics = self.program.means(found)
+        if at < end:
+            kept = ([np.asarray(x).tolist() for x in found], [x.tolist() for x in sums])
+            return PlayResult(carry, metrics, ended, made, at, None, kept)
+        return PlayResult(carry, metrics, ended, made, hi, None)
 
     def log(self) -> None:
         """What a checkpoint keeps in addition to the carry: nothing."""

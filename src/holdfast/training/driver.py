@@ -8,83 +8,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
 from ..core.contract import Phase
 from ..core.errors import Diverged, UserError
 from ..data.feed import sampler
-from .carry import BlockMetrics, Carry
+from .carry import BlockMetrics, Carry, Partial
 from .loop import Program
-
-
-class PlayResult(NamedTuple):
-    """The result of one block, before the checks of the loop. R replicas."""
-
-    carry: Carry
-    metrics: BlockMetrics  # of the updates
-    episodes: dict[str, np.ndarray]  # means and number of the collected episodes that ended, [R] by metric name
-    updates: int  # of each replica
-    step: int  # where the block ended
-    failure: UserError | None = None  # why it ended before the step that was asked for
-
-
-class Play(Protocol):
-    """What advances a phase by one block: `Offline`, `GymCollection` or `JaxCollection`."""
-
-    @property
-    def exact(self) -> bool | None:
-        """Whether a resumed run has the same bits as an uninterrupted one; None if nothing is collected."""
-
-    def start(self, carry: Carry) -> None:
-        """Begin a phase at its first step."""
-
-    def restore(self, log: dict[str, Any], carry: Carry) -> Carry:
-        """Continue a phase from a checkpoint, of which `log` is the part that `log()` gave."""
-
-    def compile(self, carry: Carry, updates: int) -> None:
-        """Compile what a block of so many steps needs, if it is not compiled yet."""
-
-    def run(self, carry: Carry, lo: int, hi: int) -> PlayResult:
-        """Advance from step `lo` to step `hi`. The carry given is consumed."""
-
-    def log(self) -> dict[str, Any] | None:
-        """JSON-ready facts that a checkpoint stores next to the carry."""
-
-    def close(self) -> None:
-        """Close the environments."""
-
-
-class Offline:
-    """The `Play` of a phase that collects nothing: updates alone."""
-
-    exact = None
-
-    def __init__(self, program: Program) -> None:
-        self.program = program
-
-    def start(self, carry: Carry) -> None:
-        """Do nothing: the carry is all that the phase needs."""
-
-    def restore(self, log: dict[str, Any], carry: Carry) -> Carry:
-        """Return the carry as it is."""
-        return carry
-
-    def compile(self, carry: Carry, updates: int) -> None:
-        """Compile the program for blocks of this kind."""
-        self.program.compile(carry, updates)
-
-    def run(self, carry: Carry, lo: int, hi: int) -> PlayResult:
-        """Updates lo <= step < hi of each replica."""
-        carry, metrics = self.program.run(carry, lo, hi)
-        return PlayResult(carry, metrics, {}, hi - lo, hi)
-
-    def log(self) -> None:
-        """Nothing to store."""
-
-    def close(self) -> None:
-        """Nothing to close."""
+from .play import Offline, Play
 
 
 class Block(NamedTuple):
@@ -101,6 +34,7 @@ class Block(NamedTuple):
     updates: int  # of each replica
     seconds: float  # without compilation
     failure: UserError | None  # the environment failed: this is the last block, and its rows and updates are whole
+    partial: Partial | None = None  # not None: the block has paused at `hi`, and comes again when it is whole
 
 
 class NotFinite(Diverged):
@@ -135,7 +69,13 @@ def enter(program: Program, before: Carry | None) -> Carry:
 
 
 def blocks(
-    program: Program, carry: Carry, lo: int, stop: int, due: Callable[[int], int], play: Play | None = None
+    program: Program,
+    carry: Carry,
+    lo: int,
+    stop: int,
+    due: Callable[[int], int],
+    play: Play | None = None,
+    partial: Partial | None = None,
 ) -> Iterator[Block]:
     """Train one phase from step `lo` to step `stop`, or until every replica has stopped.
 
@@ -147,9 +87,11 @@ def blocks(
         due: step at which the block that starts at a given step has to end. A block may end earlier, for a refresh or
             at `stop`, or a few steps later, after a whole step of all environments.
         play: how the phase collects; None for a phase that collects nothing.
+        partial: the block in which `lo` is, if it has paused there.
 
     Yields:
-        Every block, after its checks. After a block with a `failure` the iteration ends.
+        Every block, after its checks, and the block so far if it pauses. The iteration ends after a block with a
+        `failure`.
 
     Raises:
         NotFinite: a metric of an update or of a refresh became NaN or infinite.
@@ -163,21 +105,29 @@ def blocks(
         hi = block_end(phase, lo, due(lo), stop)
         play.compile(carry, hi - lo)
         began = time.perf_counter()
-        result = play.run(carry, lo, hi)
-        seconds = time.perf_counter() - began
+        result = play.run(carry, lo, hi) if partial is None else play.run(carry, lo, hi, partial)
+        before = partial or Partial(lo, 0, 0.0, [], [])
+        seconds = before.seconds + time.perf_counter() - began
+        updates = before.updates + result.updates
         carry = result.carry
         hi = result.step
-        if result.failure and hi == lo:  # nothing was collected: there is nothing to check or to report
+        if result.failure and hi == before.lo:  # nothing was collected: there is nothing to check or to report
             yield Block(phase, lo, lo, carry, {}, 0, seconds, result.failure)
             return
         _require_finite(program, program.metrics, result.metrics)
+        if result.partial is not None:
+            partial = Partial(before.lo, updates, seconds, *result.partial)
+            yield Block(phase, before.lo, hi, carry, {}, updates, seconds, None, partial)
+            lo = hi
+            continue
+        partial = None
         metrics = _by_name(program.metrics, result.metrics) | result.episodes
         if phase.refresh is not None and hi % phase.every == 0:
             carry, fresh = program.refresh(carry, hi)
             _require_finite(program, program.fresh, fresh)
             metrics |= _by_name(program.fresh, fresh)
         carry = program.stopped(carry)
-        yield Block(phase, lo, hi, carry, metrics, result.updates, seconds, result.failure)
+        yield Block(phase, before.lo, hi, carry, metrics, updates, seconds, result.failure)
         if result.failure:
             return
         lo = hi

@@ -17,7 +17,8 @@ from ..runs.folder import RunFolder
 from ..runs.schema import checked_checkpoint
 from ..runs.settings import Setting, Settings, field_names, require_known
 from .hooks import Hook
-from .run import Run, in_memory, start
+from .resuming import in_memory
+from .run import Run, start
 
 # what a fine-tuning run takes from the offline run, and cannot change
 TAKEN = (

@@ -104,8 +104,8 @@ class Program:
             began = time.perf_counter()
             if not self.metrics:
                 self.shapes(None)
-            run = jax.jit(functools.partial(self._run, stride), donate_argnums=0)
-            lowered = run.lower(carry, self.cfgs, self.keys, self.sources, 0, 0)
+            run = jax.jit(functools.partial(self.updates, stride=stride), donate_argnums=0)
+            lowered = run.lower(carry, self.nothing(), self.cfgs, self.keys, self.sources, 0, 0)
             block = self._blocks[stride] = lowered.compile(options())
             self.flops = (block.cost_analysis() or {}).get("flops")
             self.compile_seconds += time.perf_counter() - began
@@ -113,9 +113,13 @@ class Program:
 
     def run(self, carry: Carry, lo: int, hi: int) -> tuple[Carry, BlockMetrics]:
         """Updates lo <= step < hi of this phase. The carry given is consumed."""
-        block = self.compile(carry, hi - lo)
-        carry, found = block(carry, self.cfgs, self.keys, self.sources, lo, hi)
+        carry, found = self.advance(carry, self.nothing(), lo, hi, stride_of(hi - lo))
         return carry, self.means(found)
+
+    def advance(self, carry: Carry, found: Sums, lo: int, hi: int, stride: int) -> tuple[Carry, Sums]:
+        """Like `run`, with the sums `found` of the block so far. Pieces of a block give the bits of the whole block."""
+        block = self.compile(carry, stride if stride > 1 else 0)
+        return block(carry, found, self.cfgs, self.keys, self.sources, lo, hi)
 
     def nothing(self) -> tuple[Any, Any, Any]:
         """Sums, weights and first bad updates of no update at all: [R, M] each."""
@@ -198,9 +202,6 @@ class Program:
             return (), memory
         env = self.env
         return jax.vmap(lambda key: jax_env.begin(env, self.noise(key, "world", 0), n))(keys), memory
-
-    def _run(self, stride: int, carry: Carry, cfgs: Cfg, keys: jax.Array, sources: Sources, lo: Step, hi: Step) -> Any:
-        return self.updates(carry, self.nothing(), cfgs, keys, sources, lo, hi, stride)
 
     def updates(self, carry: Carry, found: Sums, cfgs: Cfg, keys: jax.Array, sources: Sources, lo: Step, hi: Step,
                 stride: int = 1) -> Any:  # fmt: skip

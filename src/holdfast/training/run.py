@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,21 +12,16 @@ from ..core.errors import UserError
 from ..core.files import expanded
 from ..core.trust import environment_in
 from ..data.dataset import Dataset
-from ..data.sources import load_dataset
 from ..policy.policy import Policy
-from ..runs.folder import RunFolder, free_folder
-from ..runs.schema import checked_checkpoint, read_result, require_settings
+from ..runs.differences import differences
+from ..runs.folder import RunFolder
+from ..runs.schema import read_result
 from ..runs.settings import Setting, Settings
 from .hooks import Hook
 from .plan.plan import plan
+from .resuming import in_memory, resumed
 from .runner import Runner
 from .trackers import LOCAL
-
-# settings that say how a run is executed, described or found, and not what it computes
-EXECUTION = (
-    "allow", "block", "data_options", "in_memory", "loggers", "preset", "save_every", "source", "worker_timeout",
-    "workers",
-)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,9 +112,13 @@ def start(
         UserError: a mistake in the settings or the data; nothing has been written.
         Diverged: a metric became NaN or infinite.
     """
+    if out is not None and not str(out):
+        raise UserError("--out is empty: name a folder, or leave it out")
     made = plan(settings, dataset)
-    folder = RunFolder(out if out is not None else free_folder(Path("runs"), _stem(settings)))
-    return Run(folder.path, Runner(made, folder, hooks).run())
+    folder = RunFolder.free(Path("runs"), _stem(settings)) if out is None else RunFolder(out)
+    with contextlib.closing(folder):
+        folder.create()
+        return Run(folder.path, Runner(made, folder, hooks).run())
 
 
 def resume(
@@ -127,8 +127,11 @@ def resume(
     hooks: Sequence[Hook] = (),
     algorithm: str | None = None,
     trust: bool = False,
+    steps: int | None = None,
 ) -> Run:
     """Resume an interrupted run. The result has the same bits as that of a run without interruption.
+
+    With `steps`, the run is prolonged, also if it is finished.
 
     Args:
         run: folder of the run.
@@ -137,9 +140,11 @@ def resume(
         algorithm: the algorithm that the caller expects; None: any.
         trust: do what `config.json` says even if it imports a module (an environment `module:Name-v0`), downloads the
             data or logs to a service (W&B, MLflow).
+        steps: steps of the prolonged run in all, more than the run has. None: the steps that the run has.
 
     Raises:
-        UserError: not a run, another algorithm, data that have changed, or a damaged checkpoint.
+        UserError: not a run, steps that it has already, another algorithm, data that have changed, or a damaged
+            checkpoint.
         Diverged: a metric became NaN or infinite.
     """
     folder = RunFolder(run)
@@ -149,19 +154,11 @@ def resume(
         raise UserError(f"{run} trains {settings.algorithm}, not {algorithm}: leave the name out, or start another run")
     if not trust:
         settings = _without_trust(settings, folder, hooks)
-    if folder.result.is_file():
+    if folder.result.is_file() and steps in (None, settings.steps):
         return Run(folder.path, read_result(folder.result))
-    if folder.checkpoints.latest() is not None:  # report a damaged or another checkpoint before the data are loaded
-        saved = folder.checkpoints.read()
-        found = checked_checkpoint(saved.metadata, saved.where)
-        require_settings(found, settings, facts.get("dataset_fingerprint"), folder.config)
-    made = plan(settings, data if data is not None else in_memory(settings, run))
-    if made.task.fingerprint != facts.get("dataset_fingerprint"):
-        raise UserError(
-            f"{settings.data} has changed since {run} was started (its fingerprint differs): restore the old data, or "
-            "start a new run"
-        )
-    return Run(folder.path, Runner(made, folder, hooks).run(resume=True))
+    with contextlib.closing(folder):
+        folder.lock()
+        return Run(folder.path, resumed(folder, settings, facts, data, hooks, steps))
 
 
 def _without_trust(settings: Settings, folder: RunFolder, hooks: Sequence[Hook]) -> Settings:
@@ -197,30 +194,13 @@ def ensure_finished(settings: Settings, folder: str | Path, flag: str, hooks: Se
     if not there.config.exists():
         return start(settings, folder, in_memory(settings, folder), hooks)
     found = Settings.from_dict(there.read_config(), str(there.config))
-    differences = _differences(found, settings)
-    if differences:
+    changed = differences(found, settings)
+    if changed:
         raise UserError(
-            f"{folder} contains a run with other settings ({', '.join(differences)}): name another folder with {flag}, "
+            f"{folder} contains a run with other settings ({', '.join(changed)}): name another folder with {flag}, "
             "or remove it"
         )
     return resume(folder, hooks=hooks, trust=True)  # the environment is the one in `settings`
-
-
-def in_memory(settings: Settings, run: str | Path) -> Dataset | None:
-    """Reload the data set of a run that was started with one in memory. Returns None if the run loads its own data.
-
-    Raises:
-        UserError: the data set cannot be loaded by its name.
-    """
-    if not settings.in_memory:
-        return None
-    try:
-        return load_dataset(settings.subject)
-    except UserError as error:
-        raise UserError(
-            f"{run} was started with a data set in memory ({settings.data}): resume or fine-tune it from Python, "
-            "with data=..."
-        ) from error
 
 
 def located(data: str | Path) -> str:
@@ -234,16 +214,3 @@ def _stem(settings: Settings) -> str:
     subject = Path(settings.subject)
     kind = f"{settings.algorithm}-finetune" if settings.source else settings.algorithm
     return f"{kind}-{subject.stem if subject.suffix else subject.name}"
-
-
-def _differences(found: Settings, wanted: Settings) -> list[str]:
-    """What differs in what two runs compute, one text for each setting."""
-    pairs: list[tuple[str, Any, Any]] = []
-    for field in dataclasses.fields(Settings):
-        one = getattr(found, field.name)
-        other = getattr(wanted, field.name)
-        if field.name in ("config", "treatment"):
-            pairs += [(name, one.get(name), other.get(name)) for name in other]
-        elif field.name not in EXECUTION:
-            pairs.append((field.name, one, other))
-    return [f"{name} {one} instead of {other}" for name, one, other in pairs if one != other]

@@ -125,7 +125,9 @@ class RunTables:
         return [step, phase, replica.name, replica.seed, *replica.values.values()]
 
 
-def result_of(plan: Plan, tables: RunTables, step: int, last: Evaluation | None) -> dict[str, Any]:
+def result_of(
+    plan: Plan, tables: RunTables, step: int, last: Evaluation | None, exact: bool | None = None
+) -> dict[str, Any]:
     """The contents of `result.json`.
 
     Args:
@@ -133,9 +135,15 @@ def result_of(plan: Plan, tables: RunTables, step: int, last: Evaluation | None)
         tables: its tables.
         step: last step of the run.
         last: its last evaluation.
+        exact: whether a resumed run has the same bits; None if the run collects nothing.
     """
     settings = plan.settings
     replicas = plan.replicas
+    more: dict[str, Any] = {}
+    if exact is not None:
+        more["exact"] = "exact" if exact else "exact except the environment"
+    if settings.source:
+        more["source"] = settings.source
     return {
         "algorithm": settings.algorithm,
         "dataset": settings.data,
@@ -160,4 +168,5 @@ def result_of(plan: Plan, tables: RunTables, step: int, last: Evaluation | None)
         "versions": versions(),
         "device": jax.devices()[0].device_kind,
         "config": settings.to_dict(),
+        **more,
     }

@@ -5,23 +5,24 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ..core.errors import Diverged, UserError, one_line
+from ..core.errors import Stopped, UserError
 from ..core.files import write_json
-from ..environments.gym.collector import EnvironmentFailed
 from ..runs.folder import RunFolder
 from ..runs.schema import checked_checkpoint, require_place, require_settings, settings_hash
 from ..runs.settings import note_for
-from . import driver, handover, hooks
-from .carry import Carry, Position
-from .collect import play_of
+from . import driver, handover, hooks, messages, stopping
+from .carry import Position
+from .collect import play_of, restored
 from .compilation import use_cache
 from .loop import Program
 from .plan.plan import Plan
+from .play import Offline, Play
+from .prolong import shapes_of, widened
 from .run_tables import RunTables, result_of
 from .shipping import Shipping
 from .trackers import tracker
@@ -44,7 +45,8 @@ class Runner:
         self.shapes = plan.shapes()
         self.tables = RunTables(folder, plan.settings, plan.replicas, plan.metric_names(), began)
         self.shipping = Shipping(plan, folder, self.tables)
-        self.play: driver.Play = driver.Offline(plan.programs[0])
+        self.pace = stopping.Pace()
+        self.play: Play = Offline(plan.programs[0])
         self.reached = 0  # step of the newest checkpoint
 
     def run(self, resume: bool = False) -> dict[str, Any]:
@@ -59,10 +61,12 @@ class Runner:
         Raises:
             UserError: the disk is full or read-only, or an environment fails; the last checkpoint is kept.
             Diverged: a metric became NaN or infinite; the last checkpoint is kept.
+            Stopped: a signal came; a checkpoint has been written, if there was anything to save.
         """
         use_cache()
-        with contextlib.closing(self.shipping):
-            self.shipping.open()
+        with stopping.watching(), stopping.shielded(), contextlib.closing(self.shipping):
+            with stopping.shielded(False):
+                self.shipping.open()
             if not resume:
                 self._begin()
             at = self._resume() if resume else None
@@ -70,8 +74,11 @@ class Runner:
             result = None
             try:
                 result = self._finish(self._train(at))
+            except KeyboardInterrupt as stop:
+                raise messages.stopped(stop, self.folder) from stop
             finally:
                 self._notify("end", result)
+            stopping.require_no_stop()  # a signal that came while the result was written
         return result
 
     def _start(self, step: int) -> None:
@@ -88,10 +95,12 @@ class Runner:
     def _train(self, at: Position | None) -> Position:
         """Run all phases that are left; None: from the beginning."""
         if at is None:
-            at = Position(0, 0, 0, self.plan.programs[0].start(self._first_state()))
+            with stopping.shielded(False):
+                at = Position(0, 0, 0, self.plan.programs[0].start(self._first_state()))
         at = self._phase(at)
         for index in range(at.phase + 1, len(self.plan.programs)):
-            carry = driver.enter(self.plan.programs[index], at.carry)
+            with stopping.shielded(False):
+                carry = driver.enter(self.plan.programs[index], at.carry)
             at = self._phase(Position(index, 0, at.total, carry))
         return at
 
@@ -99,54 +108,37 @@ class Runner:
         program = self.plan.programs[at.phase]
         carry = at.carry
         driver.require_rows(program, carry)
-        if self.plan.settings.source and not at.total:
-            self._evaluate(program, carry, 0)
+        if at.due or (self.plan.settings.source and not at.total):
+            self._evaluate(program, at)
         base = at.total - at.local
         steps = self.plan.settings.steps_of(program.phase)
         due = functools.partial(self.plan.due, program.phase, base)
-        self.play = play_of(self.plan, program)
+        self.play = play_of(self.plan, program, self.pace)
         with contextlib.closing(self.play):
-            if at.log is None:
-                self.play.start(carry)
-            else:
-                carry = self._restored(at.log, carry)
+            with stopping.shielded(False):
+                if at.log is None:
+                    self.play.start(carry)
+                else:
+                    carry = restored(self.play, at.log, carry, f"step {self.reached} in {self.folder.path}")
             if self.play.exact is False:
                 self._notify("warn", f"{self.plan.task.env}: the same seed and actions do not give the same episode: a "
                              "resumed run will differ from an uninterrupted one")  # fmt: skip
             if at.local < steps and not bool(np.asarray(carry.done).all()):
                 end = driver.block_end(program.phase, at.local, due(at.local), steps)
-                self.play.compile(carry, end - at.local)
+                with stopping.shielded(False):
+                    self.play.compile(carry, end - at.local)
                 self._notify("compiled", program.phase.name, program.compile_seconds)
-            at = at._replace(carry=carry, log=None)
-            stream = driver.blocks(program, carry, at.local, steps, due, self.play)
-            for block in self._explained(stream, base):
-                at = Position(at.phase, block.hi, base + block.hi, block.carry)
-                self._after(program, block, at)
+            at = at._replace(carry=carry, log=None, due=False)
+            stream = driver.blocks(program, carry, at.local, steps, due, self.play, at.partial)
+            for block in messages.explained(stream, self.plan, self.folder, base):
+                at = Position(at.phase, block.hi, base + block.hi, block.carry, None, block.partial)
+                if block.partial is None:
+                    self._after(program, block, at)
+                if self.pace.pause():
+                    self._save(at)
+                    stopping.require_no_stop()
             self._save(at)
         return at
-
-    def _restored(self, log: dict[str, Any], carry: Carry) -> Carry:
-        """The carry, after the environments have been brought to where a checkpoint left them."""
-        try:
-            return self.play.restore(log, carry)
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-            raise UserError(
-                f"rounds in the checkpoint of step {self.reached} in {self.folder.path} cannot be read "
-                f"({one_line(error)[:100]}): use an older checkpoint"
-            ) from error
-
-    def _explained(self, stream: Iterator[driver.Block], base: int) -> Iterator[driver.Block]:
-        """The blocks of a phase; a failure that stops them says where the last checkpoint is."""
-        try:
-            yield from stream
-        except EnvironmentFailed as fault:  # of a compiled block, whose updates have learned from the bad rows
-            raise EnvironmentFailed(f"{fault}; {self._kept()}") from fault
-        except driver.NotFinite as fault:
-            raise Diverged(
-                f"{fault.metric} of {self.plan.replicas[fault.replica].name} is NaN or infinite at update "
-                f"{base + fault.update} of {self.plan.settings.algorithm}: training stopped, {self._kept()}; "
-                "try a lower learning rate, or look at the data with `holdfast data check`"
-            ) from fault
 
     def _after(self, program: Program, block: driver.Block, at: Position) -> None:
         """Write the rows of a block, and evaluate and save when it is time."""
@@ -160,16 +152,19 @@ class Runner:
             raise self._saved(block.failure, at)
         if block.phase.plays and _passed(before, at.total, settings.evaluation_interval):
             try:
-                self._evaluate(program, block.carry, at.total)
+                self._evaluate(program, at)
+            except Stopped:
+                self._save(at._replace(due=True))
+                raise
             except UserError as fault:
                 raise self._saved(fault, at) from fault
         if _passed(before, at.total, self.plan.save_interval):
             self._save(at)
 
-    def _evaluate(self, program: Program, carry: Carry, step: int) -> None:
-        found = self.shipping.evaluate(program, carry, step)
+    def _evaluate(self, program: Program, at: Position) -> None:
+        found = self.shipping.evaluate(program, at.carry, at.total)
         if found is not None:
-            self._notify("evaluated", hooks.Evaluated(step, found))
+            self._notify("evaluated", hooks.Evaluated(at.total, found))
 
     def _finish(self, at: Position) -> dict[str, Any]:
         program = self.plan.programs[-1]
@@ -177,17 +172,14 @@ class Runner:
         step = at.total
         if evaluates and (self.shipping.last is None or not self.tables.has_evaluation(step, program.phase.name)):
             try:
-                self._evaluate(program, at.carry, step)
+                self._evaluate(program, at)
             except UserError as fault:
                 self.shipping.ship(program, at.carry, step)
                 raise type(fault)(f"{fault}; the policy of step {step} is in {self.folder.path / 'policy'}") from fault
         else:
             self.shipping.ship(program, at.carry, step)
-        result = result_of(self.plan, self.tables, step, self.shipping.last)
-        if self.play.exact is not None:
-            result["exact"] = "exact" if self.play.exact else "exact except the environment"
+        result = result_of(self.plan, self.tables, step, self.shipping.last, self.play.exact)
         if self.plan.settings.source:
-            result["source"] = self.plan.settings.source
             result["finetune"] = handover.summary(self.folder.evaluations) if evaluates else None
         write_json(self.folder.result, result)
         return result
@@ -219,39 +211,35 @@ class Runner:
         facts = checked_checkpoint(saved.metadata, saved.where)
         require_settings(facts, self.plan.settings, self.plan.task.fingerprint, self.folder.config)
         require_place(facts, [self.plan.settings.steps_of(phase) for phase in self.plan.phases], saved.where)
-        carry = saved.tree(self.shapes[facts["phase"]])
+        shapes = self.shapes[facts["phase"]]
+        carry = saved.tree(shapes_of(self.plan, shapes, facts.get("steps", self.plan.settings.steps)))
+        carry = widened(carry, shapes)
         self.tables.go_back(facts)
         self.folder.clear()
         self.folder.checkpoints.prune()
-        self.reached = facts["total"]
-        return Position(facts["phase"], facts["local"], facts["total"], carry, facts["rounds"])
+        at = Position.of(facts, carry)
+        self.reached = at.total if at.partial is None and not at.due else -1
+        return at
 
     def _save(self, at: Position) -> None:
         if self.folder.checkpoints.latest() == at.total and at.total == self.reached and at.total:
             return
-        self.reached = at.total
-        facts: dict[str, Any] = {"phase": at.phase, "local": at.local, "total": at.total, "rounds": self.play.log()}
+        self.reached = at.total if at.partial is None and not at.due else -1
+        facts = {**at.facts(), "rounds": self.play.log(), "steps": self.plan.settings.steps}
         facts["settings"] = settings_hash(self.plan.settings, self.plan.task.fingerprint)
         facts |= self.tables.counts()
-        self.folder.checkpoints.save(at.total, at.carry, facts)
+        with self.pace.saving():
+            self.folder.checkpoints.save(at.total, at.carry, facts)
 
     def _saved(self, failure: UserError, at: Position) -> UserError:
         """The failure, after saving everything up to it."""
         self._save(at)
-        env = self.plan.task.env or ""
-        name = "" if env.lstrip().startswith("{") or env in str(failure) else f"{env}: "
-        return type(failure)(
-            f"{name}{failure}; everything up to step {at.total} is saved in {self.folder.path}, and "
-            f"holdfast train --resume {self.folder.path} resumes from there"
-        )
-
-    def _kept(self) -> str:
-        last = self.folder.checkpoints.latest()
-        return f"{'no checkpoint' if last is None else f'the checkpoint of step {last}'} is kept in {self.folder.path}"
+        return messages.saved(failure, self.plan, self.folder, at.total)
 
     def _notify(self, event: str, *what: Any) -> None:
         for watcher in self.watchers:
-            getattr(watcher, event)(*what)
+            with contextlib.suppress(*([OSError] if stopping.requested() else [])):  # a closed terminal
+                getattr(watcher, event)(*what)
 
 
 def _passed(before: int, step: int, every: int) -> bool:

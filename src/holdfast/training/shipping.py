@@ -15,6 +15,7 @@ from .loop import Program
 from .plan.inputs import policy_folder
 from .plan.plan import Plan
 from .run_tables import RunTables
+from .stopping import shielded
 
 
 class Shipping:
@@ -59,7 +60,8 @@ class Shipping:
         team = Replicas(self.plan.algorithm, program.cfgs, carry.state, task.spec, task.fitted, step)
         # every seed plays its own episodes, the same ones as if it were trained alone: shared episodes would correlate
         # the policies' returns, and the interval over them would be too narrow
-        found = self.evaluator(team, seed=[replica.seed * 1_000_003 + step for replica in self.plan.replicas])
+        with shielded(False):  # playing can take minutes, and changes no file
+            found = self.evaluator(team, seed=[replica.seed * 1_000_003 + step for replica in self.plan.replicas])
         self.tables.evaluation(step, program.phase.name, found)
         self.last = found
         self.ship(program, carry, step)

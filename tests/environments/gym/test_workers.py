@@ -16,6 +16,7 @@ from holdfast.core.spec import Spec
 from holdfast.environments.gym.adapter import make_env
 from holdfast.environments.gym.collector import Collector, EnvironmentFailed, episode_seed
 from holdfast.environments.gym.env_pool import Outcome, Shape
+from holdfast.environments.gym.timed import env_for_spaces
 from holdfast.environments.gym.worker import from_outcomes, outcomes, pack, unpack
 from holdfast.environments.gym.workers import Workers
 from holdfast.evaluation.evaluate import evaluate
@@ -333,3 +334,34 @@ def test_a_worker_whose_run_is_killed_ends_too(tmp_path):
     while any(os.path.exists(f"/proc/{pid}/exe") for pid in pids) and time.monotonic() - since < 20:
         time.sleep(0.05)
     assert not any(os.path.exists(f"/proc/{pid}/exe") for pid in pids)
+
+
+FAULTS = [("exit", r"called sys.exit\(3\)"), ("none", "not an array of numbers"), ("objects", "not an array")]
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+@pytest.mark.parametrize(("how", "what"), FAULTS)
+def test_faults_that_are_not_exceptions_get_a_line(team, how, what, processes):
+    ours = team(odd(how=how), processes=processes) if processes else local(odd(how=how))
+    for k in range(4):
+        ours._reset(k)
+    first, second, third = actions(3)
+    ours.step(first)
+    ours.step(second)
+    with pytest.raises(EnvironmentFailed, match=what) as failed:
+        ours.step(third)
+    assert "\n" not in str(failed.value)
+
+
+def test_constructor_that_hangs_falls_under_the_time_limit(monkeypatch):
+    monkeypatch.setattr(workers_of, "STARTING", 0.3)
+    with pytest.raises(UserError, match=r"was not made within 0.3 s"):
+        env_for_spaces(odd(how="stuck"), workers=1, timeout=0.2)
+    with pytest.raises(UserError, match="was not made within"):
+        train("ddpg", env=odd(how="stuck"), steps=10, workers=1, worker_timeout=0.2)
+
+
+def test_constructor_that_exits_gets_a_line():
+    for workers in (0, 1):
+        with pytest.raises(UserError, match=r"cannot be made: it called sys.exit\('no licence'\)"):
+            env_for_spaces(odd(how="ends"), workers)

@@ -58,6 +58,8 @@ def make_env(env: str, **options: Any) -> gymnasium.Env:
         raise UserError(_not_installed(name, fault)) from fault
     except Exception as fault:
         raise UserError(f"environment '{name}' cannot be made: {one_line(fault)}") from fault
+    except SystemExit as end:
+        raise UserError(f"environment '{name}' cannot be made: it called sys.exit({end.code!r})") from end
 
 
 def env_spec_of(env: str) -> str | None:

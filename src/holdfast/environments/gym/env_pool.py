@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from ...core.errors import one_line
+from ...core.errors import UserError, one_line
 from .matching import mask_of
 
 if TYPE_CHECKING:
@@ -124,9 +125,10 @@ def begin(env: gymnasium.Env, slot: int, seed: int, shape: Shape) -> tuple[np.nd
     """
     try:
         obs, info = env.reset(seed=seed)
+        require_numbers(obs)
         return obs, mask_of(info, shape)
-    except Exception as fault:
-        raise SlotFailed(slot, f"failed to reset: {one_line(fault)}") from fault
+    except (Exception, SystemExit) as fault:
+        raise SlotFailed(slot, f"failed to reset: {_reason(fault)}") from fault
 
 
 def play(env: gymnasium.Env, slot: int, action: Action, seed: int, shape: Shape) -> Outcome:
@@ -137,15 +139,18 @@ def play(env: gymnasium.Env, slot: int, action: Action, seed: int, shape: Shape)
     """
     try:
         obs, reward, terminated, truncated, info = env.step(action)
+        require_numbers(obs)
         mask = mask_of(info, shape)
         reward = float(reward)
-    except Exception as fault:
-        raise SlotFailed(slot, f"failed on the action {shown(action)}: {one_line(fault)}") from fault
+        terminated = bool(terminated)
+        truncated = bool(truncated)
+    except (Exception, SystemExit) as fault:
+        raise SlotFailed(slot, f"failed on the action {shown(action)}: {_reason(fault)}") from fault
     if not (terminated or truncated):
         return Outcome(obs, reward, False, False, mask)
     obs = np.array(obs)  # some environments write the next episode into the same array
     following = () if seed == NO_RESET else begin(env, slot, seed, shape)
-    return Outcome(obs, reward, bool(terminated), bool(truncated), mask, *following)
+    return Outcome(obs, reward, terminated, truncated, mask, *following)
 
 
 def repeats(env: gymnasium.Env, seed: int, shape: Shape) -> bool:
@@ -168,6 +173,24 @@ def _walk(env: gymnasium.Env, seed: int, shape: Shape) -> list[np.ndarray]:
         if outcome.started:
             break
     return seen
+
+
+def require_numbers(obs: ArrayLike) -> None:
+    """Refuse an observation that is not an array of numbers.
+
+    Raises:
+        UserError: naming its type.
+    """
+    try:
+        numbers = np.asarray(obs).dtype.kind in "fiub"
+    except ValueError:  # lists of different lengths
+        numbers = False
+    if not numbers:
+        raise UserError(f"its observation is not an array of numbers but {type(obs).__name__}")
+
+
+def _reason(fault: BaseException) -> str:
+    return f"it called sys.exit({fault.code!r})" if isinstance(fault, SystemExit) else one_line(fault)
 
 
 def shown(action: Action) -> Action:

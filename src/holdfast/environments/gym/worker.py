@@ -121,6 +121,7 @@ def end_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupted run saves first, then closes the socket
+    for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the run saves first, then it closes the socket
+        signal.signal(stop, signal.SIG_IGN)
     end_with_parent()
     serve(Connection(int(sys.argv[1])))

@@ -164,10 +164,10 @@ def plan(settings: Settings, dataset: Dataset | None = None) -> Plan:
     task = task_of(settings, algorithm, cfg, dataset)
     evaluates = settings.evaluate and task.env is not None
     if evaluates:
-        task.require_environment()
+        task.require_environment(settings.workers, settings.worker_timeout)
     programs = programs_of(settings, algorithm, cfg, replicas, task)
     if not evaluates and any(program.phase.collect for program in programs.own):
-        task.require_environment()
+        task.require_environment(settings.workers, settings.worker_timeout)
     evaluator = _evaluator(settings, task, len(replicas)) if evaluates else None
     return Plan(settings, algorithm, cfg, replicas, task, programs.before, programs.own, evaluator)
 

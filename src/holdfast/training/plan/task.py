@@ -28,6 +28,8 @@ from ...data.sources import load_dataset
 from ...data.split import by_episodes
 from ...environments.gym.adapter import make_env
 from ...environments.gym.matching import name_of, require_match, spec_of
+from ...environments.gym.timed import env_for_spaces
+from ...environments.gym.workers import TIMEOUT
 from ...runs.settings import Settings
 from .inputs import inputs_of, require_inputs_match
 
@@ -61,13 +63,18 @@ class Task:
             raise UserError(f"{self.name} names no environment to collect in: give one with --env")
         return functools.partial(make_env, self.env)
 
-    def require_environment(self) -> None:
+    def require_environment(self, workers: int = 0, timeout: float = TIMEOUT) -> None:
         """Make the environment once, compare its spaces with the data, and close it.
+
+        Args:
+            workers: worker processes that will play in it.
+            timeout: seconds that a step may take in a worker; making it falls under this limit too.
 
         Raises:
             UserError: the environment cannot be made, or its spaces differ from those of the data.
         """
-        env = self.make()()
+        self.make()  # refuses data without an environment
+        env = env_for_spaces(str(self.env), workers, timeout)
         try:
             require_match(env, self.spec, self.fitted)
         finally:
@@ -142,7 +149,7 @@ def _from_environment(settings: Settings, algorithm: Algorithm, cfg: Cfg) -> Tas
         both = any(phase.collect for phase in algorithm.phases(cfg))
         what = "a log and an environment at once: name the log" if both else "logged data only: name them"
         raise UserError(f"{algorithm.name} learns from {what} with --data")
-    env = make_env(settings.env)
+    env = env_for_spaces(settings.env, settings.workers, settings.worker_timeout)
     try:
         name = name_of(env)
         spec = spec_of(env)

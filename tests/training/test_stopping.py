@@ -10,11 +10,12 @@ import time
 import pytest
 
 from holdfast.cli import main
-from holdfast.core.errors import Stopped
+from holdfast.core.errors import Stopped, UserError
+from holdfast.runs.folder import RunFolder
 from holdfast.training import stopping
 from holdfast.training.run import resume, train
 from holdfast.training.stopping import Pace, shielded, watching
-from support.small_runs import DATA, FLAGS, TINY, require_same, rows, tiny
+from support.small_runs import DATA, FLAGS, TINY, Stops, require_same, rows, tiny
 
 
 def test_pieces_end_at_the_end_of_the_block():
@@ -184,3 +185,22 @@ def test_process_that_gets_a_signal_saves_and_exits(tmp_path):
             child.kill()
     assert child.returncode == 143, err
     assert f"--resume {out}" in err.splitlines()[-1]
+
+
+def test_folder_in_use_is_refused_and_not_changed(tmp_path):
+    out = tmp_path / "run"
+    other = RunFolder(out)
+    other.create()
+    with pytest.raises(UserError, match=f"{out} is in use"):
+        tiny(out)
+    other.close()
+    with pytest.raises(KeyboardInterrupt):
+        tiny(out, evaluate=False, hooks=[Stops(1)])
+    other.lock()
+    before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
+    for steps in (None, 16):
+        with pytest.raises(UserError, match=f"{out} is in use"):
+            resume(out, steps=steps)
+    assert {p: p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
+    other.close()
+    assert resume(out).result["steps"] == 8

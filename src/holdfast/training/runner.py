@@ -21,6 +21,7 @@ from .collect import play_of, restored
 from .compilation import use_cache
 from .loop import Program
 from .plan.plan import Plan
+from .plan.schedule import passed
 from .play import Offline, Play
 from .prolong import shapes_of, widened
 from .run_tables import RunTables, result_of
@@ -150,7 +151,7 @@ class Runner:
             self._notify("block", hooks.Block(block.phase.name, at.total, block.metrics, block.seconds, updates))
         if block.failure:
             raise self._saved(block.failure, at)
-        if block.phase.plays and _passed(before, at.total, settings.evaluation_interval):
+        if block.phase.plays and passed(before, at.total, settings.evaluation_interval):
             try:
                 self._evaluate(program, at)
             except Stopped:
@@ -158,7 +159,7 @@ class Runner:
                 raise
             except UserError as fault:
                 raise self._saved(fault, at) from fault
-        if _passed(before, at.total, self.plan.save_interval):
+        if passed(before, at.total, self.plan.save_interval):
             self._save(at)
 
     def _evaluate(self, program: Program, at: Position) -> None:
@@ -240,8 +241,3 @@ class Runner:
         for watcher in self.watchers:
             with contextlib.suppress(*([OSError] if stopping.requested() else [])):  # a closed terminal
                 getattr(watcher, event)(*what)
-
-
-def _passed(before: int, step: int, every: int) -> bool:
-    """Whether a multiple of `every` lies in (before, step]."""
-    return step // every > before // every

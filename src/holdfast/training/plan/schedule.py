@@ -23,6 +23,11 @@ def updates_by(collect: Collect, step: Step) -> Any:
     return after // (collect.steps * collect.envs) * collect.every * (after > 0)
 
 
+def passed(before: int, step: int, every: int) -> bool:
+    """Whether a multiple of `every` lies in (before, step]."""
+    return step // every > before // every
+
+
 def phases_of(algorithm: Algorithm, cfg: Cfg, settings: Settings) -> tuple[Phase, ...]:
     """The phases of a run, with the number of environments and the size of the replay buffer that the run asks for.
 

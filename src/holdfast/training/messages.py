@@ -1,4 +1,4 @@
-"""What a run says when it ends before its last step: what happened, what is saved, and how to resume."""
+"""What a run says when it starts, and when it ends before its last step: what is saved, and how to resume."""
 
 from __future__ import annotations
 
@@ -11,6 +11,14 @@ from ..runs.folder import RunFolder
 from .driver import Block, NotFinite
 from .plan.plan import Plan
 from .stopping import settle
+
+
+def warnings(plan: Plan) -> list[str]:
+    """What is probably wrong when a run starts."""
+    found = [f"{plan.task.name}: {fault}" for fault in plan.task.warnings]
+    if plan.evaluator is None and plan.settings.evaluate:
+        found.append("no environment is known for these data: nothing is evaluated (name one with --env)")
+    return found
 
 
 def kept(folder: RunFolder) -> str:

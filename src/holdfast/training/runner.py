@@ -88,10 +88,8 @@ class Runner:
         note = note_for(plan.settings, plan.task.dataset.n_steps if plan.task.dataset and not step else None)
         if note is not None:
             self._notify("note", note)
-        for fault in plan.task.warnings:
-            self._notify("warn", f"{plan.task.name}: {fault}")
-        if plan.evaluator is None and plan.settings.evaluate:
-            self._notify("warn", "no environment is known for these data: nothing is evaluated (name one with --env)")
+        for text in messages.warnings(plan):
+            self._notify("warn", text)
 
     def _train(self, at: Position | None) -> Position:
         """Run all phases that are left; None: from the beginning."""

@@ -18,6 +18,16 @@ from holdfast.training.stopping import Pace, shielded, watching
 from support.small_runs import DATA, FLAGS, TINY, Stops, require_same, rows, tiny
 
 
+@pytest.fixture(autouse=True)
+def _usual_handlers():
+    """A shell that starts the tests in the background has told them to ignore Ctrl-C."""
+    before = [(signum, signal.signal(signum, signal.SIG_DFL)) for signum in (signal.SIGTERM, signal.SIGHUP)]
+    before.append((signal.SIGINT, signal.signal(signal.SIGINT, signal.default_int_handler)))
+    yield
+    for signum, handler in before:
+        signal.signal(signum, handler)
+
+
 def test_pieces_end_at_the_end_of_the_block():
     pace = Pace()
     assert list(pace.ends(3, 4)) == [4]

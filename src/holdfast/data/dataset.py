@@ -14,7 +14,18 @@ from numpy.typing import ArrayLike
 
 from ..core.errors import UserError
 from . import scores, spaces
-from .arrays import OBSERVATION_COLUMNS, flags, frozen, numbers, ranges, take
+from .arrays import (
+    OBSERVATION_COLUMNS,
+    as_actions,
+    as_observations,
+    flags,
+    frozen,
+    numbers,
+    ranges,
+    stored,
+    take,
+    vector,
+)
 from .build import Facts, RawTable, fields_from_arrays, fields_from_episodes
 from .flat import CutRules
 from .references import env_id_of
@@ -34,8 +45,8 @@ class Dataset:
     episode e starts at observation row `i + e` and leads to row `i + e + 1`.
 
     Raises:
-        UserError: columns whose lengths do not agree, columns that do not hold numbers, or spaces that are not
-            supported. All other faults of the data are listed by `checks.check.check`.
+        UserError: columns whose lengths or shapes do not agree, columns that do not hold numbers, or spaces that are
+            not supported. All other faults of the data are listed by `checks.check.check`.
     """
 
     observations: np.ndarray  # [N + E, *obs]
@@ -57,15 +68,27 @@ class Dataset:
         def put(name: str, value: np.ndarray | dict[str, np.ndarray]) -> None:
             object.__setattr__(self, name, value)
 
-        for name in ("observations", "actions"):
-            put(name, numbers(getattr(self, name), f"{self.id}: {name}"))
-        put("rewards", frozen(numbers(self.rewards, f"{self.id}: rewards").astype(np.float64, copy=False)))
+        put("observations", as_observations(self.observations, f"{self.id}: observations"))
+        put("actions", as_actions(self.actions, f"{self.id}: actions", self.action_space))
+        put("rewards", frozen(vector(self.rewards, f"{self.id}: rewards").astype(np.float64, copy=False)))
         for name in ("terminations", "truncations"):
             put(name, flags(getattr(self, name), f"{self.id}: {name}"))
-        put("offsets", frozen(np.asarray(self.offsets, np.int64)))
-        put("columns", {k: numbers(v, f"{self.id}: {k}") for k, v in self.columns.items()})
+        put("offsets", self._whole_offsets())
+        put("columns", {k: stored(k, v, f"{self.id}: {k}") for k, v in self.columns.items()})
         spaces.require_supported(self.observation_space, self.action_space, self.id)
         self._require_lengths()
+
+    def _whole_offsets(self) -> np.ndarray:
+        """The offsets as int64.
+
+        Raises:
+            UserError: they are not whole numbers [E + 1].
+        """
+        array = numbers(self.offsets, f"{self.id}: offsets")
+        whole = array.astype(np.int64) if np.isfinite(array).all() else np.zeros(0, np.int64)
+        if array.ndim != 1 or not np.array_equal(whole, array):
+            raise UserError(f"{self.id}: offsets of shape {array.shape} are not whole numbers, one more than episodes")
+        return frozen(whole)
 
     def _require_lengths(self) -> None:
         n = self.n_steps
@@ -81,11 +104,6 @@ class Dataset:
             if have != rows:
                 why = "one more than steps for each episode" if rows == n + e else "one for each action"
                 raise UserError(f"{self.id}: {name} has {have} rows, expected {rows} ({why}: {n} steps, {e} episodes)")
-        if self.observations.ndim != 2:
-            raise UserError(
-                f"{self.id}: observations have shape {self.observations.shape}, expected [rows, dimensions] "
-                "(float vectors); flatten them first"
-            )
 
     # sizes and indices
 

@@ -81,6 +81,10 @@ def train(
         UserError: a mistake in the arguments or the data; nothing has been written.
         Diverged: a metric became NaN or infinite.
     """
+    if data is not None and not isinstance(data, Dataset | str | Path):
+        raise UserError(
+            f"data is a {type(data).__name__}, expected a Dataset or a name; Dataset.from_arrays makes one from arrays"
+        )
     dataset = data if isinstance(data, Dataset) else None
     name = data.id if isinstance(data, Dataset) else None if data is None else located(data)
     made = Settings.of(

@@ -18,7 +18,7 @@ import numpy as np
 
 from ...core.errors import UserError
 from .. import spaces
-from ..arrays import FLAT_COLUMNS, STORED_COLUMNS
+from ..arrays import FLAT_COLUMNS, STORED_COLUMNS, as_observations
 from ..dataset import Dataset
 from ..references import d4rl_id, env_id_of, environment_spec_for, reference_for, time_limit
 from .files import open_hdf5
@@ -54,7 +54,7 @@ def load(
     """
     with open_hdf5(path) as file:
         flat = {k: file[k][()] for k in (*NEEDED, *OPTIONAL) if k in file and hasattr(file[k], "shape")}
-        if LOG_PROB in file and file[LOG_PROB].shape == (len(file[LOG_PROB]),):
+        if LOG_PROB in file and len(getattr(file[LOG_PROB], "shape", None) or ()) == 1:
             flat["behaviour_log_prob"] = file[LOG_PROB][()]
         extra = {k: file[f"columns/{k}"][()] for k in STORED_COLUMNS if f"columns/{k}" in file}
         written = file["holdfast"][()] if "holdfast" in file else None
@@ -111,7 +111,7 @@ def from_flat(
     name = d4rl_id(path.stem)
     if max_episode_steps is None and "timeouts" not in flat:
         max_episode_steps = time_limit(name)
-    observations = flat["observations"]
+    observations = as_observations(flat["observations"], f"{path}: observations")
     env_spec = meta.get("env_spec") or environment_spec_for(name, observations.shape[1:])
     reference = meta.get("reference") or reference_for(name, env_id_of(env_spec))
     return Dataset.from_arrays(

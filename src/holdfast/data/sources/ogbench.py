@@ -16,11 +16,12 @@ from numpy.typing import ArrayLike
 
 from ...core.errors import UserError
 from .. import spaces
-from ..arrays import flags
+from ..arrays import as_actions, as_observations, flags, vector
 from ..dataset import Dataset
 from .d4rl import require_columns
 
 NEEDED = ("observations", "actions", "terminals")
+OBSERVED = ("observations", "next_observations")
 Rewards = ArrayLike | Callable[[dict[str, np.ndarray]], ArrayLike]  # one a row, or a function of the columns
 
 
@@ -46,8 +47,14 @@ def from_flat(
     """
     require_columns(flat, NEEDED, path)
     paid = _rewards(flat, path, rewards)
-    names = [name for name in ("actions", "terminals", "masks", "valids") if name in flat]
-    for name, column in [*((name, flat[name]) for name in names), ("rewards", paid)]:
+    single: dict[str, np.ndarray] = {
+        name: flags(flat[name], f"{path}: {name}") for name in ("terminals", "masks", "valids") if name in flat
+    }
+    wide: dict[str, np.ndarray] = {
+        name: as_observations(flat[name], f"{path}: {name}") for name in OBSERVED if name in flat
+    }
+    flat = {**flat, **wide, **single, "actions": as_actions(flat["actions"], f"{path}: actions")}
+    for name, column in [*((name, flat[name]) for name in ("actions", *single, *wide)), ("rewards", paid)]:
         if len(column) != len(flat["observations"]):
             rows_ = len(flat["observations"])
             raise UserError(
@@ -56,7 +63,7 @@ def from_flat(
     rows, following, ends = _transitions(flat, path)
     terminations = np.zeros(len(rows), bool)
     if "masks" in flat:
-        terminations = ~flags(flat["masks"], f"{path}: masks")[rows]
+        terminations = ~flat["masks"][rows]
     return Dataset.from_arrays(
         flat["observations"][rows],
         flat["actions"][rows],
@@ -77,15 +84,15 @@ def _rewards(flat: dict[str, np.ndarray], path: Path, rewards: Rewards | None) -
         given = flat.get("rewards")
     if given is None:
         raise UserError(f"{path} has no rewards, like OGBench's reward-free files; pass rewards=, one a row")
-    return np.asarray(given)
+    return vector(given, f"{path}: rewards")
 
 
 def _transitions(flat: dict[str, np.ndarray], path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of the n transitions: their rows [n], their next observations [n, *obs], whether they end a trajectory [n]."""
-    terminals = flags(flat["terminals"], f"{path}: terminals")
+    terminals = flat["terminals"]
     if "next_observations" in flat:
         return np.arange(len(terminals)), flat["next_observations"], terminals
-    closing = ~flags(flat["valids"], f"{path}: valids") if "valids" in flat else terminals.copy()
+    closing = ~flat["valids"] if "valids" in flat else terminals.copy()
     closing[-1:] = True  # no row follows the last one
     rows = np.flatnonzero(~closing)
     return rows, flat["observations"][rows + 1], closing[rows + 1]

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,10 +21,15 @@ from .. import spaces
 from ..arrays import FLAT_COLUMNS, STORED_COLUMNS, as_observations
 from ..dataset import Dataset
 from ..references import d4rl_id, env_id_of, environment_spec_for, reference_for, time_limit
+from .ends import OTHER_NAMES, named_ends, unread, used_names, with_faults
 from .files import open_hdf5
+
+if TYPE_CHECKING:
+    import h5py
 
 NEEDED = ("observations", "actions", "rewards", "terminals")
 OPTIONAL = ("timeouts", "next_observations")
+READ = {*NEEDED, *OPTIONAL, *FLAT_COLUMNS}
 LOG_PROB = "infos/action_log_probs"  # D4RL's name of behaviour_log_prob
 
 
@@ -53,7 +58,9 @@ def load(
         UserError: a file that cannot be read, or missing or unequal columns.
     """
     with open_hdf5(path) as file:
-        flat = {k: file[k][()] for k in (*NEEDED, *OPTIONAL) if k in file and hasattr(file[k], "shape")}
+        wanted = (*NEEDED, *OPTIONAL, *OTHER_NAMES)
+        flat = {k: file[k][()] for k in wanted if k in file and hasattr(file[k], "shape")}
+        names = _names(file)
         if LOG_PROB in file and len(getattr(file[LOG_PROB], "shape", None) or ()) == 1:
             flat["behaviour_log_prob"] = file[LOG_PROB][()]
         extra = {k: file[f"columns/{k}"][()] for k in STORED_COLUMNS if f"columns/{k}" in file}
@@ -69,10 +76,19 @@ def load(
         id=id,
         meta=meta,
     )
+    data = with_faults(data, unread(names - flat.keys(), ()))
     return dataclasses.replace(data, columns={**data.columns, **extra}) if extra else data
 
 
-def require_columns(flat: Mapping[str, np.ndarray], needed: tuple[str, ...], path: Path) -> None:
+def _names(file: h5py.File) -> set[str]:
+    """The columns of an HDF5 file, also those of its group `infos`. Single numbers are left out."""
+    infos = file.get("infos")
+    found = {name: file[name] for name in file}
+    found |= {f"infos/{name}": infos[name] for name in infos} if hasattr(infos, "keys") else {}
+    return {name for name, item in found.items() if getattr(item, "shape", None)}
+
+
+def require_columns(flat: Collection[str], needed: tuple[str, ...], path: Path) -> None:
     """Refuse a file that lacks one of the columns `needed`.
 
     Raises:
@@ -107,14 +123,17 @@ def from_flat(
         UserError: missing or unequal columns.
     """
     meta = meta or {}
-    require_columns(flat, NEEDED, path)
+    faults = unread(flat, READ | used_names(flat))
+    ends = named_ends(flat, str(path))
+    require_columns([*flat, *ends], NEEDED, path)
+    flat = {**{k: flat[k] for k in READ if k in flat}, **ends}
     name = d4rl_id(path.stem)
     if max_episode_steps is None and "timeouts" not in flat:
         max_episode_steps = time_limit(name)
     observations = as_observations(flat["observations"], f"{path}: observations")
     env_spec = meta.get("env_spec") or environment_spec_for(name, observations.shape[1:])
     reference = meta.get("reference") or reference_for(name, env_id_of(env_spec))
-    return Dataset.from_arrays(
+    data = Dataset.from_arrays(
         observations,
         flat["actions"],
         flat["rewards"],
@@ -133,6 +152,7 @@ def from_flat(
         reference=(float(reference[0]), float(reference[1])) if reference else None,
         provenance={**meta.get("provenance", {}), "source": "d4rl", "path": str(path)},
     )
+    return with_faults(data, faults)
 
 
 def _metadata(written: bytes | None, path: Path) -> dict[str, Any]:

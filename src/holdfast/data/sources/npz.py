@@ -12,6 +12,7 @@ from .. import spaces
 from ..arrays import FLAT_COLUMNS
 from ..dataset import Dataset
 from . import d4rl, ogbench
+from .ends import EPISODE_ENDS
 from .files import read_npz
 
 NATIVE = ("observations", "actions", "rewards", "terminations", "truncations", "offsets", "metadata")
@@ -31,7 +32,8 @@ def load(
     """Load an NPZ file.
 
     The keys of the file say which form it has. `offsets`: Holdfast's own; `timeouts`: D4RL's; `masks`, `valids` or no
-    rewards: OGBench's. A file with only `rewards` and `terminals` may have either form; then `form` is needed.
+    rewards: OGBench's. Gymnasium's names (`terminations`, `truncations`) and d3rlpy's `episode_terminals` are read as
+    D4RL's. A file with only `rewards` and `terminals` may have either form; then `form` is needed.
 
     Args:
         path: the file.
@@ -68,9 +70,11 @@ def _form(flat: dict[str, np.ndarray], form: str | None, path: Path, rewards: bo
         return "holdfast"
     if form is not None:
         return form
-    if rewards or "masks" in flat or "valids" in flat or ("rewards" not in flat and "timeouts" not in flat):
+    if "terminals" not in flat and "terminations" in flat:
+        return "d4rl"
+    if rewards or "masks" in flat or "valids" in flat or not {"rewards", "timeouts"} & flat.keys():
         return "ogbench"
-    if "timeouts" in flat:
+    if {"timeouts", "truncations", EPISODE_ENDS} & flat.keys():
         return "d4rl"
     raise UserError(
         f"{path} may be in D4RL's form (terminals are true ends) or in OGBench's (terminals close trajectories); "

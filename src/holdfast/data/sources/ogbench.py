@@ -8,7 +8,7 @@ the same, and no end flag lies inside an episode.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +19,10 @@ from .. import spaces
 from ..arrays import as_actions, as_observations, flags, vector
 from ..dataset import Dataset
 from .d4rl import require_columns
+from .ends import unread, with_faults
 
 NEEDED = ("observations", "actions", "terminals")
+FLAGS = ("terminals", "masks", "valids")
 OBSERVED = ("observations", "next_observations")
 Rewards = ArrayLike | Callable[[dict[str, np.ndarray]], ArrayLike]  # one a row, or a function of the columns
 
@@ -47,26 +49,22 @@ def from_flat(
     """
     require_columns(flat, NEEDED, path)
     paid = _rewards(flat, path, rewards)
-    single: dict[str, np.ndarray] = {
-        name: flags(flat[name], f"{path}: {name}") for name in ("terminals", "masks", "valids") if name in flat
-    }
-    wide: dict[str, np.ndarray] = {
-        name: as_observations(flat[name], f"{path}: {name}") for name in OBSERVED if name in flat
-    }
-    flat = {**flat, **wide, **single, "actions": as_actions(flat["actions"], f"{path}: actions")}
-    for name, column in [*((name, flat[name]) for name in ("actions", *single, *wide)), ("rewards", paid)]:
-        if len(column) != len(flat["observations"]):
-            rows_ = len(flat["observations"])
+    arrays: dict[str, np.ndarray] = {"actions": as_actions(flat["actions"], f"{path}: actions")}
+    arrays |= {name: flags(flat[name], f"{path}: {name}") for name in FLAGS if name in flat}
+    arrays |= {name: as_observations(flat[name], f"{path}: {name}") for name in OBSERVED if name in flat}
+    for name, column in [*arrays.items(), ("rewards", paid)]:
+        rows_ = len(arrays["observations"])
+        if len(column) != rows_:
             raise UserError(
                 f"{path}: {name} has {len(column)} rows, observations {rows_}; expected one for each observation"
             )
-    rows, following, ends = _transitions(flat, path)
+    rows, following, ends = _transitions(arrays)
     terminations = np.zeros(len(rows), bool)
-    if "masks" in flat:
-        terminations = ~flat["masks"][rows]
-    return Dataset.from_arrays(
-        flat["observations"][rows],
-        flat["actions"][rows],
+    if "masks" in arrays:
+        terminations = ~arrays["masks"][rows]
+    data = Dataset.from_arrays(
+        arrays["observations"][rows],
+        arrays["actions"][rows],
         paid[rows],
         terminations,
         ends & ~terminations,
@@ -75,6 +73,7 @@ def from_flat(
         id=id or path.stem,
         provenance={"source": "ogbench", "path": str(path)},
     )
+    return with_faults(data, unread(flat, FLAGS))
 
 
 def _rewards(flat: dict[str, np.ndarray], path: Path, rewards: Rewards | None) -> np.ndarray:
@@ -87,7 +86,7 @@ def _rewards(flat: dict[str, np.ndarray], path: Path, rewards: Rewards | None) -
     return vector(given, f"{path}: rewards")
 
 
-def _transitions(flat: dict[str, np.ndarray], path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _transitions(flat: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of the n transitions: their rows [n], their next observations [n, *obs], whether they end a trajectory [n]."""
     terminals = flat["terminals"]
     if "next_observations" in flat:

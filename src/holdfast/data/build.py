@@ -76,13 +76,17 @@ def fields_from_arrays(
     """
     id = facts.get("id", "arrays")
     table, extra = _checked(raw, facts.get("action_space"), id)
-    try:
-        episodes = cut(
-            table["observations"], table["terminations"], table["truncations"], table["next_observations"], rules
-        )
-    except UserError as e:
-        raise UserError(f"{id}: {e}") from e
+    action_space, assumed = _action_space(table["actions"], action_bounds, facts)
+    episodes = _cut(table, rules, id)
+    lost = np.setdiff1d(np.flatnonzero(table["rewards"]), episodes.rows)
+    automatic = rules.terminal_sessions is None and len(lost) > 0 and not table["rewards"][episodes.rows].any()
+    if automatic:
+        episodes = _cut(table, dataclasses.replace(rules, terminal_sessions=True), id)
+        episodes.faults.append(_kept_sessions(lost).to_dict())
+        lost = lost[:0]
     found: dict[str, Any] = {"left_out": episodes.left_out, "faults": episodes.faults}
+    if len(lost):
+        found["left_out_rewards"] = len(lost)
     columns = _stored_columns(extra, episodes)  # may add a fault
     if rules.max_episode_steps is not None:
         found["max_episode_steps"] = rules.max_episode_steps
@@ -95,11 +99,45 @@ def fields_from_arrays(
         "truncations": episodes.truncations,
         "offsets": episodes.offsets,
         "observation_space": facts.get("observation_space") or spaces.observation_box(table["observations"]),
-        "action_space": facts.get("action_space") or spaces.action_space_for(table["actions"], action_bounds),
+        "action_space": action_space,
         "id": id,
         "columns": columns,
-        "provenance": {**(facts.get("provenance") or {}), **found},
+        "provenance": {**(facts.get("provenance") or {}), **found, **assumed},
     }
+
+
+def _cut(table: _Table, rules: CutRules, id: str) -> Cut:
+    """The columns cut into episodes."""
+    flat = (table["observations"], table["terminations"], table["truncations"], table["next_observations"])
+    try:
+        return cut(*flat, rules)
+    except UserError as e:
+        raise UserError(f"{id}: {e}") from e
+
+
+def _kept_sessions(rows: np.ndarray) -> Fault:
+    """The warning that the last rows of sessions were kept as true ends, because they carry all rewards."""
+    text = f"all {len(rows)} rewards other than 0 are on rows without a next observation: these are kept as true ends"
+    fix = "give next_observations, or leave the rows out with --terminal-sessions False"
+    return Fault("warn", "terminal_sessions", Where(row=int(rows[0]), column="truncations"), len(rows), text, fix)
+
+
+def _action_space(
+    actions: np.ndarray, bounds: spaces.Bounds | None, facts: Facts
+) -> tuple[Box | Discrete, dict[str, list[str]]]:
+    """The given action space, or the one that the actions suggest; then the entry `assumed` of the provenance too."""
+    given = facts.get("action_space")
+    if given is not None:
+        return given, {}
+    space = spaces.action_space_for(actions, bounds)
+    if bounds is None:
+        return space, {"assumed": ["kind"] if actions.ndim == 1 else ["kind", "bounds"]}
+    if actions.ndim == 1:
+        raise UserError(
+            f"{facts.get('id', 'arrays')}: actions are integers, taken as discrete, which have no bounds; leave "
+            "action_bounds out, or store floats"
+        )
+    return space, {}
 
 
 def _checked(raw: RawTable, action_space: Box | Discrete | None, id: str) -> tuple[_Table, dict[str, np.ndarray]]:
@@ -199,6 +237,7 @@ def fields_from_episodes(
             _require_widths({f"{name} of episode {k}": parts[k][name] for k in (0, e)}, id)
     stacked = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     actions = stacked["actions"]
+    action_space, assumed = _action_space(actions, action_bounds, facts)
     lengths = [len(part["actions"]) for part in parts]
     if columns is None:
         columns = {name: stacked[name] for name in optional}
@@ -208,9 +247,10 @@ def fields_from_episodes(
         "actions": actions,
         "offsets": np.append(0, np.cumsum(lengths)),
         "observation_space": facts.get("observation_space") or spaces.observation_box(stacked["observations"]),
-        "action_space": facts.get("action_space") or spaces.action_space_for(actions, action_bounds),
+        "action_space": action_space,
         "id": id,
         "columns": columns,
+        "provenance": {**(facts.get("provenance") or {}), **assumed},
     }
 
 

@@ -28,6 +28,7 @@ from .arrays import (
 )
 from .build import Facts, RawTable, fields_from_arrays, fields_from_episodes
 from .flat import CutRules
+from .join import fields_from_sets
 from .references import env_id_of
 from .split import by_episodes
 
@@ -157,6 +158,11 @@ class Dataset:
         return env_id_of(self.env_spec)
 
     @property
+    def evaluation_spec(self) -> str | None:
+        """EnvSpec (JSON) of the environment to evaluate in: the set's own one for evaluations, else `env_spec`."""
+        return self.provenance.get("evaluation_spec") or self.env_spec
+
+    @property
     def spec(self) -> Spec:
         """The shapes of the problem, as algorithms read them."""
         from ..core.spec import Spec
@@ -230,6 +236,22 @@ class Dataset:
         """Parts of whole episodes: `{"train": 0.8, "holdout": 0.2}`, see `split.by_episodes`."""
         return {part: self.select(episodes) for part, episodes in by_episodes(self, shares, seed).items()}
 
+    # several data sets as one
+
+    @classmethod
+    def concat(cls, sets: Sequence[Dataset], *, shares: Sequence[float] | None = None, seed: int = 0) -> Dataset:
+        """One data set with the episodes of several; `provenance["joined"]` tells how many steps each one has.
+
+        Args:
+            sets: data sets with the same spaces, from the same environment.
+            shares: the share of each set's episodes to take, above 0 and at most 1; None: all episodes.
+            seed: seed of the choice of the episodes.
+
+        Raises:
+            UserError: no sets, sets whose spaces or environments differ, or other than one share for each set.
+        """
+        return cls(**fields_from_sets(sets, shares, seed))
+
     # data sets from arrays in memory
 
     @classmethod
@@ -247,6 +269,7 @@ class Dataset:
         max_episode_steps: int | None = None,
         cut_jumps: bool | None = None,
         keep_last: bool = True,
+        terminal_sessions: bool | None = None,
         **facts: Unpack[Facts],
     ) -> Dataset:
         """A data set from flat columns of N rows: one row a step, episodes one after another.
@@ -267,6 +290,9 @@ class Dataset:
             cut_jumps: end an episode wherever `next_observations` is not the following row; None: only if there are
                 no truncations.
             keep_last: keep a terminal last row and close it with its own observation; D4RL drops it.
+            terminal_sessions: if there are no `next_observations`, the end of each session (a truncation, the last row)
+                is a true end, so that its row and its reward are kept; None: only if all rewards other than 0 are on
+                such rows.
             facts: id, observation_space, action_space, env_spec, reference and provenance, as fields of `Dataset`.
 
         Raises:
@@ -275,7 +301,7 @@ class Dataset:
         raw = RawTable(
             observations, actions, rewards, terminations, truncations, next_observations, dict(columns or {})
         )
-        rules = CutRules(max_episode_steps, cut_jumps, keep_last)
+        rules = CutRules(max_episode_steps, cut_jumps, keep_last, terminal_sessions)
         return cls(**fields_from_arrays(raw, rules, action_bounds, facts))
 
     @classmethod

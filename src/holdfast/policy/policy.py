@@ -19,6 +19,7 @@ from ..core.errors import UserError
 from ..core.noise import Noise
 from ..core.phases import stages
 from ..core.spec import Cfg, Memory, Obs, Spec, State
+from ..data import spaces
 from ..data.feed.treatment import Fitted
 from . import folder as folder_of
 from .acting import Acting, Layout, Replicas, layout_of, require_rows
@@ -55,6 +56,8 @@ class Policy:
         keep = jax.tree.unflatten(self.layout.state, self.layout.live)
         # copies, because training donates its state to the next block
         self.state = jax.tree.map(lambda x, y: jnp.array(x) if y else jnp.zeros(x.shape, x.dtype), state, keep)
+        raw = self.info.get("observation_space")
+        self.raw_space = spaces.from_json(raw, "the policy's observation_space") if isinstance(raw, str) else None
         self._team: Replicas | None = None
         self._calls = 0
 
@@ -69,7 +72,8 @@ class Policy:
         """The action for each raw observation.
 
         Args:
-            obs: one observation [*obs], or several [n, *obs]; a dict of arrays if observations have several.
+            obs: one observation [*obs], or several [n, *obs]; a dict of arrays if observations have several. What was
+                flattened for training (dictionaries, tuples, whole numbers) may be given as the environment gives it.
             mode: "best" (the most likely action) or "sample" (a draw).
             mask: legal actions [A] or [n, A], for discrete actions.
             seed: seed of the draw. None: another draw at each call, the same sequence for every new or loaded policy.
@@ -107,6 +111,8 @@ class Policy:
             mask: legal actions [A] or [n, A].
             seed: seed of the draw, as in a call of the policy.
         """
+        if self.raw_space is not None:
+            obs = spaces.flatten_observation(self.raw_space, obs, "the policy's observations")
         obs = {name: np.asarray(x) for name, x in obs.items()} if isinstance(obs, Mapping) else np.asarray(obs)
         single = require_rows(obs, self.spec)
         rows = jax.tree.map(lambda x: x[None] if single else x, obs)

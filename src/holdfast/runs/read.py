@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from ..core.errors import UserError
 from ..core.files import read_json
 from ..data.dataset import Dataset
-from ..data.sources import load_dataset
+from ..data.sources import load_dataset, with_environment
 from ..evaluation.scores import Reference, normalized, reference_of
 from ..evaluation.statistics import Estimate, iqm_interval, mean_interval, two_stage_interval
 from . import csv_tables
@@ -127,7 +127,9 @@ class Record:
         Raises:
             UserError: the data no longer exist, or were only in memory.
         """
-        return load_dataset(self.subject, **self.config.get("data_options", {}))
+        data = load_dataset(self.subject, **self.config.get("data_options", {}))
+        env = str(self.config.get("env") or ":")
+        return data if ":" in env else with_environment(data, env)  # a name with a module is not imported to read a run
 
 
 def read_run(path: str | Path) -> Record:

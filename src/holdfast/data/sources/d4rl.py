@@ -18,6 +18,7 @@ import numpy as np
 
 from ...core.errors import UserError
 from .. import spaces
+from ..action_spaces import with_action_options
 from ..arrays import FLAT_COLUMNS, STORED_COLUMNS, as_observations
 from ..dataset import Dataset
 from ..references import d4rl_id, env_id_of, environment_spec_for, reference_for, time_limit
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 NEEDED = ("observations", "actions", "rewards", "terminals")
 OPTIONAL = ("timeouts", "next_observations")
-READ = {*NEEDED, *OPTIONAL, *FLAT_COLUMNS}
+READ = {*NEEDED, *OPTIONAL, *FLAT_COLUMNS, "discrete_action"}
 LOG_PROB = "infos/action_log_probs"  # D4RL's name of behaviour_log_prob
 
 
@@ -39,6 +40,7 @@ def load(
     use_next_observations: bool = True,
     max_episode_steps: int | None = None,
     cut_jumps: bool | None = None,
+    terminal_sessions: bool | None = None,
     action_bounds: spaces.Bounds | None = None,
     id: str | None = None,
 ) -> Dataset:
@@ -51,6 +53,7 @@ def load(
         use_next_observations: close episodes with the stored `next_observations`, if there are any.
         max_episode_steps: if there are no `timeouts`, cut episodes after that many steps.
         cut_jumps: end an episode wherever `next_observations` is not the following row.
+        terminal_sessions: as in `Dataset.from_arrays`.
         action_bounds: low and high of the actions; None: [-1, 1].
         id: name of the data set; None: the file's name.
 
@@ -63,6 +66,8 @@ def load(
         names = _names(file)
         if LOG_PROB in file and len(getattr(file[LOG_PROB], "shape", None) or ()) == 1:
             flat["behaviour_log_prob"] = file[LOG_PROB][()]
+        if "discrete_action" in file and getattr(file["discrete_action"], "shape", None) == ():
+            flat["discrete_action"] = file["discrete_action"][()]
         extra = {k: file[f"columns/{k}"][()] for k in STORED_COLUMNS if f"columns/{k}" in file}
         written = file["holdfast"][()] if "holdfast" in file else None
     meta = _metadata(written, path)
@@ -72,6 +77,7 @@ def load(
         use_next_observations=use_next_observations,
         max_episode_steps=max_episode_steps,
         cut_jumps=cut_jumps,
+        terminal_sessions=terminal_sessions,
         action_bounds=action_bounds,
         id=id,
         meta=meta,
@@ -107,6 +113,7 @@ def from_flat(
     use_next_observations: bool = True,
     max_episode_steps: int | None = None,
     cut_jumps: bool | None = None,
+    terminal_sessions: bool | None = None,
     action_bounds: spaces.Bounds | None = None,
     id: str | None = None,
     meta: dict[str, Any] | None = None,
@@ -116,7 +123,8 @@ def from_flat(
     Args:
         flat: the columns, [N, ...] each.
         path: the file that they were read from, of any kind.
-        use_next_observations, max_episode_steps, cut_jumps, action_bounds, id: as in `load`.
+        use_next_observations, max_episode_steps, cut_jumps, terminal_sessions, action_bounds, id: as in
+            `load`.
         meta: the metadata that `convert` wrote with the columns, if it wrote the file.
 
     Raises:
@@ -146,13 +154,20 @@ def from_flat(
         columns={k: flat[k] for k in FLAT_COLUMNS if k in flat},
         max_episode_steps=max_episode_steps,
         cut_jumps=cut_jumps,
+        terminal_sessions=terminal_sessions,
         keep_last=False,
         id=id or meta.get("id") or name or path.stem,
         env_spec=env_spec,
         reference=(float(reference[0]), float(reference[1])) if reference else None,
         provenance={**meta.get("provenance", {}), "source": "d4rl", "path": str(path)},
     )
-    return with_faults(data, faults)
+    data = with_faults(data, faults)
+    kind = np.asarray(flat.get("discrete_action"))  # d3rlpy 1.x says which kind of actions a file has
+    if kind.shape != () or kind.dtype.kind not in "biu" or meta.get("action_space") is not None:
+        return data
+    if action_bounds is not None:
+        return data
+    return with_action_options(data, "discrete" if kind else "continuous")
 
 
 def _metadata(written: bytes | None, path: Path) -> dict[str, Any]:

@@ -26,6 +26,7 @@ def load(
     use_next_observations: bool = True,
     max_episode_steps: int | None = None,
     cut_jumps: bool | None = None,
+    terminal_sessions: bool | None = None,
     action_bounds: spaces.Bounds | None = None,
     id: str | None = None,
 ) -> Dataset:
@@ -39,7 +40,7 @@ def load(
         path: the file.
         form: `d4rl` (terminals are true ends) or `ogbench` (terminals close trajectories).
         rewards: OGBench: one a row, or a function of the columns.
-        use_next_observations, max_episode_steps, cut_jumps: D4RL, see `d4rl.load`.
+        use_next_observations, max_episode_steps, cut_jumps, terminal_sessions: D4RL, see `d4rl.load`.
         action_bounds: low and high of the actions; None: [-1, 1].
         id: name of the data set; None: the file's name.
 
@@ -58,6 +59,7 @@ def load(
         use_next_observations=use_next_observations,
         max_episode_steps=max_episode_steps,
         cut_jumps=cut_jumps,
+        terminal_sessions=terminal_sessions,
         action_bounds=action_bounds,
         id=id,
     )

@@ -30,7 +30,8 @@ def sound_dataset(discrete: bool = False, episodes: int = 6, steps: int = 20) ->
                 "truncations": np.arange(steps) == steps - 1,
             }
         )
-    return Dataset.from_episodes(out, env_spec=LIMIT.replace("20", str(steps)))
+    bounds = None if discrete else (-1, 1)
+    return Dataset.from_episodes(out, action_bounds=bounds, env_spec=LIMIT.replace("20", str(steps)))
 
 
 def kinds(data, level="fatal"):

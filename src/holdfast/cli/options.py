@@ -34,6 +34,9 @@ class RunFlags(Settings):
     data."""
 
     algorithm: Suppress[str] = ""
+    data: Annotated[tuple[str, ...], arg(metavar="NAME [NAME ...]")] = ()  # type: ignore[assignment]
+    """Data set: a bundled name, a Minari id or folder, a .hdf5 or .npz file. Several are joined. None: learn in the
+    environment alone."""
     config: Suppress[dict[str, Any]] = dataclasses.field(default_factory=dict)
     treatment: Suppress[dict[str, Any]] = dataclasses.field(default_factory=dict)
     data_options: Suppress[dict[str, Any]] = dataclasses.field(default_factory=dict)
@@ -48,6 +51,7 @@ class RunFlags(Settings):
     def at(self, settings: Settings) -> RunFlags:
         """These flags with the values of `settings` as defaults."""
         values = {field.name: getattr(settings, field.name) for field in dataclasses.fields(Settings)}
+        values["data"] = () if settings.data is None else (settings.data, *settings.data_options.get("also", ()))
         values["sweep"] = tuple(f"{name}={','.join(map(repr, swept))}" for name, swept in settings.sweep.items())
         values["inputs"] = tuple(f"{name}={folder}" for name, folder in settings.inputs.items())
         return dataclasses.replace(self, **values)

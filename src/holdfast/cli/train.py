@@ -60,6 +60,7 @@ def fresh(name: str | None, argv: Sequence[str], preset: str | None, repeated: s
         )
     if given is not None and usage.peek("holdfast train", argv, "env")[0]["env"] is None:
         environment_in(given.env, str(repeated))
+    environment_in(None if given is None else given.data_options.get("env"), str(repeated))
     settings, place = parse(given.algorithm if given else str(name), argv, preset, given)
     if place.trust:
         raise UserError("--trust belongs to --resume: leave it out, an environment of --env is trusted")
@@ -110,10 +111,13 @@ def parse(name: str, argv: Sequence[str], preset: str | None, given: Settings | 
     scaling = dataclasses.asdict(args.treatment)
     clip_actions = scaling.pop("clip_actions")
     values = args.run.values(field_names() - {"algorithm", "preset", "source", "in_memory"})
-    values["data"] = None if args.run.data is None else located(args.run.data)
+    sets = [located(name) for name in args.run.data]
+    values["data"] = sets[0] if sets else None
     values["config"] = config.to_dict(args.algorithm)
     values["treatment"] = treatment._replace(**scaling)._asdict()
-    values["data_options"] = {**default.data_options, **args.data.values()}
+    options = {**default.data_options, **args.data.values()}
+    more = [*sets[1:], *(located(name) for name in args.data.also)]
+    values["data_options"] = {**options, "also": more} if more else {k: v for k, v in options.items() if k != "also"}
     made = Settings.of(name, clip_actions=clip_actions, **values)
     # the config is complete, so the preset is only recorded: an older version may have had others
     return dataclasses.replace(made, preset=args.run.preset), args.start

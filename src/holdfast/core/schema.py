@@ -52,6 +52,8 @@ def fits(value: JSON, hint: Hint) -> bool:
         return isinstance(value, str | int | None) and value in parts
     if kind is list:
         return isinstance(value, list) and all(fits(v, parts[0]) for v in value)
+    if kind is tuple and parts[1:] == (...,):
+        return isinstance(value, list | tuple) and all(fits(v, parts[0]) for v in value)
     if kind is tuple:
         return isinstance(value, list) and len(value) == len(parts) and all(map(fits, value, parts))
     if kind is dict:

@@ -7,8 +7,10 @@ from typing import Any
 from .errors import UserError
 from .files import JSON, parse_json
 
+NAME_IT = "name it yourself with --env (env= in Python)"
 
-def environment_in(env: str | None, where: str, remedy: str = "name it yourself with --env (env= in Python)") -> Any:
+
+def environment_in(env: str | None, where: str, remedy: str = NAME_IT) -> Any:
     """The environment that a file names, after a check that making it runs no code and opens no file of its choice.
 
     Gymnasium imports the module in an id of the form `module:Name-v0`. Only the id that a person gives may have one.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 STORED_COLUMNS = ("action_mask", "behaviour_log_prob", "discount")  # optional columns that sources look for
 OBSERVATION_COLUMNS = ("action_mask",)  # those with a row per observation, not per transition
+VECTOR_COLUMNS = ("behaviour_log_prob", "discount")  # those with one number a row
 FLAT_COLUMNS = (*STORED_COLUMNS, *(f"next_{name}" for name in OBSERVATION_COLUMNS))  # optional columns of flat logs
 
 
@@ -26,8 +28,30 @@ def take(observations: np.ndarray, rows: np.ndarray | slice) -> np.ndarray:
     return observations[rows]
 
 
+def as_observations(values: ArrayLike, where: str) -> np.ndarray:
+    """Observations as `[M, d]`. `[M]` is taken as `[M, 1]`; booleans become 0 and 1.
+
+    Args:
+        values: the observations.
+        where: name of the column in error messages.
+
+    Raises:
+        UserError: the values are not numbers, or have another shape.
+    """
+    array = numbers(values, where)
+    array = frozen(array.astype(np.float32)) if array.dtype == bool else array
+    array = array[:, None] if array.ndim == 1 else array
+    if array.ndim != 2 or array.shape[1] == 0:
+        raise UserError(
+            f"{where} have shape {array.shape}, expected [rows, dimensions] (float vectors); flatten them first"
+        )
+    return array
+
+
 def as_actions(actions: ArrayLike, where: str, space: Box | Discrete | None = None) -> np.ndarray:
     """Logged actions in the shape that their space has: `[N]` integers if discrete, else `[N, A]`.
+
+    Booleans become 0 and 1: two discrete actions if there is one of them a row, else a Box.
 
     Args:
         actions: the logged actions.
@@ -35,30 +59,64 @@ def as_actions(actions: ArrayLike, where: str, space: Box | Discrete | None = No
         space: the action space; if None, integers are taken as discrete actions.
 
     Raises:
-        UserError: the actions are not numbers.
+        UserError: the actions are not numbers, or have neither the shape `[N]` nor `[N, A]`.
     """
     array = numbers(actions, where)
+    if array.ndim not in (1, 2) or array.shape[1:] == (0,):
+        raise UserError(f"{where} have shape {array.shape}, expected [rows] or [rows, dimensions]")
+    if array.dtype == bool:
+        single = array.ndim == 1 or array.shape[1] == 1
+        array = frozen(array.astype(np.int64 if single else np.float32))
     discrete = array.dtype.kind in "iu" if space is None else not hasattr(space, "low")
     if discrete and array.ndim == 2 and array.shape[1] == 1:
         return array[:, 0]
     return array[:, None] if not discrete and array.ndim == 1 else array
 
 
+def vector(values: ArrayLike, where: str) -> np.ndarray:
+    """A column with one number a row, [N]. A last axis of 1 is removed.
+
+    Raises:
+        UserError: the values are not numbers, or have another shape.
+    """
+    return _single(numbers(values, where), where)
+
+
 def flags(values: ArrayLike, where: str) -> np.ndarray:
     """A column of flags as read-only booleans, [N]. Numbers are accepted if all of them are 0 or 1.
 
     Raises:
-        UserError: a value other than 0 and 1.
+        UserError: a value other than 0 and 1, or another shape than `[N]` and `[N, 1]`.
     """
-    array = np.asarray(values)
-    array = array.reshape(-1) if array.ndim == 2 and array.shape[1] == 1 else array
+    array = _single(_array(values, where), where)
     if array.dtype != bool:
         wrong = np.ones(array.shape, bool) if array.dtype.kind not in "iuf" else (array != 0) & (array != 1)
         if wrong.any():
             row = int(np.flatnonzero(wrong)[0])
-            raise UserError(f"{where} at row {row} is {array.reshape(-1)[row]}, expected a flag (true or false)")
+            raise UserError(f"{where} at row {row} is {array[row]}, expected a flag (true or false)")
         array = array.astype(bool)
     return frozen(array)
+
+
+def stored(name: str, values: ArrayLike, where: str) -> np.ndarray:
+    """An optional column: `[N]` for `VECTOR_COLUMNS`, `[N, A]` for masks, `[N, ...]` for others.
+
+    Args:
+        name: name of the column.
+        values: its values.
+        where: name of the column in error messages.
+
+    Raises:
+        UserError: the values are not numbers, or have another shape.
+    """
+    if name in VECTOR_COLUMNS:
+        return vector(values, where)
+    array = numbers(values, where)
+    wanted = 2 if name.removeprefix("next_") in OBSERVATION_COLUMNS else 1
+    if array.ndim < wanted or (wanted == 2 and array.ndim > 2):
+        shape = "[rows, actions]" if wanted == 2 else "one row a step"
+        raise UserError(f"{where} has shape {array.shape}, expected {shape}")
+    return array
 
 
 def numbers(values: ArrayLike, where: str) -> np.ndarray:
@@ -67,10 +125,28 @@ def numbers(values: ArrayLike, where: str) -> np.ndarray:
     Raises:
         UserError: the values have another dtype, for instance objects or strings.
     """
-    array = np.asarray(values)
+    array = _array(values, where)
     if array.dtype.kind not in "fiub":
         raise UserError(f"{where} has dtype {array.dtype}, expected numbers")
     return frozen(array)
+
+
+def _array(values: ArrayLike, where: str) -> np.ndarray:
+    if isinstance(values, Mapping):
+        raise UserError(f"{where} is a {type(values).__name__}, expected an array of numbers")
+    try:
+        return np.asarray(values)
+    except (ValueError, TypeError) as e:  # NumPy: rows of unequal length
+        raise UserError(f"{where} is not an array: its rows have unequal lengths; expected rows of one shape") from e
+
+
+def _single(array: np.ndarray, where: str) -> np.ndarray:
+    """An array `[N]` or `[N, 1]` as `[N]`."""
+    if array.ndim == 2 and array.shape[1] == 1:
+        return array[:, 0]
+    if array.ndim != 1:
+        raise UserError(f"{where} has shape {array.shape}, expected one value a row: [rows] or [rows, 1]")
+    return array
 
 
 def frozen(array: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from ..core.errors import UserError
 from . import spaces
-from .arrays import OBSERVATION_COLUMNS, STORED_COLUMNS, as_actions, closed, flags, numbers
+from .arrays import OBSERVATION_COLUMNS, STORED_COLUMNS, as_actions, as_observations, closed, flags, stored, vector
 from .checks.faults import Fault, Where
 from .flat import Cut, CutRules, cut
 
@@ -76,13 +76,17 @@ def fields_from_arrays(
     """
     id = facts.get("id", "arrays")
     table, extra = _checked(raw, facts.get("action_space"), id)
-    try:
-        episodes = cut(
-            table["observations"], table["terminations"], table["truncations"], table["next_observations"], rules
-        )
-    except UserError as e:
-        raise UserError(f"{id}: {e}") from e
+    action_space, assumed = _action_space(table["actions"], action_bounds, facts)
+    episodes = _cut(table, rules, id)
+    lost = np.setdiff1d(np.flatnonzero(table["rewards"]), episodes.rows)
+    automatic = rules.terminal_sessions is None and len(lost) > 0 and not table["rewards"][episodes.rows].any()
+    if automatic:
+        episodes = _cut(table, dataclasses.replace(rules, terminal_sessions=True), id)
+        episodes.faults.append(_kept_sessions(lost).to_dict())
+        lost = lost[:0]
     found: dict[str, Any] = {"left_out": episodes.left_out, "faults": episodes.faults}
+    if len(lost):
+        found["left_out_rewards"] = len(lost)
     columns = _stored_columns(extra, episodes)  # may add a fault
     if rules.max_episode_steps is not None:
         found["max_episode_steps"] = rules.max_episode_steps
@@ -95,29 +99,62 @@ def fields_from_arrays(
         "truncations": episodes.truncations,
         "offsets": episodes.offsets,
         "observation_space": facts.get("observation_space") or spaces.observation_box(table["observations"]),
-        "action_space": facts.get("action_space") or spaces.action_space_for(table["actions"], action_bounds),
+        "action_space": action_space,
         "id": id,
         "columns": columns,
-        "provenance": {**(facts.get("provenance") or {}), **found},
+        "provenance": {**(facts.get("provenance") or {}), **found, **assumed},
     }
+
+
+def _cut(table: _Table, rules: CutRules, id: str) -> Cut:
+    """The columns cut into episodes."""
+    flat = (table["observations"], table["terminations"], table["truncations"], table["next_observations"])
+    try:
+        return cut(*flat, rules)
+    except UserError as e:
+        raise UserError(f"{id}: {e}") from e
+
+
+def _kept_sessions(rows: np.ndarray) -> Fault:
+    """The warning that the last rows of sessions were kept as true ends, because they carry all rewards."""
+    text = f"all {len(rows)} rewards other than 0 are on rows without a next observation: these are kept as true ends"
+    fix = "give next_observations, or leave the rows out with --terminal-sessions False"
+    return Fault("warn", "terminal_sessions", Where(row=int(rows[0]), column="truncations"), len(rows), text, fix)
+
+
+def _action_space(
+    actions: np.ndarray, bounds: spaces.Bounds | None, facts: Facts
+) -> tuple[Box | Discrete, dict[str, list[str]]]:
+    """The given action space, or the one that the actions suggest; then the entry `assumed` of the provenance too."""
+    given = facts.get("action_space")
+    if given is not None:
+        return given, {}
+    space = spaces.action_space_for(actions, bounds)
+    if bounds is None:
+        return space, {"assumed": ["kind"] if actions.ndim == 1 else ["kind", "bounds"]}
+    if actions.ndim == 1:
+        raise UserError(
+            f"{facts.get('id', 'arrays')}: actions are integers, taken as discrete, which have no bounds; leave "
+            "action_bounds out, or store floats"
+        )
+    return space, {}
 
 
 def _checked(raw: RawTable, action_space: Box | Discrete | None, id: str) -> tuple[_Table, dict[str, np.ndarray]]:
     """The main columns and the optional ones as arrays of N rows."""
-    observations = numbers(raw.observations, f"{id}: observations")
-    observations = observations[:, None] if observations.ndim == 1 else observations
+    observations = as_observations(raw.observations, f"{id}: observations")
     following = None
     if raw.next_observations is not None:
-        following = numbers(raw.next_observations, f"{id}: next_observations")
+        following = as_observations(raw.next_observations, f"{id}: next_observations")
     table: _Table = {
         "observations": observations,
         "actions": as_actions(raw.actions, f"{id}: actions", action_space),
-        "rewards": numbers(raw.rewards, f"{id}: rewards").reshape(-1),
+        "rewards": vector(raw.rewards, f"{id}: rewards"),
         "terminations": flags(raw.terminations, f"{id}: terminations"),
         "truncations": None if raw.truncations is None else flags(raw.truncations, f"{id}: truncations"),
         "next_observations": following,
     }
-    extra = {name: numbers(column, f"{id}: {name}") for name, column in raw.columns.items()}
+    extra = {name: stored(name, column, f"{id}: {name}") for name, column in raw.columns.items()}
     rows = len(observations)
     columns: dict[str, Any] = {**table, **extra}
     for name, column in columns.items():
@@ -126,8 +163,19 @@ def _checked(raw: RawTable, action_space: Box | Discrete | None, id: str) -> tup
                 f"{id}: {name} has {len(column)} rows, observations {rows}; expected one row a step in each"
             )
     if following is not None:
-        table["next_observations"] = following.reshape(observations.shape)
+        _require_widths({"observations": observations, "next_observations": following}, id)
+    for name in OBSERVATION_COLUMNS:
+        _require_widths({k: extra[k] for k in (name, f"next_{name}") if k in extra}, id)
     return table, extra
+
+
+def _require_widths(columns: Mapping[str, np.ndarray], id: str) -> None:
+    """Refuse columns whose rows have another shape than those of the first one."""
+    shapes = {name: column.shape[1:] for name, column in columns.items()}
+    first = next(iter(shapes), "")
+    for name, shape in shapes.items():
+        if shape != shapes[first]:
+            raise UserError(f"{id}: {name} has rows of shape {shape}, {first} {shapes[first]}; expected the same")
 
 
 def _stored_columns(extra: Mapping[str, np.ndarray], episodes: Cut) -> dict[str, np.ndarray]:
@@ -180,35 +228,56 @@ def fields_from_episodes(
     id = facts.get("id", "episodes")
     if not episodes:
         raise UserError(f"{id}: no episodes; expected at least one")
-    lengths = [_steps_of(e, episode, id) for e, episode in enumerate(episodes)]
-    shared = [name for name in episodes[0] if all(name in episode for episode in episodes)]
-    stacked = {name: np.concatenate([np.asarray(episode[name]) for episode in episodes]) for name in shared}
-    actions = as_actions(stacked["actions"], f"{id}: actions", facts.get("action_space"))
+    optional = [name for name in STORED_COLUMNS if all(name in episode for episode in episodes)]
+    optional = optional if columns is None else []
+    action_space = facts.get("action_space")
+    parts = [_episode_arrays(e, episode, optional, action_space, id) for e, episode in enumerate(episodes)]
+    for name in parts[0]:
+        for e in range(1, len(parts)):
+            _require_widths({f"{name} of episode {k}": parts[k][name] for k in (0, e)}, id)
+    stacked = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    actions = stacked["actions"]
+    action_space, assumed = _action_space(actions, action_bounds, facts)
+    lengths = [len(part["actions"]) for part in parts]
     if columns is None:
-        columns = {name: stacked[name] for name in STORED_COLUMNS if name in stacked}
+        columns = {name: stacked[name] for name in optional}
     return {
         **facts,
         **{name: stacked[name] for name in EPISODE_COLUMNS if name != "actions"},
         "actions": actions,
         "offsets": np.append(0, np.cumsum(lengths)),
         "observation_space": facts.get("observation_space") or spaces.observation_box(stacked["observations"]),
-        "action_space": facts.get("action_space") or spaces.action_space_for(actions, action_bounds),
+        "action_space": action_space,
         "id": id,
         "columns": columns,
+        "provenance": {**(facts.get("provenance") or {}), **assumed},
     }
 
 
-def _steps_of(number: int, episode: Mapping[str, ArrayLike], id: str) -> int:
-    """The steps T of an episode, after a check of its keys and their lengths."""
+def _episode_arrays(
+    number: int, episode: Mapping[str, ArrayLike], optional: Sequence[str], action_space: Box | Discrete | None, id: str
+) -> dict[str, np.ndarray]:
+    """The columns of an episode as arrays, after a check of its keys, their shapes and their lengths."""
+    if not isinstance(episode, Mapping):
+        raise UserError(f"{id}: episode {number} is a {type(episode).__name__}, expected a mapping of columns")
     for name in EPISODE_COLUMNS:
         if name not in episode:
             raise UserError(f"{id}: episode {number} has no '{name}'; it has {', '.join(sorted(episode))}")
-    rows = {name: len(np.asarray(episode[name])) for name in EPISODE_COLUMNS}
-    steps = rows["actions"]
-    for name in EPISODE_COLUMNS:
-        expected = steps + (name == "observations")
-        if rows[name] != expected:
-            raise UserError(
-                f"{id}: {name} of episode {number} has {rows[name]} rows, expected {expected} for {steps} actions"
-            )
-    return steps
+
+    def where(name: str) -> str:
+        return f"{id}: {name} of episode {number}"
+
+    arrays = {
+        "observations": as_observations(episode["observations"], where("observations")),
+        "actions": as_actions(episode["actions"], where("actions"), action_space),
+        "rewards": vector(episode["rewards"], where("rewards")),
+        "terminations": flags(episode["terminations"], where("terminations")),
+        "truncations": flags(episode["truncations"], where("truncations")),
+    }
+    arrays |= {name: stored(name, episode[name], where(name)) for name in optional}
+    steps = len(arrays["actions"])
+    for name, array in arrays.items():
+        expected = steps + (name == "observations" or name in OBSERVATION_COLUMNS)
+        if len(array) != expected:
+            raise UserError(f"{where(name)} has {len(array)} rows, expected {expected} for {steps} actions")
+    return arrays

@@ -13,10 +13,22 @@ from numpy.typing import ArrayLike
 
 from ..core.errors import UserError
 from . import scores, spaces
-from .arrays import OBSERVATION_COLUMNS, flags, frozen, numbers, ranges, take
+from .arrays import (
+    OBSERVATION_COLUMNS,
+    as_actions,
+    as_observations,
+    flags,
+    frozen,
+    numbers,
+    ranges,
+    stored,
+    take,
+    vector,
+)
 from .build import Facts, RawTable, fields_from_arrays, fields_from_episodes
 from .facts import checked_facts, spec_facts
 from .flat import CutRules
+from .join import fields_from_sets
 from .references import env_id_of
 from .split import by_episodes
 
@@ -34,8 +46,8 @@ class Dataset:
     episode e starts at observation row `i + e` and leads to row `i + e + 1`.
 
     Raises:
-        UserError: columns whose lengths do not agree, columns that do not hold numbers, or spaces that are not
-            supported. All other faults of the data are listed by `checks.check.check`.
+        UserError: columns whose lengths or shapes do not agree, columns that do not hold numbers, or spaces that are
+            not supported. All other faults of the data are listed by `checks.check.check`.
     """
 
     observations: np.ndarray  # [N + E, *obs]
@@ -59,18 +71,26 @@ class Dataset:
 
         for name, value in checked_facts(self.id, self.env_spec, self.reference, self.provenance).items():
             put(name, value)
-        for name in ("observations", "actions"):
-            put(name, numbers(getattr(self, name), f"{self.id}: {name}"))
-        put("rewards", frozen(numbers(self.rewards, f"{self.id}: rewards").astype(np.float64, copy=False)))
+        put("observations", as_observations(self.observations, f"{self.id}: observations"))
+        put("actions", as_actions(self.actions, f"{self.id}: actions", self.action_space))
+        put("rewards", frozen(vector(self.rewards, f"{self.id}: rewards").astype(np.float64, copy=False)))
         for name in ("terminations", "truncations"):
             put(name, flags(getattr(self, name), f"{self.id}: {name}"))
-        offsets = numbers(self.offsets, f"{self.id}: offsets")
-        if offsets.ndim != 1 or not np.array_equal(offsets, np.floor(offsets)) or (np.abs(offsets) > 2**53).any():
-            raise UserError(f"{self.id}: offsets are not whole numbers [episodes + 1]: write the set again")
-        put("offsets", frozen(offsets.astype(np.int64)))
-        put("columns", {k: numbers(v, f"{self.id}: {k}") for k, v in self.columns.items()})
+        put("offsets", self._whole_offsets())
+        put("columns", {k: stored(k, v, f"{self.id}: {k}") for k, v in self.columns.items()})
         spaces.require_supported(self.observation_space, self.action_space, self.id)
         self._require_lengths()
+
+    def _whole_offsets(self) -> np.ndarray:
+        """The offsets as int64.
+
+        Raises:
+            UserError: they are not whole numbers [E + 1].
+        """
+        array = numbers(self.offsets, f"{self.id}: offsets")
+        if array.ndim != 1 or not np.array_equal(array, np.floor(array)) or (np.abs(array) > 2**53).any():
+            raise UserError(f"{self.id}: offsets of shape {array.shape} are not whole numbers, one more than episodes")
+        return frozen(array.astype(np.int64))
 
     def _require_lengths(self) -> None:
         n = self.n_steps
@@ -86,11 +106,6 @@ class Dataset:
             if have != rows:
                 why = "one more than steps for each episode" if rows == n + e else "one for each action"
                 raise UserError(f"{self.id}: {name} has {have} rows, expected {rows} ({why}: {n} steps, {e} episodes)")
-        if self.observations.ndim != 2:
-            raise UserError(
-                f"{self.id}: observations have shape {self.observations.shape}, expected [rows, dimensions] "
-                "(float vectors); flatten them first"
-            )
 
     # sizes and indices
 
@@ -142,6 +157,11 @@ class Dataset:
     def env_id(self) -> str | None:
         """Gymnasium's id of the environment; None if it is not known."""
         return env_id_of(self.env_spec)
+
+    @property
+    def evaluation_spec(self) -> str | None:
+        """EnvSpec (JSON) of the environment to evaluate in: the set's own one for evaluations, else `env_spec`."""
+        return self.provenance.get("evaluation_spec") or self.env_spec
 
     @property
     def spec(self) -> Spec:
@@ -218,6 +238,22 @@ class Dataset:
         """Parts of whole episodes: `{"train": 0.8, "holdout": 0.2}`, see `split.by_episodes`."""
         return {part: self.select(episodes) for part, episodes in by_episodes(self, shares, seed).items()}
 
+    # several data sets as one
+
+    @classmethod
+    def concat(cls, sets: Sequence[Dataset], *, shares: Sequence[float] | None = None, seed: int = 0) -> Dataset:
+        """One data set with the episodes of several; `provenance["joined"]` tells how many steps each one has.
+
+        Args:
+            sets: data sets with the same spaces, from the same environment.
+            shares: the share of each set's episodes to take, above 0 and at most 1; None: all episodes.
+            seed: seed of the choice of the episodes.
+
+        Raises:
+            UserError: no sets, sets whose spaces or environments differ, or other than one share for each set.
+        """
+        return cls(**fields_from_sets(sets, shares, seed))
+
     # data sets from arrays in memory
 
     @classmethod
@@ -235,6 +271,7 @@ class Dataset:
         max_episode_steps: int | None = None,
         cut_jumps: bool | None = None,
         keep_last: bool = True,
+        terminal_sessions: bool | None = None,
         **facts: Unpack[Facts],
     ) -> Dataset:
         """A data set from flat columns of N rows: one row a step, episodes one after another.
@@ -255,6 +292,9 @@ class Dataset:
             cut_jumps: end an episode wherever `next_observations` is not the following row; None: only if there are
                 no truncations.
             keep_last: keep a terminal last row and close it with its own observation; D4RL drops it.
+            terminal_sessions: if there are no `next_observations`, the end of each session (a truncation, the last row)
+                is a true end, so that its row and its reward are kept; None: only if all rewards other than 0 are on
+                such rows.
             facts: id, observation_space, action_space, env_spec, reference and provenance, as fields of `Dataset`.
 
         Raises:
@@ -263,7 +303,7 @@ class Dataset:
         raw = RawTable(
             observations, actions, rewards, terminations, truncations, next_observations, dict(columns or {})
         )
-        rules = CutRules(max_episode_steps, cut_jumps, keep_last)
+        rules = CutRules(max_episode_steps, cut_jumps, keep_last, terminal_sessions)
         return cls(**fields_from_arrays(raw, rules, action_bounds, facts))
 
     @classmethod

@@ -7,6 +7,14 @@ from typing import Any
 
 from ..core.errors import UserError
 from ..core.files import JSON, parse_json
+from ..core.schema import require_types
+
+PROVENANCE: dict[str, Any] = {  # entries that are used, not only shown
+    "assumed": list[str],
+    "left_out": int,
+    "left_out_rewards": int,
+    "raw_observation_space": str | None,
+}
 
 
 def checked_facts(
@@ -34,6 +42,9 @@ def checked_facts(
     if not isinstance(provenance, Mapping):
         raise UserError(f"{id}: provenance is {_shown(provenance)}, expected an object: write the set again")
     require_limit(provenance.get("max_episode_steps"), f"{id}: max_episode_steps")
+    spec_facts(provenance.get("evaluation_spec"), f"{id}: evaluation_spec")
+    where = f"provenance of {id}"
+    require_types(dict(provenance), PROVENANCE, where)
     return {"reference": reference}
 
 

@@ -32,6 +32,8 @@ class CutRules:
     max_episode_steps: int | None = None  # if there are no timeouts: cut after that many rows since the last end
     cut_jumps: bool | None = None  # cut where a stored next observation is not the next row; None: if no timeouts
     keep_last: bool = True  # keep a terminal last row and close it with its own observation; D4RL drops it
+    # a time limit and the end of the log are true ends, so that their rows are kept; None: if all rewards are on them
+    terminal_sessions: bool | None = None
 
 
 class Cut(NamedTuple):
@@ -77,6 +79,11 @@ def cut(
     rules = rules or CutRules()
     if len(observations) == 0:
         raise UserError("the log is empty: no rows; expected at least one transition")
+    if rules.terminal_sessions:
+        terminals = terminals.copy() if timeouts is None else terminals | timeouts
+        terminals[-1] = True
+        timeouts = None if timeouts is None else np.zeros(len(observations), bool)
+        rules = dataclasses.replace(rules, keep_last=True)
     timed = np.zeros(len(observations), bool) if timeouts is None else timeouts
     ends, faults = _ends(observations, terminals, timeouts, next_observations, rules)
     following = _successors(observations, terminals & ~timed, ends, next_observations, rules.keep_last)

@@ -6,7 +6,7 @@ import operator
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, SupportsIndex
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import jax
 import numpy as np
@@ -15,17 +15,30 @@ from numpy.typing import ArrayLike, DTypeLike
 from ..core.errors import UserError
 from ..core.spec import ArraySpec, Memory, Obs, Spec
 from ..core.tree import Tree
+from ..data import spaces
+
+if TYPE_CHECKING:
+    from gymnasium.spaces import Space
 
 SEEDS = 2**63  # seeds are below
 LARGEST = float(np.finfo(np.float32).max)  # networks calculate in float32
 
 
-def observations(obs: Obs) -> Obs:
+def observations(obs: Obs, raw: Space | None = None) -> Obs:
     """Observations as an array, or as arrays by name.
 
+    Args:
+        obs: what the caller gives.
+        raw: the space of the environment's observations if they are flattened; None: they are not.
+
     Raises:
-        UserError: lists of different lengths.
+        UserError: lists of different lengths, or observations that do not have the form of the space.
     """
+    if raw is not None:
+        try:
+            return spaces.flatten_observation(raw, obs, "the policy's observations")
+        except (ValueError, TypeError, AttributeError, OverflowError) as fault:  # NumPy: what is not an array
+            raise UserError(f"observations are {_shown(obs)}, expected those of the environment: {raw}") from fault
     if isinstance(obs, Mapping):
         return {name: array(x, f"observations '{name}'") for name, x in obs.items()}
     return array(obs, "observations")

@@ -95,6 +95,7 @@ INFO: dict[str, Any] = {
     "phase": int,
     "stats": dict[str, float],
     "inputs": dict[str, str] | None,
+    "observation_space": str | None,
 }
 SPEC: dict[str, Any] = {
     "obs": list[int] | dict[str, Any],

@@ -21,6 +21,7 @@ from ..core.errors import UserError, one_line
 from ..core.noise import Noise
 from ..core.phases import stages
 from ..core.spec import Cfg, Memory, Obs, Spec, State
+from ..data import spaces
 from ..data.feed.treatment import Fitted
 from . import arguments
 from . import folder as folder_of
@@ -58,6 +59,8 @@ class Policy:
         keep = jax.tree.unflatten(self.layout.state, self.layout.live)
         # copies, because training donates its state to the next block
         self.state = jax.tree.map(lambda x, y: jnp.array(x) if y else jnp.zeros(x.shape, x.dtype), state, keep)
+        raw = self.info.get("observation_space")
+        self.raw_space = spaces.from_json(raw, "the policy's observation_space") if isinstance(raw, str) else None
         self._team: Replicas | None = None
         self._calls = 0
         self._lock = threading.Lock()  # of the number of calls: threads draw different numbers
@@ -73,7 +76,8 @@ class Policy:
         """The action for each raw observation.
 
         Args:
-            obs: one observation [*obs], or several [n, *obs]; a dict of arrays if observations have several.
+            obs: one observation [*obs], or several [n, *obs]; a dict of arrays if observations have several. What was
+                flattened for training (dictionaries, tuples, whole numbers) may be given as the environment gives it.
             mode: "best" (the most likely action) or "sample" (a draw).
             mask: legal actions [A] or [n, A], for discrete actions.
             seed: seed of the draw. None: another draw at each call, the same sequence for every new or loaded policy.
@@ -114,7 +118,7 @@ class Policy:
         Raises:
             UserError: as a call of the policy does, or a memory or a reward that does not fit.
         """
-        obs = arguments.observations(obs)
+        obs = arguments.observations(obs, self.raw_space)
         single = arguments.require_rows(obs, self.spec)
         rows = jax.tree.map(lambda x: x[None] if single else x, obs)
         n = len(jax.tree.leaves(rows)[0])

@@ -11,8 +11,9 @@ from numpy.typing import ArrayLike
 
 from ..core.errors import UserError
 from ..core.files import read_json
+from ..core.trust import names_module
 from ..data.dataset import Dataset
-from ..data.sources import load_dataset
+from ..data.sources import load_dataset, with_environment
 from ..evaluation.scores import Reference, normalized, reference_of
 from ..evaluation.statistics import Estimate, iqm_interval, mean_interval, two_stage_interval
 from ..policy import folder as folder_of
@@ -133,7 +134,11 @@ class Record:
             UserError: the data no longer exist, or were only in memory. Nothing is downloaded because a file says so.
         """
         options = {name: value for name, value in self.config.get("data_options", {}).items() if name != "download"}
-        return load_dataset(self.subject, **options)
+        if names_module(options.get("env")):
+            options.pop("env")
+        data = load_dataset(self.subject, **options)
+        env = self.config.get("env")
+        return data if env is None or names_module(env) else with_environment(data, env)
 
 
 def read_run(path: str | Path) -> Record:

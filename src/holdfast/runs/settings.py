@@ -20,6 +20,7 @@ from ..core.contract import Algorithm, Phase, Treatment
 from ..core.errors import UserError, unknown
 from ..core.files import read_json
 from ..core.schema import require_types
+from ..core.trust import NAME_IT, environment_in
 from ..data.sources.options import DataOptions
 from ..environments.gym.workers import TIMEOUT
 
@@ -175,11 +176,24 @@ class Settings:
         require_types(values, typing.get_type_hints(cls), where)
         require_known(values["treatment"], f"entry of treatment in {where}", Treatment._fields)
         require_types(values["treatment"], typing.get_type_hints(Treatment), f"treatment in {where}")
-        options = {**typing.get_type_hints(DataOptions), "action_bounds": list[Any] | None}  # numbers or arrays
+        options = {**typing.get_type_hints(DataOptions), "action_bounds": list[Any] | None, "env": str | None}
         require_types(values.get("data_options", {}), options, f"data_options in {where}")
         if values.get("source") is not None:
             require_types(values["source"], {"run": str, "step": int}, f"source in {where}", ("run", "step"))
         return cls(**values)
+
+    def require_no_module(self, where: str, remedy: str = NAME_IT) -> None:
+        """Refuse environments whose ids name a module: making them would run code that a file chooses.
+
+        Args:
+            where: name of the file that the settings come from.
+            remedy: what to do instead, for the error message.
+
+        Raises:
+            UserError: naming the environment.
+        """
+        environment_in(self.env, where, remedy)
+        environment_in(self.data_options.get("env"), where, remedy)
 
     @classmethod
     def read(cls, path: Path) -> Settings:

@@ -66,6 +66,7 @@ def finetune(
     made = dataclasses.replace(finetuning(path, config), **values)
     if env is None:
         environment_in(made.env, str(RunFolder(path).config))
+    environment_in(made.data_options.get("env"), str(RunFolder(path).config))
     options = {name: value for name, value in made.data_options.items() if name != "download"}
     made = dataclasses.replace(made, data_options=options)
     folder = RunFolder(path)

@@ -10,7 +10,6 @@ from typing import Any
 
 from ..core.errors import UserError
 from ..core.files import expanded
-from ..core.trust import environment_in
 from ..data.dataset import Dataset
 from ..policy.policy import Policy
 from ..runs.differences import differences
@@ -80,6 +79,10 @@ def train(
         UserError: a mistake in the arguments or the data; nothing has been written.
         Diverged: a metric became NaN or infinite.
     """
+    if data is not None and not isinstance(data, Dataset | str | Path):
+        raise UserError(
+            f"data is a {type(data).__name__}, expected a Dataset or a name; Dataset.from_arrays makes one from arrays"
+        )
     dataset = data if isinstance(data, Dataset) else None
     name = data.id if isinstance(data, Dataset) else None if data is None else located(data)
     made = Settings.of(
@@ -168,7 +171,7 @@ def _without_trust(settings: Settings, folder: RunFolder, hooks: Sequence[Hook])
         UserError: the environment's id names a module.
     """
     remedy = "add --trust (trust=True in Python)"
-    environment_in(settings.env, str(folder.config), remedy)
+    settings.require_no_module(str(folder.config), remedy)
     services = [name for name in settings.loggers if name not in LOCAL]
     for hook in hooks if services else ():
         hook.note(f"{', '.join(services)}: not logged to, because a file says so only; to log there, {remedy}")

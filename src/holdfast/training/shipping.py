@@ -87,7 +87,7 @@ class Shipping:
         for i, (replica, path) in enumerate(zip(replicas, folders, strict=True)):
             state = jax.tree.map(lambda x, i=i: x[i], carry.state)
             info: dict[str, Any] = {
-                "env_spec": task.env,
+                "env_spec": task.eval_env,
                 "env_id": task.name if task.dataset is None else task.dataset.env_id,
                 "dataset": self.plan.settings.data,
                 "dataset_fingerprint": task.fingerprint,
@@ -99,6 +99,8 @@ class Shipping:
                 "phase": program.index,
                 "stats": task.stats,
             }
+            if task.raw_space is not None:
+                info["observation_space"] = task.raw_space
             if self.plan.settings.inputs:
                 given = self.plan.settings.inputs.items()
                 info["inputs"] = {name: str(policy_folder(folder)) for name, folder in given}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..arrays import take
+from ..arrays import last_rows, take
 from ..dataset import Dataset
 from .faults import Fault, Where
 from .values import Check, at
@@ -16,6 +16,7 @@ from .values import Check, at
 # A stray first observation: this many times further out than 90 % of the others, ...
 STRAY = 4.0
 SETTLED = 3.0  # ... and the second observation at most this many times further out among the second ones.
+SINGLE = 0.1  # not looked for if more than this share of the episodes has one step
 # A suspected jump: longer than this many times the 99th percentile of all moves, ...
 JUMP_FACTOR = 10.0
 BOUNDARY_FACTOR = 3.0  # ... or, if it lands among the first observations, than this many times the median move.
@@ -33,6 +34,8 @@ def stray_starts(dataset: Dataset) -> np.ndarray:
     environments that reset on the step after an end leave such rows.
     """
     if dataset.n_episodes < 10 or not dataset.observations.size:
+        return np.zeros(0, np.int64)
+    if (dataset.lengths == 1).mean() > SINGLE:  # the observation after a single step says nothing about its start
         return np.zeros(0, np.int64)
     rows = dataset.offsets[:-1] + np.arange(dataset.n_episodes)
     std = dataset.observations.std(0, dtype=np.float64)
@@ -71,8 +74,10 @@ def jumps(dataset: Dataset) -> list[Fault]:
     strays = stray_starts(dataset)
     inner = np.ones(len(move), bool)
     inner[dataset.offsets[strays]] = False  # `starts` reports them
-    inner[dataset.offsets[1:] - 1] = False  # in D4RL's files another episode follows a true end
-    usual = np.quantile(move, 0.99)
+    last = dataset.offsets[1:] - 1
+    inner[last[dataset.terminations[last]]] = False  # in D4RL's files another episode follows a true end
+    middle = ~last_rows(dataset.offsets)  # the last steps are compared with the others
+    usual = np.quantile(move[middle] if middle.any() else move, 0.99)
     suspect = inner & (usual > 0) & (move > JUMP_FACTOR * usual)
     if dataset.n_episodes >= 5:
         typical = np.median(move[inner]) if inner.any() else 0.0
@@ -84,6 +89,9 @@ def jumps(dataset: Dataset) -> list[Fault]:
         return []
     text = f"{len(found)} steps move observations further than the log's others, the first by {move[found[0]]:.3g} std"
     fix = "check whether an episode ends there without a flag"
+    if np.isin(found, last).all():
+        text += "; each is the last step of a truncated episode"
+        fix = "check whether the time-out flags are one row late: then the next episode's start closes each episode"
     return [Fault("warn", "suspect_jump", at(dataset, found[0], "observations"), len(found), text, fix)]
 
 

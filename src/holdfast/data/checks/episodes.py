@@ -8,9 +8,10 @@ import numpy as np
 
 from ..arrays import last_rows
 from ..dataset import Dataset
-from .faults import Fault, Where
+from .faults import Fault, Level, Where
 from .values import Check, at
 
+RARE = 0.2  # a warning if more than this share of the rewards other than 0 is on rows that are left out
 SHORT = 5  # episodes of fewer steps may be equal by chance
 
 
@@ -41,11 +42,15 @@ def flags(dataset: Dataset) -> list[Fault]:
 
 
 def one_step_episodes(dataset: Dataset) -> list[Fault]:
-    """Episodes of one step; fatal if there are no others."""
+    """Episodes of one step; fatal if there are no others and each of them is a true end."""
     single = np.flatnonzero(dataset.lengths == 1)
+    if len(single) == dataset.n_episodes and not dataset.terminations.all():
+        text = f"all {len(single)} episodes have one step: single transitions, whose order is not known"
+        fix = "methods that need returns or several steps refuse them; if the rows are in order, check the end flags"
+        return [Fault("warn", "one_step", Where(0, 0, "offsets"), len(single), text, fix)]
     if len(single) == dataset.n_episodes:
-        text = f"all {len(single)} episodes have one step: there is no next state to learn from"
-        fix = "check the end flags, or --allow one_step for bandit logs"
+        text = f"all {len(single)} episodes terminate after one step: no step has a next state to learn from"
+        fix = "check the end flags, or accept one_step for bandit logs: --allow one_step, allow=['one_step'] in Python"
         return [Fault("fatal", "one_step", Where(0, 0, "offsets"), len(single), text, fix)]
     if len(single):
         text = f"{len(single)} of {dataset.n_episodes} episodes have one step"
@@ -112,7 +117,15 @@ def left_out(dataset: Dataset) -> list[Fault]:
     if not count:
         return []
     text = f"{count} rows have no next observation (time limits, the file's last row) and are left out, as D4RL does"
-    return [Fault("note", "left_out", Where(column="next_observations"), count, text)]
+    rewards = int(dataset.provenance.get("left_out_rewards", 0))
+    where = Where(column="next_observations")
+    if not rewards:
+        return [Fault("note", "left_out", where, count, text)]
+    text += f"; {rewards} rewards other than 0 are on them"
+    kept = int(np.count_nonzero(dataset.rewards))
+    level: Level = "warn" if rewards > RARE * (kept + rewards) and kept < dataset.n_steps else "note"
+    fix = "give next_observations, or keep the rows as true ends: --terminal-sessions True"
+    return [Fault(level, "left_out", where, count, text, fix)]
 
 
 EPISODES: tuple[Check, ...] = (flags, one_step_episodes, time_limits, duplicates, left_out)

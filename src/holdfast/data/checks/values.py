@@ -129,11 +129,53 @@ def discrete_actions(dataset: Dataset) -> list[Fault]:
         text = f"{len(wrong)} actions are not in {start} to {start + count - 1}, the first is {first}"
         where = at(dataset, wrong[0], "actions")
         return [Fault("fatal", "action_range", where, len(wrong), text, "give the right action space")]
-    if len(np.unique(index)) == 1:
+    used = np.unique(index)
+    if len(used) == 1:
         return [
             _same_action(dataset, "there is only one action" if count == 1 else f"every action is {index[0] + start}")
         ]
-    return []
+    return _unused_actions(dataset, np.setdiff1d(np.arange(count), used) + start) if len(used) < count else []
+
+
+def _unused_actions(dataset: Dataset, unused: np.ndarray) -> list[Fault]:
+    """Discrete actions that never occur: a mistake if their number was only assumed."""
+    ids = ", ".join(str(i) for i in unused[:10]) + (", ..." if len(unused) > 10 else "")
+    text = f"{len(unused)} of {dataset.spec.action} actions never occur in the log: {ids}"
+    where = Where(column="actions")
+    if {"kind", "count"} & set(_assumed(dataset)):
+        fix = "if they don't exist, name the environment with --env, or give --action-start and --action-count"
+        return [Fault("warn", "unused_actions", where, len(unused), text, fix)]
+    return [Fault("note", "unused_actions", where, len(unused), text)]
+
+
+def assumed_space(dataset: Dataset) -> list[Fault]:
+    """Facts of the action space that are only assumed: the kind of whole numbers stored as floats, and bounds."""
+    assumed = _assumed(dataset)
+    if dataset.discrete or dataset.actions.shape[1:] != dataset.action_space.shape:
+        return []
+    found = []
+    if "kind" in assumed and _may_be_discrete(dataset.actions):
+        low = dataset.actions.min()
+        high = dataset.actions.max()
+        text = f"actions are whole numbers from {low:g} to {high:g}, stored as floats, and are taken as continuous"
+        fix = "--action-kind discrete if they number actions, else --action-kind continuous; or name --env"
+        found.append(Fault("warn", "action_kind", Where(column="actions"), dataset.n_steps, text, fix))
+    if "bounds" in assumed:
+        text = "the data do not say the bounds of actions: -1 and 1 are assumed"
+        fix = "if they are others, give --action-bounds LOW HIGH, or name the environment with --env"
+        found.append(Fault("note", "assumed_bounds", Where(column="actions"), dataset.n_steps, text, fix))
+    return found
+
+
+def _assumed(dataset: Dataset) -> list[str]:
+    """The facts of the action space that neither a file nor a user has given: "kind" and "bounds"."""
+    noted = dataset.provenance.get("assumed")
+    return noted if isinstance(noted, list) else []
+
+
+def _may_be_discrete(actions: np.ndarray) -> bool:
+    """Whether the actions [N, A] are whole numbers of one dimension: perhaps numbers of discrete actions."""
+    return actions.shape[1] == 1 and bool((actions == np.round(actions)).all()) and bool(np.ptp(actions) > 0)
 
 
 def masks(dataset: Dataset) -> list[Fault]:
@@ -181,6 +223,8 @@ def box_actions(dataset: Dataset) -> list[Fault]:
         first = dataset.actions[rows[0], dim]
         text = f"{len(rows)} rows have actions out of bounds, first {first:.6g}, expected {low[dim]:g} to {high[dim]:g}"
         fix = "--clip-actions clips them, --action-bounds LOW HIGH gives other bounds"
+        if "kind" in _assumed(dataset) and _may_be_discrete(dataset.actions):
+            fix = "--action-kind discrete if they number actions, else --action-bounds LOW HIGH"
         found.append(Fault("fatal", "action_bounds", at(dataset, rows[0], f"actions[{dim}]"), len(rows), text, fix))
     return found + _constant_actions(dataset)
 
@@ -286,6 +330,7 @@ VALUES: tuple[Check, ...] = (
     discrete_actions,
     masks,
     box_actions,
+    assumed_space,
     observation_scales,
     reward_scales,
     stored_columns,

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ...core.errors import UserError, unknown
+import numpy as np
+
+from ...core.errors import UserError, nearest, unknown
 from ...core.files import expanded
+from ...environments.gym.adapter import make_env
+from .. import spaces
+from ..action_spaces import ASSUMED, Kind, with_action_options, with_action_space
 from ..dataset import Dataset
+
+if TYPE_CHECKING:
+    import gymnasium
 
 BUNDLED = Path(__file__).parent.parent / "bundled"
 FILES = (".hdf5", ".h5", ".npz")
+_MINARI_ID = re.compile(r"-v\d+$")
 
 
 def is_path(text: str) -> bool:
@@ -25,7 +35,20 @@ def bundled_names() -> list[str]:
     return [f"bundled/{path.stem}" for path in sorted(BUNDLED.glob("*.npz"))]
 
 
-def load_dataset(name: str | Path, *, download: bool = False, **options: Any) -> Dataset:
+def load_dataset(
+    name: str | Path,
+    *,
+    download: bool = False,
+    also: Sequence[str | Path] = (),
+    shares: Sequence[float] = (),
+    skip_episodes: Sequence[int] = (),
+    env: str | None = None,
+    action_kind: Kind | None = None,
+    action_start: int | None = None,
+    action_count: int | None = None,
+    action_bounds: spaces.Bounds | None = None,
+    **options: Any,
+) -> Dataset:
     """Load a data set.
 
     Args:
@@ -36,15 +59,58 @@ def load_dataset(name: str | Path, *, download: bool = False, **options: Any) ->
             - a folder with a Minari data set,
             - a Minari id: `mujoco/hopper/medium-v0`.
         download: download a Minari data set that is not local.
-        options: for flat files (D4RL and OGBench): `action_bounds=(low, high)`, `max_episode_steps`, `cut_jumps`,
-            `use_next_observations`, `form`, `rewards` (OGBench) and `id`; see `data.sources.npz.load`.
+        also: more data sets, joined to the first one (see `Dataset.concat`) and read with the same options.
+        shares: share of the episodes of each data set, above 0 and at most 1; empty: all episodes.
+        skip_episodes: numbers of episodes to leave out, from 0; in a Minari data set those of the file.
+        env: environment whose action space the data have if the file has none: its id, or its EnvSpec as JSON.
+        action_kind: "discrete" or "continuous", whatever the file says.
+        action_start: the first discrete action.
+        action_count: number of discrete actions.
+        action_bounds: low and high of continuous actions, numbers or `[A]`.
+        options: for flat files (D4RL and OGBench): `max_episode_steps`, `cut_jumps`, `use_next_observations`, `form`,
+            `rewards` (OGBench) and `id`; see `data.sources.npz.load`.
 
     Returns:
         The data set, unchanged: run `data.checks.check.check` to see its faults.
 
     Raises:
-        UserError: no data set of that name, a file that cannot be read, or an option that the source does not have.
+        UserError: no data set of that name, a file that cannot be read, or an option that the source does not have, or
+            that does nothing for these actions.
     """
+    if also and skip_episodes:
+        raise UserError("--skip-episodes is for one data set: write a copy without them with `holdfast data convert`")
+    data = _read(name, download, skip_episodes, options)
+    if also or shares:
+        data = Dataset.concat([data, *(_read(other, download, (), options) for other in also)], shares=shares)
+    if env is not None:
+        data = with_environment(data, env)
+    return with_action_options(data, action_kind, action_start, action_count, action_bounds)
+
+
+def with_environment(dataset: Dataset, env: str, make: Callable[[str], gymnasium.Env] = make_env) -> Dataset:
+    """The data set with the action space of an environment, if its own one is only assumed.
+
+    Args:
+        dataset: the data set.
+        env: environment id, or EnvSpec as JSON.
+        make: makes the environment.
+
+    Raises:
+        UserError: the environment cannot be made.
+    """
+    if ASSUMED not in dataset.provenance:
+        return dataset
+    made = make(env)
+    try:
+        if dataset.provenance[ASSUMED] == ["count"] and hasattr(made.action_space, "low"):
+            return dataset  # the user says that actions are discrete
+        return with_action_space(dataset, made.action_space)
+    finally:
+        made.close()
+
+
+def _read(name: str | Path, download: bool, skip_episodes: Sequence[int], options: dict[str, Any]) -> Dataset:
+    """The data set as its file has it."""
     from . import d4rl, minari, npz
 
     text = str(name)
@@ -52,29 +118,50 @@ def load_dataset(name: str | Path, *, download: bool = False, **options: Any) ->
     if text.startswith("bundled/"):
         if text not in bundled_names():
             raise unknown("bundled data set", text, bundled_names())
-        return _load_flat(npz.load, BUNDLED / f"{text.removeprefix('bundled/')}.npz", options)
+        return _load_flat(npz.load, BUNDLED / f"{text.removeprefix('bundled/')}.npz", options, skip_episodes)
+    if path.suffix in FILES and not path.exists():
+        raise _missing(text, path)
     if path.suffix in (".hdf5", ".h5") and not path.is_dir():
-        return _load_flat(d4rl.load, path, options)
+        return _load_flat(d4rl.load, path, options, skip_episodes)
     if path.suffix == ".npz":
-        return _load_flat(npz.load, path, options)
+        return _load_flat(npz.load, path, options, skip_episodes)
     if options:
         raise UserError(f"{text}: a Minari data set takes no option {', '.join(sorted(options))}; leave them out")
     if path.is_dir():
         if minari.is_folder(path):
-            return minari.load_folder(path)
+            return minari.load_folder(path, skip_episodes=skip_episodes)
         raise UserError(
             f"{text} is a folder without a Minari data set; expected data/metadata.json and data/main_data.hdf5 in it"
         )
     if path.exists():
-        raise UserError(f"{text} is not a data set; expected one of {', '.join(FILES)}, a Minari folder or id")
-    if is_path(text):
-        raise UserError(f"{text} does not exist; expected a file ({', '.join(FILES)}), a Minari folder or a Minari id")
-    return minari.load_id(text, download)
+        raise UserError(
+            f"{text} is not a data set; expected one of {', '.join(FILES)}, a Minari folder or id; other files: read "
+            "the columns yourself and pass them to Dataset.from_arrays"
+        )
+    if is_path(text) or not _MINARI_ID.search(text):
+        raise _missing(text, path)
+    return minari.load_id(text, download, skip_episodes)
 
 
-def _load_flat(load: Callable[..., Dataset], path: Path, options: dict[str, Any]) -> Dataset:
+def _missing(text: str, path: Path) -> UserError:
+    """The error for a name that is neither a file nor a Minari id, with the nearest one."""
+    near = nearest(path.name, [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else [])
+    near = near or nearest(text, bundled_names())
+    return UserError(
+        f"{text} does not exist{near}; expected a file ({', '.join(FILES)}), a bundled name, a Minari folder or id "
+        "(which ends in -v and a number)"
+    )
+
+
+def _load_flat(
+    load: Callable[..., Dataset], path: Path, options: dict[str, Any], skip_episodes: Sequence[int]
+) -> Dataset:
     known = list(inspect.signature(load).parameters)[1:]
     for option in options:
         if option not in known:
             raise unknown("option of a flat file", option, known)
-    return load(path, **options)
+    data = load(path, **options)
+    wrong = [number for number in skip_episodes if not 0 <= number < data.n_episodes]
+    if wrong:
+        raise UserError(f"{path} has no episode {wrong[0]} to skip; expected 0 to {data.n_episodes - 1}")
+    return data.select(~np.isin(np.arange(data.n_episodes), skip_episodes)) if len(skip_episodes) else data

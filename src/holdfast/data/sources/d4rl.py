@@ -9,7 +9,7 @@ If there are no `timeouts`, steps are counted from 0 in every episode; D4RL's co
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,17 @@ import numpy as np
 from ...core.errors import UserError
 from ...core.files import object_in
 from .. import spaces
-from ..arrays import FLAT_COLUMNS, STORED_COLUMNS
+from ..action_spaces import with_action_options
+from ..arrays import FLAT_COLUMNS, STORED_COLUMNS, as_observations
 from ..dataset import Dataset
 from ..facts import provenance_in
 from ..references import d4rl_id, env_id_of, environment_spec_for, reference_for, time_limit
-from .files import open_hdf5, require_rows
+from .ends import OTHER_NAMES, named_ends, unread, used_names, with_faults
+from .files import Group, open_hdf5, require_rows
 
 NEEDED = ("observations", "actions", "rewards", "terminals")
 OPTIONAL = ("timeouts", "next_observations")
+READ = {*NEEDED, *OPTIONAL, *FLAT_COLUMNS, "discrete_action"}
 LOG_PROB = "infos/action_log_probs"  # D4RL's name of behaviour_log_prob
 
 
@@ -35,6 +38,7 @@ def load(
     use_next_observations: bool = True,
     max_episode_steps: int | None = None,
     cut_jumps: bool | None = None,
+    terminal_sessions: bool | None = None,
     action_bounds: spaces.Bounds | None = None,
     id: str | None = None,
 ) -> Dataset:
@@ -47,6 +51,7 @@ def load(
         use_next_observations: close episodes with the stored `next_observations`, if there are any.
         max_episode_steps: if there are no `timeouts`, cut episodes after that many steps.
         cut_jumps: end an episode wherever `next_observations` is not the following row.
+        terminal_sessions: as in `Dataset.from_arrays`.
         action_bounds: low and high of the actions; None: [-1, 1].
         id: name of the data set; None: the file's name.
 
@@ -54,11 +59,15 @@ def load(
         UserError: a file that cannot be read, or missing or unequal columns.
     """
     with open_hdf5(path) as file:
-        stored = {k: file[k] for k in (*NEEDED, *OPTIONAL) if k in file and hasattr(file[k], "shape")}
+        wanted = (*NEEDED, *OPTIONAL, *OTHER_NAMES)
+        stored = {k: file[k] for k in wanted if k in file and hasattr(file[k], "shape")}
         require_rows(stored, path)
         flat = {k: column[()] for k, column in stored.items()}
+        names = _names(file)
         if LOG_PROB in file and len(getattr(file[LOG_PROB], "shape", ())) == 1:
             flat["behaviour_log_prob"] = file[LOG_PROB][()]
+        if "discrete_action" in file and getattr(file["discrete_action"], "shape", None) == ():
+            flat["discrete_action"] = file["discrete_action"][()]
         extra = {k: file[f"columns/{k}"][()] for k in STORED_COLUMNS if f"columns/{k}" in file}
         written = file["holdfast"][()] if "holdfast" in file else None
     meta = _metadata(written, path)
@@ -68,14 +77,23 @@ def load(
         use_next_observations=use_next_observations,
         max_episode_steps=max_episode_steps,
         cut_jumps=cut_jumps,
+        terminal_sessions=terminal_sessions,
         action_bounds=action_bounds,
         id=id,
         meta=meta,
     )
+    data = with_faults(data, unread(names - flat.keys(), ()))
     return dataclasses.replace(data, columns={**data.columns, **extra}) if extra else data
 
 
-def require_columns(flat: Mapping[str, np.ndarray], needed: tuple[str, ...], path: Path) -> None:
+def _names(file: Group) -> set[str]:
+    """The columns of an HDF5 file, also those of its group `infos`. Single numbers are left out."""
+    infos = file.get("infos")
+    inside = infos.column_names() if isinstance(infos, Group) else []
+    return {*file.column_names(), *(f"infos/{name}" for name in inside)}
+
+
+def require_columns(flat: Collection[str], needed: tuple[str, ...], path: Path) -> None:
     """Refuse a file that lacks one of the columns `needed`.
 
     Raises:
@@ -94,6 +112,7 @@ def from_flat(
     use_next_observations: bool = True,
     max_episode_steps: int | None = None,
     cut_jumps: bool | None = None,
+    terminal_sessions: bool | None = None,
     action_bounds: spaces.Bounds | None = None,
     id: str | None = None,
     meta: dict[str, Any] | None = None,
@@ -103,21 +122,25 @@ def from_flat(
     Args:
         flat: the columns, [N, ...] each.
         path: the file that they were read from, of any kind.
-        use_next_observations, max_episode_steps, cut_jumps, action_bounds, id: as in `load`.
+        use_next_observations, max_episode_steps, cut_jumps, terminal_sessions, action_bounds, id: as in
+            `load`.
         meta: the metadata that `convert` wrote with the columns, if it wrote the file.
 
     Raises:
         UserError: missing or unequal columns.
     """
     meta = meta or {}
-    require_columns(flat, NEEDED, path)
+    faults = unread(flat, READ | used_names(flat))
+    ends = named_ends(flat, str(path))
+    require_columns([*flat, *ends], NEEDED, path)
+    flat = {**{k: flat[k] for k in flat if k in READ}, **ends}
     name = d4rl_id(path.stem)
     if max_episode_steps is None and "timeouts" not in flat:
         max_episode_steps = time_limit(name)
-    observations = flat["observations"]
+    observations = as_observations(flat["observations"], f"{path}: observations")
     env_spec = meta.get("env_spec") or environment_spec_for(name, observations.shape[1:])
     reference = meta.get("reference") or reference_for(name, env_id_of(env_spec))
-    return Dataset.from_arrays(
+    data = Dataset.from_arrays(
         observations,
         flat["actions"],
         flat["rewards"],
@@ -130,12 +153,20 @@ def from_flat(
         columns={k: flat[k] for k in FLAT_COLUMNS if k in flat},
         max_episode_steps=max_episode_steps,
         cut_jumps=cut_jumps,
+        terminal_sessions=terminal_sessions,
         keep_last=False,
         id=id or meta.get("id") or name or path.stem,
         env_spec=env_spec,
         reference=reference,
         provenance={**provenance_in(meta, str(path)), "source": "d4rl", "path": str(path)},
     )
+    data = with_faults(data, faults)
+    kind = np.asarray(flat.get("discrete_action"))  # d3rlpy 1.x says which kind of actions a file has
+    if kind.shape != () or kind.dtype.kind not in "biu" or meta.get("action_space") is not None:
+        return data
+    if action_bounds is not None:
+        return data
+    return with_action_options(data, "discrete" if kind else "continuous")
 
 
 def _metadata(written: bytes | None, path: Path) -> dict[str, Any]:

@@ -103,6 +103,14 @@ class Group(Mapping[str, Any]):
             raise KeyError(name)
         return found
 
+    def column_names(self) -> list[str]:
+        """The names of the arrays in this group, of which nothing is read. Links and single numbers are left out."""
+        import h5py
+
+        own = [name for name in self.node if isinstance(self.node.get(name, getlink=True), h5py.HardLink)]
+        nodes = {name: self.node[name] for name in own}
+        return [name for name, node in nodes.items() if isinstance(node, h5py.Dataset) and node.shape]
+
     def _find(self, path: str) -> Group | Column | None:
         """The member at a path of names separated by `/`; None if there is none."""
         import h5py

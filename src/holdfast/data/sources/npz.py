@@ -14,6 +14,7 @@ from ..arrays import FLAT_COLUMNS
 from ..dataset import Dataset
 from ..facts import provenance_in
 from . import d4rl, ogbench
+from .ends import EPISODE_ENDS
 from .files import read_npz
 
 NATIVE = ("observations", "actions", "rewards", "terminations", "truncations", "offsets", "metadata")
@@ -27,19 +28,21 @@ def load(
     use_next_observations: bool = True,
     max_episode_steps: int | None = None,
     cut_jumps: bool | None = None,
+    terminal_sessions: bool | None = None,
     action_bounds: spaces.Bounds | None = None,
     id: str | None = None,
 ) -> Dataset:
     """Load an NPZ file.
 
     The keys of the file say which form it has. `offsets`: Holdfast's own; `timeouts`: D4RL's; `masks`, `valids` or no
-    rewards: OGBench's. A file with only `rewards` and `terminals` may have either form; then `form` is needed.
+    rewards: OGBench's. Gymnasium's names (`terminations`, `truncations`) and d3rlpy's `episode_terminals` are read as
+    D4RL's. A file with only `rewards` and `terminals` may have either form; then `form` is needed.
 
     Args:
         path: the file.
         form: `d4rl` (terminals are true ends) or `ogbench` (terminals close trajectories).
         rewards: OGBench: one a row, or a function of the columns.
-        use_next_observations, max_episode_steps, cut_jumps: D4RL, see `d4rl.load`.
+        use_next_observations, max_episode_steps, cut_jumps, terminal_sessions: D4RL, see `d4rl.load`.
         action_bounds: low and high of the actions; None: [-1, 1].
         id: name of the data set; None: the file's name.
 
@@ -58,6 +61,7 @@ def load(
         use_next_observations=use_next_observations,
         max_episode_steps=max_episode_steps,
         cut_jumps=cut_jumps,
+        terminal_sessions=terminal_sessions,
         action_bounds=action_bounds,
         id=id,
     )
@@ -70,9 +74,11 @@ def _form(flat: Mapping[str, np.ndarray], form: str | None, path: Path, rewards:
         return "holdfast"
     if form is not None:
         return form
-    if rewards or "masks" in flat or "valids" in flat or ("rewards" not in flat and "timeouts" not in flat):
+    if "terminals" not in flat and "terminations" in flat:
+        return "d4rl"
+    if rewards or "masks" in flat or "valids" in flat or not {"rewards", "timeouts"} & flat.keys():
         return "ogbench"
-    if "timeouts" in flat:
+    if {"timeouts", "truncations", EPISODE_ENDS} & flat.keys():
         return "d4rl"
     raise UserError(
         f"{path} may be in D4RL's form (terminals are true ends) or in OGBench's (terminals close trajectories); "

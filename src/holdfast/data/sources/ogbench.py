@@ -16,11 +16,14 @@ from numpy.typing import ArrayLike
 
 from ...core.errors import UserError
 from .. import spaces
-from ..arrays import flags
+from ..arrays import as_actions, as_observations, flags, vector
 from ..dataset import Dataset
 from .d4rl import require_columns
+from .ends import unread, with_faults
 
 NEEDED = ("observations", "actions", "terminals")
+FLAGS = ("terminals", "masks", "valids")
+OBSERVED = ("observations", "next_observations")
 Rewards = ArrayLike | Callable[[Mapping[str, np.ndarray]], ArrayLike]  # one a row, or a function of the columns
 
 
@@ -46,20 +49,22 @@ def from_flat(
     """
     require_columns(flat, NEEDED, path)
     paid = _rewards(flat, path, rewards)
-    names = [name for name in ("actions", "terminals", "masks", "valids") if name in flat]
-    for name, column in [*((name, flat[name]) for name in names), ("rewards", paid)]:
-        if len(column) != len(flat["observations"]):
-            rows_ = len(flat["observations"])
+    arrays: dict[str, np.ndarray] = {"actions": as_actions(flat["actions"], f"{path}: actions")}
+    arrays |= {name: flags(flat[name], f"{path}: {name}") for name in FLAGS if name in flat}
+    arrays |= {name: as_observations(flat[name], f"{path}: {name}") for name in OBSERVED if name in flat}
+    for name, column in [*arrays.items(), ("rewards", paid)]:
+        rows_ = len(arrays["observations"])
+        if len(column) != rows_:
             raise UserError(
                 f"{path}: {name} has {len(column)} rows, observations {rows_}; expected one for each observation"
             )
-    rows, following, ends = _transitions(flat, path)
+    rows, following, ends = _transitions(arrays)
     terminations = np.zeros(len(rows), bool)
-    if "masks" in flat:
-        terminations = ~flags(flat["masks"], f"{path}: masks")[rows]
-    return Dataset.from_arrays(
-        flat["observations"][rows],
-        flat["actions"][rows],
+    if "masks" in arrays:
+        terminations = ~arrays["masks"][rows]
+    data = Dataset.from_arrays(
+        arrays["observations"][rows],
+        arrays["actions"][rows],
         paid[rows],
         terminations,
         ends & ~terminations,
@@ -68,6 +73,7 @@ def from_flat(
         id=id or path.stem,
         provenance={"source": "ogbench", "path": str(path)},
     )
+    return with_faults(data, unread(flat, FLAGS))
 
 
 def _rewards(flat: Mapping[str, np.ndarray], path: Path, rewards: Rewards | None) -> np.ndarray:
@@ -77,15 +83,15 @@ def _rewards(flat: Mapping[str, np.ndarray], path: Path, rewards: Rewards | None
         given = flat.get("rewards")
     if given is None:
         raise UserError(f"{path} has no rewards, like OGBench's reward-free files; pass rewards=, one a row")
-    return np.asarray(given)
+    return vector(given, f"{path}: rewards")
 
 
-def _transitions(flat: Mapping[str, np.ndarray], path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _transitions(flat: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of the n transitions: their rows [n], their next observations [n, *obs], whether they end a trajectory [n]."""
-    terminals = flags(flat["terminals"], f"{path}: terminals")
+    terminals = flat["terminals"]
     if "next_observations" in flat:
         return np.arange(len(terminals)), flat["next_observations"], terminals
-    closing = ~flags(flat["valids"], f"{path}: valids") if "valids" in flat else terminals.copy()
+    closing = ~flat["valids"] if "valids" in flat else terminals.copy()
     closing[-1:] = True  # no row follows the last one
     rows = np.flatnonzero(~closing)
     return rows, flat["observations"][rows + 1], closing[rows + 1]

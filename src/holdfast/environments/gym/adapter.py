@@ -7,16 +7,26 @@ import importlib
 import importlib.util
 import json
 import logging
+import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ...core.errors import UserError, nearest, one_line
 from ...core.files import parse_json
 
 if TYPE_CHECKING:
     import gymnasium
+    from gymnasium.spaces import Space
 
 EXTRAS = {"gymnasium.envs.mujoco": "mujoco", "gymnasium.envs.box2d": "box2d", "ale_py": "atari"}
+# wrappers of Gymnasium that change nothing that a policy sees; some would open windows or write files
+PASSIVE = (
+    "Autoreset", "HumanRendering", "OrderEnforcing", "PassiveEnvChecker", "RecordEpisodeStatistics", "RecordVideo",
+    "RenderCollection",
+)  # fmt: skip
+STATEFUL = ("NormalizeObservation", "NormalizeReward")  # with running statistics, which a spec does not hold
 # packages that register environments when they are imported
 ADD_ONS = ("gymnasium_robotics", "minigrid", "ale_py", "highway_env", "metaworld")
 
@@ -51,7 +61,7 @@ def make_env(env: str, **options: Any) -> gymnasium.Env:
     arguments = {"disable_env_checker": True, **arguments, **options}
     try:
         with _without_deprecations(name):
-            return gymnasium.make(name, **arguments)
+            return _flat(_wrapped(gymnasium.make(name, **arguments), env))
     except error.UnregisteredEnv as fault:
         raise UserError(_unknown(name, env)) from fault
     except (error.DependencyNotInstalled, ModuleNotFoundError) as fault:
@@ -79,6 +89,71 @@ def env_spec_of(env: str) -> str | None:
         return gymnasium.spec(env.rpartition(":")[2]).to_json()
     except (ValueError, TypeError):
         return None
+
+
+def other_wrappers(env: str) -> list[str]:
+    """Names of the wrappers in an EnvSpec (JSON) that `make_env` leaves out or cannot restore.
+
+    These are wrappers of other packages, and those of Gymnasium with running statistics, which a spec does not hold.
+    """
+    names = []
+    for name, own, arguments in _wrappers(env):
+        if own is None or arguments is None or own in STATEFUL:
+            names.append(name)
+    return names
+
+
+def _wrappers(env: str) -> Iterator[tuple[str, str | None, dict[str, Any] | None]]:
+    """Each wrapper of an EnvSpec (JSON): its name, its class in `gymnasium.wrappers` if it is one, its arguments."""
+    try:
+        listed = json.loads(env).get("additional_wrappers") if _is_json(env) else None
+    except (ValueError, AttributeError, RecursionError):
+        return
+    for entry in listed if isinstance(listed, list) else []:
+        facts = entry if isinstance(entry, dict) else {}
+        module, _, cls = str(facts.get("entry_point")).partition(":")
+        name = str(facts.get("name") or cls or entry)
+        if cls not in PASSIVE:
+            own = cls if module.split(".")[:2] == ["gymnasium", "wrappers"] and cls.isidentifier() else None
+            arguments = facts.get("kwargs")
+            yield name, own, arguments if isinstance(arguments, dict) else None
+
+
+def _wrapped(made: gymnasium.Env, env: str) -> gymnasium.Env:
+    """An environment in the wrappers of Gymnasium that its EnvSpec (JSON) names, the innermost first."""
+    from gymnasium import Wrapper, wrappers
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*precision lowered")  # of the bounds in the JSON, which are float64
+        for _, own, arguments in _wrappers(env):
+            wrapper = getattr(wrappers, own or "", None)
+            if isinstance(wrapper, type) and issubclass(wrapper, Wrapper) and arguments is not None:
+                made = wrapper(made, **arguments)
+    return made
+
+
+def _flat(made: gymnasium.Env) -> gymnasium.Env:
+    """An environment whose observations are flat vectors, if they are dictionaries, tuples or whole numbers."""
+    from gymnasium.spaces import Box
+    from gymnasium.wrappers import DtypeObservation, FlattenObservation
+
+    space = made.observation_space
+    if isinstance(space, Box):
+        return DtypeObservation(made, np.float32) if space.dtype == bool else made
+    if not space.is_np_flattenable:
+        return made
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*precision lowered")
+        return DtypeObservation(FlattenObservation(made), np.float32)
+
+
+def raw_space_of(env: gymnasium.Env) -> Space | None:
+    """The space of the observations that `make_env` flattened; None if it did not flatten them."""
+    from gymnasium import Wrapper
+    from gymnasium.wrappers import FlattenObservation
+
+    inner = env.env if isinstance(env, Wrapper) else env
+    return inner.env.observation_space if isinstance(inner, FlattenObservation) else None
 
 
 def _is_json(env: str) -> bool:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ...core.errors import UserError, one_line
-from .matching import mask_of
+from .matching import mask_of, name_of
 
 if TYPE_CHECKING:
     import gymnasium
 
 NO_RESET = -1  # instead of a seed: do not reset the environment when its episode ends
 REPEATED = 8  # steps that are played twice to check whether an environment is deterministic
+
+RESET = "(observation, info)"
+STEP = "(observation, reward, terminated, truncated, info)"
+OLD = "; environments of the old Gym interface need an adapter, for example shimmy"
 
 Action = np.ndarray | int | float | list  # one action, in the environment's units
 # slot -> seed, actions and last observation of its open episode; None if no episode is open
@@ -124,11 +129,23 @@ def begin(env: gymnasium.Env, slot: int, seed: int, shape: Shape) -> tuple[np.nd
         SlotFailed: the environment raised.
     """
     try:
-        obs, info = env.reset(seed=seed)
+        obs, info = _returned(env.reset(seed=seed), RESET, "reset")
         require_numbers(obs)
         return obs, mask_of(info, shape)
     except (Exception, SystemExit) as fault:
-        raise SlotFailed(slot, f"failed to reset: {_reason(fault)}") from fault
+        raise SlotFailed(slot, f"failed to reset: {_reason(fault, RESET, 'reset')}") from fault
+
+
+def gives_mask(env: gymnasium.Env, shape: Shape, seed: int) -> bool:
+    """Whether an environment gives a mask of its actions when it is reset.
+
+    Raises:
+        UserError: the environment failed to reset.
+    """
+    try:
+        return begin(env, 0, seed, shape)[1] is not None
+    except SlotFailed as fault:
+        raise UserError(f"environment {name_of(env)} {fault.what}") from fault
 
 
 def play(env: gymnasium.Env, slot: int, action: Action, seed: int, shape: Shape) -> Outcome:
@@ -138,19 +155,36 @@ def play(env: gymnasium.Env, slot: int, action: Action, seed: int, shape: Shape)
         SlotFailed: the environment raised.
     """
     try:
-        obs, reward, terminated, truncated, info = env.step(action)
+        obs, reward, terminated, truncated, info = _returned(env.step(action), STEP, "step")
         require_numbers(obs)
         mask = mask_of(info, shape)
+        if np.ndim(reward):
+            raise UserError(f"step returned a reward of shape {np.shape(reward)}, expected a single number")
         reward = float(reward)
         terminated = bool(terminated)
         truncated = bool(truncated)
     except (Exception, SystemExit) as fault:
-        raise SlotFailed(slot, f"failed on the action {shown(action)}: {_reason(fault)}") from fault
+        raise SlotFailed(slot, f"failed on the action {shown(action)}: {_reason(fault, STEP, 'step')}") from fault
     if not (terminated or truncated):
         return Outcome(obs, reward, False, False, mask)
     obs = np.array(obs)  # some environments write the next episode into the same array
     following = () if seed == NO_RESET else begin(env, slot, seed, shape)
     return Outcome(obs, reward, terminated, truncated, mask, *following)
+
+
+def _returned(values: Any, expected: str, method: str) -> tuple[Any, ...]:
+    """What an environment's method returned, after a check of its form.
+
+    Raises:
+        UserError: not as many values as expected, or an info that is not a dict.
+    """
+    count = expected.count(",") + 1
+    if not isinstance(values, tuple | list) or len(values) != count:
+        found = f"{len(values)} values" if isinstance(values, tuple | list) else f"a single {type(values).__name__}"
+        raise UserError(f"{method} returned {found}, expected {count}: {expected}{OLD}")
+    if not isinstance(values[-1], Mapping):
+        raise UserError(f"{method} returned an info of type {type(values[-1]).__name__}, expected a dict")
+    return tuple(values)
 
 
 def repeats(env: gymnasium.Env, seed: int, shape: Shape) -> bool:
@@ -189,8 +223,15 @@ def require_numbers(obs: ArrayLike) -> None:
         raise UserError(f"its observation is not an array of numbers but {type(obs).__name__}")
 
 
-def _reason(fault: BaseException) -> str:
-    return f"it called sys.exit({fault.code!r})" if isinstance(fault, SystemExit) else one_line(fault)
+def _reason(fault: BaseException, expected: str, method: str) -> str:
+    """Why an environment failed; the wrappers of Gymnasium cannot unpack what an old environment returns."""
+    if isinstance(fault, SystemExit):
+        return f"it called sys.exit({fault.code!r})"
+    text = one_line(fault)
+    frames = traceback.extract_tb(fault.__traceback__)
+    if "values to unpack" in text and frames and "gymnasium" in frames[-1].filename:
+        return f"{method} returned another number of values than {expected.count(',') + 1}: expected {expected}{OLD}"
+    return text
 
 
 def shown(action: Action) -> Action:

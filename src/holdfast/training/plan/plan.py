@@ -162,11 +162,11 @@ def plan(settings: Settings, dataset: Dataset | None = None) -> Plan:
     seeds = range(settings.seed, settings.seed + settings.seeds)
     replicas = settings_of.replicas(algorithm, cfg, settings.sweep, seeds)
     task = task_of(settings, algorithm, cfg, dataset)
-    evaluates = settings.evaluate and task.env is not None
+    evaluates = settings.evaluate and task.eval_env is not None
     if evaluates:
-        task.require_environment(settings.workers, settings.worker_timeout)
+        task.require_environment(settings.workers, settings.worker_timeout, evaluation=True)
     programs = programs_of(settings, algorithm, cfg, replicas, task)
-    if not evaluates and any(program.phase.collect for program in programs.own):
+    if (not evaluates or task.env != task.eval_env) and any(program.phase.collect for program in programs.own):
         task.require_environment(settings.workers, settings.worker_timeout)
     evaluator = _evaluator(settings, task, len(replicas)) if evaluates else None
     return Plan(settings, algorithm, cfg, replicas, task, programs.before, programs.own, evaluator)
@@ -175,7 +175,7 @@ def plan(settings: Settings, dataset: Dataset | None = None) -> Plan:
 def _evaluator(settings: Settings, task: Task, replicas: int) -> Callable[[], Evaluator]:
     return functools.partial(
         Evaluator,
-        str(task.env),
+        str(task.eval_env),
         replicas,
         settings.eval_episodes,
         reference=task.reference,

@@ -16,6 +16,7 @@ from ...core.contract import Algorithm, Frozen, NStep, Treatment, Windows
 from ...core.errors import UserError
 from ...core.spec import Cfg, Spec
 from ...core.trust import environment_in
+from ...data.action_spaces import bounded
 from ...data.checks.check import require_sound
 from ...data.checks.faults import Fault
 from ...data.dataset import Dataset
@@ -24,9 +25,11 @@ from ...data.feed.columns import DERIVED, Columns, prepare, stats
 from ...data.feed.treatment import Fitted, fit, untreated
 from ...data.references import reference_for
 from ...data.scores import usable
-from ...data.sources import load_dataset
+from ...data.sources import load_dataset, with_environment
+from ...data.spaces import to_json
 from ...data.split import by_episodes
-from ...environments.gym.adapter import make_env
+from ...environments.gym.adapter import make_env, raw_space_of
+from ...environments.gym.env_pool import Shape, gives_mask
 from ...environments.gym.matching import name_of, require_match, spec_of
 from ...environments.gym.timed import env_for_spaces
 from ...environments.gym.workers import TIMEOUT
@@ -48,9 +51,11 @@ class Task:
     fingerprint: str | None  # of the whole data set, before the algorithm's filter
     logged: float | None  # mean episode return of the whole data set
     env: str | None  # environment id, or EnvSpec as JSON
+    eval_env: str | None  # the environment of evaluations, in the same form
     reference: tuple[float, float] | None  # returns of a random and an expert policy
     stats: dict[str, float]  # scalars of the data, as `Context.stats`
     warnings: list[Fault]  # faults of the data that the settings allow
+    raw_space: str | None = None  # of observations that are flattened, as JSON
     inputs: dict[str, Frozen] = dataclasses.field(default_factory=dict)  # policies of other runs, by name
 
     def make(self) -> Callable[[], gymnasium.Env]:
@@ -59,22 +64,26 @@ class Task:
         Raises:
             UserError: the data name no environment.
         """
+        return functools.partial(make_env, self._collects_in())
+
+    def _collects_in(self) -> str:
         if self.env is None:
             raise UserError(f"{self.name} names no environment to collect in: give one with --env")
-        return functools.partial(make_env, self.env)
+        return self.env
 
-    def require_environment(self, workers: int = 0, timeout: float = TIMEOUT) -> None:
+    def require_environment(self, workers: int = 0, timeout: float = TIMEOUT, evaluation: bool = False) -> None:
         """Make the environment once, compare its spaces with the data, and close it.
 
         Args:
             workers: worker processes that will play in it.
             timeout: seconds that a step may take in a worker; making it falls under this limit too.
+            evaluation: whether to make the environment of evaluations, not the one to collect in.
 
         Raises:
             UserError: the environment cannot be made, or its spaces differ from those of the data.
         """
-        self.make()  # refuses data without an environment
-        env = env_for_spaces(str(self.env), workers, timeout)
+        chosen = self.eval_env if evaluation and self.eval_env is not None else self._collects_in()
+        env = env_for_spaces(chosen, workers, timeout)
         try:
             require_match(env, self.spec, self.fitted)
         finally:
@@ -121,6 +130,9 @@ def task_of(settings: Settings, algorithm: Algorithm, cfg: Cfg, dataset: Dataset
             raise UserError(f"{algorithm.name} reads {', '.join(policies)} and learns from logged data: name --data")
         return _from_environment(settings, algorithm, cfg)
     whole = dataset if dataset is not None else load_dataset(str(settings.data), **settings.data_options)
+    if settings.env is not None:
+        make = functools.partial(env_for_spaces, workers=settings.workers, timeout=settings.worker_timeout)
+        whole = with_environment(whole, settings.env, make)
     warnings = require_sound(whole, settings.allow)
     require_actions(algorithm, whole.id, whole.discrete)
     require_episodes(algorithm, cfg, whole, settings.treatment.get("return_scale") is not None)
@@ -135,9 +147,11 @@ def task_of(settings: Settings, algorithm: Algorithm, cfg: Cfg, dataset: Dataset
         fingerprint=whole.fingerprint,
         logged=float(whole.returns().mean()),
         env=settings.env or environment_in(kept.env_spec, f"the data set {kept.id}"),
+        eval_env=settings.env or environment_in(kept.evaluation_spec, f"the data set {kept.id}"),
         reference=kept.reference if kept.reference and usable(kept.reference) else None,
         stats=stats(kept, fitted),
         warnings=warnings,
+        raw_space=kept.provenance.get("raw_observation_space"),
         inputs={name: policy.frozen() for name, policy in policies.items()},
     )
 
@@ -152,10 +166,17 @@ def _from_environment(settings: Settings, algorithm: Algorithm, cfg: Cfg) -> Tas
     env = env_for_spaces(settings.env, settings.workers, settings.worker_timeout)
     try:
         name = name_of(env)
+        raw = raw_space_of(env)
+        raw_space = None if raw is None else to_json(raw)
         spec = spec_of(env)
-        fitted = untreated(env.observation_space, env.action_space, name)
+        options = dict(settings.data_options)
+        action_space = bounded(env.action_space, options.pop("action_bounds", None), name)
+        if options:
+            flags = ", ".join(f"--{option.replace('_', '-')}" for option in sorted(options))
+            raise UserError(f"{flags}: this says how to read logged data, and there are none: leave it out")
+        fitted = untreated(env.observation_space, action_space, name)
         if spec.discrete:
-            spec = spec._replace(masked="action_mask" in env.reset(seed=settings.seed)[1])
+            spec = spec._replace(masked=gives_mask(env, Shape(spec.discrete, spec.action), settings.seed))
     finally:
         env.close()
     require_actions(algorithm, name, spec.discrete, data=False)
@@ -168,7 +189,9 @@ def _from_environment(settings: Settings, algorithm: Algorithm, cfg: Cfg) -> Tas
             "data: leave the option out, or name data with --data"
         )
     fitted = dataclasses.replace(fitted, reward_scale=treatment.reward_scale, reward_shift=treatment.reward_shift)
-    return Task(name, spec, fitted, None, None, None, settings.env, reference_for(name, name), {}, [])
+    return Task(
+        name, spec, fitted, None, None, None, settings.env, settings.env, reference_for(name, name), {}, [], raw_space
+    )
 
 
 def require_actions(algorithm: Algorithm, name: str, discrete: bool, data: bool = True) -> None:

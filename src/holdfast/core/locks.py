@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-# what a file system without locks answers: the run goes on without a lock there
+# what a file system without locks answers: the run continues without a lock there
 UNSUPPORTED = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.ENOSYS, errno.EINVAL}
 
 

@@ -107,7 +107,7 @@ def blocks(
         began = time.perf_counter()
         result = play.run(carry, lo, hi) if partial is None else play.run(carry, lo, hi, partial)
         before = partial or Partial(lo, 0, 0.0, [], [])
-        seconds = before.seconds + max(time.perf_counter() - began, 1e-9)  # a clock may stand still
+        seconds = before.seconds + max(time.perf_counter() - began, 1e-9)  # two readings of a clock may be equal
         updates = before.updates + result.updates
         carry = result.carry
         hi = result.step

@@ -160,7 +160,8 @@ def require_facts(facts: Json, where: str) -> None:
     for name, value in found["config"].items():
         if isinstance(value, list) and len(value) > MOST_LAYERS:
             raise UserError(f"{name} in {where} has {len(value)} entries, expected at most {MOST_LAYERS}")
-        if name == "hidden" and not (isinstance(value, list) and all(fits(n, int) and 0 < n < 2**20 for n in value)):
+        sizes = value if isinstance(value, list) else [value]
+        if name == "hidden" and not all(fits(n, int) and 0 < n < 2**20 for n in sizes):
             raise UserError(f"hidden in {where} is {shown(value)}, expected sizes of layers")
 
 

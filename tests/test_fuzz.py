@@ -127,7 +127,9 @@ def odd_arrays(rng: random.Random, path: Path) -> None:
     else:
         length = len(arrays[name])
         shape = rng.choice([(), (0,), (length, 0), (length, 1, 1), (length, 3), (length + 1,), (length,)])
-        arrays[name] = np.full(shape, rng.choice([0, 1, -7, 1e300]), rng.choice(["f4", "f8", "i8", "?", "c16", "U3"]))
+        value = rng.choice([0, 1, -7, 1e300])
+        with np.errstate(all="ignore"):
+            arrays[name] = np.full(shape, value, rng.choice(["f4", "f8", "i8", "?", "c16", "U3"]))
     with contextlib.suppress(UnicodeEncodeError), np.errstate(all="ignore"):
         np.savez(path, **arrays)
 
@@ -240,6 +242,7 @@ def test_forged_policies(files, tmp_path, rng, monkeypatch):
         facts = json.loads(file.read_text())
         name = rng.choice(["algorithm", "config", "spec", "treatment", "info", "format"])
         odd = json_of(rng, {name: facts[name]})
+        odd = odd if isinstance(odd, dict) else {name: odd}
         facts = {**{k: v for k, v in facts.items() if k != name}, **odd}
         file.write_text(json.dumps(facts))
         seen[0] = {k: v for k, v in json.loads(file.read_text()).items() if k != "sha256"}

@@ -1,5 +1,6 @@
 """Files of a stranger: they name no module and no other file, and opening them runs nothing."""
 
+import dataclasses
 import json
 import sys
 
@@ -63,6 +64,14 @@ def test_a_data_set_names_no_module(env, planted):
 
 
 @pytest.mark.parametrize("env", NAMED)
+def test_an_environment_of_evaluations_names_no_module(env, planted):
+    data = dataclasses.replace(log(None), provenance={"evaluation_spec": env})
+    with pytest.raises(UserError, match=r"the data set log names the environment .*--env"):
+        plan(Settings.of("bc", data="log"), data)
+    assert not planted()
+
+
+@pytest.mark.parametrize("env", NAMED)
 def test_a_policy_names_no_module(env, planted):
     with pytest.raises(UserError, match=r"the policy names the environment .*--env"):
         environment_of({"env_spec": env})
@@ -79,6 +88,17 @@ def test_the_config_of_a_run_names_no_module(env, planted, tmp_path):
     assert main(["train", "--config", str(run / "config.json"), "--dry-run"]) == 2
     with pytest.raises(UserError):
         finetune(run)
+    assert not planted()
+
+
+@pytest.mark.parametrize("env", NAMED)
+def test_the_options_of_the_data_of_a_run_name_no_module(env, planted, tmp_path):
+    run = config_of(tmp_path / "run", data_options={"env": env})
+    with pytest.raises(UserError, match=r"config.json names the environment .*--trust"):
+        resume(run)
+    assert main(["train", "--config", str(run / "config.json"), "--env", "Pendulum-v1", "--dry-run"]) == 2
+    with pytest.raises(UserError):
+        finetune(run, env="Pendulum-v1")
     assert not planted()
 
 

@@ -75,7 +75,7 @@ def test_a_checkpoint_without_a_hash_is_accepted(run, monkeypatch):
     def older(metadata, where):
         return {name: value for name, value in metadata.items() if name != "settings"}
 
-    monkeypatch.setattr("holdfast.training.run.checked_checkpoint", older)
+    monkeypatch.setattr("holdfast.training.resuming.checked_checkpoint", older)
     monkeypatch.setattr("holdfast.training.runner.checked_checkpoint", older)
     edit(run / "config.json", "eval_episodes", value=3)
     assert resume(run).result["steps"] == 12
@@ -93,7 +93,8 @@ def test_a_changed_table_is_refused_and_nothing_changes(run):
     text = table.read_text()
     phase = text.splitlines()[1].split(",")[1]
     cell = text.splitlines()[1].split(",")[-1]
-    for damaged in (text.replace(cell, "0.5", 1), text.rstrip()[:-3], text.replace(phase, f"{phase}\ufffd", 1)):
+    kept = "\n".join(text.splitlines()[:2])  # the row of the checkpoint
+    for damaged in (text.replace(cell, "0.5", 1), kept[:-3], text.replace(phase, f"{phase}\ufffd", 1)):
         table.write_bytes(damaged.encode())
         before = bytes_of(run)
         with pytest.raises(UserError, match=r"metrics.csv (has changed|is not what)"):

@@ -248,3 +248,55 @@ def test_the_list_of_data_sets_shows_odd_metadata(tmp_path, minari, monkeypatch,
     printed = capsys.readouterr().out
     assert "set-v0" in printed
     assert "deep-v0" not in printed
+
+
+def change_metadata(folder, **entries):
+    path = folder / "data" / "metadata.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **entries}))
+
+
+def test_nested_observations_are_read_by_the_names_of_their_space(minari):
+    box = {"type": "Box", "dtype": "float32", "shape": [3], "low": [-9.0] * 3, "high": [9.0] * 3}
+    change_metadata(minari, observation_space=json.dumps({"type": "Dict", "subspaces": {"a": box}}))
+    with h5py.File(minari / "data" / "main_data.hdf5", "a") as file:
+        for group in file.values():
+            values = group["observations"][()]
+            del group["observations"]
+            group["observations/a"] = values
+            group["observations/again"] = group["observations"]  # a circle
+            group["observations/other"] = h5py.ExternalLink("other.hdf5", "/secret")
+    assert load_dataset(minari).observations.shape[1:] == (3,)
+    with h5py.File(minari / "data" / "main_data.hdf5", "a") as file:
+        del file["episode_1/observations/a"]
+        file["episode_1/observations/a"] = h5py.ExternalLink("other.hdf5", "/secret")
+    with pytest.raises(UserError, match="observations/a is a link"):
+        load_dataset(minari)
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        {"type": "MultiDiscrete", "dtype": "int64", "nvec": [10**9, 4], "start": [0, 0]},
+        {"type": "Tuple", "subspaces": [{"type": "Discrete", "n": 2**24, "dtype": "int64", "start": 0}] * 2},
+    ],
+)
+def test_spaces_that_are_too_large_to_flatten_are_refused(minari, space):
+    change_metadata(minari, observation_space=json.dumps(space))
+    with pytest.raises(UserError, match=r"observations have .* numbers, expected at most"):
+        load_dataset(minari)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("assumed", "kind"), ("left_out", "many"), ("raw_observation_space", 3), ("evaluation_spec", {"id": "A-v0"})],
+)
+def test_provenance_of_another_type_is_refused(minari, name, value):
+    change_metadata(minari, provenance=json.dumps({name: value}))
+    with pytest.raises(UserError, match=name):
+        load_dataset(minari)
+
+
+def test_columns_that_are_not_read_are_only_named(tmp_path):
+    path = d4rl(tmp_path / "a.hdf5", is_first=np.zeros(N), done=external_link)
+    noted = [fault["where"]["column"] for fault in load_dataset(path).provenance["faults"]]
+    assert noted == ["is_first"]

@@ -43,6 +43,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
     }
 
 
+@np.errstate(invalid="ignore")
 def action_coverage(dataset: Dataset) -> list[dict[str, float]]:
     """How the log covers its actions.
 
@@ -85,6 +86,7 @@ def histogram(values: np.ndarray, bins: int = 10, width: int = 30) -> list[tuple
     return rows
 
 
+@np.errstate(over="ignore", invalid="ignore")  # values that are not finite are shown as they are
 def _spread(values: np.ndarray) -> dict[str, float]:
     if not len(values):
         return {}
@@ -93,6 +95,7 @@ def _spread(values: np.ndarray) -> dict[str, float]:
     return {"mean": float(values.mean()), "std": float(values.std()), **named}
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def _dimensions(columns: np.ndarray) -> list[dict[str, float]]:
     if not len(columns) or columns.ndim != 2:
         return []

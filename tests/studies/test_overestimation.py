@@ -84,7 +84,7 @@ def test_algorithms_may_define_their_own_estimate():
 def test_cloning_has_no_estimate():
     cfg, state = state_of(bc.algorithm)
     assert not has_value(bc.algorithm, state)
-    with pytest.raises(TypeError, match="bc values no action"):
+    with pytest.raises(TypeError, match="bc assigns no values to actions"):
         estimated_value(bc.algorithm, cfg, state, OBS, ACTION)
 
 

@@ -18,7 +18,7 @@ from holdfast.core.spec import Seen
 from holdfast.data.dataset import Dataset
 from holdfast.data.feed import columns as cols
 from holdfast.data.feed import treatment
-from holdfast.evaluation.q_values import believed_value
+from holdfast.evaluation.q_values import estimated_value
 from holdfast.training.carry import replicate, seed_keys
 from holdfast.training.driver import blocks, enter
 from holdfast.training.loop import Program
@@ -34,6 +34,7 @@ USUAL = {
     "polyak": 0.05,
     "target_every": 1,
     "actor_decay_steps": "constant",
+    "critic_decay_steps": "constant",
     "inverse_temperature": 20.0,
     "discrete_inverse_temperature": 20.0,
     "temperature": 0.05,
@@ -106,7 +107,7 @@ class Learned:
         def one(state):
             own = self.algorithm.act(self.cfg, state, seen, (), Noise(jax.random.PRNGKey(0)), "best")[0]
             chosen = own if action is None else jnp.asarray(action)
-            return chosen, believed_value(self.algorithm, self.cfg, state, obs, chosen)
+            return chosen, estimated_value(self.algorithm, self.cfg, state, obs, chosen)
 
         chosen, value = jax.jit(jax.vmap(one))(self.state)
         return np.asarray(chosen), np.asarray(value)

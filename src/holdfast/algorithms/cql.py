@@ -166,7 +166,6 @@ def online_update(cfg: CQL, state: sac.State, batch: Batch, noise: Noise, step: 
     soft = state.target_critic(batch.next_obs, next_action).min(0) - jnp.exp(state.temperature.net) * next_log_prob
     y = targets.td(batch, soft, cfg.discount)
     critic, m1 = state.critic.step(tx.critic, squared_error, y, batch, name="critic")
-
     eps = noise.normal("actor_action", batch.action.shape)
     _, log_prob = state.actor.net(batch.obs).sample_and_log_prob(eps)
     goal = sac.entropy_goal(cfg, batch)

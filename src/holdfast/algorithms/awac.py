@@ -136,4 +136,6 @@ PRESETS = {
 }
 
 BOTH = frozenset({"continuous", "discrete"})
-algorithm = Algorithm("awac", AWAC, init, update, act, PRESETS, dist=dist, actions=BOTH, finetune=finetune, check=check)
+algorithm = Algorithm(
+    "awac", AWAC, init, update, act, PRESETS, dist=dist, actions=BOTH, finetune=finetune, check=check, images=True
+)

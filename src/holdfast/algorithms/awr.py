@@ -189,4 +189,5 @@ algorithm = Algorithm(
     episodes=True,
     actions=frozenset({"continuous", "discrete"}),
     check=check,
+    images=True,
 )

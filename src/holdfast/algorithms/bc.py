@@ -105,4 +105,4 @@ PRESETS = {
 }
 
 BOTH = frozenset({"continuous", "discrete"})
-algorithm = Algorithm("bc", BC, init, update, act, PRESETS, dist=dist, actions=BOTH, check=check)
+algorithm = Algorithm("bc", BC, init, update, act, PRESETS, dist=dist, actions=BOTH, check=check, images=True)

@@ -184,5 +184,14 @@ PRESETS = {
 }
 
 algorithm = Algorithm(
-    "crr", CRR, init, update, act, PRESETS, dist=dist, actions=frozenset({"continuous", "discrete"}), check=check
+    "crr",
+    CRR,
+    init,
+    update,
+    act,
+    PRESETS,
+    dist=dist,
+    actions=frozenset({"continuous", "discrete"}),
+    check=check,
+    images=True,
 )

@@ -167,4 +167,5 @@ algorithm = Algorithm(
     dist=dist,
     actions=frozenset({"discrete"}),
     check=check,
+    images=True,
 )

@@ -162,4 +162,5 @@ algorithm = Algorithm(
     actions=frozenset({"discrete"}),
     online=online,
     check=check,
+    images=True,
 )

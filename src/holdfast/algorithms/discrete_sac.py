@@ -165,4 +165,5 @@ algorithm = Algorithm(
     online=online,
     finetune=finetune,
     check=check,
+    images=True,
 )

@@ -169,4 +169,5 @@ algorithm = Algorithm(
     actions=frozenset({"discrete"}),
     online=online,
     check=check,
+    images=True,
 )

@@ -125,4 +125,5 @@ algorithm = Algorithm(
     actions=frozenset({"discrete"}),
     online=online,
     check=check,
+    images=True,
 )

@@ -159,4 +159,6 @@ PRESETS = {
 }
 
 BOTH = frozenset({"continuous", "discrete"})
-algorithm = Algorithm("iql", IQL, init, update, act, PRESETS, dist=dist, actions=BOTH, finetune=finetune, check=check)
+algorithm = Algorithm(
+    "iql", IQL, init, update, act, PRESETS, dist=dist, actions=BOTH, finetune=finetune, check=check, images=True
+)

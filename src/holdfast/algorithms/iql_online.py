@@ -91,4 +91,5 @@ algorithm = Algorithm(
     online=online,
     actions=frozenset({"continuous", "discrete"}),
     check=check,
+    images=True,
 )

@@ -131,4 +131,5 @@ algorithm = Algorithm(
     actions=frozenset({"discrete"}),
     online=online,
     check=check,
+    images=True,
 )

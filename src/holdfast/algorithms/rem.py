@@ -106,4 +106,5 @@ algorithm = Algorithm(
     actions=frozenset({"discrete"}),
     online=online,
     check=check,
+    images=True,
 )

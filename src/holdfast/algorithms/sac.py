@@ -172,4 +172,5 @@ algorithm = Algorithm(
     online=online,
     finetune=finetune,
     check=check,
+    images=True,
 )

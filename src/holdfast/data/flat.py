@@ -170,6 +170,9 @@ def _jumps(observations: np.ndarray, next_observations: np.ndarray | None) -> np
     """Rows whose stored next observation is not the following row: `[n]` bool, never the last row."""
     out = np.zeros(len(observations), bool)
     if next_observations is not None and len(observations) > 1:
+        if observations.dtype == np.uint8:
+            out[:-1] = [not np.array_equal(a, b) for a, b in zip(observations[1:], next_observations, strict=False)]
+            return out
         gap = (observations[1:] - next_observations[:-1]).reshape(len(observations) - 1, -1)
         out[:-1] = ~(np.linalg.norm(gap, axis=1) <= JUMP) & np.isfinite(gap).all(1)
     return out

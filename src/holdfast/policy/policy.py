@@ -8,7 +8,7 @@ import json
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -23,10 +23,14 @@ from ..core.phases import stages
 from ..core.spec import Cfg, Memory, Obs, Spec, State
 from ..data import spaces
 from ..data.feed.treatment import Fitted
+from ..environments.gym import joint_actions
 from . import arguments
 from . import folder as folder_of
 from .acting import Acting, Layout, Replicas, layout_of
 from .storage import fill, leaves_by_name
+
+if TYPE_CHECKING:
+    from gymnasium.spaces import Space
 
 
 class Policy:
@@ -59,8 +63,8 @@ class Policy:
         keep = jax.tree.unflatten(self.layout.state, self.layout.live)
         # copies, because training donates its state to the next block
         self.state = jax.tree.map(lambda x, y: jnp.array(x) if y else jnp.zeros(x.shape, x.dtype), state, keep)
-        raw = self.info.get("observation_space")
-        self.raw_space = spaces.from_json(raw, "the policy's observation_space") if isinstance(raw, str) else None
+        self.raw_space = _space(self.info, "observation_space")
+        self.raw_action_space = _space(self.info, "action_space")
         self._team: Replicas | None = None
         self._calls = 0
         self._lock = threading.Lock()  # of the number of calls: threads draw different numbers
@@ -77,13 +81,15 @@ class Policy:
 
         Args:
             obs: one observation [*obs], or several [n, *obs]; a dict of arrays if observations have several. What was
-                flattened for training (dictionaries, tuples, whole numbers) may be given as the environment gives it.
+                flattened for training (dictionaries, tuples, whole numbers), and images in another layout, may be given
+                as the environment gives it. Images are bytes (uint8).
             mode: "best" (the most likely action) or "sample" (a draw).
             mask: legal actions [A] or [n, A], for discrete actions.
             seed: seed of the draw. None: another draw at each call, the same sequence for every new or loaded policy.
 
         Returns:
-            Actions in the units and type of the environment's space: [A] or [n, A], integers [] or [n] where discrete.
+            Actions in the units and type of the environment's space: [A] or [n, A], integers [] or [n] where discrete,
+            integers [K] or [n, K] where the space has K discrete actions at once (MultiDiscrete, MultiBinary).
 
         Raises:
             UserError: a wrong shape, an entry that is not finite, no legal action, or a policy with memory (use `act`).
@@ -118,7 +124,7 @@ class Policy:
         Raises:
             UserError: as a call of the policy does, or a memory or a reward that does not fit.
         """
-        obs = arguments.observations(obs, self.raw_space)
+        obs = arguments.observations(obs, self.spec, self.raw_space)
         single = arguments.require_rows(obs, self.spec)
         rows = jax.tree.map(lambda x: x[None] if single else x, obs)
         n = len(jax.tree.leaves(rows)[0])
@@ -136,6 +142,8 @@ class Policy:
             row = int(np.argmax(bad))
             raise UserError(f"the action for observation {row} is not finite: the observation is outside of what the "
                             "policy can calculate with")  # fmt: skip
+        if self.raw_action_space is not None:
+            actions = joint_actions.parts(self.raw_action_space, actions)
         return (actions[0] if single else actions), acting.memory
 
     def start(self, n: int, mode: str = "best", seed: int = 0) -> Acting:
@@ -286,6 +294,12 @@ class Policy:
         if not mask.any(1).all():
             raise UserError(f"no action is legal in row {int(np.argmin(mask.any(1)))} of the mask")
         return mask[None]
+
+
+def _space(info: Mapping[str, Any], name: str) -> Space | None:
+    """A space in the facts of a policy, as JSON."""
+    text = info.get(name)
+    return spaces.from_json(text, f"the policy's {name}") if isinstance(text, str) else None
 
 
 def template_of(algorithm: Algorithm, cfg: Cfg, spec: Spec, info: Mapping[str, Any]) -> Any:

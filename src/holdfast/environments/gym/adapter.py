@@ -61,7 +61,9 @@ def make_env(env: str, **options: Any) -> gymnasium.Env:
     arguments = {"disable_env_checker": True, **arguments, **options}
     try:
         with _without_deprecations(name):
-            return _flat(_wrapped(gymnasium.make(name, **arguments), env))
+            return _plain(_wrapped(gymnasium.make(name, **arguments), env), name)
+    except UserError:
+        raise
     except error.UnregisteredEnv as fault:
         raise UserError(_unknown(name, env)) from fault
     except (error.DependencyNotInstalled, ModuleNotFoundError) as fault:
@@ -132,6 +134,22 @@ def _wrapped(made: gymnasium.Env, env: str) -> gymnasium.Env:
     return made
 
 
+def _plain(made: gymnasium.Env, name: str) -> gymnasium.Env:
+    """An environment with observations and actions of the kinds that algorithms take.
+
+    Dictionaries, tuples and whole numbers become flat vectors, images get their one layout, and several discrete
+    actions at once become one.
+    """
+    from .image_layout import ImageLayout, image_box
+    from .joint_actions import JointActions, counts
+
+    if counts(made.action_space) is not None:
+        made = JointActions(made, f"environment '{name}'")
+    if image_box(made.observation_space) is not made.observation_space:
+        return ImageLayout(made)
+    return _flat(made)
+
+
 def _flat(made: gymnasium.Env) -> gymnasium.Env:
     """An environment whose observations are flat vectors, if they are dictionaries, tuples or whole numbers."""
     from gymnasium.spaces import Box
@@ -154,6 +172,19 @@ def raw_space_of(env: gymnasium.Env) -> Space | None:
 
     inner = env.env if isinstance(env, Wrapper) else env
     return inner.env.observation_space if isinstance(inner, FlattenObservation) else None
+
+
+def raw_action_space_of(env: gymnasium.Env) -> Space | None:
+    """The space of the several discrete actions that `make_env` made one; None if it made none."""
+    from gymnasium import Wrapper
+
+    from .joint_actions import JointActions
+
+    while isinstance(env, Wrapper):
+        if isinstance(env, JointActions):
+            return env.env.action_space
+        env = env.env
+    return None
 
 
 def _is_json(env: str) -> bool:

@@ -27,6 +27,9 @@ PASSIVE = (
     "RenderCollection",
 )  # fmt: skip
 STATEFUL = ("NormalizeObservation", "NormalizeReward")  # with running statistics, which a spec does not hold
+# Atari games as published methods play them (Machado et al. 2018): grey frames of 84 x 84 pixels, the last four of
+# which are an observation, and four frames for each action
+ATARI = (("AtariPreprocessing", {}), ("FrameStackObservation", {"stack_size": 4}))
 # packages that register environments when they are imported
 ADD_ONS = ("gymnasium_robotics", "minigrid", "ale_py", "highway_env", "metaworld")
 
@@ -35,7 +38,8 @@ def make_env(env: str, **options: Any) -> gymnasium.Env:
     """Make an environment from its id, or from an EnvSpec as JSON (the form that Minari stores with a data set).
 
     An id may name the module that registers it: `my_package:MyEnv-v0`. `jax/NAME` is an environment of
-    `environments.jax`. Of a JSON spec, only the id, the arguments and the time limit are used: nothing that it names is
+    `environments.jax`. `ALE/NAME` is an Atari game with Gymnasium's preprocessing and the last four frames as one image;
+    a JSON spec says itself which wrappers it has. Of a JSON spec, only the id, the arguments and the time limit are used: nothing that it names is
     imported, except packages that are known to register environments.
 
     Args:
@@ -49,6 +53,7 @@ def make_env(env: str, **options: Any) -> gymnasium.Env:
     import gymnasium
     from gymnasium import error
 
+    env = _with_preprocessing(env)
     name, arguments = _parse(env)
     if name.rpartition(":")[2].startswith(("jax/", "gymnax/")):
         from ..jax.as_gym import register
@@ -83,6 +88,7 @@ def env_spec_of(env: str) -> str | None:
     Returns:
         None if the environment's spec cannot be serialised to JSON.
     """
+    env = _with_preprocessing(env)
     if _is_json(env):
         return env
     import gymnasium
@@ -91,6 +97,25 @@ def env_spec_of(env: str) -> str | None:
         return gymnasium.spec(env.rpartition(":")[2]).to_json()
     except (ValueError, TypeError):
         return None
+
+
+def _with_preprocessing(env: str) -> str:
+    """The EnvSpec (JSON) of an Atari game with the wrappers of `ATARI`; other environments are returned as they are."""
+    import gymnasium
+
+    name = env.rpartition(":")[2]
+    if _is_json(env) or not name.startswith("ALE/"):
+        return env
+    _register(name, env)
+    try:
+        spec = json.loads(gymnasium.spec(name).to_json())
+    except gymnasium.error.Error:  # unknown: `make_env` says so
+        return env
+    spec["kwargs"] = {**spec["kwargs"], "frameskip": 1}  # the preprocessing skips frames
+    spec["additional_wrappers"] = [
+        {"name": wrapper, "entry_point": f"gymnasium.wrappers:{wrapper}", "kwargs": given} for wrapper, given in ATARI
+    ]
+    return json.dumps(spec)
 
 
 def other_wrappers(env: str) -> list[str]:

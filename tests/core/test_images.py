@@ -56,7 +56,7 @@ def test_booleans_become_black_and_white():
     assert found[0, 1, 1].tolist() == [255, 0]
 
 
-def test_other_arrays_are_no_images():
+def test_other_arrays_are_not_images():
     assert layout((128,), np.uint8) is None
     assert layout((84, 84, 3), np.float32) is None
     assert layout((2, 2, 2, 2, 2), np.uint8) is None

@@ -63,7 +63,7 @@ def test_flat_columns_of_images(data):
     assert flat.fingerprint == data.fingerprint
 
 
-def test_what_is_no_image_is_refused(data):
+def test_float_images_are_refused(data):
     floats = data.observations.astype(np.float32)
     with pytest.raises(UserError, match=r"shape \(48, 12, 12, 1\) and type float32.*images as bytes \(uint8\)"):
         dataclasses.replace(data, observations=floats)

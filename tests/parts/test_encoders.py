@@ -116,7 +116,7 @@ def test_the_encoder_is_chosen_by_the_size():
     assert encoders.chosen("auto", Spec((3,), 2)) is None
     with pytest.raises(UserError, match="nature needs images of at least 36 x 36 pixels, these have 7 x 9"):
         encoders.chosen("nature", SMALL)
-    with pytest.raises(UserError, match="unknown encoder .*'natur'.*nature"):
+    with pytest.raises(UserError, match=r"unknown encoder .*'natur'.*nature"):
         encoders.chosen("natur", SMALL)
     with pytest.raises(UserError, match="observations are vectors here"):
         encoders.chosen("nature", Spec((3,), 2))

@@ -11,7 +11,7 @@ Shape = tuple[int, ...]
 
 
 def layout(shape: Shape, dtype: DTypeLike) -> Shape | None:
-    """The shape [height, width, channels] of an image; None if an array of this shape and type is no image.
+    """The shape [height, width, channels] of an image; None for other arrays.
 
     Bytes (uint8) and booleans with two to four axes are images:
 
@@ -19,8 +19,8 @@ def layout(shape: Shape, dtype: DTypeLike) -> Shape | None:
     * [channels, height, width] has the channels first if that axis is shorter than both others, as in a stack of grey
       frames; otherwise three axes are [height, width, channels];
     * four axes are a stack of frames, [frames, height, width, channels] or [frames, channels, height, width]: the
-      channels of all frames become channels of one image. A stack is no image if height is below width and channels,
-      because its layout could be mistaken.
+      channels of all frames become channels of one image. A stack whose height is below its width and its number of
+      channels is not accepted, because its layout could be mistaken.
 
     Args:
         shape: shape of one observation.

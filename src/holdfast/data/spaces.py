@@ -213,7 +213,7 @@ def joint_actions(actions: np.ndarray, space: Space, provenance: Mapping[str, An
     Args:
         actions: `[N, *space.shape]`.
         space: their space.
-        provenance: of the data set; the entry `raw_action_space` is added.
+        provenance: provenance of the data set; the entry `raw_action_space` is added.
         where: name of the data set in error messages.
 
     Returns:

@@ -76,7 +76,7 @@ def network(
         spec: shapes of the problem.
         hidden: widths of the hidden layers.
         out: number of outputs.
-        given: entries of another vector, for example an action, that stands behind the observation, see `joint_of`.
+        given: entries of a second input, for example an action, see `joint_of`.
         how: options of the layers of the MLP.
     """
     arrays = spec.obs_arrays

@@ -38,9 +38,9 @@ def make_env(env: str, **options: Any) -> gymnasium.Env:
     """Make an environment from its id, or from an EnvSpec as JSON (the form that Minari stores with a data set).
 
     An id may name the module that registers it: `my_package:MyEnv-v0`. `jax/NAME` is an environment of
-    `environments.jax`. `ALE/NAME` is an Atari game with Gymnasium's preprocessing and the last four frames as one image;
-    a JSON spec says itself which wrappers it has. Of a JSON spec, only the id, the arguments and the time limit are used: nothing that it names is
-    imported, except packages that are known to register environments.
+    `environments.jax`. `ALE/NAME` is an Atari game with Gymnasium's preprocessing and the last four frames as one
+    image. Of a JSON spec, only the id, the arguments, the time limit and Gymnasium's own wrappers are used: nothing
+    that it names is imported, except packages that are known to register environments.
 
     Args:
         env: the id or the JSON.

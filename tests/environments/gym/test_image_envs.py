@@ -75,4 +75,4 @@ def test_atari_games_get_the_usual_preprocessing(monkeypatch):
     monkeypatch.setitem(gymnasium.registry, "ALE/Made-v5", entry)
     spec = json.loads(_with_preprocessing("ALE/Made-v5"))
     assert spec["kwargs"] == {"game": "made", "frameskip": 1}
-    assert [(one["name"], one["kwargs"]) for one in spec["additional_wrappers"]] == [(n, dict(k)) for n, k in ATARI]
+    assert {one["name"]: one["kwargs"] for one in spec["additional_wrappers"]} == ATARI

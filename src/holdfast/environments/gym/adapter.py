@@ -29,7 +29,7 @@ PASSIVE = (
 STATEFUL = ("NormalizeObservation", "NormalizeReward")  # with running statistics, which a spec does not hold
 # Atari games as published methods play them (Machado et al. 2018): grey frames of 84 x 84 pixels, the last four of
 # which are an observation, and four frames for each action
-ATARI: tuple[tuple[str, dict[str, Any]], ...] = (("AtariPreprocessing", {}), ("FrameStackObservation", {"stack_size": 4}))
+ATARI: dict[str, dict[str, Any]] = {"AtariPreprocessing": {}, "FrameStackObservation": {"stack_size": 4}}
 # packages that register environments when they are imported
 ADD_ONS = ("gymnasium_robotics", "minigrid", "ale_py", "highway_env", "metaworld")
 
@@ -113,7 +113,8 @@ def _with_preprocessing(env: str) -> str:
         return env
     spec["kwargs"] = {**spec["kwargs"], "frameskip": 1}  # the preprocessing skips frames
     spec["additional_wrappers"] = [
-        {"name": wrapper, "entry_point": f"gymnasium.wrappers:{wrapper}", "kwargs": given} for wrapper, given in ATARI
+        {"name": wrapper, "entry_point": f"gymnasium.wrappers:{wrapper}", "kwargs": given}
+        for wrapper, given in ATARI.items()
     ]
     return json.dumps(spec)
 

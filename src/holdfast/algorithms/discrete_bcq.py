@@ -29,17 +29,9 @@ from ..core.spec import Batch, Memory, Mode, Scalar, Seen, Step
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree
 from ..parts import losses, nets, optimisers, targets
-from ..parts.action_values import (
-    ActionValues,
-    action_values,
-    best,
-    greedy,
-    pick,
-    q_metrics,
-    td,
-)
+from ..parts.action_values import ActionValues, action_values, best, greedy, pick, q_metrics, td
 from ..parts.distributions import Categorical
-from .dqn import explore
+from .q_learning import explore
 
 
 @config

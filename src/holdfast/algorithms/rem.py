@@ -4,7 +4,8 @@ Each update draws one convex combination alpha of the K heads and takes Q-learni
 sum_k alpha_k Q_k, with the same alpha in the target and for every row. The policy is greedy in the plain mean.
 
 Notation (paper = code): K = `heads`; alpha = `mixture`, uniforms in [0, 1) divided by their sum.
-Order of an update: mixture, critic, target (soft or copied, see `dqn`). The maximum over actions comes after mixing.
+Order of an update: mixture, critic, target (soft or copied, see `q_learning`). The maximum over actions comes after
+mixing.
 As in the authors' code: the Huber loss with delta 1 and its mean over the batch; no double target; one mixture an
 update.
 Not as in the paper: heads on one trunk also online, where the paper has separate networks. Not as in the authors' code:
@@ -18,15 +19,14 @@ from __future__ import annotations
 import jax
 
 from ..core.config import Schedule, config, faults
-from ..core.contract import Algorithm, Context, Preset, Treatment
+from ..core.contract import Context, Preset, Treatment
 from ..core.noise import Noise
-from ..core.spec import Batch, Memory, Mode, Seen, Step
-from ..core.trained import Metrics, Trained
-from ..parts import losses, targets
-from ..parts.action_values import ActionValues, action_values, best, pick, q_metrics, td
-from ..parts.distributions import Categorical
-from .dqn import CONTROL, RULES, State, explore, online, optimiser_of
-from .ensemble_dqn import policy
+from ..core.spec import Batch, Step
+from ..core.trained import Metrics
+from ..parts import losses
+from ..parts.action_values import ActionValues, best, pick, q_metrics, td
+from .ensemble_dqn import dist
+from .q_learning import CONTROL, RULES, State, learn, record, start
 
 
 @config
@@ -54,8 +54,7 @@ def check(cfg: REM) -> list[str]:
 
 
 def init(cfg: REM, ctx: Context, noise: Noise) -> State:
-    critic = action_values(noise.sub("critic"), ctx.spec, cfg.hidden, cfg.heads)
-    return State(Trained.new(critic, optimiser_of(cfg)), critic)
+    return start(cfg, ctx, noise, cfg.heads)
 
 
 def critic_loss(critic: ActionValues, mixture: jax.Array, y: jax.Array, batch: Batch) -> tuple[jax.Array, Metrics]:
@@ -70,17 +69,7 @@ def update(cfg: REM, state: State, batch: Batch, noise: Noise, step: Step) -> tu
     following = state.target_critic.mix(mixture)(batch.next_obs)
     following = pick(following, best(following[..., 0], batch.next_mask))
     y = td(batch, following, cfg.discount)  # [B, 1]
-    critic, metrics = state.critic.step(optimiser_of(cfg), critic_loss, mixture, y, batch, name="critic")
-    target = targets.follow(critic.net, state.target_critic, cfg.polyak, cfg.target_every, step)
-    return State(critic, target), metrics
-
-
-def dist(cfg: REM, state: State, seen: Seen, memory: Memory) -> Categorical:
-    return policy(state.critic.net, seen, cfg.acting, cfg.acting_deviations)
-
-
-def act(cfg: REM, state: State, seen: Seen, memory: Memory, noise: Noise, mode: Mode) -> tuple[jax.Array, Memory]:
-    return explore(cfg, dist(cfg, state, seen, memory), seen, noise, mode), memory
+    return learn(cfg, state, step, critic_loss, mixture, y, batch)
 
 
 TUNED = REM(**CONTROL)
@@ -94,16 +83,4 @@ PRESETS = {
     "tuned_100k": Preset(TUNED, Treatment(), "ours, as the preset control of DQN, with 200 heads"),
 }
 
-algorithm = Algorithm(
-    "rem",
-    REM,
-    init,
-    update,
-    act,
-    PRESETS,
-    dist=dist,
-    needs=targets.n_step_rows,
-    actions=frozenset({"discrete"}),
-    online=online,
-    check=check,
-)
+algorithm = record("rem", REM, init, update, PRESETS, dist, check)

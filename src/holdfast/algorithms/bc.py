@@ -19,11 +19,12 @@ import optax
 from ..core.config import Schedule, config, faults
 from ..core.contract import Algorithm, Context, Preset, Treatment
 from ..core.noise import Noise
-from ..core.spec import Batch, Memory, Mode, Scalar, Seen, Spec, Step
+from ..core.spec import Batch, Scalar, Spec, Step
 from ..core.trained import Metrics, Trained
 from ..core.tree import PyTree
 from ..parts import nets, optimisers
-from ..parts.distributions import Categorical, Deterministic, Distribution, choose
+from ..parts.acting import act, dist
+from ..parts.distributions import Categorical, Deterministic
 
 
 @config
@@ -81,14 +82,6 @@ def actor_loss(actor: nets.Policy, batch: Batch, logit_penalty: Scalar) -> tuple
 def update(cfg: BC, state: State, batch: Batch, noise: Noise, step: Step) -> tuple[State, Metrics]:
     actor, metrics = state.actor.step(optimiser(cfg), actor_loss, batch, cfg.logit_penalty, name="actor")
     return State(actor), metrics
-
-
-def dist(cfg: BC, state: State, seen: Seen, memory: Memory) -> Distribution:
-    return state.actor.net(seen.obs).among(seen.mask)
-
-
-def act(cfg: BC, state: State, seen: Seen, memory: Memory, noise: Noise, mode: Mode) -> tuple[jax.Array, Memory]:
-    return choose(dist(cfg, state, seen, memory), noise, mode), memory
 
 
 PRESETS = {

@@ -14,7 +14,8 @@ from ..core.spec import Batch, Step
 from ..core.trained import Metrics, merge
 from ..core.tree import ema
 from ..parts import losses, targets
-from .brac import BRAC, CODE, TUNED, State, act, check, dist, init, needs, optimisers_of, phases, primal
+from ..parts.acting import dist
+from .brac import BRAC, CODE, TUNED, State, act, check, init, needs, optimisers_of, phases, primal
 from .brac_losses import critic_loss, divergence_of, draws_of, improve, slices_of
 
 

@@ -30,7 +30,9 @@ from ..core.spec import Batch, Scalar, Step
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
 from ..parts import conservative, nets, optimisers, targets
+from ..parts.acting import act, dist
 from ..parts.critics import squared_error
+from ..parts.settings import ConservativeRates
 from . import sac
 
 
@@ -83,8 +85,8 @@ def check(cfg: CQL) -> list[str]:
     return found
 
 
-def optimisers_of(cfg: CQL) -> Optimisers:
-    return Optimisers(*map(optimisers.adam, (cfg.actor_lr, cfg.critic_lr, cfg.temperature_lr, cfg.dual_lr)))
+def optimisers_of(cfg: ConservativeRates) -> Optimisers:
+    return optimisers.by_name(Optimisers, cfg)
 
 
 def init(cfg: CQL, ctx: Context, noise: Noise) -> State:
@@ -197,4 +199,4 @@ PRESETS = {
     ),
 }
 
-algorithm = Algorithm("cql", CQL, init, update, sac.act, PRESETS, dist=sac.dist, finetune=finetune, check=check)
+algorithm = Algorithm("cql", CQL, init, update, act, PRESETS, dist=dist, finetune=finetune, check=check)

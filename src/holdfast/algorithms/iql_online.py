@@ -18,8 +18,9 @@ from ..core.config import Schedule, config, faults, narrowed, static
 from ..core.contract import Algorithm, Context, Preset, Treatment
 from ..core.noise import Noise
 from ..parts import nets
+from ..parts.acting import act, dist
 from . import iql
-from .iql import State, act, dist, update
+from .iql import State, update
 from .obac import TRUNK
 from .sac import online
 

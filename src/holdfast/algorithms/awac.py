@@ -16,7 +16,7 @@ discrete actions, with a categorical policy, critics with one output per action 
 from __future__ import annotations
 
 from ..core.config import Schedule, config, faults, static
-from ..core.contract import PROPORTIONAL, SCALED, Algorithm, Collect, Context, Phase, Preset, Treatment
+from ..core.contract import BOTH, PROPORTIONAL, SCALED, Algorithm, Collect, Context, Phase, Preset, Treatment
 from ..core.noise import Noise
 from ..core.spec import Batch, Step
 from ..core.trained import Metrics, Trained, merge
@@ -116,5 +116,4 @@ PRESETS = {
     ),
 }
 
-BOTH = frozenset({"continuous", "discrete"})
 algorithm = Algorithm("awac", AWAC, init, update, act, PRESETS, dist=dist, actions=BOTH, finetune=finetune, check=check)

@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.config import config, faults
-from ..core.contract import Algorithm, Context, Phase, Preset, Refreshed, Treatment
+from ..core.contract import BOTH, Algorithm, Context, Phase, Preset, Refreshed, Treatment
 from ..core.noise import Noise
 from ..core.spec import Batch, Scalar, Step
 from ..core.trained import Metrics, Trained, merge
@@ -175,6 +175,6 @@ algorithm = Algorithm(
     value=value,
     phases=phases,
     episodes=True,
-    actions=frozenset({"continuous", "discrete"}),
+    actions=BOTH,
     check=check,
 )

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import optax
 
 from ..core.config import Schedule, config, faults
-from ..core.contract import Algorithm, Context, Preset, Treatment
+from ..core.contract import BOTH, Algorithm, Context, Preset, Treatment
 from ..core.noise import Noise
 from ..core.spec import Batch, Scalar, Spec, Step
 from ..core.trained import Metrics, Trained
@@ -97,5 +97,4 @@ PRESETS = {
     ),
 }
 
-BOTH = frozenset({"continuous", "discrete"})
 algorithm = Algorithm("bc", BC, init, update, act, PRESETS, dist=dist, actions=BOTH, check=check)

@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.config import Schedule, config, faults, static
-from ..core.contract import SCALED, Algorithm, Context, Preset, Treatment
+from ..core.contract import BOTH, SCALED, Algorithm, Context, Preset, Treatment
 from ..core.noise import Noise
 from ..core.spec import Batch, Memory, Mode, Seen, Step
 from ..core.trained import Metrics, merge
@@ -165,6 +165,4 @@ PRESETS = {
     ),
 }
 
-algorithm = Algorithm(
-    "crr", CRR, init, update, act, PRESETS, dist=dist, actions=frozenset({"continuous", "discrete"}), check=check
-)
+algorithm = Algorithm("crr", CRR, init, update, act, PRESETS, dist=dist, actions=BOTH, check=check)

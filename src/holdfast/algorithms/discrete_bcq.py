@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import optax
 
 from ..core.config import Schedule, config, faults
-from ..core.contract import Algorithm, Context, Preset, Treatment
+from ..core.contract import DISCRETE, Algorithm, Context, Preset, Treatment
 from ..core.noise import Noise
 from ..core.spec import Batch, Memory, Mode, Scalar, Seen, Step
 from ..core.trained import Metrics, Trained, merge
@@ -149,14 +149,4 @@ PRESETS = {
     ),
 }
 
-algorithm = Algorithm(
-    "discrete_bcq",
-    DiscreteBCQ,
-    init,
-    update,
-    act,
-    PRESETS,
-    dist=dist,
-    actions=frozenset({"discrete"}),
-    check=check,
-)
+algorithm = Algorithm("discrete_bcq", DiscreteBCQ, init, update, act, PRESETS, dist=dist, actions=DISCRETE, check=check)

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.config import config, faults
-from ..core.contract import Algorithm, Context, Preset, Treatment
+from ..core.contract import DISCRETE, Algorithm, Context, Preset, Treatment
 from ..core.noise import Noise
 from ..core.spec import Batch, Scalar, Step
 from ..core.trained import Metrics, Trained, merge
@@ -120,7 +120,7 @@ algorithm = Algorithm(
     act,
     PRESETS,
     dist=dist,
-    actions=frozenset({"discrete"}),
+    actions=DISCRETE,
     online=online,
     finetune=finetune,
     check=check,

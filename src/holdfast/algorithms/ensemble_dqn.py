@@ -28,7 +28,9 @@ from .q_learning import CONTROL, RULES, State, learn, record, start
 
 
 @config
-class EnsembleDQN:
+class Heads:
+    """The settings of the paper's two methods, which are the same: `ensemble_dqn` and `rem`."""
+
     heads: int = 200  # how many heads, K
     acting: str = "mean"  # the policy is greedy in the mean, min or lcb of the heads (lcb: mean minus deviations)
     acting_deviations: float = 1.0  # standard deviations that lcb subtracts
@@ -47,11 +49,16 @@ class EnsembleDQN:
     update_every: int = 4  # online: environment steps between updates
 
 
-def check(cfg: EnsembleDQN) -> list[str]:
+@config
+class EnsembleDQN(Heads):
+    pass
+
+
+def check(cfg: Heads) -> list[str]:
     return faults(cfg, heads="positive", acting="mean|min|lcb", acting_deviations="at least 0", **RULES)
 
 
-def init(cfg: EnsembleDQN, ctx: Context, noise: Noise) -> State:
+def init(cfg: Heads, ctx: Context, noise: Noise) -> State:
     return start(cfg, ctx, noise, cfg.heads)
 
 
@@ -74,7 +81,7 @@ def update(cfg: EnsembleDQN, state: State, batch: Batch, noise: Noise, step: Ste
     return learn(cfg, state, step, critic_loss, y, batch)
 
 
-def dist(cfg: EnsembleDQN, state: State, seen: Seen, memory: Memory) -> Categorical:
+def dist(cfg: Heads, state: State, seen: Seen, memory: Memory) -> Categorical:
     """The greedy policy of the heads, by their mean, min or lcb."""
     critic = state.critic.net
     if cfg.acting == "mean":

@@ -22,7 +22,7 @@ import jax
 import optax
 
 from ..core.config import Schedule, config, faults, static
-from ..core.contract import PROPORTIONAL, SCALED, Algorithm, Collect, Context, Phase, Preset, Treatment
+from ..core.contract import BOTH, PROPORTIONAL, SCALED, Algorithm, Collect, Context, Phase, Preset, Treatment
 from ..core.noise import Noise
 from ..core.spec import Batch, Scalar, Step
 from ..core.trained import Metrics, Trained, merge
@@ -150,5 +150,4 @@ PRESETS = {
     ),
 }
 
-BOTH = frozenset({"continuous", "discrete"})
 algorithm = Algorithm("iql", IQL, init, update, act, PRESETS, dist=dist, actions=BOTH, finetune=finetune, check=check)

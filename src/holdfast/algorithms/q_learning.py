@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import optax
 
-from ..core.contract import Algorithm, Collect, Context, Phase, Preset
+from ..core.contract import DISCRETE, Algorithm, Collect, Context, Phase, Preset
 from ..core.noise import Noise
 from ..core.spec import Cfg, Memory, Mode, Seen, Step
 from ..core.trained import Data, Metrics, Trained
@@ -115,7 +115,7 @@ def record(
         presets,
         dist=dist,
         needs=targets.n_step_rows,
-        actions=frozenset({"discrete"}),
+        actions=DISCRETE,
         online=online,
         check=check,
     )

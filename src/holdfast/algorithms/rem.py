@@ -18,43 +18,20 @@ from __future__ import annotations
 
 import jax
 
-from ..core.config import Schedule, config, faults
-from ..core.contract import Context, Preset, Treatment
+from ..core.config import config
+from ..core.contract import Preset, Treatment
 from ..core.noise import Noise
 from ..core.spec import Batch, Step
 from ..core.trained import Metrics
 from ..parts import losses
 from ..parts.action_values import ActionValues, best, pick, q_metrics, td
-from .ensemble_dqn import dist
-from .q_learning import CONTROL, RULES, State, learn, record, start
+from .ensemble_dqn import Heads, check, dist, init
+from .q_learning import CONTROL, State, learn, record
 
 
 @config
-class REM:
-    heads: int = 200  # how many heads, K
-    acting: str = "mean"  # the policy is greedy in the mean, min or lcb of the heads (lcb: mean minus deviations)
-    acting_deviations: float = 1.0  # standard deviations that lcb subtracts
-    discount: float = 0.99  # gamma
-    polyak: float = 1.0  # rate at which the target follows; 1 with a long `target_every` copies it
-    target_every: int = 2_000  # updates between moves of the target
-    epsilon: float = 0.01  # online: share of random actions while exploring
-    epsilon_steps: int = 62_500  # updates over which epsilon falls from 1 to its value; 0: constant
-    critic_lr: float = 5e-5  # Adam
-    critic_decay_steps: Schedule = "constant"  # learning rate: constant, or a cosine over the run or N updates
-    adam_eps: float = 3.125e-4  # Adam's constant outside the root
-    hidden: tuple[int, ...] = (512,)  # widths of the hidden layers of the trunk
-    batch_size: int = 32  # rows per update
-    n_step: int = 1  # steps of the return before the bootstrap
-    warmup: int = 20_000  # online: environment steps with random actions before the first update
-    update_every: int = 4  # online: environment steps between updates
-
-
-def check(cfg: REM) -> list[str]:
-    return faults(cfg, heads="positive", acting="mean|min|lcb", acting_deviations="at least 0", **RULES)
-
-
-def init(cfg: REM, ctx: Context, noise: Noise) -> State:
-    return start(cfg, ctx, noise, cfg.heads)
+class REM(Heads):
+    pass
 
 
 def critic_loss(critic: ActionValues, mixture: jax.Array, y: jax.Array, batch: Batch) -> tuple[jax.Array, Metrics]:

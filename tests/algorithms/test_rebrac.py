@@ -12,14 +12,7 @@ from holdfast.core.contract import Context
 from holdfast.core.noise import Tape
 from holdfast.core.spec import Spec
 from holdfast.parts import nets
-from support.formulas import (
-    NOISE,
-    actors,
-    array,
-    batch,
-    identical,
-    same,
-)
+from support.formulas import NOISE, actors, array, batch, identical, same
 from support.tapes import Golden, common, delayed_actor, replay
 
 pytestmark = pytest.mark.usefixtures("x64")

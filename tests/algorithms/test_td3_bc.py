@@ -9,14 +9,7 @@ from holdfast.algorithms import td3_bc
 from holdfast.core.contract import Context
 from holdfast.core.spec import Spec
 from holdfast.parts import nets
-from support.formulas import (
-    NOISE,
-    array,
-    batch,
-    critics,
-    mlp,
-    same,
-)
+from support.formulas import NOISE, array, batch, critics, mlp, same
 from support.tapes import Golden, common, delayed_actor, replay
 
 pytestmark = pytest.mark.usefixtures("x64")

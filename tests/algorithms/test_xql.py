@@ -17,13 +17,7 @@ from holdfast.core.spec import Spec
 from holdfast.core.trained import Trained
 from holdfast.core.tree import named_leaves
 from holdfast.parts import nets, optimisers
-from support.formulas import (
-    NOISE,
-    array,
-    batch,
-    critics,
-    same,
-)
+from support.formulas import NOISE, array, batch, critics, same
 from support.tapes import Golden, common, replay
 
 pytestmark = pytest.mark.usefixtures("x64")

@@ -177,6 +177,39 @@ def warm_then(algorithm, cfg, losses):
     return update
 
 
+def soft_learner(
+    g: Golden,
+    tx: sac.Optimisers,
+    actor: Callable[..., nets.Policy],
+    critic: Callable[..., nets.Critic],
+    temperature: str,
+) -> tuple[sac.State, Callable[..., tuple[Any, ...]]]:
+    """The recorded state of a method with the state of SAC, and the `expected` of `replay`.
+
+    Args:
+        g: the recording.
+        tx: the optimisers.
+        actor: (root, suffix) -> the recorded actor.
+        critic: (root, suffix) -> the recorded critics.
+        temperature: name of the recorded logarithm of the temperature.
+    """
+    state = sac.State(
+        Trained.new(actor("params"), tx.actor),
+        Trained.new(critic("params"), tx.critic),
+        critic("target"),
+        Trained.new(g.scalar(f"params/{temperature}"), tx.temperature),
+    )
+
+    def expected(state: sac.State, suffix: str | None = None) -> tuple[Any, ...]:
+        if suffix is None:
+            return state.actor.net, state.critic.net, state.target_critic, state.temperature.net
+        at = "expected/params"
+        log_alpha = g.scalar(f"{at}/{temperature}", suffix)
+        return actor(at, suffix), critic(at, suffix), critic("expected/target", suffix), log_alpha
+
+    return state, expected
+
+
 def soft_actor_critic(name, module, config, **settings):
     """The arguments of `replay` for a recorded SAC with N critics; `floor` is CORL's log(1 - a^2 + 1e-6)."""
     g = Golden(name)
@@ -192,20 +225,6 @@ def soft_actor_critic(name, module, config, **settings):
     def critic(root, suffix=""):
         return nets.Critic(g.mlp(f"{root}/critics", suffix))
 
-    tx = sac.optimisers_of(cfg)
-    state = sac.State(
-        Trained.new(actor("params"), tx.actor),
-        Trained.new(critic("params"), tx.critic),
-        critic("target"),
-        Trained.new(jnp.asarray(g["params/log_alpha"]), tx.temperature),
-    )
-
-    def expected(state, suffix=None):
-        if suffix is None:
-            return state.actor.net, state.critic.net, state.target_critic, state.temperature.net
-        at = "expected/params"
-        log_alpha = jnp.asarray(g[f"{at}/log_alpha{suffix}"])
-        return actor(at, suffix), critic(at, suffix), critic("expected/target", suffix), log_alpha
-
+    state, expected = soft_learner(g, sac.optimisers_of(cfg), actor, critic, "log_alpha")
     losses = {"temperature/loss": "alpha_loss", "actor/loss": "actor_loss", "critic/loss": "critic_loss"}
     return module.algorithm, cfg, state, g, expected, losses

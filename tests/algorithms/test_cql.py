@@ -106,17 +106,14 @@ class LoosePolicy(nets.GaussianHeadsPolicy):
 def test_cql(name):
     g = Golden(name)
     cfg = cql.CQL(
-        alpha=g.setting("min_q_weight"),
-        penalty_temperature=g.setting("temp"),
-        lagrange=g.setting("lagrange"),
-        gap=g.setting("lagrange_threshold"),
-        dual_lr=g.setting("alpha_prime_lr"),
         backup_actions=10 if g.setting("max_q_backup") else 1,
         cloning_steps=g.setting("policy_eval_start") - 1 if g.setting("policy_eval_start") else 0,
-        actor_lr=g.setting("policy_lr"),
-        critic_lr=g.setting("qf_lr"),
-        temperature_lr=g.setting("alpha_lr"),
-        **common(g, "n_actions", "target_entropy"),
+        **common(
+            g,
+            "alpha=min_q_weight penalty_temperature=temp lagrange gap=lagrange_threshold "
+            "dual_lr=alpha_prime_lr actor_lr=policy_lr critic_lr=qf_lr temperature_lr=alpha_lr n_actions "
+            "target_entropy",
+        ),
     )
 
     def actor(root, suffix=""):

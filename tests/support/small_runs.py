@@ -4,6 +4,7 @@ import csv
 import json
 from pathlib import Path
 
+from holdfast.environments.gym.collector import Collector
 from holdfast.policy.storage import arrays_of
 from holdfast.runs.checkpoints import Checkpoints
 from holdfast.training.hooks import Block, Hook
@@ -35,6 +36,20 @@ class Stops(Hook):
         self.left -= self.phase in (None, block.phase)
         if not self.left:
             raise KeyboardInterrupt
+
+
+def interrupt_step(monkeypatch, calls: int) -> None:
+    """Interrupts the run on the `calls`-th step of its collectors."""
+    real = Collector.step
+    left = [calls]
+
+    def step(self, actions):
+        left[0] -= 1
+        if left[0] == 0:
+            raise KeyboardInterrupt
+        return real(self, actions)
+
+    monkeypatch.setattr(Collector, "step", step)
 
 
 def rows(path) -> list[dict[str, str]]:

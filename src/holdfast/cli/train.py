@@ -151,10 +151,12 @@ def show(folder: Path) -> None:
 
 def about(algorithm: Algorithm) -> str:
     """The description in `holdfast train ALGO --help`: what the algorithm is, and its module's docstring."""
+    from .. import algorithms
     from ..algorithms.registry import ROWS
 
-    module = sys.modules[algorithm.init.__module__]
-    return f"{ROWS[algorithm.name].title}.\n\n{(module.__doc__ or '').strip()}"
+    row = ROWS[algorithm.name]
+    module = sys.modules[f"{algorithms.__name__}.{row.module}"]
+    return f"{row.title}.\n\n{(module.__doc__ or '').strip()}"
 
 
 def overview() -> str:

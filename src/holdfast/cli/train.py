@@ -68,7 +68,7 @@ def fresh(name: str | None, argv: Sequence[str], preset: str | None, repeated: s
         from ..training.plan.plan import plan
 
         made = plan(settings)
-        lines = [made.describe(), note_for(settings, made.task.dataset.n_steps if made.task.dataset else None)]
+        lines = [made.describe(), note_for(settings, made.task.steps or None)]
         sys.stdout.write("\n".join(line for line in lines if line) + "\n")
         return 0
     from ..training.hooks import Progress

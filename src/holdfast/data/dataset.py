@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Unpack
@@ -26,6 +27,7 @@ from .arrays import (
     vector,
 )
 from .build import Facts, RawTable, fields_from_arrays, fields_from_episodes
+from .chunks import chunks, moments
 from .facts import checked_facts, spec_facts
 from .flat import CutRules
 from .join import fields_from_sets
@@ -139,6 +141,11 @@ class Dataset:
         """Steps since the start of the episode, [N] int64."""
         return np.arange(self.n_steps) - np.repeat(self.offsets[:-1], self.lengths)
 
+    @cached_property
+    def observation_moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of all observations, [*obs] float64 each."""
+        return moments(self.observations)
+
     # facts about the problem
 
     @property
@@ -209,7 +216,8 @@ class Dataset:
             if name == "actions":
                 fixed = "<i8" if self.discrete else "<f4"
             digest.update(f"{name}{column.shape}{fixed};".encode())
-            digest.update(np.ascontiguousarray(column.astype(fixed)).tobytes())
+            for part in chunks(len(column), math.prod(column.shape[1:])):
+                digest.update(np.ascontiguousarray(column[part], fixed).view(np.uint8).data)
         return digest.hexdigest()
 
     # parts of a data set

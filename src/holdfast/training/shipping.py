@@ -88,7 +88,7 @@ class Shipping:
             state = jax.tree.map(lambda x, i=i: x[i], carry.state)
             info: dict[str, Any] = {
                 "env_spec": task.eval_env,
-                "env_id": task.name if task.dataset is None else task.dataset.env_id,
+                "env_id": task.env_id,
                 "dataset": self.plan.settings.data,
                 "dataset_fingerprint": task.fingerprint,
                 "reference": list(task.reference) if task.reference else None,

@@ -16,7 +16,7 @@ from holdfast.core.trained import Trained
 from holdfast.parts import conservative, layers, nets, optimisers
 from holdfast.parts.distributions import TanhNormal, normal_log_prob
 from support.formulas import array, critics, rows, same
-from support.tapes import Golden, common, replay, scalar
+from support.tapes import Golden, common, replay
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -120,13 +120,13 @@ def test_cql(name):
         return LoosePolicy(g.mlp(f"{root}/actor", suffix), low=-5.0, high=2.0)
 
     def dual(suffix=""):
-        return scalar(g, f"{'expected/' if suffix else ''}params/log_alpha_prime", suffix) if cfg.lagrange else None
+        return g.scalar(f"{'expected/' if suffix else ''}params/log_alpha_prime", suffix) if cfg.lagrange else None
 
     state = cql.State(
         Trained.new(actor("params"), optimisers.adam(cfg.actor_lr)),
         Trained.new(g.critic("params"), optimisers.adam(cfg.critic_lr)),
         g.critic("target"),
-        Trained.new(scalar(g, "params/log_alpha"), optimisers.adam(cfg.temperature_lr)),
+        Trained.new(g.scalar("params/log_alpha"), optimisers.adam(cfg.temperature_lr)),
         Trained.new(dual() if cfg.lagrange else jnp.zeros(()), optimisers.adam(cfg.dual_lr)),
     )
 
@@ -136,7 +136,7 @@ def test_cql(name):
             return *moved, state.dual.net if cfg.lagrange else None
         at = "expected/params"
         found = (actor(at, suffix), g.critic(at, suffix), g.critic("expected/target", suffix))
-        return *found, scalar(g, f"{at}/log_alpha", suffix), dual(suffix)
+        return *found, g.scalar(f"{at}/log_alpha", suffix), dual(suffix)
 
     def tape(drawn):
         one, many = drawn.pop("target_action"), drawn.pop("max_backup_action", None)

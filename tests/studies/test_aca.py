@@ -19,7 +19,7 @@ from holdfast.core.spec import Spec
 from holdfast.runs.read import Record
 from holdfast.studies import aca as study
 from holdfast.studies import result
-from holdfast.training import run as training
+from holdfast.training import launch as training
 
 SIZE = study.Size(
     data="bundled/pendulum-mixed", updates=60, align=40, steps=300, seeds=2, hidden=(8,), evaluations=20, episodes=2,

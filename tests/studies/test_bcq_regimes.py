@@ -12,7 +12,7 @@ from holdfast.core.errors import UserError
 from holdfast.data import Dataset, load_dataset
 from holdfast.runs.read import Record
 from holdfast.studies import bcq_regimes, result, runs
-from holdfast.training import run as training
+from holdfast.training import launch as training
 
 TINY = bcq_regimes.Size(
     env="Pendulum-v1", steps=440, imperfect=0.5, seeds=2, warmup=40, hidden=(8,), vae_hidden=(8,), evaluations=2,

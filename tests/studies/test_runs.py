@@ -12,7 +12,7 @@ from holdfast.core.errors import UserError
 from holdfast.evaluation.statistics import Estimate
 from holdfast.runs.read import Record
 from holdfast.studies import base, obac, obac_motivation, result, runs
-from holdfast.training import run as training
+from holdfast.training import launch as training
 
 
 def record(returns, steps=(100, 200, 300, 400, 500), metrics=None):

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..algorithms import registry
 from ..core import config
 from ..core.contract import Algorithm, Context, Frozen
 from ..core.errors import UserError, one_line
@@ -183,26 +184,33 @@ class Policy:
         return path
 
     @staticmethod
-    def load(folder: str | Path, algorithm: Algorithm | None = None) -> Policy:
+    def load(folder: str | Path, algorithm: Algorithm | None = None, trust: bool = False) -> Policy:
         """Read a policy: the same outputs as before it was saved, bit for bit.
 
         Args:
             folder: where `save` wrote it.
             algorithm: for algorithms of your own that are not registered.
+            trust: import the module of an algorithm that the folder names, if the algorithm is not registered.
 
         Raises:
             UserError: no policy there, a damaged file, an unknown algorithm, or tensors of other names or shapes.
         """
         facts, arrays, where = folder_of.read(arguments.folder(folder))
-        return Policy._made(facts, arrays, where, algorithm)
+        return Policy._made(facts, arrays, where, algorithm, trust)
 
     @staticmethod
     def _made(
-        facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray], where: str, algorithm: Algorithm | None
+        facts: Mapping[str, Any],
+        arrays: Mapping[str, np.ndarray],
+        where: str,
+        algorithm: Algorithm | None,
+        trust: bool = False,
     ) -> Policy:
         """A policy from the facts and arrays of its folder; `where` names the file in errors."""
         try:
-            algorithm = _registered(facts["algorithm"]) if algorithm is None else algorithm
+            if algorithm is None:
+                place = facts["info"].get("algorithm_module")
+                algorithm = registry.of_file(facts["algorithm"], place, where, trust)
             cfg: Any = config.from_dict(algorithm.Config, facts["config"])
             spec = Spec.from_dict(facts["spec"])
             fitted = Fitted.from_dict(facts["treatment"], _under("treatment.", arrays))
@@ -236,7 +244,7 @@ class Policy:
         Raises:
             UserError: an algorithm of your own.
         """
-        if not _is_registered(self.algorithm):
+        if not registry.is_installed(self.algorithm):
             raise UserError(
                 f"a policy of {self.algorithm.name}, which is not registered, cannot be pickled: use "
                 "policy.save(folder) and Policy.load(folder, algorithm)"
@@ -324,19 +332,6 @@ def _unpickled(facts: dict[str, Any], arrays: dict[str, np.ndarray], calls: int)
     made = Policy._made(facts, arrays, "the pickled policy", None)
     made._calls = calls
     return made
-
-
-def _is_registered(algorithm: Algorithm) -> bool:
-    try:
-        return _registered(algorithm.name) == algorithm
-    except UserError:
-        return False
-
-
-def _registered(name: str) -> Algorithm:
-    from ..algorithms import registry
-
-    return registry.get(name)
 
 
 def _plain(cfg: Cfg) -> Any:

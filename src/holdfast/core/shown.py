@@ -28,9 +28,9 @@ def table_html(title: str, header: Iterable[str], rows: Iterable[Iterable[str]])
     return f"<div><b>{_e(title)}</b><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
 
 
-def counted(count: int, noun: str) -> str:
+def counted(count: int, noun: str, plural: str | None = None) -> str:
     """`1 seed`, `2,000 seeds`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
 
 
 def _e(text: str) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core.errors import UserError
+from ..core.shown import counted, facts_html, line
 from ..core.trust import environment_in
 from ..environments.gym.adapter import make_env
 from ..environments.gym.naming import named
@@ -62,6 +63,21 @@ class Evaluation:
     def score(self) -> float | None:
         """Normalised score of the mean over all policies; None if there is no reference."""
         return None if self.reference is None else float(normalized(self.returns.mean(), self.reference))
+
+    def __repr__(self) -> str:
+        facts = dict(self._facts())
+        return line(
+            "Evaluation", f"{self.env_id}: {facts['policies']} x {facts['episodes']} episodes, return {self.mean}"
+        )
+
+    def _repr_html_(self) -> str:
+        return facts_html(f"Evaluation in {self.env_id}", self._facts())
+
+    def _facts(self) -> list[tuple[str, str]]:
+        policies, episodes = self.returns.shape
+        facts = [("policies", counted(policies, "policy", "policies")), ("episodes", str(episodes))]
+        facts += [("actions", self.mode), ("return", str(self.mean)), ("steps", f"{self.lengths.mean():.0f}")]
+        return [*facts, *([("normalised score", f"{self.score:.1f}")] if self.score is not None else [])]
 
     def to_dict(self) -> dict[str, Any]:
         """All of these values, JSON-ready."""

@@ -13,6 +13,7 @@ from ..environments.gym.workers import TIMEOUT
 from ..evaluation.evaluate import Evaluation, evaluate
 from ..evaluation.statistics import Estimate
 from ..policy.policy import Policy
+from ..policy.storage import arrays_of, under
 from ..runs.columns import Columns, columns
 from ..runs.folder import RunFolder
 from ..runs.schema import read_result
@@ -39,9 +40,27 @@ class Results:
         """The final policy of each replica."""
         return [Policy.load(folder) for folder in self._policy_folders()]
 
-    def policy(self, replica: int = 0) -> Policy:
-        """The final policy of one replica."""
-        return Policy.load(self._policy_folders()[replica])
+    def policy(self, replica: int = 0, critic: bool = False) -> Policy:
+        """The final policy of one replica.
+
+        Args:
+            replica: its number in the run.
+            critic: read the critics from the run's checkpoint too, so that the policy has `value`.
+
+        Raises:
+            UserError: the policy or the checkpoint is missing, damaged, or of another step.
+        """
+        found = Policy.load(self._policy_folders()[replica])
+        if not critic:
+            return found
+        saved = RunFolder(self.path).checkpoints.read()
+        if saved.step != found.info.get("step"):
+            raise UserError(
+                f"the newest checkpoint in {self.path} is of step {saved.step}, its policy of step "
+                f"{found.info.get('step')}: finish the run"
+            )
+        arrays = under("state.", arrays_of(saved.data, saved.where))
+        return found.with_critic({name: x[replica] for name, x in arrays.items()}, saved.where)
 
     @property
     def evaluations(self) -> Columns:

@@ -100,7 +100,8 @@ def train(
     """
     if data is not None and not isinstance(data, Dataset | str | Path):
         raise UserError(
-            f"data is a {type(data).__name__}, expected a Dataset or a name; Dataset.from_arrays makes one from arrays"
+            f"data has type {type(data).__name__}, expected a Dataset or a name; Dataset.from_arrays makes one from "
+            "arrays"
         )
     dataset = data if isinstance(data, Dataset) else None
     name = data.id if isinstance(data, Dataset) else None if data is None else launch.located(data)

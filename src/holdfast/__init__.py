@@ -43,12 +43,12 @@ _HOMES = {
 
 __all__ = [
     "Algorithm", "Dataset", "Diverged", "Evaluation", "Phase", "Policy", "Preset", "Run", "Treatment", "UserError",
-    "algorithms", "check", "evaluate", "finetune", "load_dataset", "register", "resume", "train",
+    "algorithm_names", "check", "evaluate", "finetune", "load_dataset", "register", "resume", "train",
 ]  # fmt: skip
 
 
-def algorithms() -> list[str]:
-    """Names of all algorithms, as `train` takes them."""
+def algorithm_names() -> list[str]:
+    """Names of all algorithms, as `train` takes them. (`holdfast.algorithms` is the package with their modules.)"""
     from .algorithms import registry
 
     return registry.names()

@@ -86,7 +86,7 @@ class _Lines:
     def show(self, done: int, label: str, detail: str = "") -> None:
         tenths = done * 10 // self.total
         now = time.monotonic()
-        if (tenths > self.tenths or done >= self.total) and now - self.last >= self.pause:
+        if tenths > self.tenths and now - self.last >= self.pause:
             self.tenths = tenths
             self.last = now
             self.say(f"{label} {done}/{self.total}  {detail}")

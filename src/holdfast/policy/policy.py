@@ -227,7 +227,7 @@ class Policy:
                 `act` refuses.
         """
         rows, single = self._rows(obs)
-        chosen = self.act(rows, mask=mask)[0] if action is None else action
+        chosen = self.act(obs, mask=mask)[0] if action is None else action
         inside = self._inside(chosen, len(jax.tree.leaves(rows)[0]))
         given = jax.tree.map(jnp.asarray, self.fitted.observe(rows))
         state = self.state if self.whole is None else self.whole

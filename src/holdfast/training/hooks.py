@@ -95,6 +95,7 @@ class Progress(Hook):
 
     def evaluated(self, evaluated: Evaluated) -> None:
         self.returned = f"return {evaluated.evaluation.returns.mean():.4g} at {evaluated.step}"
+        self._show()
 
     def note(self, text: str) -> None:
         self.display.say(text, "note")

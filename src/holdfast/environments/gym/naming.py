@@ -54,7 +54,8 @@ def rebound(env: EnvLike, saved: str | None, where: str) -> str:
     """
     found = named(env)
     if found != saved:
-        raise UserError(f"{where} was started with the environment {saved!r}, not {str(found)!r}: give the same one")
+        remedy = "leave env out" if saved is None else "give the same one"
+        raise UserError(f"{where} was started with the environment {saved!r}, not {str(found)!r}: {remedy}")
     return found
 
 

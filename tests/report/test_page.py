@@ -66,6 +66,7 @@ def make_run(
     if ended:
         result = {"logged_return_mean": -190.0, "environment": "Pendulum-v1", "steps": 30, "updates_per_second": 1234.5}
         result |= {"compile_seconds": 1.5, "wall_seconds": 9.0, "versions": {"holdfast": "9.9"}, "device": "abacus"}
+        result["replicas"] = [name for name, _, _ in replicas]
         (path / "result.json").write_text(json.dumps(result))
     return path
 

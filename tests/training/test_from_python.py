@@ -34,7 +34,7 @@ class Short(gymnasium.Wrapper):
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
     """A run of two seeds."""
-    return tiny(tmp_path_factory.mktemp("two") / "run", "td3_bc", seeds=2, env=Short, eval_every=4, **QUIET)
+    return tiny(tmp_path_factory.mktemp("two") / "run", "td3_bc", seeds=2, env=Short, eval_every=4)
 
 
 # runs
@@ -112,14 +112,14 @@ def test_a_policy_with_its_critic_has_values(two):
 def test_an_object_is_not_in_the_files_and_is_given_again(tmp_path):
     run = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
-        tiny(run, env=Short(), hooks=[Stops(1)], **QUIET)
+        tiny(run, env=Short(), hooks=[Stops(1)])
     with pytest.raises(UserError, match=r"the environment PendulumEnv was given as an object .*env=\.\.\."):
         holdfast.resume(run, **QUIET)
     with pytest.raises(UserError, match=r"was started with the environment 'object/PendulumEnv', not 'Pendulum-v1'"):
         holdfast.resume(run, env="Pendulum-v1", **QUIET)
     done = holdfast.resume(run, env=Short(), **QUIET)
     assert set(done.evaluations["length"]) == {3}
-    tuned = tiny(tmp_path / "offline", "td3_bc", env=Short(), **QUIET).finetune(
+    tuned = tiny(tmp_path / "offline", "td3_bc", env=Short()).finetune(
         steps=6, out=tmp_path / "online", eval_episodes=1, **QUIET
     )
     assert set(tuned.evaluations["length"]) == {3}
@@ -128,7 +128,7 @@ def test_an_object_is_not_in_the_files_and_is_given_again(tmp_path):
 def test_an_importable_class_is_imported_only_for_who_trusts(tmp_path):
     run = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
-        tiny(run, env=Short, hooks=[Stops(1)], **QUIET)
+        tiny(run, env=Short, hooks=[Stops(1)])
     with pytest.raises(UserError, match=r"config.json names the environment .*:Short.*--trust"):
         holdfast.resume(run, **QUIET)
     assert holdfast.resume(run, env=Short, **QUIET).result["steps"] == 8
@@ -329,7 +329,7 @@ def notebook(monkeypatch):
 
 
 def test_a_notebook_has_one_output_that_is_drawn_again(notebook, tmp_path, capsys):
-    run = tiny(tmp_path / "<b>run", steps=8, env=Short)
+    run = tiny(tmp_path / "<b>run", steps=8, env=Short, progress=True)
     assert len(notebook) == 1
     text, page = notebook[0][-1]
     assert "8/8" in text

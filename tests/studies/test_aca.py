@@ -18,7 +18,7 @@ from holdfast.core.noise import Noise
 from holdfast.core.spec import Spec
 from holdfast.studies import aca as study
 from holdfast.studies import result
-from holdfast.training import run as training
+from holdfast.training import launch as training
 from support.studies import run_of
 
 SIZE = study.Size(

@@ -11,7 +11,7 @@ from holdfast.collection import from_run, play, presets
 from holdfast.core.errors import UserError
 from holdfast.data import Dataset, load_dataset
 from holdfast.studies import bcq_regimes, result, runs
-from holdfast.training import run as training
+from holdfast.training import launch as training
 from support.studies import run_of
 
 TINY = bcq_regimes.Size(

@@ -11,7 +11,7 @@ import pytest
 from holdfast.core.errors import UserError
 from holdfast.evaluation.statistics import Estimate
 from holdfast.studies import aca, base, bcq_bipedalwalker, bcq_regimes, obac, obac_motivation, result, runs
-from holdfast.training import run as training
+from holdfast.training import launch as training
 from support.studies import run_of
 
 

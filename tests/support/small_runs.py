@@ -17,12 +17,10 @@ FLAGS = ["--hidden", "16", "--batch-size", "16"]
 TIMES = ("compile_seconds", "wall_seconds", "updates_per_second", "flops_per_update")
 
 
-def tiny(out, algorithm="bc", data=DATA, steps=8, block=4, eval_episodes=1, config=None, **settings):
+def tiny(out, algorithm="bc", data=DATA, steps=8, block=4, eval_episodes=1, config=None, progress=False, **settings):
     """A run of a second."""
-    config = TINY if config is None else config
-    return train(
-        algorithm, data, steps=steps, block=block, eval_episodes=eval_episodes, config=config, out=out, **settings
-    )
+    settings |= {"steps": steps, "block": block, "eval_episodes": eval_episodes, "progress": progress}
+    return train(algorithm, data, config=TINY if config is None else config, out=out, **settings)
 
 
 class Stops(Hook):

@@ -21,7 +21,7 @@ from ..policy.policy import Policy
 from ..runs.folder import RunFolder
 from ..runs.settings import Settings, resolve
 from ..training.hooks import Hook
-from ..training.run import ensure_finished
+from ..training.launch import ensure_finished
 from . import from_run, play
 from .behaviours import Behaviour, noisy, of_policy, of_zip, uniform
 from .flags import LogFlags

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..core.errors import UserError
+from ..core.shown import counted, facts_html, line
 from . import scores, spaces
 from .arrays import (
     OBSERVATION_COLUMNS,
@@ -110,6 +111,31 @@ class Dataset:
                 raise UserError(f"{self.id}: {name} has {have} rows, expected {rows} ({why}: {n} steps, {e} episodes)")
 
     # sizes and indices
+
+    def __len__(self) -> int:
+        """N, the number of transitions."""
+        return self.n_steps
+
+    def __repr__(self) -> str:
+        facts = dict(self._facts())
+        returns = f", returns {facts['returns']}" if "returns" in facts else ""
+        about = f"{facts['steps']} steps in {facts['episodes']} episodes, observations {facts['observations']}"
+        return line("Dataset", f"{self.id!r}: {about}, {facts['actions']}{returns}")
+
+    def _repr_html_(self) -> str:
+        return facts_html(f"Data set {self.id}", self._facts())
+
+    def _facts(self) -> list[tuple[str, str]]:
+        spec = self.spec
+        kind = counted(spec.action, f"{'discrete' if self.discrete else 'continuous'} action")
+        facts = [("steps", f"{self.n_steps:,}"), ("episodes", f"{self.n_episodes:,}")]
+        facts += [("observations", str(spec.obs)), ("actions", kind)]
+        if self.n_episodes:
+            returns = self.returns()
+            facts.append(("returns", f"{returns.min():.4g} to {returns.max():.4g}, mean {returns.mean():.4g}"))
+        if self.env_id is not None:
+            facts.append(("environment", self.env_id))
+        return [*facts, *([("columns", ", ".join(self.columns))] if self.columns else [])]
 
     @property
     def n_episodes(self) -> int:

@@ -15,7 +15,7 @@ from ..evaluation.statistics import Estimate, mean_interval
 from ..runs.read import Record, read_run
 from ..runs.settings import Settings
 from ..training.hooks import Progress
-from ..training.run import ensure_finished, located
+from ..training.launch import ensure_finished, located
 from .base import Size, refuse
 from .result import Result, Row
 

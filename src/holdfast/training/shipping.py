@@ -99,6 +99,8 @@ class Shipping:
                 "phase": program.index,
                 "stats": task.stats,
             }
+            if self.plan.settings.algorithm_module:
+                info["algorithm_module"] = self.plan.settings.algorithm_module
             if task.raw_space is not None:
                 info["observation_space"] = task.raw_space
             if self.plan.settings.inputs:

@@ -175,6 +175,11 @@ class Fitted:
         fields: dict[str, Any] = {**values, **{k: np.asarray(v) for k, v in arrays.items()}}
         return cls(**fields)
 
+    @property
+    def half_widths(self) -> np.ndarray:
+        """Half of the range of each dimension of a continuous action, [A] float64."""
+        return self._centre_half[1]
+
     @functools.cached_property
     def _centre_half(self) -> tuple[np.ndarray, np.ndarray]:
         low = np.asarray(self.action_low, np.float64)

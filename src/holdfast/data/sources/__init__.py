@@ -76,6 +76,11 @@ def load_dataset(
         UserError: no data set of that name, a file that cannot be read, or an option that the source does not have, or
             that does nothing for these actions.
     """
+    if not isinstance(name, str | Path):
+        raise UserError(
+            f"name has type {type(name).__name__}, expected the name or the path of a data set; Dataset.from_arrays "
+            "makes one from the columns of a table"
+        )
     if also and skip_episodes:
         raise UserError("--skip-episodes is for one data set: write a copy without them with `holdfast data convert`")
     data = _read(name, download, skip_episodes, options)

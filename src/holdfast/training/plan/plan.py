@@ -174,7 +174,7 @@ def plan(settings: Settings, dataset: Dataset | None = None) -> Plan:
 def _evaluator(settings: Settings, task: Task, replicas: int) -> Callable[[], Evaluator]:
     return functools.partial(
         Evaluator,
-        str(task.eval_env),
+        task.eval_env or "",
         replicas,
         settings.eval_episodes,
         reference=task.reference,

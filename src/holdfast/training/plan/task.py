@@ -231,8 +231,8 @@ def require_actions(algorithm: Algorithm, name: str, discrete: bool, data: bool 
     kind = "discrete" if discrete else "continuous"
     if kind in algorithm.actions:
         return
-    able = [registry.get(other) for other in registry.names()]
-    suggested = [other.name for other in able if kind in other.actions and (data or other.online is not None)]
+    able = [other for other in registry.every() if kind in other.actions]
+    suggested = [other.name for other in able if data or other.online is not None]
     raise UserError(
         f"{algorithm.name} needs {' or '.join(sorted(algorithm.actions))} actions, {name} has {kind} ones; "
         f"for those: {', '.join(suggested)}"

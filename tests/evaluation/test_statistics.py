@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from holdfast.evaluation.statistics import Estimate, iqm, iqm_interval, mean_interval, two_stage_interval
+from holdfast.evaluation.statistics import Estimate, iqm, iqm_interval, iqm_name, mean_interval, two_stage_interval
 
 
 def test_iqm_by_hand() -> None:
@@ -15,6 +15,10 @@ def test_iqm_by_hand() -> None:
     assert iqm(np.array([9.0, 1, 2, 3, 4])) == 3  # floor(5 / 4) = 1
     assert iqm(np.array([[1.0, 2], [3, 100]])) == 2.5  # over runs and tasks together
     assert iqm(np.array([7.0])) == 7
+
+
+def test_an_iqm_that_leaves_out_nothing_is_called_the_mean() -> None:
+    assert [iqm_name(count) for count in (1, 3, 4, 9)] == ["mean", "mean", "IQM", "IQM"]
 
 
 def test_mean_interval_of_two_numbers() -> None:

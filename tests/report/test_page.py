@@ -126,7 +126,7 @@ def test_the_table_has_every_replica_and_the_iqm(tmp_path: Path) -> None:
     record = read_run(make_run(tmp_path / "run", (0.5, 0.9)))
     logged, low, high = rows(record)
     assert logged == [("logging policy", "-190.0", "-", "96.3")]
-    assert [cells[0] for cells in low] == [*record.replicas[:2], "IQM over 2 seeds, expectile 0.5"]
+    assert [cells[0] for cells in low] == [*record.replicas[:2], "mean over 2 seeds, expectile 0.5"]
     assert low[0][1] == f"{np.mean([value_of(0, 0.5, 30, k) for k in range(EPISODES)]):.1f}"
     assert re.fullmatch(r"-\d+\.\d to -\d+\.\d", low[0][2])
     assert high[2][3] == f"{float(record.score(record.iqm([2, 3]).value)):.1f}"
@@ -263,7 +263,7 @@ def test_the_demo_with_few_steps(tmp_path: Path, monkeypatch: Patch, capsys: Cap
     assert "runs/demo is not empty: this run is written to runs/demo-1" in told
     for words in (
         "logging policy",
-        "IQM over 2 seeds",
+        "mean over 2 seeds",
         "updates/s",
         "runs/demo-1/policy/seed-0",
         "holdfast report runs/demo-1",

@@ -12,7 +12,6 @@ from holdfast.cli import main
 from holdfast.core.errors import UserError
 from holdfast.data.dataset import Dataset
 from holdfast.environments import probes
-from holdfast.environments.gym.collector import Collector
 from holdfast.policy.policy import Policy
 from holdfast.policy.storage import arrays_of
 from holdfast.report.curves import draw
@@ -28,7 +27,7 @@ from holdfast.training.hooks import Hook
 from holdfast.training.plan.schedule import resolved
 from holdfast.training.run import resume
 from support.marks import quick
-from support.small_runs import require_same, rows, tiny
+from support.small_runs import interrupt_step, require_same, rows, tiny
 
 SMALL = {"hidden": (8,), "batch_size": 8}
 CLOCKS = {"block": 10, "save_every": 10, "eval_every": 20, "eval_episodes": 1}
@@ -158,25 +157,13 @@ def test_curves_and_page_run_through_offline_and_online(offline, tuned):
     assert "mean shortfall from the best (regret)" in labels
 
 
-def interrupted(monkeypatch, calls):
-    real, left = Collector.step, [calls]
-
-    def step(self, actions):
-        left[0] -= 1
-        if left[0] == 0:
-            raise KeyboardInterrupt
-        return real(self, actions)
-
-    monkeypatch.setattr(Collector, "step", step)
-
-
 def test_a_killed_run_goes_on_to_the_same_bits_without_the_offline_one(offline, tuned, tmp_path, monkeypatch):
     source = tmp_path / "offline"
     shutil.copytree(offline.path, source)
     for calls in (3, 25):
         out = tmp_path / str(calls) / "run"
         with monkeypatch.context() as patch:
-            interrupted(patch, calls)
+            interrupt_step(patch, calls)
             with pytest.raises(KeyboardInterrupt):
                 finetune(source, steps=40, out=out, **CLOCKS)
         source.rename(tmp_path / "gone")

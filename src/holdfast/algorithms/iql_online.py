@@ -15,11 +15,12 @@ learners with the same networks.
 from __future__ import annotations
 
 from ..core.config import Schedule, config, faults, narrowed, static
-from ..core.contract import Algorithm, Context, Preset, Treatment
+from ..core.contract import BOTH, Algorithm, Context, Preset, Treatment
 from ..core.noise import Noise
 from ..parts import nets
+from ..parts.acting import act, dist
 from . import iql
-from .iql import State, act, dist, update
+from .iql import State, update
 from .obac import TRUNK
 from .sac import online
 
@@ -89,7 +90,7 @@ algorithm = Algorithm(
     PRESETS,
     dist=dist,
     online=online,
-    actions=frozenset({"continuous", "discrete"}),
+    actions=BOTH,
     check=check,
     images=True,
 )

@@ -84,6 +84,8 @@ def show(names: Sequence[str], found: Evaluation) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from ..evaluation.statistics import iqm_name
+
     episodes = found.returns.shape[1]
     table = Table(title=f"{found.env_id}, episodes a policy: {episodes}, actions: {found.mode}")
     for column in ("policy", "return", "95 % interval", "steps", "score"):
@@ -96,7 +98,7 @@ def show(names: Sequence[str], found: Evaluation) -> None:
         mean = found.mean
         iqm = found.iqm
         table.add_row("all", f"{mean.value:.1f}", _interval(mean), f"{found.lengths.mean():.0f}", _score(found.score))
-        table.add_row("IQM over policies", f"{iqm.value:.1f}", _interval(iqm), "", "")
+        table.add_row(f"{iqm_name(len(names))} over policies", f"{iqm.value:.1f}", _interval(iqm), "", "")
     Console().print(table)
 
 

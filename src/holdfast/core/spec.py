@@ -27,6 +27,9 @@ class ArraySpec(NamedTuple):
     shape: tuple[int, ...]
     dtype: str = "float32"
 
+    def __str__(self) -> str:
+        return f"{self.shape} {self.dtype}"
+
 
 # float32 vectors by their shape; another array; or several arrays by name, sorted: (("image", ArraySpec(...)), ...)
 ObsSpec = tuple[int, ...] | ArraySpec | tuple[tuple[str, ArraySpec], ...]

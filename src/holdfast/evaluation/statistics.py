@@ -58,6 +58,11 @@ def iqm(scores: np.ndarray) -> float:
     return float(_iqm(np.asarray(scores, np.float64).reshape(1, -1))[0])
 
 
+def iqm_name(count: int) -> str:
+    """What to call the IQM of so many numbers: "mean" if no number is left out, which needs at least four."""
+    return "IQM" if count // 4 else "mean"
+
+
 def iqm_interval(scores: np.ndarray, seed: int = 0, level: float = LEVEL, resamples: int = RESAMPLES) -> Estimate:
     """IQM over runs and tasks with the stratified bootstrap interval of Agarwal et al. 2021 (arXiv:2108.13264).
 

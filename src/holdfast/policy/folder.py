@@ -97,6 +97,7 @@ INFO: dict[str, Any] = {
     "inputs": dict[str, str] | None,
     "action_space": str | None,
     "observation_space": str | None,
+    "algorithm_module": str | None,
 }
 SPEC: dict[str, Any] = {
     "obs": list[int] | dict[str, Any],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,9 +42,7 @@ def write_curve(run: str | Path | Record, path: str | Path | None = None) -> Pat
     """
     record = run if isinstance(run, Record) else read_run(run)
     path = record.path / "curve.png" if path is None else Path(path)
-    data = io.BytesIO()
-    draw(record).savefig(data, format="png", dpi=160)
-    write_atomic(path, data.getvalue())
+    write_atomic(path, png(draw(record), dpi=160))
     return path
 
 
@@ -86,7 +85,16 @@ def draw(record: Record) -> Figure:
     axes.set_title(_plain(subtitle(record)), loc="left", fontsize=9, color=FAINT, pad=10)
     axes.annotate(_plain(record.title), (0, 1), (0, 28), xycoords="axes fraction", textcoords="offset points",
                   fontsize=13, fontweight="bold", color=INK)  # fmt: skip
+    # a notebook shows a figure of pyplot only, unless the figure itself gives its picture
+    figure._repr_png_ = functools.partial(png, figure)  # type: ignore[attr-defined]
     return figure
+
+
+def png(figure: Figure, dpi: int = 110) -> bytes:
+    """A figure as the bytes of a PNG file."""
+    data = io.BytesIO()
+    figure.savefig(data, format="png", dpi=dpi)
+    return data.getvalue()
 
 
 def _plain(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..evaluation.statistics import Estimate, mean_interval
+from ..evaluation.statistics import Estimate, iqm_name, mean_interval
 from ..runs.read import Group, Record
 from .curves import axis_of
 
@@ -16,7 +16,7 @@ def results_table(record: Record, logged: Estimate | None = None) -> Shown:
     """The table of a run.
 
     It has the logged return, the last return of each replica with its 95 % bootstrap interval, the normalised scores,
-    and the interquartile mean (IQM) over seeds.
+    and the interquartile mean (IQM) over seeds. Of fewer than four seeds it is the mean, and is called so.
 
     Args:
         record: the run.
@@ -32,12 +32,13 @@ def results_table(record: Record, logged: Estimate | None = None) -> Shown:
         table.add_column(column, justify="left" if column == HEADER[0] else "right")
     for section in rows(record, logged):
         for cells in section:
-            table.add_row(*cells, style="bold" if cells[0].startswith("IQM") else None)
+            table.add_row(*cells, style="bold" if cells[0].startswith(SUMMARY) else None)
         table.add_section()
     return Shown(Text(record.title, style="bold"), table, Text(speed(record)))
 
 
 HEADER = ("policy", "return", "95 % interval", "score")
+SUMMARY = ("IQM over", "mean over")  # beginnings of the label of a row over several seeds
 
 
 def rows(record: Record, logged: Estimate | None = None) -> list[list[tuple[str, str, str, str]]]:
@@ -51,7 +52,9 @@ def rows(record: Record, logged: Estimate | None = None) -> list[list[tuple[str,
         final = zip(group.rows, record.final(group.rows), strict=True)
         section = [_row(record, record.replicas[i], mean_interval(returns)) for i, returns in final]
         if len(group.rows) > 1:
-            section.append(_row(record, f"IQM over {len(group.rows)} seeds{_of(group)}", record.iqm(group.rows)))
+            count = len(group.rows)
+            label = f"{iqm_name(count)} over {count} seeds{_of(group)}"
+            section.append(_row(record, label, record.iqm(group.rows)))
         sections.append(section)
     switched = (record.result or {}).get("finetune")
     return [*sections, _switched(record, switched)] if switched else sections

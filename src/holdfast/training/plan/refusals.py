@@ -26,8 +26,8 @@ def require_actions(algorithm: Algorithm, name: str, discrete: bool, data: bool 
     kind = "discrete" if discrete else "continuous"
     if kind in algorithm.actions:
         return
-    able = [registry.get(other) for other in registry.names()]
-    suggested = [other.name for other in able if kind in other.actions and (data or other.online is not None)]
+    able = [other for other in registry.every() if kind in other.actions]
+    suggested = [other.name for other in able if data or other.online is not None]
     raise UserError(
         f"{algorithm.name} needs {' or '.join(sorted(algorithm.actions))} actions, {name} has {kind} ones; "
         f"for those: {', '.join(suggested)}"
@@ -51,8 +51,7 @@ def require_observations(algorithm: Algorithm, name: str, spec: Spec, settings: 
     if algorithm.images or len(spec.obs_shape) == 1:
         return
     kind = "discrete" if spec.discrete else "continuous"
-    able = [registry.get(other) for other in registry.names()]
-    suggested = ", ".join(other.name for other in able if other.images and kind in other.actions)
+    suggested = ", ".join(other.name for other in registry.every() if other.images and kind in other.actions)
     raise UserError(f"{algorithm.name} needs vectors of observations, {name} has images; for those: {suggested}")
 
 

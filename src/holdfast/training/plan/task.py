@@ -48,7 +48,7 @@ class Task:
     name: str  # of the data set, or of the environment if there are no data
     spec: Spec
     fitted: Fitted
-    dataset: Dataset | None  # the rows that are learned from; None: only what the run collects
+    dataset: Dataset | None  # the rows that are learned from; None: only what the run collects, or see `without_rows`
     fingerprint: str | None  # of the whole data set, before the algorithm's filter
     logged: float | None  # mean episode return of the whole data set
     env: str | None  # environment id, or EnvSpec as JSON
@@ -59,6 +59,9 @@ class Task:
     raw_space: str | None = None  # of observations that are flattened, as JSON
     raw_action_space: str | None = None  # of several discrete actions that became one, as JSON
     inputs: dict[str, Frozen] = dataclasses.field(default_factory=dict)  # policies of other runs, by name
+    env_id: str | None = None  # Gymnasium's id of the environment, if it is known
+    steps: int = 0  # transitions that are learned from
+    episodes: int = 0  # and their episodes
 
     def make(self) -> Callable[[], gymnasium.Env]:
         """A function that makes new environments.
@@ -91,6 +94,10 @@ class Task:
         finally:
             env.close()
 
+    def without_rows(self) -> Task:
+        """The task without its data set, once the programs have the columns: so the rows are in memory once."""
+        return dataclasses.replace(self, dataset=None)
+
     @property
     def always(self) -> set[str]:
         """Stored columns that every algorithm reads: the logged discount, which enters the targets."""
@@ -100,7 +107,7 @@ class Task:
         """The data on the device, with the derived columns in `needed`; None if there are no data."""
         if self.dataset is None:
             return None
-        return jax.tree.map(jnp.asarray, prepare(self.dataset, self.fitted, sorted(needed), discount))
+        return jax.tree.map(jax.device_put, prepare(self.dataset, self.fitted, sorted(needed), discount))
 
     def sources(self, columns: Columns | None, shares: Mapping[str, float], seed: int) -> dict[str, sampler.Source]:
         """What a phase may draw from: the data, and views of it by whole episodes."""
@@ -157,6 +164,9 @@ def task_of(settings: Settings, algorithm: Algorithm, cfg: Cfg, dataset: Dataset
         raw_space=kept.provenance.get("raw_observation_space"),
         raw_action_space=kept.provenance.get("raw_action_space"),
         inputs={name: policy.frozen() for name, policy in policies.items()},
+        env_id=kept.env_id,
+        steps=kept.n_steps,
+        episodes=kept.n_episodes,
     )
 
 
@@ -209,4 +219,5 @@ def _from_environment(settings: Settings, algorithm: Algorithm, cfg: Cfg) -> Tas
         warnings=[],
         raw_space=None if raw is None else to_json(raw),
         raw_action_space=None if raw_action is None else to_json(raw_action),
+        env_id=name,
     )

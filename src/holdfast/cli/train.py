@@ -131,7 +131,7 @@ def all_flags(algorithm: Algorithm, cfg: DataclassInstance, treatment: Treatment
     """
     from .options import DataFlags, RunFlags, StartFlags, joined, treatment_flags
 
-    parts = {
+    parts: dict[str, DataclassInstance] = {
         "run": RunFlags().at(settings),
         "start": StartFlags(),
         "algorithm": cfg,

@@ -115,7 +115,7 @@ def flags_of(cls: type, default: DataclassInstance | None = None) -> list[str]:
         hint = hints[field.name]
         marks = getattr(hint, "__metadata__", ())
         kind = typing.get_args(hint)[0] if marks else hint
-        value = getattr(default, field.name, field.default)
+        value: Any = getattr(default, field.name, field.default)
         if tyro.conf.Suppress in marks or tyro.conf.Positional in marks:
             continue
         if isinstance(kind, type) and dataclasses.is_dataclass(kind):

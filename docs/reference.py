@@ -83,8 +83,9 @@ def api() -> Iterator[str]:
 def algorithms() -> Iterator[str]:
     """The settings and presets of every algorithm, from its code."""
     yield (
-        "# Settings and presets\n\nDefaults are those of the first preset. A preset is listed with its source and the values that differ "
-        "from the first. What a setting means: `holdfast help train NAME`, or the page of the algorithm."
+        "# Settings and presets\n\nDefaults are those of the first preset. A preset is listed with its source and "
+        "the values that differ from the first. What a setting means: `holdfast help train NAME`, or the page "
+        "of the algorithm."
     )
     for name in registry.names():
         one = facts(name)

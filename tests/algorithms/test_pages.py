@@ -50,7 +50,7 @@ def test_defaults_of_the_page_are_those_of_the_code(name):
     found = list(rows((PAGES / f"{name}.md").read_text()))
     assert found, "no table of settings"
     for names, default in found:
-        assert set(names) <= known, f"{name}: {set(names) - known} are no settings"
+        assert set(names) <= known, f"{name}: {set(names) - known} are not settings"
         for page, code in zip(written(default), values(cfg, names), strict=True):
             same = list(dict.fromkeys(page)) == list(dict.fromkeys(code))
             assert not page or same, f"{name}: {names} is {default} on the page, {code} in the code"

@@ -224,7 +224,7 @@ def test_resume_by_command(tmp_path, capsys):
     assert bits(run) == before
     capsys.readouterr()
     assert "trains bc, not iql" in failed(capsys, ["train", "iql", "--resume", run])
-    assert "leave --seeds 9 out" in failed(capsys, ["train", "--resume", run, "--seeds", "9"])
+    assert "leave --seeds 2 out" in failed(capsys, ["train", "--resume", run, "--seeds", "2"])
     assert "is not a run folder" in failed(capsys, ["train", "--resume", tmp_path])
     assert "--resume has no value" in failed(capsys, ["train", "--resume"])
     assert "exists" in failed(capsys, ["train", "bc", "--data", DATA, *QUICK, "--out", run])

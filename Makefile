@@ -60,8 +60,9 @@ results: $(VENV)/.run ## train every algorithm on every available data set and w
 	@$(BIN)/python benchmarks/results.py $(ARGS)
 
 .PHONY: docs
-docs: $(VENV)/.docs ## build the documentation into site/
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet $(ARGS)
+docs: $(VENV)/.docs ## build the documentation into site/; a broken link is an error
+	@$(BIN)/python docs/reference.py
+	@$(BIN)/zensical build --clean --strict $(ARGS)
 	@echo "site/index.html"
 
 # ---- the environment: a stamp file for each set of packages, renewed when pyproject.toml or constraints.txt changes ----
@@ -90,6 +91,13 @@ $(VENV)/.docs: pyproject.toml constraints.txt | $(BIN)/python
 	@$(INSTALL) '.[docs]'
 	@touch $@
 
+.PHONY: dist
+dist: $(VENV)/.dev ## build the wheel and the source distribution into dist/, and check them
+	@rm -rf dist
+	@$(PIP) install --constraint constraints.txt build twine
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/python -m twine check --strict dist/*
+
 .PHONY: constraints
 constraints: ## write the newest versions that pyproject.toml allows into constraints.txt
 	@$(PYTHON) -m venv --clear build/constraints
@@ -100,5 +108,5 @@ constraints: ## write the newest versions that pyproject.toml allows into constr
 
 .PHONY: clean
 clean: ## remove the environment, caches and build results (keeps runs/)
-	rm -rf $(VENV) build dist site .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) build dist site .cache docs/reference .mypy_cache .ruff_cache .pytest_cache
 	find src tests benchmarks examples docs -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -25,6 +25,8 @@ from typing import Any
 import online
 import peer as d3rlpy
 
+from holdfast.core.version import __version__
+
 HERE = Path(__file__).resolve().parent
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # the contestants share one GPU
 HANDWRITTEN = ("td3_bc", "iql")  # in handwritten.py
@@ -169,8 +171,8 @@ def machine() -> dict[str, Any]:
     except (OSError, StopIteration):
         pass
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    packages = ("holdfast", "jax", "jaxlib", "optax", "equinox", "numpy", "gymnasium", "mujoco")
-    versions = {"python": platform.python_version()}
+    packages = ("jax", "jaxlib", "optax", "equinox", "numpy", "gymnasium", "mujoco")
+    versions = {"python": platform.python_version(), "holdfast": __version__}
     for package in packages:
         try:
             versions[package] = importlib.metadata.version(package)

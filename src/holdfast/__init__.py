@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from .core.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from .algorithms.registry import register
     from .core.contract import Algorithm, Phase, Preset, Treatment
@@ -18,8 +20,6 @@ if TYPE_CHECKING:
     from .evaluation.evaluate import Evaluation, evaluate
     from .policy.policy import Policy
     from .training.run import Run, finetune, resume, train
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "Algorithm": "core.contract",

@@ -178,19 +178,19 @@ class Notes(Hook):
 def test_note_of_the_preset_for_short_logs(tmp_path, monkeypatch):
     found = registry.get("bc")
     first = next(iter(found.presets.values()))
-    both = found._replace(presets={"published": first, "tuned_100k": first})
-    other = found._replace(presets={"published": first})
-    for name, algorithm, settings, count in (
-        ("default", both, {}, 1),
-        ("named", both, {"preset": "published"}, 0),
-        ("without", other, {}, 0),
+    both = found._replace(presets={"paper": first, "tuned_100k": first})
+    other = found._replace(presets={"paper": first})
+    for name, algorithm, settings, more in (
+        ("default", both, {}, [preset_note(DATA, load_dataset(DATA).n_steps)]),
+        ("named", both, {"preset": "tuned_100k"}, []),
+        ("without", other, {}, []),
     ):
         monkeypatch.setattr(registry, "get", lambda _, algorithm=algorithm: algorithm)
         hook = Notes()
-        tiny(tmp_path / name, steps=1, evaluate=False, hooks=[hook], **settings)
-        assert len(hook.notes) == count, name
-        if count:
-            assert hook.notes == [preset_note(DATA, load_dataset(DATA).n_steps)]
+        run = tiny(tmp_path / name, steps=1, evaluate=False, hooks=[hook], **settings)
+        preset = settings.get("preset", "paper")
+        assert hook.notes == [f"preset {preset}: {first.source}", *more], name
+        assert run.result["config"]["preset"] == preset
 
 
 def test_long_logs_get_no_note():

@@ -17,6 +17,8 @@ from holdfast import UserError, load_dataset
 from holdfast.algorithms import registry
 from holdfast.algorithms.citations import CITATIONS
 from holdfast.cli import COMMANDS, main
+from holdfast.cli.train import parse
+from holdfast.core.config import from_dict
 from holdfast.runs.checkpoints import Checkpoints
 from holdfast.training.run import resume, train
 from support.small_runs import DATA, FLAGS, bits, checkpoint, require_same, tiny
@@ -91,18 +93,88 @@ def test_mistakes_are_one_line_without_box_characters_too():
     command = [sys.executable, "-m", "holdfast", "train", "bc", "--data", "x", "--stepz", "3"]
     done = subprocess.run(command, capture_output=True, text=True, env=env)
     assert done.returncode == 2
-    assert re.fullmatch(r"holdfast: unknown: --stepz, 3; did you mean --steps\?; see .*\n", done.stderr)
+    assert re.fullmatch(r"holdfast: unknown: --stepz 3; did you mean --steps\?; see .*\n", done.stderr)
 
 
 def test_cite_and_algorithms(capsys):
     for name, row in registry.ROWS.items():
         assert main(["cite", name]) == 0
         assert capsys.readouterr().out.strip() == CITATIONS[row.paper].strip()
-    assert main(["algorithms"]) == 0
-    out = capsys.readouterr().out
-    assert all(name in out for name in registry.names())
     assert main(["--version"]) == 0
     assert main([]) == 0
+
+
+def test_help_of_a_command(capsys):
+    for argv in (["data", "info"], ["evaluate"], ["completion"]):
+        with pytest.raises(SystemExit) as end:
+            main(["help", *argv])
+        assert end.value.code == 0
+        assert f"usage: holdfast {' '.join(argv)}" in capsys.readouterr().out
+    assert main(["help"]) == main(["help", "train"]) == 0
+    assert "usage: holdfast train ALGO" in capsys.readouterr().out
+    assert "did you mean 'train'" in failed(capsys, ["help", "trian"])
+
+
+def test_algorithms_fit_into_80_columns(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["algorithms"]) == 0
+    out = capsys.readouterr().out
+    assert all(re.search(rf"^{name} ", out, re.M) for name in registry.names())
+    assert max(map(len, out.splitlines())) <= 80
+    assert "…" not in out
+
+
+@pytest.mark.parametrize("name", ["iql", "rebrac", "tabular_bcq"])
+def test_presets_and_settings_of_an_algorithm(name, capsys, monkeypatch):
+    presets = registry.get(name).presets
+    assert main(["algorithms", name]) == 0
+    out = capsys.readouterr().out
+    assert all(f"{preset} " in out and one.source in out for preset, one in presets.items())
+    assert main(["algorithms", name, "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert list(facts["presets"]) == list(presets)
+    for preset, one in facts["presets"].items():
+        assert from_dict(registry.get(name).Config, one["config"]) == presets[preset].config
+    assert main(["algorithms", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[name] == facts
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit):
+        main(["train", name, "--help"])
+    assert f"Presets: published, {next(iter(presets))}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_completion_knows_commands_and_flags(shell, capsys):
+    assert main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert all(repr(name) in script for name in (*COMMANDS, *registry.names(), "--expectile", "--eval-episodes"))
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_completion_in_bash(tmp_path, capsys):
+    script = tmp_path / "holdfast"
+    assert main(["completion", "bash"]) == 0
+    script.write_text(capsys.readouterr().out)
+    for words, expected in (
+        (["tr"], "train"),
+        (["train", "td3_"], "td3_bc"),
+        (["train", "iql", "--expec"], "--expectile"),
+        (["data", "che"], "check"),
+        (["evaluate", "runs/a", "--mode", "sam"], "sample"),
+        (["finetune", "runs/a", "--eval-ep"], "--eval-episodes"),
+    ):
+        quoted = " ".join(["holdfast", *words])
+        code = (
+            f"source {script}; COMP_WORDS=({quoted}); COMP_CWORD={len(words)}; _tyro_holdfast; echo ${{COMPREPLY[*]}}"
+        )
+        done = subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=True)
+        assert done.stdout.split() == [expected], words
+
+
+def test_widths_have_commas_or_spaces():
+    for widths in (["16,8"], ["16", "8"], ["16,", "8"]):
+        settings, _ = parse("bc", ["--data", DATA, "--hidden", *widths], None, None)
+        assert settings.config["hidden"] == [16, 8]
 
 
 # runs
@@ -162,7 +234,7 @@ def test_resume_by_command(tmp_path, capsys):
     assert "trains bc, not iql" in failed(capsys, ["train", "iql", "--resume", run])
     assert "leave --seeds 2 out" in failed(capsys, ["train", "--resume", run, "--seeds", "2"])
     assert "is not a run folder" in failed(capsys, ["train", "--resume", tmp_path])
-    assert "Missing value for argument '--resume'" in failed(capsys, ["train", "--resume"])
+    assert "--resume has no value" in failed(capsys, ["train", "--resume"])
     assert "exists" in failed(capsys, ["train", "bc", "--data", DATA, *QUICK, "--out", run])
     assert bits(run) == before
 
@@ -210,6 +282,25 @@ def test_diverged_is_status_3(tmp_path, capsys):
         (["train", "iql", "--data", "no/such-v0"], "no/such-v0"),
         (["train", "--config", "/nowhere/config.json"], "/nowhere/config.json does not exist"),
         (["cite", "iqll"], "did you mean 'iql'"),
+        (["train", "IQL", "--data", DATA], "did you mean 'iql'"),
+        (["train", "TD3+BC", "--data", DATA], "did you mean 'td3_bc'"),
+        (["algorithms", "Cal-QL"], "did you mean 'cal_ql'"),
+        (["eval", "runs/x"], "did you mean 'evaluate'"),
+        (["train", "iql", "--data", DATA, "--gamma", "0.9"], "unknown: --gamma 0.9; did you mean --discount"),
+        (["train", "iql", "--data", DATA, "--lr", "1"], "did you mean --actor-lr, --critic-lr or --value-lr"),
+        (["train", "iql", "--data", DATA, "--batch=4"], "did you mean --batch-size"),
+        (["train", "iql", "--data", DATA, "--eval"], "did you mean --no-eval"),
+        (["train", "iql", "--data", DATA, "--hidden", "256,x"], "--hidden is '256,x', expected whole numbers"),
+        (["train", "iql", "--data", DATA, "--eval-every=1.5"], "is '1.5', expected None or a whole number"),
+        (["train", "iql", "--data", DATA, "--expectile", "high"], "--expectile is 'high', expected a number"),
+        (["evaluate"], "RUN is missing"),
+        (["evaluate", "runs/a", "runs/b", "--episodez", "3"], "unknown: runs/b --episodez 3; did you mean --episodes"),
+        (
+            ["evaluate", "runs/a", "--mode", "bets"],
+            "--mode is 'bets', expected one of best, sample; did you mean 'best'",
+        ),
+        (["studies", "obac", "--seedz", "3"], "did you mean --seed"),
+        (["completion", "fish"], "expected one of bash, zsh"),
         (["algorithms", "--all"], "--all"),
     ],
 )

@@ -104,5 +104,5 @@ def test_a_zip_is_loaded_by_its_class_with_a_warning(tmp_path, monkeypatch, caps
     with pytest.raises(UserError, match="name its algorithm, --sb3"):
         presets.make(presets.LogRequest(by=str(file), env=ENV), "log")
     monkeypatch.setitem(sys.modules, "stable_baselines3", None)
-    with pytest.raises(UserError, match=r"pip install 'holdfast\[sb3\]'"):
+    with pytest.raises(UserError, match=r"pip install 'holdfast-rl\[sb3\]'"):
         behaviours.of_zip(file, "ddpg")

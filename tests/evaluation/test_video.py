@@ -19,7 +19,7 @@ def test_a_video_needs_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     from holdfast.evaluation.video import record
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"pip install 'holdfast\[video\]'"):
+    with pytest.raises(UserError, match=r"pip install 'holdfast-rl\[video\]'"):
         record(make(), tmp_path / "v.mp4", "Pendulum-v1")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: True)
     with pytest.raises(UserError, match=r"ends in .mp4"):

@@ -167,7 +167,7 @@ def test_a_run_without_evaluation_has_a_page_and_no_curve(tmp_path: Path) -> Non
 
 def test_without_matplotlib_the_message_names_the_extra(tmp_path: Path, monkeypatch: Patch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(UserError, match=r"pip install 'holdfast\[report\]'"):
+    with pytest.raises(UserError, match=r"pip install 'holdfast-rl\[report\]'"):
         curves.write_curve(make_run(tmp_path / "run"))
 
 

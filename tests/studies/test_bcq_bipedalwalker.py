@@ -17,7 +17,7 @@ TINY = bcq_bipedalwalker.Size(
 
 def test_the_note_on_curves_names_the_folder_or_the_extra(tmp_path):
     assert str(tmp_path) in bcq_bipedalwalker.curves_note(tmp_path, True)
-    assert "holdfast[tensorboard]" in bcq_bipedalwalker.curves_note(tmp_path, False)
+    assert "holdfast-rl[tensorboard]" in bcq_bipedalwalker.curves_note(tmp_path, False)
 
 
 @pytest.mark.slow
@@ -36,6 +36,6 @@ def test_the_whole_study(tmp_path, monkeypatch):
         assert video.stat().st_size > 0
     else:
         assert found.notes[-1].startswith("No video: ")
-        assert "holdfast[video]" in found.notes[-1]
+        assert "holdfast-rl[video]" in found.notes[-1]
         assert not video.exists()
     assert list(tmp_path.rglob("events.out.tfevents*"))

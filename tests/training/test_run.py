@@ -329,7 +329,7 @@ def test_tensorboard_events_read_back(tmp_path):
 )
 def test_missing_extra_is_named(tmp_path, monkeypatch, name, module):
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(UserError, match=rf"{name} is not installed: pip install 'holdfast\[{name}\]'"):
+    with pytest.raises(UserError, match=rf"{name} is not installed: pip install 'holdfast-rl\[{name}\]'"):
         tiny(tmp_path / "run", loggers=[name])
     assert not (tmp_path / "run").exists()
 

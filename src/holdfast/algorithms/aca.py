@@ -58,14 +58,16 @@ CODE = "authors' code, github.com/ZishunYu/Actor-Critic-Alignment, configs/"
 MEDIUM = ACA()
 PRESETS = {
     "mujoco": Preset(MEDIUM, Treatment(), CODE + "offline/mjc_mr.yaml, configs/online/mjc_m.yaml (medium data)"),
-    "random": Preset(
+    "mujoco-random": Preset(
         replace(MEDIUM, online_decay_steps=10_000, min_prior_weight=0.0), Treatment(), CODE + "online/mjc_r.yaml"
     ),
-    "replay": Preset(replace(MEDIUM, best_episodes=50), Treatment(), CODE + "online/mjc_mr.yaml (medium-replay data)"),
-    "expert": Preset(
+    "mujoco-medium-replay": Preset(
+        replace(MEDIUM, best_episodes=50), Treatment(), CODE + "online/mjc_mr.yaml (medium-replay data)"
+    ),
+    "mujoco-medium-expert": Preset(
         replace(MEDIUM, floor_width=15.0, min_prior_weight=1.0, online_decay_steps=100_000, best_episodes=50),
         Treatment(),
-        CODE + "online/mjc_me.yaml (medium-expert data)",
+        CODE + "online/mjc_me.yaml",
     ),
     "antmaze": Preset(
         ACA(squashed=False, target_entropy=-4.0, floor_width=3.0, online_decay_steps=200_000),

@@ -18,9 +18,10 @@ COMMANDS = {
     "data": "inspect, check, collect, convert and list data sets",
     "report": "write the curves and tables of a run as one page",
     "studies": "repeat experiments of the papers, each with one command",
-    "algorithms": "list the algorithms",
+    "algorithms": "list the algorithms, or the settings and presets of one",
     "cite": "print the BibTeX entry of an algorithm's paper",
     "demo": "train, score and ship a policy on the bundled data",
+    "completion": "print the completion of this command line for a shell",
 }
 TRAINING = ("train", "finetune", "studies", "demo")  # a signal lets these commands save before they end
 
@@ -37,6 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files may hold any bytes
     try:
+        if argv[:1] == ["help"]:  # holdfast help data info = holdfast data info --help
+            argv = [*argv[1:], "--help"]
         if not argv or argv[0] in ("-h", "--help"):
             sys.stdout.write(overview())
             return 0
@@ -84,4 +87,4 @@ def require_values(argv: Sequence[str]) -> None:
 def overview() -> str:
     """What `holdfast --help` prints: the commands."""
     lines = [f"  {name:<12} {text}" for name, text in COMMANDS.items()]
-    return "usage: holdfast COMMAND ...   (holdfast COMMAND --help)\n\n" + "\n".join(lines) + "\n"
+    return "usage: holdfast COMMAND ...   (holdfast help COMMAND, holdfast --version)\n\n" + "\n".join(lines) + "\n"

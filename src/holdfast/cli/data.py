@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from ..core.errors import unknown
 from . import usage
@@ -33,9 +34,18 @@ def main(argv: Sequence[str]) -> int:
         return 0
     if argv[0] not in COMMANDS:
         raise unknown("command of holdfast data", argv[0], COMMANDS)
-    module, name, _ = COMMANDS[argv[0]]
-    command = getattr(importlib.import_module(f".{module}", __package__), name)
-    return usage.parse(command, f"holdfast data {argv[0]}", argv[1:]).run()
+    return usage.parse(subcommand(argv[0]), f"holdfast data {argv[0]}", argv[1:]).run()
+
+
+def subcommand(name: str) -> Any:
+    """The dataclass with the flags of a command of `holdfast data`."""
+    module, cls, _ = COMMANDS[name]
+    return getattr(importlib.import_module(f".{module}", __package__), cls)
+
+
+def subcommands() -> dict[str, Any]:
+    """The flags of each command of `holdfast data`."""
+    return {name: subcommand(name) for name in COMMANDS}
 
 
 def overview() -> str:

@@ -6,11 +6,14 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..core.errors import UserError
 from . import usage
 from .train import show
+
+if TYPE_CHECKING:
+    from ..runs.settings import Settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,20 +38,18 @@ def main(argv: Sequence[str]) -> int:
         raise UserError(f"name the offline run before {argv[0]}: holdfast finetune RUN [--env ID] [--steps N]")
     from ..algorithms import registry
     from ..core import config
-    from ..runs.settings import field_names
     from ..training.finetune import changeable, finetuning
     from ..training.run import finetune
-    from .options import RunFlags, joined, without
+    from .options import joined
 
     run = argv[0]
     settings = finetuning(run)
     algorithm = registry.get(settings.algorithm)
     cfg: Any = config.from_dict(algorithm.Config, settings.config)
     names = changeable()
-    run_flags = without(field_names() - set(names), RunFlags().at(settings))
     title = registry.row(algorithm.name).title
     about = f"Fine-tune {run} ({title}). Settings of the algorithm default to those of that run."
-    flags = joined(about, {"run": run_flags, "place": PlaceFlags(), "algorithm": cfg})
+    flags = joined(about, {**run_flags(settings), "algorithm": cfg})
     args: Any = usage.parse(type(flags), f"holdfast finetune {run}", argv[1:], flags)
     chosen = config.to_dict(args.algorithm)
     values = args.run.values(names)
@@ -57,6 +58,26 @@ def main(argv: Sequence[str]) -> int:
     finished = finetune(run, out=args.place.out, config=chosen, **values)
     show(finished.path)
     return 0
+
+
+def run_flags(settings: Settings) -> dict[str, Any]:
+    """The flags of the run and of its folder, with the values of `settings` as defaults."""
+    from ..runs.settings import field_names
+    from ..training.finetune import changeable
+    from .options import RunFlags, without
+
+    return {
+        "run": without(field_names() - set(changeable()), RunFlags().at(settings)),
+        "place": PlaceFlags(),
+    }
+
+
+def subcommands() -> dict[str, Any]:
+    """The flags that every fine-tuning run has. RUN is the folder of an offline run."""
+    from ..runs.settings import Settings
+    from .options import joined
+
+    return {"RUN": joined("Continue an offline run in an environment.", run_flags(Settings("")))}
 
 
 def overview() -> str:

@@ -7,9 +7,8 @@ import importlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
-
-import tyro
 
 from ..core.errors import unknown
 from . import usage
@@ -53,12 +52,10 @@ def main(argv: Sequence[str]) -> int:
         return 0
     if argv[0] not in STUDIES:
         raise unknown("study", argv[0], STUDIES)
-    study: Any = importlib.import_module(f"...studies.{STUDIES[argv[0]][0]}", __name__)
-    made = dataclasses.make_dataclass("Args", [("study", study.Args), ("files", Where)])
-    made.__doc__ = study.Args.__doc__
+    study = module_of(argv[0])
+    default = flags(study)
     prog = f"holdfast studies {argv[0]}"
-    default = made(study.Args(), Where())
-    given: Any = usage.parse(made, prog, argv[1:], default=default, config=(tyro.conf.OmitArgPrefixes,))
+    given: Any = usage.parse(type(default), prog, argv[1:], default=default)
 
     from rich.console import Console
 
@@ -73,6 +70,23 @@ def main(argv: Sequence[str]) -> int:
     for path in write(result, given.files.out):
         sys.stdout.write(f"{path}\n")
     return 0
+
+
+def module_of(name: str) -> ModuleType:
+    """The module of a study, with its `Args` and `run`."""
+    return importlib.import_module(f"...studies.{STUDIES[name][0]}", __name__)
+
+
+def flags(study: ModuleType) -> Any:
+    """The flags of a study and of its files, with their defaults."""
+    made = dataclasses.make_dataclass("Args", [("study", study.Args), ("files", Where)])
+    made.__doc__ = study.Args.__doc__
+    return made(study.Args(), Where())
+
+
+def subcommands() -> dict[str, Any]:
+    """The flags of each study."""
+    return {name: flags(module_of(name)) for name in STUDIES}
 
 
 def table(result: Result) -> Table:

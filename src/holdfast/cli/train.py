@@ -13,7 +13,9 @@ from ..core.trust import environment_in
 from . import usage
 
 if TYPE_CHECKING:
-    from ..core.contract import Algorithm
+    from _typeshed import DataclassInstance
+
+    from ..core.contract import Algorithm, Treatment
     from ..runs.settings import Settings
 
 
@@ -50,7 +52,7 @@ def fresh(name: str | None, argv: Sequence[str], preset: str | None, repeated: s
         repeated: the config.json among them.
     """
     from ..algorithms import registry
-    from ..runs.settings import Settings, note_for
+    from ..runs.settings import Settings, notes_for
 
     given = None if repeated is None else Settings.read(Path(repeated))
     if given is not None:
@@ -71,8 +73,8 @@ def fresh(name: str | None, argv: Sequence[str], preset: str | None, repeated: s
         from ..training.plan.plan import plan
 
         made = plan(settings)
-        lines = [made.describe(), note_for(settings, made.task.steps or None)]
-        sys.stdout.write("\n".join(line for line in lines if line) + "\n")
+        notes = notes_for(settings, made.task.steps or None)
+        sys.stdout.write("\n".join([made.describe(), *notes]) + "\n")
         return 0
     from ..training.hooks import Progress
     from ..training.launch import start
@@ -92,24 +94,18 @@ def parse(name: str, argv: Sequence[str], preset: str | None, given: Settings | 
     """
     from ..algorithms import registry
     from ..core import config
+    from ..runs.presets import chosen
     from ..runs.settings import Settings, field_names, resolve
     from ..training.launch import located
-    from .options import DataFlags, RunFlags, StartFlags, joined, treatment_flags
 
     algorithm = registry.get(name)
-    cfg, treatment = resolve(algorithm, preset, None, None)
+    where = usage.peek(f"holdfast train {name}", argv, "data", "env")[0]
+    started = chosen(algorithm, preset, where["data"], where["env"])
+    cfg, treatment = resolve(algorithm, started, None, None)
     if given is not None and preset is None:
         cfg = config.from_dict(algorithm.Config, given.config)
         treatment = treatment._replace(**given.treatment)
-    default = RunFlags().at(given or Settings(name))
-    parts = {
-        "run": default,
-        "start": StartFlags(),
-        "algorithm": cfg,
-        "treatment": treatment_flags(treatment),
-        "data": DataFlags(),
-    }
-    flags = joined(about(algorithm), parts)
+    flags = all_flags(algorithm, cfg, treatment, given or Settings(name))
     args: Any = usage.parse(type(flags), f"holdfast train {name}", argv, flags)
     scaling = dataclasses.asdict(args.treatment)
     clip_actions = scaling.pop("clip_actions")
@@ -118,12 +114,43 @@ def parse(name: str, argv: Sequence[str], preset: str | None, given: Settings | 
     values["data"] = sets[0] if sets else None
     values["config"] = config.to_dict(args.algorithm)
     values["treatment"] = treatment._replace(**scaling)._asdict()
-    options = {**default.data_options, **args.data.values()}
+    options = {**flags.run.data_options, **args.data.values()}
     more = [*sets[1:], *(located(name) for name in args.data.also)]
     values["data_options"] = {**options, "also": more} if more else {k: v for k, v in options.items() if k != "also"}
     made = Settings.of(name, clip_actions=clip_actions, **values)
     # the config is complete, so the preset is only recorded: an older version may have had others
-    return dataclasses.replace(made, preset=args.run.preset), args.start
+    recorded = started if given is None or preset is not None else given.preset
+    return dataclasses.replace(made, preset=recorded), args.start
+
+
+def all_flags(algorithm: Algorithm, cfg: DataclassInstance, treatment: Treatment, settings: Settings) -> Any:
+    """All flags of a run, with their defaults.
+
+    Args:
+        algorithm: the algorithm.
+        cfg: defaults of the flags of the algorithm.
+        treatment: defaults of the flags of the treatment.
+        settings: defaults of the flags of the run.
+    """
+    from .options import DataFlags, RunFlags, StartFlags, joined, treatment_flags
+
+    parts: dict[str, DataclassInstance] = {
+        "run": RunFlags().at(settings),
+        "start": StartFlags(),
+        "algorithm": cfg,
+        "treatment": treatment_flags(treatment),
+        "data": DataFlags(),
+    }
+    return joined(about(algorithm), parts)
+
+
+def subcommands() -> dict[str, Any]:
+    """The flags of each algorithm."""
+    from ..algorithms import registry
+    from ..runs.settings import Settings, resolve
+
+    found = {name: registry.get(name) for name in registry.names()}
+    return {name: all_flags(one, *resolve(one, None, None, None), Settings(name)) for name, one in found.items()}
 
 
 def resume(name: str | None, run: str, others: Sequence[str], steps: str | None = None, trust: bool = False) -> int:
@@ -132,10 +159,10 @@ def resume(name: str | None, run: str, others: Sequence[str], steps: str | None 
         raise UserError(f"--resume takes all settings from the run: leave {' '.join(others)} out, or start a new run")
     from ..training import run as runs
 
-    number = None if steps is None else usage.whole(steps)
-    if number is not None and not number.isdecimal():
-        raise UserError(f"--steps {steps}: expected a whole number, the steps of the prolonged run in all")
-    total = None if number is None else int(number)
+    try:
+        total = None if steps is None else usage.whole_number(steps)
+    except ValueError as fault:
+        raise UserError(f"--steps: {fault}, expected the steps of the prolonged run in all") from None
     show(runs.resume(run, algorithm=name, steps=total, trust=trust).path)
     return 0
 
@@ -152,13 +179,15 @@ def show(folder: Path) -> None:
 
 
 def about(algorithm: Algorithm) -> str:
-    """The description in `holdfast train ALGO --help`: what the algorithm is, and its module's docstring."""
+    """The description in `holdfast train ALGO --help`: what the algorithm is, its module's docstring, its presets."""
     from .. import algorithms
     from ..algorithms import registry
 
     own = registry.ROWS.get(algorithm.name)
     name = f"{algorithms.__name__}.{own.module}" if own else algorithm.init.__module__
-    return f"{registry.row(algorithm.name).title}.\n\n{(sys.modules[name].__doc__ or '').strip()}"
+    text = (sys.modules[name].__doc__ or "").strip()
+    presets = f"Presets: published, {', '.join(algorithm.presets)}. Their sources: holdfast algorithms {algorithm.name}"
+    return f"{registry.row(algorithm.name).title}.\n\n{text}\n\n{presets}"
 
 
 def overview() -> str:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import io
 import re
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+import typing
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import tyro
+from tyro import (
+    _errors as failures,  # tyro's hook for mistakes; pyproject.toml bounds the version, because it may change
+)
 
-from ..core.errors import UserError
+from ..core.errors import UserError, either, one_line
+from ..core.synonyms import meant
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+    from tyro._arguments import ArgumentDefinition
 
 T = TypeVar("T")
 
-# tyro frames its messages: with box characters, or with dashes if the terminal cannot print these
-FRAME = re.compile(r"[╭╮╰╯│]|─{2,}|-{4,}")
 STYLE = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
+TYPES = tyro.constructors.ConstructorRegistry()
 
 
 def parse(cls: type[T], prog: str, argv: Sequence[str], default: T | None = None, config: Sequence[Any] = STYLE) -> T:
@@ -35,8 +41,12 @@ def parse(cls: type[T], prog: str, argv: Sequence[str], default: T | None = None
         SystemExit: after --help, with code 0.
     """
     start: Any = tyro.MISSING_NONPROP if default is None else default
-    args = [whole(argument) for argument in argv]
-    return _quiet(prog, lambda: tyro.cli(cls, prog=prog, args=args, default=start, config=tuple(config)))
+
+    def refuse(event: failures.ParseErrorEvent) -> None:
+        raise UserError(f"{mistake(event, argv, flags_of(cls, typing.cast(Any, default)))}; see {prog} --help")
+
+    with failures.on_parse_error(refuse):
+        return tyro.cli(cls, prog=prog, args=list(argv), default=start, config=tuple(config), registry=TYPES)
 
 
 def peek(prog: str, argv: Sequence[str], *names: str) -> tuple[dict[str, str | None], list[str]]:
@@ -55,39 +65,151 @@ def peek(prog: str, argv: Sequence[str], *names: str) -> tuple[dict[str, str | N
     """
     flags: list[Any] = [(name, str | None, dataclasses.field(default=None)) for name in names]
     cls: Any = dataclasses.make_dataclass("Flags", flags)
-    found, rest = _quiet(
-        prog, lambda: tyro.cli(cls, prog=prog, args=list(argv), return_unknown_args=True, add_help=False)
-    )
+
+    def refuse(event: failures.ParseErrorEvent) -> None:
+        raise UserError(f"{mistake(event, argv, names)}; see {prog} --help")
+
+    with failures.on_parse_error(refuse):
+        found, rest = tyro.cli(cls, prog=prog, args=list(argv), return_unknown_args=True, add_help=False)
     return vars(found), rest
 
 
-def whole(argument: str) -> str:
-    """Write 1e6 as 1000000, because whole numbers are often given in that form. A float flag reads both alike."""
-    if re.fullmatch(r"\d+(\.\d+)?[eE]\+?\d+", argument) and float(argument).is_integer():
-        return str(int(float(argument)))
-    return argument
+def mistake(event: failures.ParseErrorEvent, argv: Sequence[str], known: Sequence[str]) -> str:
+    """What is wrong, on one line.
+
+    Args:
+        event: the mistake as tyro reports it.
+        argv: the arguments of the command.
+        known: the flags of the command, without dashes.
+    """
+    if isinstance(event, failures.UnrecognizedArgs):
+        return _unknown(event.tokens, known)
+    if isinstance(event, failures.MissingArgs):
+        missing = [_spelled(each.arg) for each in event.missing_arguments]
+        unknown = f"; {_unknown(event.unrecognized_tokens, known)}" if event.unrecognized_tokens else ""
+        return f"{', '.join(missing)} is missing: give a value{unknown}"
+    if isinstance(event, failures.BadValue):
+        return f"{_spelled(event.argument)} has no value, expected {_in_words(event.argument.lowered.metavar or '')}"
+    if isinstance(event, failures.InvalidChoice):
+        hint = [f"'{each}'" for each in meant(event.value, event.choices)]
+        guess = f"; did you mean {either(hint)}?" if hint else ""
+        return f"{_spelled(event.argument)} is '{event.value}', expected one of {', '.join(event.choices)}{guess}"
+    if isinstance(event, failures.InstantiationFailure) and event.argument is not None:
+        flags = event.argument.lowered.name_or_flags
+        given = [value for flag in flags for value in _values(argv, flag)]
+        expected = _in_words(event.argument.lowered.metavar or "")
+        return f"{_spelled(event.argument)} is '{' '.join(given)}', expected {expected}"
+    return one_line(ValueError(" ".join(str(value) for value in vars(event).values())))
 
 
-def one_line(framed: str) -> str:
-    """The text of a framed message, with the flag that was probably meant."""
-    lines = [FRAME.sub("", line).strip() for line in framed.splitlines()]
-    body = [line for line in lines[1:] if line and not line.startswith(("For full help", "Argument helptext"))]
-    flags = [line.split()[0] for line in body[1:] if line.startswith("--")]
-    text = " ".join(body[:1]) if not body or not body[0].startswith("Missing") else " ".join(body[:2])
-    text = text.replace("Unrecognized options: ", "unknown: ").replace(
-        "invalid literal for int() with base 10", "not a whole number"
-    )
-    meant = "Perhaps you meant" in framed and flags
-    return f"{text}; did you mean {flags[0]}?" if meant else text
+def flags_of(cls: type, default: DataclassInstance | None = None) -> list[str]:
+    """The flags of a command as they are written, without dashes: those of a dataclass and of dataclasses in it.
+
+    Args:
+        cls: the dataclass.
+        default: an instance with the default values. None: the defaults of `cls`.
+    """
+    found: list[str] = []
+    hints = typing.get_type_hints(cls, include_extras=True)
+    for field in dataclasses.fields(typing.cast(Any, cls)):
+        hint = hints[field.name]
+        marks = getattr(hint, "__metadata__", ())
+        kind = typing.get_args(hint)[0] if marks else hint
+        value: Any = getattr(default, field.name, field.default)
+        if tyro.conf.Suppress in marks or tyro.conf.Positional in marks:
+            continue
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+            found += flags_of(kind, value)
+            continue
+        name = next((mark.name for mark in marks if getattr(mark, "name", None)), field.name)
+        found.append(f"{'no-' if value is True else ''}{name.replace('_', '-')}")
+    return found
 
 
-def _quiet(prog: str, call: Callable[[], T]) -> T:
-    """Run tyro, with its message on stderr turned into a `UserError`."""
-    printed = io.StringIO()
+def whole_number(text: str) -> int:
+    """A whole number, also if it is written as 1e6.
+
+    Raises:
+        ValueError: the text is something else.
+    """
+    if re.fullmatch(r"\d+(\.\d+)?[eE]\+?\d+", text) and float(text).is_integer():
+        return int(float(text))
     try:
-        with contextlib.redirect_stderr(printed):
-            return call()
-    except SystemExit as end:
-        if end.code in (0, None):
-            raise
-        raise UserError(f"{one_line(printed.getvalue())}; see {prog} --help") from None
+        return int(text)
+    except ValueError:
+        raise ValueError(f"'{text}' is not a whole number") from None
+
+
+def whole_numbers(texts: Sequence[str]) -> tuple[int, ...]:
+    """Whole numbers with spaces or commas between them: `256 256` and `256,256`.
+
+    Raises:
+        ValueError: one of them is something else.
+    """
+    return tuple(whole_number(text) for part in texts for text in part.split(",") if text)
+
+
+@TYPES.primitive_rule
+def _numbers(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec | None:
+    """How numbers are read from the command line."""
+    if info.type is int:
+        return tyro.constructors.PrimitiveConstructorSpec(
+            nargs=1,
+            metavar="INT",
+            instance_from_str=lambda texts: whole_number(texts[0]),
+            is_instance=lambda value: isinstance(value, int) and not isinstance(value, bool),
+            str_from_instance=lambda value: [str(value)],
+        )
+    if info.type_origin is tuple and typing.get_args(info.type) == (int, ...):
+        return tyro.constructors.PrimitiveConstructorSpec(
+            nargs="*",
+            metavar="[INT [INT ...]]",
+            instance_from_str=whole_numbers,
+            is_instance=lambda value: isinstance(value, tuple) and all(isinstance(each, int) for each in value),
+            str_from_instance=lambda value: [str(each) for each in value],
+        )
+    return None
+
+
+def _spelled(argument: ArgumentDefinition) -> str:
+    """A flag as it is written, or the name of a positional argument."""
+    return str(argument.lowered.metavar) if argument.is_positional() else "/".join(argument.lowered.name_or_flags)
+
+
+def _values(argv: Sequence[str], flag: str) -> list[str]:
+    """The values that were given to a flag, also as `--flag=value`."""
+    found: list[str] = []
+    taking = False
+    for argument in argv:
+        name, _, value = argument.partition("=")
+        if name.replace("_", "-") == flag:
+            taking = True
+            found += [value] if value else []
+        elif argument.startswith("--"):
+            taking = False
+        elif taking:
+            found.append(argument)
+    return found
+
+
+WORDS = {
+    "INT": "a whole number",
+    "FLOAT": "a number",
+    "[INT [INT ...]]": "whole numbers",
+    "PATH": "a path",
+    "STR": "a text",
+}
+
+
+def _in_words(metavar: str) -> str:
+    """What a flag expects: `INT|{constant,run}` as `a whole number, constant or run`."""
+    parts = [part for each in metavar.split("|") for part in each.strip("{}").split(",")]
+    return either([WORDS.get(part, part) for part in parts])
+
+
+def _unknown(tokens: Sequence[str], known: Sequence[str]) -> str:
+    """The message about arguments that the command does not have."""
+    flags = [token.partition("=")[0] for token in tokens if token.startswith("--")]
+    guesses = [f"--{each}" for flag in flags for each in meant(flag.removeprefix("--"), known)]
+    hint = f"; did you mean {either(guesses)}?" if guesses else ""
+    return f"unknown: {' '.join(tokens)}{hint}"

@@ -92,7 +92,7 @@ def of_zip(path: str | Path, kind: str, mode: str = "best") -> Behaviour:
     try:
         sb3 = importlib.import_module("stable_baselines3")
     except ModuleNotFoundError as fault:
-        raise UserError(f"{path} needs Stable-Baselines3: pip install 'holdfast[sb3]'") from fault
+        raise UserError(f"{path} needs Stable-Baselines3: pip install 'holdfast-rl[sb3]'") from fault
     try:
         agent = getattr(sb3, kind).load(path, device="cpu")
     except Exception as fault:  # unpickling raises errors of any type

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+from .synonyms import meant
 
 
 class UserError(Exception):
@@ -47,15 +47,14 @@ def printable(text: str) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """`"; did you mean 'x'?"` for the known name closest to `name`, or an empty string."""
-    spelled = {plain: one for one in known if (plain := _plain(one))}
-    close = difflib.get_close_matches(_plain(name), spelled, n=1, cutoff=0.5)
-    return f"; did you mean '{spelled[close[0]]}'?" if close else ""
+    """`"; did you mean 'x'?"` for the known names that were probably meant by `name`, or an empty string."""
+    found = [f"'{candidate}'" for candidate in meant(name, known)]
+    return f"; did you mean {either(found)}?" if found else ""
 
 
-def _plain(name: str) -> str:
-    """A name without case, with one kind of separator: IQL is iql, and TD3+BC is td3_bc."""
-    return re.sub(r"[-+ ]+", "_", name.casefold())
+def either(names: Sequence[str]) -> str:
+    """`a`, `a or b`, `a, b or c`."""
+    return " or ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> UserError:

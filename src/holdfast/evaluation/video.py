@@ -36,7 +36,7 @@ def record(policy: Policy, path: str | Path, env: str, seed: int = 0, mode: str 
         UserError: the extra `video` is not installed, the environment cannot render, the file cannot be written.
     """
     if importlib.util.find_spec("imageio_ffmpeg") is None:
-        raise UserError("recording a video needs a package that is not installed: pip install 'holdfast[video]'")
+        raise UserError("recording a video needs a package that is not installed: pip install 'holdfast-rl[video]'")
     path = Path(path)
     if path.suffix != ".mp4":
         raise UserError(f"{path} is not the name of a video: expected a file that ends in .mp4")

@@ -16,6 +16,7 @@ from ..core.errors import UserError
 from ..core.files import JSON as Json
 from ..core.files import read_checked, read_json, write_json
 from ..core.schema import fits, require_types, shown
+from ..core.version import __version__
 from .storage import arrays_of, metadata_of, save_tree
 
 FORMAT = 1
@@ -190,8 +191,8 @@ def policies_in(path: Path) -> list[Path]:
 
 def versions() -> dict[str, str]:
     """The versions of the packages that a policy's numbers depend on."""
-    found = {"python": platform.python_version()}
-    for name in ("holdfast", "jax", "numpy", "equinox"):
+    found = {"python": platform.python_version(), "holdfast": __version__}
+    for name in ("jax", "numpy", "equinox"):
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

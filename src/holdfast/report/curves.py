@@ -61,7 +61,7 @@ def draw(record: Record) -> Figure:
         from matplotlib.layout_engine import ConstrainedLayoutEngine
         from matplotlib.ticker import FuncFormatter, MaxNLocator
     except ImportError:
-        raise UserError("pictures need matplotlib: pip install 'holdfast[report]'") from None
+        raise UserError("pictures need matplotlib: pip install 'holdfast-rl[report]'") from None
 
     figure = Figure(figsize=(8, 4.8), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
     axes = figure.add_subplot()

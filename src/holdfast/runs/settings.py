@@ -24,6 +24,7 @@ from ..core.trust import NAME_IT, environment_in
 from ..data.references import env_id_of
 from ..data.sources.options import DataOptions
 from ..environments.gym.workers import TIMEOUT
+from .presets import chosen, described
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -60,7 +61,7 @@ class Settings:
     treatment: dict[str, Any] = dataclasses.field(default_factory=dict)
     """How the data are scaled, see `core.contract.Treatment`."""
     preset: str | None = None
-    """Preset to start from, see `holdfast algorithms`. None: the algorithm's first."""
+    """Preset to start from, see `holdfast algorithms NAME`. None: published, the paper's settings for the data."""
     seeds: int = at_least(1, 1)
     """Number of seeds. All of them are trained in one program."""
     seed: int = at_least(0, 0)
@@ -132,7 +133,7 @@ class Settings:
 
         Args:
             algorithm: registry name.
-            preset: name of the preset; None: the algorithm's first.
+            preset: name of the preset; None or `published`: the paper's settings for the data set or environment.
             config: settings of the algorithm that differ from the preset.
             treatment: treatments of the data that differ from the preset.
             clip_actions: clip logged actions that are outside the action space, instead of refusing the data.
@@ -144,6 +145,8 @@ class Settings:
             UserError: an unknown name, or values that the algorithm refuses; one line for all faults.
         """
         found = registry.get(algorithm)
+        data, env = (str(settings.get(name) or "") for name in ("data", "env"))
+        preset = chosen(found, preset, data, env)
         cfg, treated = resolve(found, preset, config, treatment)
         require_known(settings, "argument of train", field_names() - {"algorithm_module", "in_memory", "source"})
         accepted = list(allow)
@@ -318,7 +321,8 @@ def resolve(
     return cfg, base.treatment._replace(**(treatment or {}))
 
 
-TUNED = "tuned_100k"
+OURS = "tuned_"  # how the names of our own presets begin
+TUNED = f"{OURS}100k"
 SHORT_LOG = 300_000  # transitions
 
 
@@ -336,17 +340,21 @@ def preset_note(data: str, steps: int) -> str | None:
     )
 
 
-def note_for(settings: Settings, steps: int | None) -> str | None:
-    """A hint about the preset for short logs, if the run could use it and no preset was named.
+def notes_for(settings: Settings, steps: int | None) -> list[str]:
+    """What to print when a run starts: the preset, and a hint if another preset suits the length of the data.
 
     Args:
         settings: settings of the run.
         steps: steps of the data; None: the run has no data.
     """
-    if steps is None or settings.source or settings.preset is not None:
-        return None
-    presets = list(registry.get(settings.algorithm).presets)
-    return preset_note(settings.subject, steps) if TUNED in presets[1:] else None
+    algorithm = registry.get(settings.algorithm)
+    name = settings.preset or ""
+    if settings.source or name not in algorithm.presets:  # an older version had other names
+        return []
+    notes = [described(algorithm, name, settings.data, settings.env)]
+    if steps is not None and TUNED in algorithm.presets and not name.startswith(OURS):
+        notes.append(preset_note(settings.subject, steps) or "")
+    return [note for note in notes if note]
 
 
 def parse_sweep(texts: Sequence[str]) -> dict[str, list[float]]:

@@ -203,7 +203,7 @@ def curves_note(folder: Path, written: bool) -> str:
     """How to look at the TensorBoard curves, or which extra writes them."""
     if written:
         return f"Curves: tensorboard --logdir {folder.resolve()}."
-    return "No TensorBoard curves: pip install 'holdfast[tensorboard]'."
+    return "No TensorBoard curves: pip install 'holdfast-rl[tensorboard]'."
 
 
 def video_note(record: Record, args: Args) -> str:

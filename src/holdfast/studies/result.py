@@ -72,7 +72,7 @@ def picture(result: Result) -> bytes:
     try:
         from matplotlib.figure import Figure  # not pyplot, which opens windows and shares state
     except ImportError:
-        raise UserError("pictures need matplotlib: pip install 'holdfast[report]'") from None
+        raise UserError("pictures need matplotlib: pip install 'holdfast-rl[report]'") from None
     figure = Figure(layout="constrained")
     result.draw(figure)
     data = io.BytesIO()

@@ -80,7 +80,7 @@ def train(
         seeds: number of seeds. All of them are trained in one program.
         seed: the first seed.
         out: folder of the run. None: a free folder in `runs/`.
-        preset: preset to start from. None: the algorithm's first preset.
+        preset: preset to start from. None or `published`: the paper's settings for the data set or environment.
         config: settings of the algorithm that differ from the preset, by name.
         treatment: treatments of the data that differ from the preset, see `core.contract.Treatment`.
         sweep: values of float settings. Every combination is trained with every seed in the same program.

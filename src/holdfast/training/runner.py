@@ -14,7 +14,7 @@ from ..core.errors import Stopped, UserError
 from ..core.files import write_json
 from ..runs.folder import RunFolder
 from ..runs.schema import checked_checkpoint, require_place, require_settings, settings_hash
-from ..runs.settings import note_for
+from ..runs.settings import notes_for
 from . import driver, handover, hooks, messages, stopping
 from .carry import Position
 from .collect import play_of, restored
@@ -85,9 +85,8 @@ class Runner:
     def _start(self, step: int) -> None:
         plan = self.plan
         self._notify("start", hooks.Start(self.folder, plan.settings, plan.replicas, plan.steps, step))
-        note = note_for(plan.settings, None if step else plan.task.steps or None)
-        if note is not None:
-            self._notify("note", note)
+        for text in notes_for(plan.settings, plan.task.steps or None) if not step else ():
+            self._notify("note", text)
         for text in messages.warnings(plan):
             self._notify("warn", text)
 

@@ -173,4 +173,4 @@ def tracker(name: str) -> Tracker:
 
 def missing(extra: str) -> UserError:
     """The error for an extra that is not installed."""
-    return UserError(f"{extra} is not installed: pip install 'holdfast[{extra}]'")
+    return UserError(f"{extra} is not installed: pip install 'holdfast-rl[{extra}]'")

@@ -37,9 +37,9 @@ def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> N
         raise gymnasium.error.DependencyNotInstalled("no mujoco")
 
     monkeypatch.setattr(gymnasium, "make", missing)
-    with pytest.raises(UserError, match=r"pip install 'holdfast\[mujoco\]'"):
+    with pytest.raises(UserError, match=r"pip install 'holdfast-rl\[mujoco\]'"):
         make_env("Hopper-v5")
-    with pytest.raises(UserError, match=r"pip install 'holdfast\[box2d\]'"):
+    with pytest.raises(UserError, match=r"pip install 'holdfast-rl\[box2d\]'"):
         make_env("LunarLander-v3")
 
 

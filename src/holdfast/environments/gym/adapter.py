@@ -328,7 +328,7 @@ def _not_installed(name: str, fault: BaseException) -> str:
     missing = getattr(fault, "name", None) or ""
     for module, extra in EXTRAS.items():
         if entry_point.startswith(module) or missing.startswith(module):
-            return f"environment '{name}' needs a package that is not installed: pip install 'holdfast[{extra}]'"
+            return f"environment '{name}' needs a package that is not installed: pip install 'holdfast-rl[{extra}]'"
     fix = f"pip install {missing.replace('_', '-')}" if missing else "install it"
     return f"environment '{name}' needs a package that is not installed ({one_line(fault)}): {fix}"
 

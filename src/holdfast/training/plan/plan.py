@@ -105,7 +105,7 @@ class Plan:
 
     def _described(self) -> Iterator[tuple[str, str]]:
         settings = self.settings
-        yield "algorithm", f"{self.algorithm.name}, preset {settings.preset or next(iter(self.algorithm.presets))}"
+        yield "algorithm", f"{self.algorithm.name}, preset {settings.preset}"
         schedules = config.fields_of(self.cfg, config.Schedule)
         values = config.to_dict(self.cfg)
         yield "config", ", ".join(f"{name} {value}" for name, value in values.items() if name not in schedules)

@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Box, Discrete
 from minari.data_collector import EpisodeBuffer
-from tests.support import pixels
-from tests.support.datasets import kinds
 
 from holdfast.core.contract import Treatment
 from holdfast.core.errors import UserError
@@ -20,6 +18,8 @@ from holdfast.data.convert import convert
 from holdfast.data.describe import describe
 from holdfast.data.feed.columns import prepare
 from holdfast.data.feed.treatment import Fitted, fit
+from support import pixels
+from support.datasets import kinds
 
 SHAPE = (12, 12, 1)
 
@@ -72,6 +72,7 @@ def test_float_images_are_refused(data):
 
 
 def test_checks_and_summaries(data):
+    assert "observations (36, 36, 1) uint8" in repr(data)
     assert [fault.kind for fault in require_sound(data)] == ["duplicate"]
     assert kinds(data, "note") == ["images"]
     blank = dataclasses.replace(data, observations=np.zeros_like(data.observations))

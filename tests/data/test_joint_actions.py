@@ -6,17 +6,22 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 from minari.data_collector import EpisodeBuffer
-from tests.support.datasets import kinds
 
 from holdfast.core.errors import UserError
+from holdfast.core.spec import Spec
 from holdfast.data import Dataset, load_dataset
 from holdfast.data.action_spaces import with_action_space
 from holdfast.data.convert import convert
+from holdfast.data.spaces import to_json
 from holdfast.environments.gym.adapter import make_env, raw_action_space_of
 from holdfast.environments.gym.joint_actions import joint, joint_space, parts
+from holdfast.parts.distributions import Categorical
+from support.datasets import kinds
+from support.policies import PICK, discrete, make, scores
 
 SPACES = [MultiDiscrete([3, 2, 4]), MultiDiscrete([2, 3], start=[-1, 5]), MultiBinary(3), MultiDiscrete([5])]
 SPACE = SPACES[1]
+CHOOSES = PICK._replace(name="chooses", dist=lambda cfg, state, seen, memory: Categorical(scores(cfg, state, seen)))
 
 
 def columns(space, count=12, seed=0):
@@ -134,3 +139,16 @@ def test_policies_give_parts(tmp_path):
     policy = Policy.load(tmp_path / "run" / "policy")
     np.testing.assert_array_equal(policy(np.zeros(2)), SPACE.start)
     np.testing.assert_array_equal(policy(np.zeros((3, 2))), np.broadcast_to(SPACE.start, (3, 2)))
+
+
+def test_probabilities_are_those_of_the_joint_actions():
+    space = MultiDiscrete([2, 2], start=[-1, 5])
+    policy = make(CHOOSES, Spec((3,), 4, True), discrete(3, 4, 0), {"action_space": to_json(space)})
+    obs = np.array([[0.0, 1.0, 2.0], [1.0, 1.0, 1.0]], np.float32)
+    every = policy.probabilities(obs)
+    np.testing.assert_allclose(policy.log_prob(obs, parts(space, [3, 1])), np.log(every[[0, 1], [3, 1]]), rtol=1e-5)
+    np.testing.assert_allclose(policy.log_prob(obs[0], policy(obs[0])), np.log(every[0].max()), rtol=1e-5)
+    with pytest.raises(UserError, match=r"actions in row 1 are \[1, 5\], expected values of MultiDiscrete"):
+        policy.log_prob(obs, [[0, 5], [1, 5]])
+    with pytest.raises(UserError, match=r"the action has shape \(2,\), expected \(2, 2\)"):
+        policy.log_prob(obs, [0, 1])

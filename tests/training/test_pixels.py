@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from tests.support import pixels
 
 from holdfast.core.errors import UserError
 from holdfast.core.spec import ArraySpec
@@ -11,6 +10,7 @@ from holdfast.policy.policy import Policy
 from holdfast.runs.settings import Settings
 from holdfast.training.plan.plan import plan
 from holdfast.training.run import train
+from support import pixels
 
 LARGE = "jax/Catch36-v0"
 

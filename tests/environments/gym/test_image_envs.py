@@ -6,13 +6,14 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.spaces import Box, Discrete
-from tests.support import pixels  # registers the small task  # noqa: F401
 
 from holdfast.collection.behaviours import uniform
 from holdfast.collection.play import collect
 from holdfast.core.spec import ArraySpec
 from holdfast.environments.gym.adapter import ATARI, _with_preprocessing, make_env
+from holdfast.environments.gym.given import GivenEnv
 from holdfast.environments.gym.matching import spec_of
+from support import pixels  # registers the small task  # noqa: F401
 
 
 class Pictures(gymnasium.Env):
@@ -53,6 +54,11 @@ def test_environments_give_images_in_one_layout(shape, dtype, wanted):
     assert spec_of(env).obs == ArraySpec(wanted, "uint8")
     raw, _ = Pictures(shape, dtype).reset(seed=3)
     assert seen.sum(dtype=int) == raw.sum(dtype=int) * (255 if dtype == "bool" else 1)
+
+
+def test_given_environments_give_images_in_one_layout():
+    env = make_env(GivenEnv("object/Pictures", lambda: Pictures((4, 9, 8))))
+    assert env.observation_space == Box(0, 255, (9, 8, 4), np.uint8)
 
 
 def test_bytes_of_one_axis_are_vectors():

@@ -67,5 +67,5 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch:
         main([str(tmp_path / "empty")])
     with pytest.raises(UserError, match="does not match the policy"):
         main([str(tmp_path), "--env", "CartPole-v1"])
-    with pytest.raises(UserError, match="invalid choice 'worst'"):
+    with pytest.raises(UserError, match="--mode is 'worst', expected one of best, sample"):
         main([str(tmp_path), "--mode", "worst"])

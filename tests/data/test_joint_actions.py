@@ -143,7 +143,7 @@ def test_policies_give_parts(tmp_path):
 
 def test_probabilities_are_those_of_the_joint_actions():
     space = MultiDiscrete([2, 2], start=[-1, 5])
-    policy = make(CHOOSES, Spec((3,), 4, True), discrete(3, 4, 0), {"action_space": to_json(space)})
+    policy = make(CHOOSES, Spec((3,), 4, True), discrete(3, 4, 0), action_space=to_json(space))
     obs = np.array([[0.0, 1.0, 2.0], [1.0, 1.0, 1.0]], np.float32)
     every = policy.probabilities(obs)
     np.testing.assert_allclose(policy.log_prob(obs, parts(space, [3, 1])), np.log(every[[0, 1], [3, 1]]), rtol=1e-5)

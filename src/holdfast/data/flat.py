@@ -165,11 +165,11 @@ def _jumps(observations: np.ndarray, next_observations: np.ndarray | None) -> np
         exact = observations.dtype == np.uint8
         for part in chunks(len(out) - 1, math.prod(observations.shape[1:])):
             following = observations[1:][part].reshape(part.stop - part.start, -1)
-            told = next_observations[:-1][part].reshape(following.shape)
+            stored = next_observations[:-1][part].reshape(following.shape)
             if exact:
-                out[:-1][part] = (following != told).any(1)
+                out[:-1][part] = (following != stored).any(1)
             else:
-                gap = following - told
+                gap = following - stored
                 out[:-1][part] = ~(np.linalg.norm(gap, axis=1) <= JUMP) & np.isfinite(gap).all(1)
     return out
 

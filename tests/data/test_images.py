@@ -72,7 +72,7 @@ def test_float_images_are_refused(data):
 
 
 def test_checks_and_summaries(data):
-    assert "observations (36, 36, 1) uint8" in repr(data)
+    assert "observations (12, 12, 1) uint8" in repr(data)
     assert [fault.kind for fault in require_sound(data)] == ["duplicate"]
     assert kinds(data, "note") == ["images"]
     blank = dataclasses.replace(data, observations=np.zeros_like(data.observations))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import html.parser
 import io
 import json
@@ -19,55 +18,10 @@ from holdfast.report import curves, svg
 from holdfast.report.page import write_page
 from holdfast.report.table import results_table, rows
 from holdfast.runs.read import read_run
+from support.made_runs import EPISODES, STEPS, make_run, value_of
 
-STEPS, EPISODES = (10, 20, 30), 4
 Patch = pytest.MonkeyPatch
 Capture = pytest.CaptureFixture[str]
-
-
-def value_of(seed: int, expectile: float, step: int, episode: int) -> float:
-    """The return of one episode in the made-up run."""
-    return -200.0 + step * expectile + 10 * seed + episode
-
-
-def make_run(
-    path: Path, sweep: tuple[float, ...] = (), ended: bool = True, evaluated: bool = True, **more: Any
-) -> Path:
-    """A run folder as `holdfast train` leaves it: 2 seeds for each swept expectile."""
-    path.mkdir()
-    replicas = [(f"expectile-{e:g}-seed-{s}", s, e) for e in sweep for s in (0, 1)]
-    replicas = replicas or [(f"seed-{s}", s, 1.0) for s in (0, 1)]
-    labels = ["step", "phase", "replica", "seed", *(["expectile"] if sweep else [])]
-    metrics = [[*labels, "critic/loss", "actor/<loss>"]]
-    played = [[*labels, "episode", "episode_seed", "return", "length"]]
-    for step in STEPS:
-        for name, seed, e in replicas:
-            row = [step, "offline", name, seed, *([e] if sweep else [])]
-            metrics.append([*row, 1 / step, "" if step == 10 else step * e])
-            played += [[*row, k, 100 + k, value_of(seed, e, step, k), 5] for k in range(EPISODES)]
-    tables = {"metrics": metrics, "evaluations": played if evaluated else played[:1]}
-    for name, lines in tables.items():
-        with (path / f"{name}.csv").open("w", newline="") as file:
-            csv.writer(file).writerows(lines)
-    config = {
-        "format": 1,
-        "algorithm": "iql",
-        "data": "made/up-v0",
-        "steps": 30,
-        "config": {"expectile": 0.7, "hidden": [8, 8]},
-    }
-    config |= {
-        "treatment": {"normalize_obs": None},
-        "seeds": 2,
-        "sweep": {"expectile": list(sweep)} if sweep else {},
-        **more,
-    }
-    (path / "config.json").write_text(json.dumps(config))
-    if ended:
-        result = {"logged_return_mean": -190.0, "environment": "Pendulum-v1", "steps": 30, "updates_per_second": 1234.5}
-        result |= {"compile_seconds": 1.5, "wall_seconds": 9.0, "versions": {"holdfast": "9.9"}, "device": "abacus"}
-        (path / "result.json").write_text(json.dumps(result))
-    return path
 
 
 def test_a_run_is_read_back_into_arrays(tmp_path: Path) -> None:
@@ -125,10 +79,10 @@ def test_the_table_has_every_replica_and_the_iqm(tmp_path: Path) -> None:
     record = read_run(make_run(tmp_path / "run", (0.5, 0.9)))
     logged, low, high = rows(record)
     assert logged == [("logging policy", "-190.0", "-", "96.3")]
-    assert [cells[0] for cells in low] == [*record.replicas[:2], "IQM over 2 seeds, expectile 0.5"]
+    assert [cells[0] for cells in low] == [*record.replicas[:2], "mean over 2 seeds, expectile 0.5"]
     assert low[0][1] == f"{np.mean([value_of(0, 0.5, 30, k) for k in range(EPISODES)]):.1f}"
     assert re.fullmatch(r"-\d+\.\d to -\d+\.\d", low[0][2])
-    assert high[2][3] == f"{float(record.score(record.iqm([2, 3]).value)):.1f}"
+    assert high[2][3] == f"{float(record.score(record.average([2, 3]).value)):.1f}"
     shown = io.StringIO()
     Console(width=120, file=shown).print(results_table(record))
     text = shown.getvalue()
@@ -262,7 +216,7 @@ def test_the_demo_with_few_steps(tmp_path: Path, monkeypatch: Patch, capsys: Cap
     assert "runs/demo is not empty: this run is written to runs/demo-1" in told
     for words in (
         "logging policy",
-        "IQM over 2 seeds",
+        "mean over 2 seeds",
         "updates/s",
         "runs/demo-1/policy/seed-0",
         "holdfast report runs/demo-1",

@@ -17,7 +17,7 @@ from ..data.describe import describe, histogram
 from ..runs.read import Record, logged_returns, read_run
 from .curves import axis_of, levels
 from .svg import Line, chart
-from .table import HEADER, number, rows
+from .table import HEADER, is_average, number, rows
 
 HERE = Path(__file__).parent
 COLOURS = 8  # number of line colours in page.css
@@ -121,7 +121,7 @@ def _results(record: Record, dataset: Dataset | None) -> str:
     body = []
     for section in sections:
         for i, cells in enumerate(section):
-            kinds = [k for k, yes in (("first", i == 0), ("sum", cells[0].startswith("IQM"))) if yes]
+            kinds = [k for k, yes in (("first", i == 0), ("sum", is_average(cells[0]))) if yes]
             body.append((cells, " ".join(kinds)))
     note = "" if len(record.eval_steps) else "<p class=warn>This run contains no evaluation.</p>"
     return _table(HEADER, [c for c, _ in body], [k for _, k in body]) + note

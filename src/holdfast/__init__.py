@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .data.sources import load_dataset
     from .evaluation.evaluate import evaluate
     from .policy.policy import Policy
+    from .report.compare import compare
     from .training.finetune import finetune
     from .training.run import resume, train
 
@@ -31,6 +32,7 @@ _HOMES = {
     "Treatment": "core.contract",
     "UserError": "core.errors",
     "check": "data.checks.check",
+    "compare": "report.compare",
     "evaluate": "evaluation.evaluate",
     "finetune": "training.finetune",
     "load_dataset": "data.sources",
@@ -40,7 +42,7 @@ _HOMES = {
 
 __all__ = [
     "Algorithm", "Dataset", "Diverged", "Phase", "Policy", "Preset", "Treatment", "UserError",
-    "algorithms", "check", "evaluate", "finetune", "load_dataset", "resume", "train",
+    "algorithms", "check", "compare", "evaluate", "finetune", "load_dataset", "resume", "train",
 ]  # fmt: skip
 
 

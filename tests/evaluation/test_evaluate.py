@@ -11,6 +11,7 @@ import pytest
 from holdfast.core.errors import UserError
 from holdfast.core.spec import Spec
 from holdfast.evaluation.evaluate import Evaluator, environment_of, evaluate
+from holdfast.policy.policy import Policy
 from support.policies import FAKE, continuous, make
 
 

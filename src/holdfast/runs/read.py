@@ -69,8 +69,9 @@ class Record:
 
     @property
     def title(self) -> str:
-        """Algorithm and data set."""
-        return f"{self.config['algorithm']} on {Path(self.subject).name if self.is_path else self.subject}"
+        """Algorithm and data set, and whether the run fine-tunes another."""
+        tuned = " fine-tuned" if self.config.get("source") else ""
+        return f"{self.config['algorithm']}{tuned} on {Path(self.subject).name if self.is_path else self.subject}"
 
     @property
     def subject(self) -> str:

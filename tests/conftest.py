@@ -1,3 +1,4 @@
+import gc
 import os
 
 import jax
@@ -8,6 +9,9 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # Programs of tests run for seconds at most: compiling them with few optimisations halves the suite's time.
 jax.config.update("jax_disable_most_optimizations", True)
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # in child processes too: the same bits
+jax.config.update("jax_traceback_in_locations_limit", 0)  # lowering is faster without the lines of each operation
+gc.freeze()
+gc.set_threshold(100_000, 50, 100)  # a trace makes many objects that stay: collections in between only cost time
 
 
 @pytest.fixture
@@ -27,8 +31,10 @@ def run(request):
 
 @pytest.fixture(scope="session", autouse=True)
 def programs(tmp_path_factory):
-    """Every program is compiled once a session, here and in child processes."""
-    folder = str(tmp_path_factory.mktemp("programs"))
+    """Every program is compiled once a session, here, in child processes and in the other workers of pytest-xdist."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = str(shared / "programs")
     wanted = {
         "jax_compilation_cache_dir": folder,
         "jax_persistent_cache_min_compile_time_secs": 0.0,

@@ -47,6 +47,7 @@ def test_speed_writes_its_report(tmp_path: Path, monkeypatch: Patch, capfd: pyte
     assert "bc" in capfd.readouterr().out
 
 
+@pytest.mark.slow
 def test_speed_tells_of_learning_while_collecting(tmp_path: Path, monkeypatch: Patch) -> None:
     monkeypatch.syspath_prepend(str(FOLDER))
     speed = load("speed", monkeypatch)

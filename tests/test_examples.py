@@ -24,5 +24,6 @@ def test_own_data():
     assert load("own_data").main(steps=1500) < 0.2
 
 
+@pytest.mark.slow
 def test_sweep():
     assert len(load("sweep").main(steps=20)) == 6

@@ -29,6 +29,7 @@ from holdfast.training import compilation, loop
 from holdfast.training.carry import Carry, replicate, seed_keys
 from holdfast.training.driver import blocks, enter
 from holdfast.training.loop import Program
+from support.marks import quick
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = registry.names()
@@ -37,18 +38,12 @@ PRESETS = [(n, preset) for n in NAMES for preset in registry.get(n).presets]
 SEEDS = [0, 1, 2]
 
 # These represent all in the quick run of what takes many compilations each; `make test-slow` runs the others too.
-THOROUGH = ("awac", "bc", "dqn", "iql", "sac", "td3_bc")
-
-
-def costly(cases):
-    """Cases of which all but the thorough ones' are marked slow."""
-    rows = [case if isinstance(case, tuple) else (case,) for case in cases]
-    return [pytest.param(*row, marks=() if row[0] in THOROUGH else pytest.mark.slow) for row in rows]
+THOROUGH = ("dqn", "iql", "td3_bc")
 
 
 each_name = pytest.mark.parametrize("name", NAMES)
-few_names = pytest.mark.parametrize("name", costly(NAMES))
-few_cases = pytest.mark.parametrize(("name", "kind"), costly(CASES))
+few_names = pytest.mark.parametrize("name", quick(NAMES, *THOROUGH))
+few_cases = pytest.mark.parametrize(("name", "kind"), quick(CASES, *THOROUGH))
 each_preset = pytest.mark.parametrize(("name", "preset"), PRESETS)
 each_case = pytest.mark.parametrize(("name", "kind"), CASES)
 
@@ -293,7 +288,7 @@ def test_the_same_updates_twice_give_the_same_bits_and_move_the_weights(name, ki
         assert any((x != y).any() for x, y in zip(jax.tree.leaves(first.state), before, strict=True))
 
 
-@pytest.mark.parametrize("name", costly(n for n, kind in CASES if kind == "discrete"))
+@pytest.mark.parametrize("name", quick((n for n, kind in CASES if kind == "discrete"), "dqn", "iql"))
 def test_discrete_actions_without_masks(name):
     """Every program can be built where the data does not say what is legal."""
     c = Case(name, "unmasked")

@@ -33,6 +33,7 @@ def test_the_stages_of_aca_one_by_one(tmp_path):
     assert run.result["finetune"]["return_before"] < 0
 
 
+@pytest.mark.slow
 def test_rlpd_learns_from_a_log_and_an_environment(tmp_path):
     with pytest.raises(UserError, match="a log and an environment at once: name the log"):
         train("rlpd", env="Pendulum-v1", steps=10, out=tmp_path / "none")

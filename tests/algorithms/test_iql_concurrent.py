@@ -80,6 +80,7 @@ def test_each_setting_out_of_range_is_reported_once():
     assert sorted(f.split()[0] for f in faults) == ["actor_lr", "expectile", "play", "temperature_loss"]
 
 
+@pytest.mark.slow
 def test_whose_policy_is_played_changes_nothing_in_the_training(tmp_path):
     one, other = (
         train("iql_concurrent", out=tmp_path / play, config={**TINY, "play": play}, **SETTINGS)

@@ -178,6 +178,7 @@ def test_initial_networks():
     assert not np.array_equal(first.critic.net.nets.layers[0].weight[0], first.critic.net.nets.layers[0].weight[1])
 
 
+@pytest.mark.slow
 def test_obac_learns_in_an_environment_and_logs_its_gate(tmp_path):
     found = rows(train("obac", out=tmp_path / "run", config=TINY, **SETTINGS).path / "metrics.csv")
     for row in found:

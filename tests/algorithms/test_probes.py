@@ -18,6 +18,7 @@ from holdfast.data.dataset import Dataset
 from holdfast.environments import tabular
 from holdfast.environments.probes import MARGIN, collect, get
 from support.learned import DISCOUNT, Learned, settings
+from support.marks import quick
 
 # Methods that learn from data alone. Online methods without restraint are left out: they fail the traps.
 CRITICS = ["awac", "iql", "td3_bc"]  # action values
@@ -31,6 +32,11 @@ FILTERED = [n for n in NAMES if registry.get(n).filter is not None]
 
 def takes(kind: str, names: list[str]) -> list[str]:
     return [n for n in names if kind in registry.get(n).actions]
+
+
+def some(kind: str, names: list[str]) -> list:
+    """IQL in the quick run, the others in the slow one."""
+    return quick(takes(kind, names), "iql")
 
 
 def log(name: str, episodes: int) -> dict:
@@ -78,14 +84,14 @@ def values(name: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     }
 
 
-@pytest.mark.parametrize("name", takes("continuous", CRITICS))
+@pytest.mark.parametrize("name", some("continuous", CRITICS))
 def test_values_of_a_constant_reward(name):
     obs, q = values(name)["constant"]
     assert get("constant").value(obs, DISCOUNT)[0] == pytest.approx(5)  # 1 / (1 - .8)
     np.testing.assert_allclose(q, 5, atol=0.3)
 
 
-@pytest.mark.parametrize("name", takes("continuous", CRITICS))
+@pytest.mark.parametrize("name", some("continuous", CRITICS))
 def test_an_end_cuts_the_bootstrap_and_a_time_limit_does_not(name):
     obs, q = values(name)["limit"]
     ended = obs[:, 0] > 0
@@ -95,7 +101,7 @@ def test_an_end_cuts_the_bootstrap_and_a_time_limit_does_not(name):
     np.testing.assert_allclose(q, get("limit").value(obs, DISCOUNT), atol=0.3)
 
 
-@pytest.mark.parametrize("name", takes("continuous", CRITICS))
+@pytest.mark.parametrize("name", some("continuous", CRITICS))
 def test_a_later_reward_is_discounted_once_per_step(name):
     obs, q = values(name)["delayed"]
     first = obs[:, 0] > 0
@@ -113,7 +119,7 @@ def aimed(name: str) -> Learned:
     return Learned(name, dataset(side_by_side([log("bandit", 1000), log("aim", 2000)])), 2000)
 
 
-@pytest.mark.parametrize("name", [*takes("continuous", CRITICS), "bc"])
+@pytest.mark.parametrize("name", [*some("continuous", CRITICS), "bc"])
 def test_bandit(name):
     best, middle = np.array([0.5, -0.25]), np.zeros(2)
     action = aimed(name).act([[1, 1, 0, 0, 0]])[0]
@@ -123,7 +129,7 @@ def test_bandit(name):
         assert np.linalg.norm(action - best) < 0.25 < np.linalg.norm(middle - best)
 
 
-@pytest.mark.parametrize("name", [*takes("continuous", CRITICS), "bc"])
+@pytest.mark.parametrize("name", [*some("continuous", CRITICS), "bc"])
 def test_the_policy_reads_the_observation(name):
     obs = np.random.default_rng(3).uniform(-1, 1, (200, 2)).astype(np.float32)
     action = aimed(name).act(np.concatenate([np.zeros((200, 2)), obs, np.ones((200, 1))], 1))
@@ -136,7 +142,7 @@ def test_the_policy_reads_the_observation(name):
             assert np.corrcoef(action[:, i], obs[:, 1 - i])[0, 1] > 0.9
 
 
-@pytest.mark.parametrize("name", [*takes("discrete", CRITICS), "bc"])
+@pytest.mark.parametrize("name", [*some("discrete", CRITICS), "bc"])
 def test_arms(name):
     rows = log("arms", 900)
     found = learned(name, "arms", 800, 900)
@@ -150,7 +156,7 @@ def test_arms(name):
         np.testing.assert_allclose(p, np.bincount(rows["actions"]) / 900, atol=0.06)
 
 
-@pytest.mark.parametrize("name", takes("discrete", WEIGHTED))
+@pytest.mark.parametrize("name", some("discrete", WEIGHTED))
 def test_chain(name):
     probe = get("chain")
     inner = probe.features[1:4]
@@ -166,7 +172,7 @@ def true_value(action: float) -> float:
     return (1 + min(action, 0) if action <= MARGIN else -5.0) / (1 - DISCOUNT)
 
 
-@pytest.mark.parametrize("name", takes("continuous", CRITICS))
+@pytest.mark.parametrize("name", some("continuous", CRITICS))
 def test_the_trap(name):
     rows = log("trap", 100)
     found = learned(name, "trap", 2000, 100)
@@ -181,6 +187,7 @@ def test_the_trap(name):
 
 
 @pytest.mark.parametrize("name", [n for n in CRITICS if "alpha" in settings(n)])
+@pytest.mark.slow
 def test_a_learner_without_restraint_fails_the_trap(name):
     """The same learner with almost no weight on the data fails, so the test above can fail."""
     rows = log("trap", 100)
@@ -189,7 +196,7 @@ def test_a_learner_without_restraint_fails_the_trap(name):
     assert found.q(rows["observations"], rows["actions"]).max() > true_value(0.0) + 0.3
 
 
-@pytest.mark.parametrize("name", takes("discrete", WEIGHTED))
+@pytest.mark.parametrize("name", some("discrete", WEIGHTED))
 def test_the_discrete_trap(name):
     probe = get("trap_discrete")
     best = tabular.solve(probe.mdp, DISCOUNT, probe.support)

@@ -38,6 +38,7 @@ def test_refuses_a_subset_larger_than_the_ensemble():
     assert rlpd.check(rlpd.RLPD(critics=3, subset=4)) == ["subset is 4, expected at most critics, 3"]
 
 
+@pytest.mark.slow
 def test_one_update_a_step_is_a_slice_of_its_own():
     """With ratio 1 the batch comes without the axis of slices, and the update is that of one slice."""
     cfg = as_arrays(rlpd.RLPD(update_ratio=1, critics=2, hidden=(4,)))

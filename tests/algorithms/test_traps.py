@@ -23,6 +23,7 @@ from holdfast.data.dataset import Dataset
 from holdfast.environments import tabular
 from holdfast.environments.probes import MARGIN, collect, get
 from support.learned import DISCOUNT, Learned
+from support.marks import quick
 
 BEST = 1 / (1 - DISCOUNT)  # of `trap`, `runaway` and `blind`
 BOUND = BEST + 0.5
@@ -64,15 +65,13 @@ MOVED_FOR_DISCRETE = {
     "discrete_cql": {"alpha": 0.3},
     "iql": {},
 }
-QUICK = {"td3", "dqn", "plas"}
-QUICK_DISCRETE = {"discrete_bcq"}
+QUICK = ("td3", "dqn", "plas")
+QUICK_DISCRETE = ("discrete_bcq",)
 
 
-def each(names, quick=QUICK):
+def each(names, chosen=QUICK):
     """A few in the quick run, the others in the slow one."""
-    return pytest.mark.parametrize(
-        "name", [pytest.param(n, marks=() if n in quick else pytest.mark.slow) for n in names]
-    )
+    return pytest.mark.parametrize("name", quick(names, *(n for n in chosen if n in names)))
 
 
 @functools.cache

@@ -1,6 +1,7 @@
 """Every setting is declared once, in `Settings`, and reaches `train`, the command line and config.json from there."""
 
 import dataclasses
+import hashlib
 import inspect
 import json
 import re
@@ -15,6 +16,7 @@ from holdfast.cli.train import parse
 from holdfast.core.contract import Treatment
 from holdfast.data.sources.options import DataOptions
 from holdfast.runs.read import read_run
+from holdfast.runs.schema import LATER
 from holdfast.runs.settings import SHORT_LOG, Settings, preset_note
 from holdfast.training.finetune import changeable
 from holdfast.training.hooks import Hook
@@ -210,6 +212,23 @@ def written_by_0_1_0(run):
         "dataset_fingerprint": now["dataset_fingerprint"],
     }  # fmt: skip
     (run / "config.json").write_text(json.dumps(old))
+    for pointer in (run / "checkpoints").glob("step-*.json"):
+        facts = json.loads(pointer.read_text())
+        path = run / "checkpoints" / facts["file"]
+        path.write_bytes(without_metadata(path.read_bytes(), LATER))
+        pointer.write_text(json.dumps({**facts, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}))
+
+
+def without_metadata(data, names):
+    """A safetensors file without some entries of its metadata."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    (key,) = header["__metadata__"]
+    kept = {name: value for name, value in json.loads(header["__metadata__"][key]).items() if name not in names}
+    header["__metadata__"] = {key: json.dumps(kept)}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[end:]
 
 
 def test_runs_of_version_0_1_0_are_read_resumed_repeated_and_reported(tmp_path, capsys):

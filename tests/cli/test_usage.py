@@ -152,7 +152,7 @@ def test_resume_by_command(tmp_path, capsys):
     assert bits(run) == before
     capsys.readouterr()
     assert "trains bc, not iql" in failed(capsys, ["train", "iql", "--resume", run])
-    assert "leave --steps 9 out" in failed(capsys, ["train", "--resume", run, "--steps", "9"])
+    assert "leave --seeds 2 out" in failed(capsys, ["train", "--resume", run, "--seeds", "2"])
     assert "is not a run folder" in failed(capsys, ["train", "--resume", tmp_path])
     assert "Missing value for argument '--resume'" in failed(capsys, ["train", "--resume"])
     assert "exists" in failed(capsys, ["train", "bc", "--data", DATA, *QUICK, "--out", run])
@@ -200,7 +200,7 @@ def test_diverged_is_status_3(tmp_path, capsys):
         (["train", "iql", "--data", "/nowhere/at-all.hdf5"], "/nowhere/at-all.hdf5 does not exist"),
         (["train", "iql", "--data", "/nowhere/at-all"], "/nowhere/at-all does not exist"),
         (["train", "iql", "--data", "no/such-v0"], "no/such-v0"),
-        (["train", "--config", "/nowhere/config.json"], "cannot read /nowhere/config.json"),
+        (["train", "--config", "/nowhere/config.json"], "/nowhere/config.json does not exist"),
         (["cite", "iqll"], "did you mean 'iql'"),
         (["algorithms", "--all"], "--all"),
     ],

@@ -47,6 +47,7 @@ def test_the_command_writes_a_log_that_can_be_checked_and_trained_on(learned, tm
     assert "exists already" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_levels_train_an_agent_once(tmp_path, monkeypatch, capsys):
     given = ["--env", CHAIN, "--train-steps", "120", "--steps", "40", "--agent", str(tmp_path / "agent")]
     monkeypatch.setattr(presets, "EVALUATIONS", 2)

@@ -21,6 +21,7 @@ from holdfast.parts import nets, optimisers
 from holdfast.policy.storage import arrays_of
 from holdfast.runs.checkpoints import Checkpoints
 from holdfast.training.run import resume, train
+from support.marks import quick
 from support.small_runs import DATA, Stops, require_same
 
 K = 3
@@ -107,7 +108,7 @@ def cloner(register):
     return register(ALGORITHM)
 
 
-@pytest.mark.parametrize("env", ["Pendulum-v1", "jax/Pendulum-v1"])
+@pytest.mark.parametrize("env", quick(["Pendulum-v1", "jax/Pendulum-v1"], "jax/Pendulum-v1"))
 def test_a_run_with_memory_resumes_to_the_same_bits(env, cloner, tmp_path):
     settings = {"env": env, "steps": 480, "seeds": 2, **CLOCKS}  # an episode has 200 steps
     whole = train("window_cloner", DATA, out=tmp_path / "whole" / "run", **settings)
@@ -136,7 +137,7 @@ def ring_of(run, step):
     return Ring(Batch(**rows), size, cursor, 2)
 
 
-@pytest.mark.parametrize("env", ["Pendulum-v1", "jax/Pendulum-v1"])
+@pytest.mark.parametrize("env", quick(["Pendulum-v1", "jax/Pendulum-v1"], "Pendulum-v1"))
 def test_what_is_remembered_in_collection_is_the_window_of_the_collected_row(env, cloner, tmp_path):
     """Without noise and updates, the network gives the stored action for the stored window, over episode starts too."""
     given = {"noise": 0.0, "actor_lr": 1e-30}

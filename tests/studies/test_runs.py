@@ -90,6 +90,7 @@ def test_flags_replace_the_fields_of_their_names():
     assert base.sized(obac.Args(paper=True), TINY, obac.PAPER) == obac.PAPER
 
 
+@pytest.mark.slow
 def test_the_motivation_of_obac(tmp_path, monkeypatch):
     monkeypatch.setattr(obac_motivation, "QUICK", TINY)
     args = obac_motivation.Args(runs=tmp_path / "runs")

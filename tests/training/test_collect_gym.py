@@ -23,6 +23,7 @@ from holdfast.evaluation.evaluate import Evaluator
 from holdfast.policy.storage import arrays_of
 from holdfast.runs.checkpoints import Checkpoints
 from holdfast.training.run import resume, train
+from support.marks import quick
 
 TINY = {"hidden": (8, 8), "batch_size": 8, "warmup": 20}
 
@@ -209,7 +210,7 @@ def test_updates_begin_after_the_warm_up_and_episodes_are_counted(tmp_path):
     assert [row.split(",")[header.index("collect/episodes")] for row in rows[1:]] == ["1.0", "1.0"]
 
 
-@pytest.mark.parametrize("name", [name for name in registry.names() if registry.get(name).online])
+@pytest.mark.parametrize("name", quick((name for name in registry.names() if registry.get(name).online), "dqn", "sac"))
 def test_every_algorithm_that_can_learns_in_an_environment_alone(name, tmp_path):
     algorithm = registry.get(name)
     probe = probes.get("trap" if "continuous" in algorithm.actions else "chain")
@@ -222,7 +223,9 @@ def test_every_algorithm_that_can_learns_in_an_environment_alone(name, tmp_path)
     assert run.policy()(np.ones(probe.spec.obs, np.float32)).shape == probe.spec.action_shape
 
 
-@pytest.mark.parametrize(("name", "probe"), [("dqn", "chain"), ("td3", "trap"), ("ddpg", "trap"), ("sac", "trap")])
+@pytest.mark.parametrize(
+    ("name", "probe"), quick([("dqn", "chain"), ("td3", "trap"), ("ddpg", "trap"), ("sac", "trap")], "dqn")
+)
 def test_returns_of_several_steps_are_learned_from_offline_and_online(name, probe, tmp_path):
     probe = probes.get(probe)
     config = {"hidden": (8,), "batch_size": 8, "warmup": 10, "n_step": 3}
@@ -251,7 +254,7 @@ def test_the_ratio_of_updates_to_steps_is_a_setting(name):
         assert taken == [3 * shared]
 
 
-@pytest.mark.parametrize("name", ["dqn", "discrete_sac"])
+@pytest.mark.parametrize("name", quick(["dqn", "discrete_sac"], "dqn"))
 def test_illegal_actions_are_never_taken(name, tmp_path):
     config = {"hidden": (8,), "batch_size": 8, "warmup": 20}
     # the environment raises where one is

@@ -27,6 +27,7 @@ from holdfast.training.finetune import constant_rates
 from holdfast.training.hooks import Hook
 from holdfast.training.plan.schedule import resolved
 from holdfast.training.run import resume
+from support.marks import quick
 from support.small_runs import require_same, rows, tiny
 
 SMALL = {"hidden": (8,), "batch_size": 8}
@@ -295,7 +296,7 @@ def test_the_command_line(offline, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in registry.names() if registry.get(name).finetune and name != "td3_bc"]
+    "name", quick((n for n in registry.names() if registry.get(n).finetune and n != "td3_bc"), "iql")
 )
 def test_every_algorithm_that_can_goes_online(name, tmp_path):
     algorithm = registry.get(name)

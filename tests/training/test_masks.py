@@ -21,11 +21,11 @@ from holdfast.parts import layers, nets
 from holdfast.parts.action_values import ActionValues
 from holdfast.parts.distributions import Categorical
 from holdfast.training.run import train
+from support.marks import quick
 
 ACTIONS, ILLEGAL, ROWS = 4, 3, 32
 NAMES = [n for n in registry.names() if "discrete" in registry.get(n).actions and n != "tabular_bcq"]
-QUICK = ("bc", "crr", "discrete_bcq", "dqn", "iql")
-each = pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in NAMES])
+each = pytest.mark.parametrize("name", quick(NAMES, "bc", "crr", "discrete_bcq", "dqn", "iql"))
 HEADS = (nets.Critic, nets.CategoricalPolicy, ActionValues)
 
 

@@ -10,6 +10,7 @@ from holdfast.runs.settings import Settings
 from holdfast.training.hooks import Hook
 from holdfast.training.prolong import changed_schedules
 from holdfast.training.run import resume, train
+from support.marks import quick
 from support.small_runs import DATA, TINY, Stops, require_same, rows, tiny
 
 
@@ -27,7 +28,8 @@ COMPILED = {"env": "jax/Pendulum-v1", "config": {**TINY, "warmup": 4}, "replay":
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "data", "settings"), [("bc", DATA, {}), ("sac", None, COLLECTS), ("ddpg", None, COMPILED)]
+    ("algorithm", "data", "settings"),
+    quick([("bc", DATA, {}), ("sac", None, COLLECTS), ("ddpg", None, COMPILED)], "bc", "ddpg"),
 )
 def test_prolonged_run_has_the_bits_of_a_longer_run(tmp_path, algorithm, data, settings):
     values = {"config": TINY, **CLOCKS, **settings}

@@ -407,6 +407,7 @@ def test_phases_freeze_and_refresh(tmp_path, toy):
     assert np.isfinite(run.policy(1)(np.zeros(3, np.float32))).all()
 
 
+@pytest.mark.slow
 def test_phases_resume_anywhere(tmp_path, toy):
     whole = tiny(tmp_path / "whole" / "run", toy, **PHASED).path
     blocks = rows(whole / "timing.csv")

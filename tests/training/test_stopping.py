@@ -15,6 +15,7 @@ from holdfast.runs.folder import RunFolder
 from holdfast.training import stopping
 from holdfast.training.run import resume, train
 from holdfast.training.stopping import Pace, shielded, watching
+from support.marks import quick
 from support.small_runs import DATA, FLAGS, TINY, Stops, require_same, rows, tiny
 
 
@@ -132,7 +133,7 @@ DDPG = {"env": "jax/Pendulum-v1", "config": {**TINY, "warmup": 4}}
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "data", "settings"), [("bc", DATA, {}), ("sac", None, SAC), ("ddpg", None, DDPG)]
+    ("algorithm", "data", "settings"), quick([("bc", DATA, {}), ("sac", None, SAC), ("ddpg", None, DDPG)], "bc", "sac")
 )
 def test_run_stopped_inside_a_block_resumes_to_the_same_bits(tmp_path, monkeypatch, algorithm, data, settings):
     clocks = {"steps": 24, "block": 12, "seeds": 2, "eval_every": 12, "eval_episodes": 1}

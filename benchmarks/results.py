@@ -91,9 +91,9 @@ def cell(name: str, dataset: Dataset, data: str, args: argparse.Namespace) -> di
     clip = any(fault.level == "fatal" and fault.kind == "action_bounds" for fault in check(dataset))
     try:
         if (out / "config.json").exists():
-            run: Run = resume(out, hooks=[Progress()])
+            run: Run = resume(out, hooks=[Progress()], progress=False)
         else:
-            how = {"eval_episodes": args.episodes, "clip_actions": clip, "hooks": [Progress()]}
+            how = {"eval_episodes": args.episodes, "clip_actions": clip, "hooks": [Progress()], "progress": False}
             how |= {"eval_every": args.steps, "save_every": 1000}  # only the last policies are scored
             run = train(name, data, steps=args.steps, seeds=args.seeds, out=out, preset=preset, **how)
     except (UserError, Diverged) as error:

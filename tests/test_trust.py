@@ -17,10 +17,9 @@ from holdfast.environments.jax.env import find
 from holdfast.evaluation.evaluate import environment_of
 from holdfast.runs.folder import RunFolder
 from holdfast.runs.settings import Settings
-from holdfast.training.finetune import finetune
 from holdfast.training.hooks import Hook
 from holdfast.training.plan.plan import plan
-from holdfast.training.run import resume
+from holdfast.training.run import finetune, resume
 
 NAMED = [
     "planted:Thing-v0",

@@ -9,16 +9,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .algorithms.registry import register
     from .core.contract import Algorithm, Phase, Preset, Treatment
     from .core.errors import Diverged, UserError
     from .data.checks.check import check
     from .data.dataset import Dataset
     from .data.sources import load_dataset
-    from .evaluation.evaluate import evaluate
+    from .evaluation.evaluate import Evaluation, evaluate
     from .policy.policy import Policy
     from .report.compare import compare
-    from .training.finetune import finetune
-    from .training.run import resume, train
+    from .training.run import Run, finetune, resume, train
 
 __version__ = "0.1.0"
 
@@ -26,28 +26,31 @@ _HOMES = {
     "Algorithm": "core.contract",
     "Dataset": "data.dataset",
     "Diverged": "core.errors",
+    "Evaluation": "evaluation.evaluate",
     "Phase": "core.contract",
     "Policy": "policy.policy",
     "Preset": "core.contract",
+    "Run": "training.run",
     "Treatment": "core.contract",
     "UserError": "core.errors",
     "check": "data.checks.check",
     "compare": "report.compare",
     "evaluate": "evaluation.evaluate",
-    "finetune": "training.finetune",
+    "finetune": "training.run",
     "load_dataset": "data.sources",
+    "register": "algorithms.registry",
     "resume": "training.run",
     "train": "training.run",
 }
 
 __all__ = [
-    "Algorithm", "Dataset", "Diverged", "Phase", "Policy", "Preset", "Treatment", "UserError",
-    "algorithms", "check", "compare", "evaluate", "finetune", "load_dataset", "resume", "train",
+    "Algorithm", "Dataset", "Diverged", "Evaluation", "Phase", "Policy", "Preset", "Run", "Treatment", "UserError",
+    "algorithm_names", "check", "compare", "evaluate", "finetune", "load_dataset", "register", "resume", "train",
 ]  # fmt: skip
 
 
-def algorithms() -> list[str]:
-    """Names of all algorithms, as `train` takes them."""
+def algorithm_names() -> list[str]:
+    """Names of all algorithms, as `train` takes them. (`holdfast.algorithms` is the package with their modules.)"""
     from .algorithms import registry
 
     return registry.names()
@@ -60,4 +63,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+    return sorted([*__all__, "__version__"])

@@ -221,10 +221,8 @@ RATES = ("actor_lr", "critic_lr")
 def test_recorded_updates_of_stage_1(name):
     g = Golden(name)
     cfg = aca.ACA(
-        squashed=g.setting("squashed"),
         z_schedule="concurrent",
-        temperature_lr=g.setting("temp_lr"),
-        **common(g, "omega", "target_entropy", "z_lr", *RATES),
+        **common(g, "squashed temperature_lr=temp_lr omega target_entropy z_lr", *RATES),
     )
     actor = actor_of(g)
     state = aca_offline.State(
@@ -279,13 +277,13 @@ def test_recorded_updates_of_stage_2(backup):
 def test_recorded_updates_of_stage_3(name):
     g = Golden(name)
     cfg = aca.ACA(
-        floor_width=g.setting("beta"),
-        prior_weight=g.setting("interp_start"),
-        min_prior_weight=g.setting("interp_floor"),
         online_decay_steps=round(1000 * g.setting("interp_kilo_steps")),
-        clip_norm=g.setting("actor_grad_clip"),
-        temperature_lr=g.setting("temp_lr"),
-        **common(g, "target_entropy", *RATES),
+        **common(
+            g,
+            "floor_width=beta prior_weight=interp_start min_prior_weight=interp_floor "
+            "clip_norm=actor_grad_clip temperature_lr=temp_lr target_entropy",
+            *RATES,
+        ),
     )
     actor = actor_of(g)
     state = aca_online.Online(

@@ -10,14 +10,7 @@ import pytest
 from holdfast.algorithms import awac
 from holdfast.core.trained import Trained
 from holdfast.parts import nets
-from support.formulas import (
-    NOISE,
-    array,
-    batch,
-    critics,
-    linear,
-    same,
-)
+from support.formulas import NOISE, array, batch, critics, linear, same
 from support.tapes import Golden, common, replay
 
 pytestmark = pytest.mark.usefixtures("x64")

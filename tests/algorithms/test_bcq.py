@@ -48,11 +48,7 @@ def test_bcq_target():
 
 def test_bcq():
     g = Golden("bcq_continuous")
-    cfg = bcq.BCQ(
-        candidates=g.setting("n_target_actions"),
-        mix=g.setting("lmbda"),
-        **common(g, "phi", "actor_lr", "critic_lr", "vae_lr"),
-    )
+    cfg = bcq.BCQ(**common(g, "candidates=n_target_actions mix=lmbda phi actor_lr critic_lr vae_lr"))
 
     def perturbation(root, suffix=""):
         return Perturbation(g.mlp(f"{root}/perturbation", suffix))

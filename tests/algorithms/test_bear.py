@@ -66,27 +66,23 @@ def test_acting_takes_the_best_candidate():
 def test_bear(name):
     g = Golden(name)
     cfg = bear.BEAR(
-        sigma=g.setting("mmd_sigma"),
-        match_samples=g.setting("n_mmd_samples"),
-        q_samples=g.setting("n_mmd_samples"),
-        candidates=g.setting("n_target_actions"),
-        mix=g.setting("critic_mix_lambda"),
         aggregate={"0": "min", "2": "mean"}[g.setting("version")],
-        multiplier_lr=g.setting("lagrange_lr"),
-        **common(g, "kernel", "std_penalty", "threshold", "actor_lr", "critic_lr", "vae_lr"),
+        **common(
+            g,
+            "sigma=mmd_sigma match_samples=n_mmd_samples q_samples=n_mmd_samples candidates=n_target_actions "
+            "mix=critic_mix_lambda multiplier_lr=lagrange_lr kernel std_penalty threshold actor_lr critic_lr "
+            "vae_lr",
+        ),
     )
 
     def actor(root, suffix=""):  # log_std is not clipped there
         return nets.GaussianHeadsPolicy(g.mlp(f"{root}/actor", suffix), low=-jnp.inf, high=jnp.inf)
 
-    def log_multiplier(root, suffix=""):
-        return jnp.asarray(g[f"{root}/log_lagrange{suffix}"]).reshape(())
-
     state = bear.State(
         Trained.new(vae(g, "params"), optimisers.adam(cfg.vae_lr)),
         Trained.new(actor("params"), optimisers.adam(cfg.actor_lr)),
         Trained.new(g.critic("params"), optimisers.adam(cfg.critic_lr)),
-        Trained.new(log_multiplier("params"), optimisers.adam(cfg.multiplier_lr)),
+        Trained.new(g.scalar("params/log_lagrange"), optimisers.adam(cfg.multiplier_lr)),
         actor("target"),
         g.critic("target"),
     )
@@ -96,7 +92,7 @@ def test_bear(name):
             nets = (state.vae.net, state.actor.net, state.critic.net, state.multiplier.net)
             return *nets, state.target_actor, state.target_critic
         at = "expected/params"
-        nets = (vae(g, at, suffix), actor(at, suffix), g.critic(at, suffix), log_multiplier(at, suffix))
+        nets = (vae(g, at, suffix), actor(at, suffix), g.critic(at, suffix), g.scalar(f"{at}/log_lagrange", suffix))
         return *nets, actor("expected/target", suffix), g.critic("expected/target", suffix)
 
     losses = {"vae/loss": "vae_loss", "critic/loss": "critic_loss", "actor/loss": "actor_loss"}

@@ -16,7 +16,7 @@ from holdfast.core.trained import Trained
 from holdfast.parts import divergence_estimates
 from holdfast.parts.divergence_estimates import BoundedPolicy
 from support.formulas import array, critics, rows, same
-from support.tapes import Golden, common, replay, scalar
+from support.tapes import Golden, common, replay
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -59,16 +59,14 @@ def test_bracs_second_test_policy_is_the_best_draw_by_the_first_critic():
 def test_brac(name):
     g = Golden(name)
     cfg = brac.BRAC(
-        divergence_samples=g.setting("n_div_samples"),
         train_alpha=True,
         train_entropy=True,
-        mix=g.setting("ensemble_q_lambda"),
-        warm_start=g.setting("warm_start_steps"),
-        critic_weight_decay=g.setting("weight_decay_q"),
-        actor_weight_decay=g.setting("weight_decay_p"),
-        actor_lr=g.setting("policy_lr"),
-        critic_lr=g.setting("q_lr"),
-        **common(g, "alpha_lr", "target_divergence", "target_entropy"),
+        **common(
+            g,
+            "divergence_samples=n_div_samples mix=ensemble_q_lambda warm_start=warm_start_steps "
+            "critic_weight_decay=weight_decay_q actor_weight_decay=weight_decay_p actor_lr=policy_lr "
+            "critic_lr=q_lr alpha_lr target_divergence target_entropy",
+        ),
     )
     assert (g.setting("log_std_min"), g.setting("log_std_max"), g.setting("action_clip_eps")) == (-5, 0, 1e-3)
 
@@ -82,8 +80,8 @@ def test_brac(name):
         g.critic("target"),
         Trained.new(policy("params/behaviour"), tx.behaviour),
         Trained.new(jnp.ones(()), tx.behaviour),
-        Trained.new(scalar(g, "params/alpha"), tx.weight),
-        Trained.new(scalar(g, "params/alpha_entropy"), tx.weight),
+        Trained.new(g.scalar("params/alpha"), tx.weight),
+        Trained.new(g.scalar("params/alpha_entropy"), tx.weight),
     )
 
     def expected(state, suffix=None):
@@ -96,8 +94,8 @@ def test_brac(name):
             g.critic(at, suffix),
             g.critic("expected/target", suffix),
             policy("params/behaviour"),  # not touched
-            scalar(g, f"{at}/alpha", suffix),
-            scalar(g, f"{at}/alpha_entropy", suffix),
+            g.scalar(f"{at}/alpha", suffix),
+            g.scalar(f"{at}/alpha_entropy", suffix),
         )
 
     for step in range(1, g.steps + 1):

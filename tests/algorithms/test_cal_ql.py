@@ -68,18 +68,13 @@ def test_recorded_updates():
     weight = g.setting("cql_alpha")
     cfg = cal_ql.CalQL(
         alpha=weight,
-        penalty_temperature=g.setting("cql_temp"),
-        n_actions=g.setting("n_actions"),
-        min_difference=g.setting("clip_diff_min"),
-        lagrange=g.setting("lagrange"),
         gap=weight * g.setting("target_action_gap"),  # theirs stands outside the weight's bracket
-        backup_actions=g.setting("n_actions"),
-        target_entropy=g.setting("target_entropy"),
-        dual_lr=g.setting("alpha_prime_lr"),
-        actor_lr=g.setting("policy_lr"),
-        critic_lr=g.setting("qf_lr"),
-        temperature_lr=g.setting("alpha_lr"),
-        **common(g),
+        **common(
+            g,
+            "penalty_temperature=cql_temp n_actions min_difference=clip_diff_min lagrange "
+            "backup_actions=n_actions target_entropy dual_lr=alpha_prime_lr actor_lr=policy_lr "
+            "critic_lr=qf_lr temperature_lr=alpha_lr",
+        ),
     )
     assert (g.setting("max_target_backup"), g.setting("backup_entropy")) == (True, False)
 

@@ -207,7 +207,8 @@ def test_the_registry_row_has_its_paper_and_its_page(name):
 @each_name
 def test_every_setting_has_its_comment(name):
     algorithm = registry.get(name)
-    source = inspect.getsource(algorithm.Config)
+    records = [base for base in algorithm.Config.__mro__ if dataclasses.is_dataclass(base)]
+    source = "\n".join(inspect.getsource(base) for base in records)
     for field in dataclasses.fields(algorithm.Config):
         line = next(line for line in source.splitlines() if line.strip().startswith(f"{field.name}:"))
         assert "  # " in line, f"{field.name} does not say what it is"

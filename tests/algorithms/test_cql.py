@@ -16,7 +16,7 @@ from holdfast.core.trained import Trained
 from holdfast.parts import conservative, layers, nets, optimisers
 from holdfast.parts.distributions import TanhNormal, normal_log_prob
 from support.formulas import array, critics, rows, same
-from support.tapes import Golden, common, replay, scalar
+from support.tapes import Golden, common, replay
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -106,30 +106,27 @@ class LoosePolicy(nets.GaussianHeadsPolicy):
 def test_cql(name):
     g = Golden(name)
     cfg = cql.CQL(
-        alpha=g.setting("min_q_weight"),
-        penalty_temperature=g.setting("temp"),
-        lagrange=g.setting("lagrange"),
-        gap=g.setting("lagrange_threshold"),
-        dual_lr=g.setting("alpha_prime_lr"),
         backup_actions=10 if g.setting("max_q_backup") else 1,
         cloning_steps=g.setting("policy_eval_start") - 1 if g.setting("policy_eval_start") else 0,
-        actor_lr=g.setting("policy_lr"),
-        critic_lr=g.setting("qf_lr"),
-        temperature_lr=g.setting("alpha_lr"),
-        **common(g, "n_actions", "target_entropy"),
+        **common(
+            g,
+            "alpha=min_q_weight penalty_temperature=temp lagrange gap=lagrange_threshold "
+            "dual_lr=alpha_prime_lr actor_lr=policy_lr critic_lr=qf_lr temperature_lr=alpha_lr n_actions "
+            "target_entropy",
+        ),
     )
 
     def actor(root, suffix=""):
         return LoosePolicy(g.mlp(f"{root}/actor", suffix), low=-5.0, high=2.0)
 
     def dual(suffix=""):
-        return scalar(g, f"{'expected/' if suffix else ''}params/log_alpha_prime", suffix) if cfg.lagrange else None
+        return g.scalar(f"{'expected/' if suffix else ''}params/log_alpha_prime", suffix) if cfg.lagrange else None
 
     state = cql.State(
         Trained.new(actor("params"), optimisers.adam(cfg.actor_lr)),
         Trained.new(g.critic("params"), optimisers.adam(cfg.critic_lr)),
         g.critic("target"),
-        Trained.new(scalar(g, "params/log_alpha"), optimisers.adam(cfg.temperature_lr)),
+        Trained.new(g.scalar("params/log_alpha"), optimisers.adam(cfg.temperature_lr)),
         Trained.new(dual() if cfg.lagrange else jnp.zeros(()), optimisers.adam(cfg.dual_lr)),
     )
 
@@ -139,7 +136,7 @@ def test_cql(name):
             return *moved, state.dual.net if cfg.lagrange else None
         at = "expected/params"
         found = (actor(at, suffix), g.critic(at, suffix), g.critic("expected/target", suffix))
-        return *found, scalar(g, f"{at}/log_alpha", suffix), dual(suffix)
+        return *found, g.scalar(f"{at}/log_alpha", suffix), dual(suffix)
 
     def tape(drawn):
         one, many = drawn.pop("target_action"), drawn.pop("max_backup_action", None)

@@ -16,7 +16,7 @@ from holdfast.core.trained import Trained
 from holdfast.parts import layers, nets, optimisers
 from holdfast.parts.distributions import Categorical, Normal
 from support.formulas import array, critics, rows, same
-from support.tapes import Golden, common, replay
+from support.tapes import Golden, common, delayed_actor, replay
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -133,17 +133,7 @@ def test_crr(name):
     def actor(root, suffix=""):
         return nets.GaussianHeadsPolicy(g.mlp(f"{root}/actor", suffix), low=-20.0, high=2.0, squash="mean")
 
-    state = crr.State(
-        Trained.new(actor("params"), crr.optimisers_of(cfg).actor),
-        Trained.new(g.critic("params"), crr.optimisers_of(cfg).critic),
-        actor("target"),
-        g.critic("target"),
-    )
-
-    def expected(state, suffix=None):
-        if suffix is None:
-            return state.actor.net, state.critic.net, state.target_actor, state.target_critic
-        return tuple(f(f"expected/{root}", suffix) for root in ("params", "target") for f in (actor, g.critic))
+    state, expected = delayed_actor(g, crr.optimisers_of(cfg), actor)
 
     for step in range(1, g.steps + 1):
         for ours in ("adv", "weight"):

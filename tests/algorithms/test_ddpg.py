@@ -12,13 +12,7 @@ from holdfast.algorithms import ddpg
 from holdfast.core.contract import Context
 from holdfast.core.noise import Tape
 from holdfast.core.spec import Spec
-from support.formulas import (
-    NOISE,
-    actors,
-    array,
-    batch,
-    same,
-)
+from support.formulas import NOISE, actors, array, batch, same
 
 pytestmark = pytest.mark.usefixtures("x64")
 

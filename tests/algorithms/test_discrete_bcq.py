@@ -43,12 +43,7 @@ def test_the_imitation_loss():
 @pytest.mark.usefixtures("x64")
 def test_recorded_updates():
     g = Golden("bcq_discrete")
-    cfg = discrete_bcq.DiscreteBCQ(
-        imitation_lr=g.setting("lr"),
-        adam_eps=g.setting("adam_eps"),
-        critic_lr=g.setting("lr"),
-        **common(g, "threshold", "logit_penalty"),
-    )
+    cfg = discrete_bcq.DiscreteBCQ(**common(g, "imitation_lr=lr adam_eps critic_lr=lr threshold logit_penalty"))
 
     def imitation(root, suffix=""):
         return nets.CategoricalPolicy(g.mlp(f"{root}/imitation", suffix))

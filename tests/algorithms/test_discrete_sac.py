@@ -15,12 +15,7 @@ from holdfast.core.contract import Context
 from holdfast.core.noise import Tape
 from holdfast.core.spec import Spec
 from holdfast.parts.distributions import Categorical
-from support.formulas import (
-    NOISE,
-    array,
-    batch,
-    same,
-)
+from support.formulas import NOISE, array, batch, same
 
 pytestmark = pytest.mark.usefixtures("x64")
 

@@ -10,13 +10,7 @@ import pytest
 from holdfast.algorithms import edac, sac_n
 from holdfast.core.spec import Spec
 from holdfast.parts import nets
-from support.formulas import (
-    NOISE,
-    array,
-    batch,
-    critics,
-    same,
-)
+from support.formulas import NOISE, array, batch, critics, same
 from support.tapes import Golden, replay, soft_actor_critic
 
 pytestmark = pytest.mark.usefixtures("x64")

@@ -16,11 +16,11 @@ pytestmark = pytest.mark.usefixtures("x64")
 def test_recorded_steps():
     g = Golden("iql")
     cfg = iql.IQL(
-        expectile=g.setting("expectile"),
-        inverse_temperature=g.setting("temperature"),
-        actor_decay_steps=g.setting("max_steps"),
-        max_weight=g.setting("max_weight"),
-        **common(g, "actor_lr", "value_lr", "critic_lr"),
+        **common(
+            g,
+            "expectile inverse_temperature=temperature actor_decay_steps=max_steps max_weight actor_lr "
+            "value_lr critic_lr",
+        )
     )
 
     def actor(root, suffix=""):

@@ -29,26 +29,23 @@ def test_mcq_critic_loss():
 def test_mcq():
     g = Golden("mcq")
     cfg = mcq.MCQ(
-        in_weight=g.setting("lmbda"),
-        candidates=g.setting("n_sampled_actions"),
-        max_temperature=g.setting("alpha_clip_max"),
-        temperature_lr=g.setting("alpha_lr"),
-        **common(g, "target_entropy", "actor_lr", "critic_lr", "vae_lr"),
+        **common(
+            g,
+            "in_weight=lmbda candidates=n_sampled_actions max_temperature=alpha_clip_max "
+            "temperature_lr=alpha_lr target_entropy actor_lr critic_lr vae_lr",
+        )
     )
 
     def actor(root, suffix=""):  # the kit's density has 1e-6 in the logarithm, ours is exact
         low, high, floor = (g.setting(k) for k in ("log_std_min", "log_std_max", "tanh_eps"))
         return nets.GaussianHeadsPolicy(g.mlp(f"{root}/actor", suffix), low=low, high=high, floor=floor)
 
-    def log_temperature(root, suffix=""):
-        return jnp.asarray(g[f"{root}/log_alpha{suffix}"]).reshape(())
-
     state = mcq.State(
         Trained.new(vae(g, "params"), optimisers.adam(cfg.vae_lr)),
         Trained.new(actor("params"), optimisers.adam(cfg.actor_lr)),
         Trained.new(g.critic("params"), optimisers.adam(cfg.critic_lr)),
         g.critic("target"),
-        Trained.new(log_temperature("params"), optimisers.adam(cfg.temperature_lr)),
+        Trained.new(g.scalar("params/log_alpha"), optimisers.adam(cfg.temperature_lr)),
     )
 
     def expected(state, suffix=None):
@@ -57,7 +54,7 @@ def test_mcq():
             return *nets, state.target_critic, state.temperature.net
         at = "expected/params"
         nets = (vae(g, at, suffix), actor(at, suffix), g.critic(at, suffix))
-        return *nets, g.critic("expected/target", suffix), log_temperature(at, suffix)
+        return *nets, g.critic("expected/target", suffix), g.scalar(f"{at}/log_alpha", suffix)
 
     for step in range(1, g.steps + 1):  # the two critics stepped apart there, together here
         total = g[f"expected/critic1_loss/step{step}"] + g[f"expected/critic2_loss/step{step}"]

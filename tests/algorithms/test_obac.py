@@ -190,11 +190,11 @@ def test_obac_learns_in_an_environment_and_logs_its_gate(tmp_path):
 def recorded(name):
     g = Golden(name)
     cfg = obac.OBAC(
-        constraint_weight=g.setting("bc_weight"),
-        first_temperature=g.setting("initial_alpha"),
-        behaviour_value_lr=g.setting("value_lr"),
-        temperature_lr=g.setting("alpha_lr"),
-        **common(g, "expectile", "target_entropy", "actor_lr", "critic_lr", "behaviour_critic_lr"),
+        **common(
+            g,
+            "constraint_weight=bc_weight first_temperature=initial_alpha behaviour_value_lr=value_lr "
+            "temperature_lr=alpha_lr expectile target_entropy actor_lr critic_lr behaviour_critic_lr",
+        )
     )
     trunk = {"activation": "tanh elu", "norm": "first", "eps": g.setting("layernorm_eps")}
 

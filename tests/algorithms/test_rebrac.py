@@ -11,17 +11,9 @@ from holdfast.algorithms import rebrac
 from holdfast.core.contract import Context
 from holdfast.core.noise import Tape
 from holdfast.core.spec import Spec
-from holdfast.core.trained import Trained
 from holdfast.parts import nets
-from support.formulas import (
-    NOISE,
-    actors,
-    array,
-    batch,
-    identical,
-    same,
-)
-from support.tapes import Golden, common, replay
+from support.formulas import NOISE, actors, array, batch, identical, same
+from support.tapes import Golden, common, delayed_actor, replay
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -76,10 +68,11 @@ def test_recorded_steps():
     g = Golden("rebrac")
     assert g.setting("normalize_q")
     cfg = rebrac.ReBRAC(
-        actor_penalty=g.setting("actor_bc_coef"),
-        critic_penalty=g.setting("critic_bc_coef"),
-        policy_every=g.setting("policy_freq"),
-        **common(g, "policy_noise", "noise_clip", "actor_lr", "critic_lr"),
+        **common(
+            g,
+            "actor_penalty=actor_bc_coef critic_penalty=critic_bc_coef policy_every=policy_freq policy_noise "
+            "noise_clip actor_lr critic_lr",
+        )
     )
 
     def actor(root, suffix=""):
@@ -88,19 +81,7 @@ def test_recorded_steps():
     def critic(root, suffix=""):
         return nets.Critic(g.mlp(f"{root}/critics", suffix, norm="post", eps=g.setting("layernorm_eps")))
 
-    tx = rebrac.optimisers_of(cfg)
-    state = rebrac.State(
-        Trained.new(actor("params"), tx.actor),
-        Trained.new(critic("params"), tx.critic),
-        actor("target"),
-        critic("target"),
-    )
-
-    def expected(state, suffix=None):
-        if suffix is None:
-            return state.actor.net, state.critic.net, state.target_actor, state.target_critic
-        return tuple(f(f"expected/{root}", suffix) for root in ("params", "target") for f in (actor, critic))
-
+    state, expected = delayed_actor(g, rebrac.optimisers_of(cfg), actor, critic)
     losses = {"critic/loss": "critic_loss", "actor/loss": "actor_loss"}
     replay(rebrac.algorithm, cfg, state, g, expected, losses, batch=with_next_action(g))
 

@@ -67,10 +67,7 @@ def test_recorded_updates():
     cfg = rlpd.RLPD(
         update_ratio=ratio,
         critics=members,
-        subset=g.setting("num_min_qs"),
-        entropy_backup=g.setting("backup_entropy"),
-        temperature_lr=g.setting("temp_lr"),
-        **common(g, *RATES),
+        **common(g, "subset=num_min_qs entropy_backup=backup_entropy temperature_lr=temp_lr", *RATES),
     )
     assert g.setting("target_entropy") == -0.5 * g["batch/action"].shape[1]
 

@@ -11,14 +11,7 @@ from holdfast.core.contract import Context
 from holdfast.core.noise import Tape
 from holdfast.core.spec import Spec
 from holdfast.parts import initialisers
-from support.formulas import (
-    NOISE,
-    Fixed,
-    array,
-    batch,
-    critics,
-    same,
-)
+from support.formulas import NOISE, Fixed, array, batch, critics, same
 from support.tapes import replay, soft_actor_critic
 
 pytestmark = pytest.mark.usefixtures("x64")

@@ -79,11 +79,11 @@ def test_spot_divides_q_by_its_size():
 def spot_case(name):
     g = Golden(name)
     cfg = spot.SPOT(
-        support_weight=g.setting("lambd"),
-        kl_weight=g.setting("beta"),
-        samples=g.setting("num_samples"),
-        policy_every=g.setting("policy_freq"),
-        **common(g, "iwae", "policy_noise", "noise_clip", "actor_dropout", "actor_lr", "critic_lr"),
+        **common(
+            g,
+            "support_weight=lambd kl_weight=beta samples=num_samples policy_every=policy_freq iwae "
+            "policy_noise noise_clip actor_dropout actor_lr critic_lr",
+        )
     )
 
     def actor(root, suffix=""):

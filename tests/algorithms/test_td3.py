@@ -9,13 +9,7 @@ import pytest
 from holdfast.algorithms import ddpg, td3
 from holdfast.core.noise import Tape
 from holdfast.core.spec import Seen
-from support.formulas import (
-    actors,
-    array,
-    batch,
-    identical,
-    same,
-)
+from support.formulas import actors, array, batch, identical, same
 
 pytestmark = pytest.mark.usefixtures("x64")
 

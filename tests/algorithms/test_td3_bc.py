@@ -8,17 +8,9 @@ import pytest
 from holdfast.algorithms import td3_bc
 from holdfast.core.contract import Context
 from holdfast.core.spec import Spec
-from holdfast.core.trained import Trained
 from holdfast.parts import nets
-from support.formulas import (
-    NOISE,
-    array,
-    batch,
-    critics,
-    mlp,
-    same,
-)
-from support.tapes import Golden, common, replay
+from support.formulas import NOISE, array, batch, critics, mlp, same
+from support.tapes import Golden, common, delayed_actor, replay
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -53,18 +45,7 @@ def test_recorded_steps():
     def actor(root, suffix=""):
         return nets.DeterministicPolicy(g.mlp(f"{root}/actor", suffix))
 
-    tx = td3_bc.optimisers_of(cfg)
-    state = td3_bc.State(
-        Trained.new(actor("params"), tx.actor),
-        Trained.new(g.critic("params"), tx.critic),
-        actor("target"),
-        g.critic("target"),
-    )
-
-    def expected(state, suffix=None):
-        if suffix is None:
-            return state.actor.net, state.critic.net, state.target_actor, state.target_critic
-        return tuple(f(f"expected/{root}", suffix) for root in ("params", "target") for f in (actor, g.critic))
+    state, expected = delayed_actor(g, td3_bc.optimisers_of(cfg), actor)
 
     replay(
         td3_bc.algorithm,

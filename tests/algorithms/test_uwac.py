@@ -48,31 +48,24 @@ def test_uwac(name):
     """With passes as drawn by the authors, a mask for every row, and no spectral normalisation."""
     g = Golden(name)
     cfg = uwac.UWAC(
-        passes=g.setting("n_passes"),
         shared_masks=False,
         spectral_norm=False,
-        threshold=g.setting("mmd_threshold"),
-        sigma=g.setting("mmd_sigma"),
-        match_samples=g.setting("n_mmd_samples"),
-        candidates=g.setting("n_target_actions"),
-        mix=g.setting("critic_mix_lambda"),
-        actor_lr=g.setting("policy_lr"),
-        critic_lr=g.setting("qf_lr"),
-        multiplier_lr=g.setting("alpha_lr"),
-        **common(g, "beta", "exp_weight", "dropout", "kernel", "vae_lr"),
+        **common(
+            g,
+            "passes=n_passes threshold=mmd_threshold sigma=mmd_sigma match_samples=n_mmd_samples "
+            "candidates=n_target_actions mix=critic_mix_lambda actor_lr=policy_lr critic_lr=qf_lr "
+            "multiplier_lr=alpha_lr beta exp_weight dropout kernel vae_lr",
+        ),
     )
 
     def actor(root, suffix=""):
         return nets.GaussianHeadsPolicy(g.mlp(f"{root}/actor", suffix), low=-5.0, high=2.0)
 
-    def log_multiplier(root, suffix=""):
-        return jnp.asarray(g[f"{root}/log_alpha{suffix}"]).reshape(())
-
     state = uwac.State(
         Trained.new(vae(g, "params"), optimisers.adam(cfg.vae_lr)),
         Trained.new(actor("params"), optimisers.adam(cfg.actor_lr)),
         Trained.new(g.critic("params"), optimisers.adam(cfg.critic_lr)),
-        Trained.new(log_multiplier("params"), optimisers.adam(cfg.multiplier_lr)),
+        Trained.new(g.scalar("params/log_alpha"), optimisers.adam(cfg.multiplier_lr)),
         g.critic("target"),
         (),
     )
@@ -82,7 +75,7 @@ def test_uwac(name):
             nets = (state.vae.net, state.actor.net, state.critic.net, state.multiplier.net)
             return *nets, state.target_critic
         at = "expected/params"
-        nets = (vae(g, at, suffix), actor(at, suffix), g.critic(at, suffix), log_multiplier(at, suffix))
+        nets = (vae(g, at, suffix), actor(at, suffix), g.critic(at, suffix), g.scalar(f"{at}/log_alpha", suffix))
         return *nets, g.critic("expected/target", suffix)
 
     def tape(arrays):

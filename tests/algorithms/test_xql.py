@@ -17,13 +17,7 @@ from holdfast.core.spec import Spec
 from holdfast.core.trained import Trained
 from holdfast.core.tree import named_leaves
 from holdfast.parts import nets, optimisers
-from support.formulas import (
-    NOISE,
-    array,
-    batch,
-    critics,
-    same,
-)
+from support.formulas import NOISE, array, batch, critics, same
 from support.tapes import Golden, common, replay
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -95,12 +89,12 @@ def test_the_value_is_fitted_on_random_actions_too():
 def test_recorded_steps(name):
     g = Golden(name)
     cfg = xql.XQL(
-        gumbel_temperature=g.setting("loss_temp"),
-        max_exponent=g.setting("max_clip"),
-        inverse_temperature=g.setting("temperature"),
-        actor_decay_steps=g.setting("max_steps"),
-        value_layer_norm=g.setting("layernorm"),
-        **common(g, "max_weight", "huber_delta", "actor_lr", "value_lr", "critic_lr"),
+        **common(
+            g,
+            "gumbel_temperature=loss_temp max_exponent=max_clip inverse_temperature=temperature "
+            "actor_decay_steps=max_steps value_layer_norm=layernorm max_weight huber_delta actor_lr value_lr "
+            "critic_lr",
+        )
     )
     norm = {"norm": "pre" if cfg.value_layer_norm else "none", "eps": g.setting("layernorm_eps")}
 

@@ -20,12 +20,13 @@ from holdfast.runs.schema import LATER
 from holdfast.runs.settings import SHORT_LOG, Settings, preset_note
 from holdfast.training.finetune import changeable
 from holdfast.training.hooks import Hook
-from holdfast.training.run import ensure_finished, resume, train
+from holdfast.training.launch import Finished, ensure_finished
+from holdfast.training.run import resume, train
 from support.small_runs import DATA, FLAGS, TINY, bits, tiny
 
 FIELDS = [field.name for field in dataclasses.fields(Settings)]
 # not a flag of their own: the first argument of the command, groups of other flags, and records of what was done
-NO_FLAG = {"algorithm", "config", "treatment", "data_options", "source", "in_memory"}
+NO_FLAG = {"algorithm_module", "algorithm", "config", "treatment", "data_options", "source", "in_memory"}
 SPELLED = {"evaluate": "no-eval", "inputs": "input", "loggers": "log"}  # the others are spelled like the field
 # another value than the default of every setting that a run of these tests can have
 OTHER = {
@@ -57,10 +58,18 @@ def test_every_setting_is_a_flag_with_its_help(name, capsys, monkeypatch):
     assert " ".join(documented(Settings)[name].split()[:4]) in text
 
 
-@pytest.mark.parametrize("name", [name for name in FIELDS if name not in ("algorithm", "source", "in_memory")])
+NO_ARGUMENT = ("algorithm", "algorithm_module", "source", "in_memory")
+
+
+@pytest.mark.parametrize("name", [name for name in FIELDS if name not in NO_ARGUMENT])
 def test_every_setting_is_an_argument_of_train(name, monkeypatch):
     seen = []
-    monkeypatch.setattr("holdfast.training.run.start", lambda settings, *rest: seen.append(settings))
+
+    def start(settings, *rest):
+        seen.append(settings)
+        return Finished("a folder", {})
+
+    monkeypatch.setattr("holdfast.training.launch.start", start)
     values = {"config": {"actor_lr": 1.0}, "treatment": {"reward_scale": 2.0}, **OTHER}
     train("bc", **{"data": DATA, name: values[name]})
     assert name in inspect.signature(train).parameters or name in OTHER
@@ -71,6 +80,7 @@ def test_every_setting_is_an_argument_of_train(name, monkeypatch):
 @pytest.mark.parametrize("name", FIELDS)
 def test_every_setting_is_read_back_from_its_config(name):
     values = {"algorithm": "iql", "config": {"a": 1}, "treatment": {"reward_scale": 2.0}, "in_memory": True, **OTHER}
+    values["algorithm_module"] = "mine:algorithm"
     values["source"] = {"run": "/somewhere", "step": 8}
     made = Settings(**{"algorithm": "bc", name: values[name]})
     again = Settings.from_dict(json.loads(json.dumps(made.to_dict())), "config.json")

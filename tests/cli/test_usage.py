@@ -65,6 +65,14 @@ def test_help_needs_no_jax(argv):
     assert done.stdout.strip()
 
 
+def test_help_describes_the_method_and_not_the_one_whose_functions_it_has(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "rem", "--help"])
+    out = capsys.readouterr().out
+    assert "Random ensemble mixture (Agarwal" in out
+    assert "average of K value heads" not in out
+
+
 @pytest.mark.parametrize("name", registry.names())
 def test_every_setting_is_a_flag_with_its_comment(name, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")

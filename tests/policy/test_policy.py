@@ -201,8 +201,10 @@ def test_a_flipped_byte_in_a_policy_is_found(tmp_path: Path, file: str) -> None:
 
 
 def test_no_policy(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no policy in"):
+    with pytest.raises(UserError, match="none does not exist: name the folder of a run or of a policy"):
         Policy.load(tmp_path / "none", FAKE)
+    with pytest.raises(UserError, match="no policy in"):
+        Policy.load(tmp_path, FAKE)
     make().save(tmp_path)
     with pytest.raises(UserError, match="unknown algorithm 'fake'"):
         Policy.load(tmp_path)

@@ -222,6 +222,14 @@ def test_the_page_says_how_the_run_was_made(tmp_path: Path) -> None:
     assert datetime.datetime.now(datetime.UTC).strftime("%Y-") in text
 
 
+def test_an_algorithm_of_the_caller_has_a_page_without_a_citation(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", algorithm="own", algorithm_module="own_method:algorithm")
+    text = write_page(run).read_text(encoding="utf-8")
+    assert "own on made/up-v0" in text
+    assert "holdfast train --config config.json" in text
+    assert "@article" not in text
+
+
 def test_the_command_makes_the_same_settings() -> None:
     from holdfast.cli.train import parse
 

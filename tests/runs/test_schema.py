@@ -131,7 +131,7 @@ RESULTS += [("finetune", {}), ("finetune", 3), ("versions", []), ("updates_per_s
 
 @pytest.mark.parametrize(("name", "value"), RESULTS)
 def test_a_result_is_checked(run, name, value, capsys):
-    finished = resume(run)
+    finished = resume(run, progress=False)
     policies = bytes_of(run / "policy")
     edit(run / "result.json", name, value=value)
     with pytest.raises(UserError, match=r"result\.json"):

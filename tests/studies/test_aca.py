@@ -16,24 +16,15 @@ from holdfast.core.contract import Context
 from holdfast.core.errors import UserError
 from holdfast.core.noise import Noise
 from holdfast.core.spec import Spec
-from holdfast.runs.read import Record
 from holdfast.studies import aca as study
 from holdfast.studies import result
-from holdfast.training import run as training
+from holdfast.training import launch as training
+from support.studies import run_of
 
 SIZE = study.Size(
     data="bundled/pendulum-mixed", updates=60, align=40, steps=300, seeds=2, hidden=(8,), evaluations=20, episodes=2,
     candidates=2,
 )  # fmt: skip
-
-
-def record(steps, returns):
-    """A run of made-up returns [R, T, E]."""
-    returns = np.asarray(returns, float)
-    seeds = list(range(len(returns)))
-    names = [f"seed-{s}" for s in seeds]
-    parts = (names, seeds, [{}] * len(seeds), np.array(steps), {}, np.array(steps), returns)
-    return Record(None, {"algorithm": "aca", "data": "D"}, None, *parts, None, [], "E", None)
 
 
 def test_rank_correlation():
@@ -64,8 +55,8 @@ def test_alignment_makes_the_critic_rank_as_the_policy():
 
 
 def test_there_is_a_row_for_each_stage():
-    offline = record([12, 60, 100], [[[0], [1], [2]], [[2], [3], [4]]])
-    online = record([0, 150, 300], [[[3], [-5], [9]], [[3], [-7], [11]]])
+    offline = run_of([[[0], [1], [2]], [[2], [3], [4]]], [12, 60, 100])
+    online = run_of([[[3], [-5], [9]], [[3], [-7], [11]]], [0, 150, 300])
     found = study.Outcome(offline, online, {"offline": 0.1, "aligned": 0.9, "online": 0.8}, {})
     methods = {m.label: m for m in study.methods(SIZE)}
     rows = study.rows_of(methods[study.ACA], SIZE, found)
@@ -85,20 +76,6 @@ def test_the_weight_of_the_prior_is_half_after_a_fifth_of_the_steps():
     cfg = aca.ACA(**method.offline)
     assert aca_online.prior_weight(cfg, SIZE.steps // 5) == 0.5
     assert aca_online.prior_weight(cfg, SIZE.steps // 10) == 0.75
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"updates": 0, "seeds": 0}, "updates is 0, expected at least 1; seeds is 0, expected at least 1"),
-        ({"steps": 5}, "steps is 5, expected at least 20"),
-        ({"data": "bundled/pendulum"}, "pendulum-mixed"),
-    ],
-)
-def test_mistakes_are_reported_before_training(wrong, message, tmp_path):
-    with pytest.raises(UserError, match=message):
-        study.run(study.Args(runs=tmp_path / "runs", **wrong))
-    assert not list(tmp_path.rglob("config.json"))
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The study of BCQ's regimes: values of logs, rows, flags that it refuses, and a whole study of a tiny size."""
+"""The study of BCQ's regimes: values of logs, rows, and a whole study of a tiny size."""
 
 from __future__ import annotations
 
@@ -10,24 +10,14 @@ import pytest
 from holdfast.collection import from_run, play, presets
 from holdfast.core.errors import UserError
 from holdfast.data import Dataset, load_dataset
-from holdfast.runs.read import Record
 from holdfast.studies import bcq_regimes, result, runs
-from holdfast.training import run as training
+from holdfast.training import launch as training
+from support.studies import run_of
 
 TINY = bcq_regimes.Size(
     env="Pendulum-v1", steps=440, imperfect=0.5, seeds=2, warmup=40, hidden=(8,), vae_hidden=(8,), evaluations=2,
     episodes=1,
 )  # fmt: skip
-
-
-def record(returns, metrics=None):
-    """A run of made-up returns [R, T, E]."""
-    returns = np.asarray(returns, float)
-    seeds = list(range(len(returns)))
-    steps = np.arange(1, returns.shape[1] + 1) * 100
-    arrays = {k: np.asarray(v, float) for k, v in (metrics or {}).items()}
-    parts = ([f"seed-{s}" for s in seeds], seeds, [{}] * len(seeds), steps, arrays, steps, returns)
-    return Record(None, {"algorithm": "bcq", "data": "D"}, None, *parts, None, [], "E", None)
 
 
 def log(lengths, rewards):
@@ -52,7 +42,7 @@ def test_values_of_logged_steps_are_discounted_returns_to_the_end_of_the_episode
 
 def test_rows_have_the_last_return_and_the_value_estimate():
     values = {"actor/q": [[0, 3.0], [0, 5.0]]}
-    made = {label: record([[[0], [10]], [[0], [20]]], values) for label in ("DDPG", "BC", "VAE-BC", "BCQ")}
+    made = {label: run_of([[[0], [10]], [[0], [20]]], metrics=values) for label in ("DDPG", "BC", "VAE-BC", "BCQ")}
     found = bcq_regimes.Regime(log([2, 1], [1.0, 2.0, 50.0]), None, made)
     rows = bcq_regimes.rows_of("imitation", found)
     assert [row[:3] for row in rows] == [("imitation", label, 15.0) for label in made]
@@ -79,19 +69,6 @@ def test_vae_bc_is_bcq_without_influence_of_the_critics():
     assert arms["VAE-BC"].config == {**arms["BCQ"].config, "acting_candidates": 1, "candidates": 1, "phi": 0.0}
     discrete = bcq_regimes.learners(dataclasses.replace(TINY, env="CartPole-v1"))
     assert [arm.algorithm for arm in discrete] == ["dqn", "bc", "discrete_bcq"]
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"steps": 100, "seeds": 0}, "steps is 100, expected at least 160; seeds is 0"),
-        ({"env": "Pendulum-v9"}, "Pendulum"),
-    ],
-)
-def test_mistakes_are_reported_before_training(wrong, message, tmp_path):
-    with pytest.raises(UserError, match=message):
-        bcq_regimes.run(bcq_regimes.Args(runs=tmp_path / "runs", **wrong))
-    assert not list(tmp_path.rglob("config.json"))
 
 
 @pytest.mark.slow

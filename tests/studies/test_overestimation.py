@@ -23,9 +23,9 @@ from holdfast.data.dataset import Dataset
 from holdfast.data.feed import treatment
 from holdfast.environments.probes import collect, get
 from holdfast.evaluation.discounted import discounted_returns, horizon
-from holdfast.evaluation.q_values import estimated_value, has_value
 from holdfast.parts import layers, nets, spectral
 from holdfast.policy.acting import Replicas
+from holdfast.policy.q_values import estimated_value, has_value
 from holdfast.runs.settings import Settings
 from holdfast.studies import overestimation
 from holdfast.studies import result as studies

@@ -1,4 +1,4 @@
-"""Studies made of runs: sizes, rows, differences between learners, and two whole studies of a tiny size."""
+"""Studies made of runs: flags they refuse, sizes, rows, differences of learners, two whole studies of a tiny size."""
 
 from __future__ import annotations
 
@@ -10,30 +10,20 @@ import pytest
 
 from holdfast.core.errors import UserError
 from holdfast.evaluation.statistics import Estimate
-from holdfast.runs.read import Record
-from holdfast.studies import base, obac, obac_motivation, result, runs
-from holdfast.training import run as training
-
-
-def record(returns, steps=(100, 200, 300, 400, 500), metrics=None):
-    """A run of made-up returns [R, T, E]."""
-    returns = np.asarray(returns, float)
-    seeds = list(range(len(returns)))
-    names = [f"seed-{s}" for s in seeds]
-    arrays = {k: np.asarray(v, float) for k, v in (metrics or {}).items()}
-    parts = (names, seeds, [{}] * len(seeds), np.array(steps), arrays, np.array(steps), returns)
-    return Record(None, {"algorithm": "sac", "data": None, "env": "E"}, None, *parts, None, [], "E", None)
+from holdfast.studies import aca, base, bcq_bipedalwalker, bcq_regimes, obac, obac_motivation, result, runs
+from holdfast.training import launch as training
+from support.studies import run_of
 
 
 def test_milestones_have_equal_distances_and_end_with_the_run():
-    run = record(np.zeros((2, 20, 3)), np.arange(1, 21) * 50)
+    run = run_of(np.zeros((2, 20, 3)), np.arange(1, 21) * 50)
     assert [int(run.eval_steps[t]) for t in runs.milestones(run)] == [200, 400, 600, 800, 1000]
-    few = record(np.zeros((2, 2, 3)), [10, 20])
+    few = run_of(np.zeros((2, 2, 3)), [10, 20])
     assert runs.milestones(few) == [0, 1]
 
 
 def test_a_row_has_the_mean_and_the_area_so_far():
-    run = record([[[0, 2], [4, 4], [5, 7], [8, 8], [9, 11]], [[2, 4], [4, 4], [9, 7], [8, 8], [9, 11]]])
+    run = run_of([[[0, 2], [4, 4], [5, 7], [8, 8], [9, 11]], [[2, 4], [4, 4], [9, 7], [8, 8], [9, 11]]])
     rows = runs.rows_of("E", "SAC", run)
     assert [row[:3] for row in rows] == [("E", "SAC", step) for step in (100, 200, 300, 400, 500)]
     assert [row[3] for row in rows] == [2, 4, 7, 8, 10]
@@ -43,19 +33,19 @@ def test_a_row_has_the_mean_and_the_area_so_far():
 
 def test_metrics_are_means_of_the_interval_before_each_row():
     values = [[np.nan, 1, 0, 1, 3], [np.nan, 3, 1, 1, 5]]
-    assert runs.interval_means(record(np.zeros((2, 5, 1)), metrics={"m": values}), "m")[1:] == [2, 0.5, 1, 4]
-    assert np.isnan(runs.interval_means(record(np.zeros((2, 5, 1)), metrics={"m": values}), "m")[0])
+    assert runs.interval_means(run_of(np.zeros((2, 5, 1)), metrics={"m": values}), "m")[1:] == [2, 0.5, 1, 4]
+    assert np.isnan(runs.interval_means(run_of(np.zeros((2, 5, 1)), metrics={"m": values}), "m")[0])
 
 
 def test_differences_are_paired_by_seed_and_their_words_respect_the_interval():
-    low = record([[[0], [0]], [[10], [10]], [[20], [20]]], (1, 2))
-    high = record([[[1], [3]], [[12], [12]], [[22], [22]]], (1, 2))
+    low = run_of([[[0], [0]], [[10], [10]], [[20], [20]]], (1, 2))
+    high = run_of([[[1], [3]], [[12], [12]], [[22], [22]]], (1, 2))
     found = runs.gain(high, low)
     assert found == Estimate(2.0, 2.0, 2.0)  # the spread between seeds is not that of the difference
     assert runs.verdict(found).endswith("above")
     assert runs.verdict(runs.gain(low, high)).endswith("below")
     assert "no difference" in runs.verdict(Estimate(1.0, -0.5, 2.0))
-    assert "one seed" in runs.verdict(runs.gain(record([[[1], [3]]], (1, 2)), record([[[0], [0]]], (1, 2))))
+    assert "one seed" in runs.verdict(runs.gain(run_of([[[1], [3]]], (1, 2)), run_of([[[0], [0]]], (1, 2))))
 
 
 @pytest.mark.parametrize(
@@ -70,6 +60,13 @@ def test_differences_are_paired_by_seed_and_their_words_respect_the_interval():
         (obac, {"envs": ("Pendulum-v9",)}, "Pendulum"),
         (obac, {"envs": ("CartPole-v1",)}, "obac needs continuous actions"),
         (obac, {"gate": "stat"}, "did you mean 'state'"),
+        (aca, {"updates": 0, "seeds": 0}, "updates is 0, expected at least 1; seeds is 0, expected at least 1"),
+        (aca, {"steps": 5}, "steps is 5, expected at least 20"),
+        (aca, {"data": "bundled/pendulum"}, "pendulum-mixed"),
+        (bcq_regimes, {"steps": 100, "seeds": 0}, "steps is 100, expected at least 160; seeds is 0"),
+        (bcq_regimes, {"env": "Pendulum-v9"}, "Pendulum"),
+        (bcq_bipedalwalker, {"updates": 1, "steps": 0}, "steps is 0, expected at least 1; updates is 1"),
+        (bcq_bipedalwalker, {"data": ("a", "b", "c"), "expert": "d"}, "leave one out"),
     ],
 )
 def test_mistakes_are_reported_before_training(module, wrong, message, tmp_path):
@@ -120,7 +117,7 @@ def gated(returns, on, difference):
     gates = {f"gate/{name}": np.full((2, 5), float(value)) for name, value in values.items()}
     for value in gates.values():
         value[:, 0] = np.nan
-    return record(np.full((2, 5, 3), float(returns)), metrics=gates)
+    return run_of(np.full((2, 5, 3), float(returns)), metrics=gates)
 
 
 def test_the_summary_of_obac(tmp_path, monkeypatch):

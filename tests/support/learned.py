@@ -18,7 +18,7 @@ from holdfast.core.spec import Seen
 from holdfast.data.dataset import Dataset
 from holdfast.data.feed import columns as cols
 from holdfast.data.feed import treatment
-from holdfast.evaluation.q_values import estimated_value
+from holdfast.policy.q_values import estimated_value
 from holdfast.training.carry import replicate, seed_keys
 from holdfast.training.driver import blocks, enter
 from holdfast.training.loop import Program

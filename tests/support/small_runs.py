@@ -4,6 +4,7 @@ import csv
 import json
 from pathlib import Path
 
+from holdfast.environments.gym.collector import Collector
 from holdfast.policy.storage import arrays_of
 from holdfast.runs.checkpoints import Checkpoints
 from holdfast.training.hooks import Block, Hook
@@ -16,12 +17,10 @@ FLAGS = ["--hidden", "16", "--batch-size", "16"]
 TIMES = ("compile_seconds", "wall_seconds", "updates_per_second", "flops_per_update")
 
 
-def tiny(out, algorithm="bc", data=DATA, steps=8, block=4, eval_episodes=1, config=None, **settings):
+def tiny(out, algorithm="bc", data=DATA, steps=8, block=4, eval_episodes=1, config=None, progress=False, **settings):
     """A run of a second."""
-    config = TINY if config is None else config
-    return train(
-        algorithm, data, steps=steps, block=block, eval_episodes=eval_episodes, config=config, out=out, **settings
-    )
+    settings |= {"steps": steps, "block": block, "eval_episodes": eval_episodes, "progress": progress}
+    return train(algorithm, data, config=TINY if config is None else config, out=out, **settings)
 
 
 class Stops(Hook):
@@ -35,6 +34,20 @@ class Stops(Hook):
         self.left -= self.phase in (None, block.phase)
         if not self.left:
             raise KeyboardInterrupt
+
+
+def interrupt_step(monkeypatch, calls: int) -> None:
+    """Interrupts the run on the `calls`-th step of its collectors."""
+    real = Collector.step
+    left = [calls]
+
+    def step(self, actions):
+        left[0] -= 1
+        if left[0] == 0:
+            raise KeyboardInterrupt
+        return real(self, actions)
+
+    monkeypatch.setattr(Collector, "step", step)
 
 
 def rows(path) -> list[dict[str, str]]:

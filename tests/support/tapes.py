@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from holdfast.algorithms import sac
+from holdfast.algorithms import sac, td3
 from holdfast.core.config import as_arrays
 from holdfast.core.noise import Tape
 from holdfast.core.spec import Batch
@@ -19,6 +19,7 @@ from holdfast.core.trained import Trained
 from holdfast.core.tree import named_leaves
 from holdfast.parts import layers, nets
 from holdfast.parts import vae as vaes
+from holdfast.parts.optimisers import ActorCritic
 
 FOLDER = pathlib.Path(__file__).parents[1] / "golden"
 TOLERANCE = 1e-9
@@ -112,22 +113,42 @@ def replay(algorithm, cfg, state, golden, expected, losses, update=None, batch=N
         assert used == arrays.keys()
 
 
-def common(g, *names):
-    return {n: g.setting(n) for n in names} | {
-        "discount": g.setting("discount"),
-        "polyak": g.setting("tau"),
-        "hidden": (8, 8),
-    }
+def common(g: Golden, *names: str) -> dict[str, Any]:
+    """Recorded settings by our names, and those that every method has.
 
-
-def scalar(golden: Golden, path: str, suffix: str = "") -> jax.Array:
-    """A recorded array of one entry, as a scalar."""
-    return jnp.asarray(golden[f"{path}{suffix}"]).reshape(())
+    A name is a setting, or `ours=theirs` if the recording has another name for it. One text may hold several names.
+    """
+    pairs = [name.partition("=") for name in " ".join(names).split()]
+    found = {ours: g.setting(theirs or ours) for ours, _, theirs in pairs}
+    return found | {"discount": g.setting("discount"), "polyak": g.setting("tau"), "hidden": (8, 8)}
 
 
 def vae(golden: Golden, root: str, suffix: str = "") -> vaes.VAE:
     """A recorded encoder and decoder."""
     return vaes.VAE(golden.mlp(f"{root}/vae_encoder", suffix), golden.mlp(f"{root}/vae_decoder", suffix))
+
+
+def delayed_actor(
+    g: Golden, tx: ActorCritic, actor: Callable[..., nets.Policy], critic: Callable[..., nets.Critic] | None = None
+) -> tuple[td3.State, Callable[..., tuple[Any, ...]]]:
+    """The recorded state of a method with the state of TD3, and the `expected` of `replay`.
+
+    Args:
+        g: the recording.
+        tx: the optimisers.
+        actor: (root, suffix) -> the recorded actor.
+        critic: (root, suffix) -> the recorded critics; None: `g.critic`.
+    """
+    critic = critic or g.critic
+    trained = (Trained.new(actor("params"), tx.actor), Trained.new(critic("params"), tx.critic))
+    state = td3.State(*trained, actor("target"), critic("target"))
+
+    def expected(state: td3.State, suffix: str | None = None) -> tuple[Any, ...]:
+        if suffix is None:
+            return state.actor.net, state.critic.net, state.target_actor, state.target_critic
+        return tuple(f(f"expected/{root}", suffix) for root in ("params", "target") for f in (actor, critic))
+
+    return state, expected
 
 
 def samples_first(*names: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
@@ -156,13 +177,44 @@ def warm_then(algorithm, cfg, losses):
     return update
 
 
+def soft_learner(
+    g: Golden,
+    tx: sac.Optimisers,
+    actor: Callable[..., nets.Policy],
+    critic: Callable[..., nets.Critic],
+    temperature: str,
+) -> tuple[sac.State, Callable[..., tuple[Any, ...]]]:
+    """The recorded state of a method with the state of SAC, and the `expected` of `replay`.
+
+    Args:
+        g: the recording.
+        tx: the optimisers.
+        actor: (root, suffix) -> the recorded actor.
+        critic: (root, suffix) -> the recorded critics.
+        temperature: name of the recorded logarithm of the temperature.
+    """
+    state = sac.State(
+        Trained.new(actor("params"), tx.actor),
+        Trained.new(critic("params"), tx.critic),
+        critic("target"),
+        Trained.new(g.scalar(f"params/{temperature}"), tx.temperature),
+    )
+
+    def expected(state: sac.State, suffix: str | None = None) -> tuple[Any, ...]:
+        if suffix is None:
+            return state.actor.net, state.critic.net, state.target_critic, state.temperature.net
+        at = "expected/params"
+        log_alpha = g.scalar(f"{at}/{temperature}", suffix)
+        return actor(at, suffix), critic(at, suffix), critic("expected/target", suffix), log_alpha
+
+    return state, expected
+
+
 def soft_actor_critic(name, module, config, **settings):
     """The arguments of `replay` for a recorded SAC with N critics; `floor` is CORL's log(1 - a^2 + 1e-6)."""
     g = Golden(name)
     cfg = config(
-        critics=g.setting("n_critics"),
-        temperature_lr=g.setting("alpha_lr"),
-        **common(g, "target_entropy", "actor_lr", "critic_lr"),
+        **common(g, "critics=n_critics temperature_lr=alpha_lr target_entropy actor_lr critic_lr"),
         **settings,
     )
 
@@ -173,20 +225,6 @@ def soft_actor_critic(name, module, config, **settings):
     def critic(root, suffix=""):
         return nets.Critic(g.mlp(f"{root}/critics", suffix))
 
-    tx = sac.optimisers_of(cfg)
-    state = sac.State(
-        Trained.new(actor("params"), tx.actor),
-        Trained.new(critic("params"), tx.critic),
-        critic("target"),
-        Trained.new(jnp.asarray(g["params/log_alpha"]), tx.temperature),
-    )
-
-    def expected(state, suffix=None):
-        if suffix is None:
-            return state.actor.net, state.critic.net, state.target_critic, state.temperature.net
-        at = "expected/params"
-        log_alpha = jnp.asarray(g[f"{at}/log_alpha{suffix}"])
-        return actor(at, suffix), critic(at, suffix), critic("expected/target", suffix), log_alpha
-
+    state, expected = soft_learner(g, sac.optimisers_of(cfg), actor, critic, "log_alpha")
     losses = {"temperature/loss": "alpha_loss", "actor/loss": "actor_loss", "critic/loss": "critic_loss"}
     return module.algorithm, cfg, state, g, expected, losses

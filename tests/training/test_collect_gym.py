@@ -24,6 +24,7 @@ from holdfast.policy.storage import arrays_of
 from holdfast.runs.checkpoints import Checkpoints
 from holdfast.training.run import resume, train
 from support.marks import quick
+from support.small_runs import interrupt_step
 
 TINY = {"hidden": (8, 8), "batch_size": 8, "warmup": 20}
 
@@ -180,16 +181,7 @@ SETTINGS = {"env": "Pendulum-v1", "steps": 120, "seeds": 2, "config": TINY, **CL
 def test_a_run_stopped_while_collecting_resumes_to_the_same_bits(tmp_path, monkeypatch):
     whole = train("sac", out=tmp_path / "whole", eval_episodes=1, **SETTINGS)
 
-    steps = Collector.step
-    left = [70]
-
-    def step(self, actions):
-        left[0] -= 1
-        if left[0] == 0:
-            raise KeyboardInterrupt
-        return steps(self, actions)
-
-    monkeypatch.setattr(Collector, "step", step)
+    interrupt_step(monkeypatch, 70)
     with pytest.raises(KeyboardInterrupt):
         train("sac", out=tmp_path / "cut", eval_episodes=1, **SETTINGS)
     monkeypatch.undo()

@@ -24,25 +24,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import jax
-
 from ..core.contract import Algorithm, Phase, Preset, Treatment
 from ..core.errors import UserError
-from ..core.noise import Noise
-from ..core.spec import Memory, Mode, Seen
-from ..parts.distributions import Distribution, choose
+from ..parts.acting import act, dist
 from . import aca_online
-from .aca_offline import ACA, State, align, check, init, update
-
-
-def dist(cfg: ACA, state: State | aca_online.Online, seen: Seen, memory: Memory) -> Distribution:
-    return state.actor.net(seen.obs)
-
-
-def act(
-    cfg: ACA, state: State | aca_online.Online, seen: Seen, memory: Memory, noise: Noise, mode: Mode
-) -> tuple[jax.Array, Memory]:
-    return choose(dist(cfg, state, seen, memory), noise, mode), memory
+from .aca_offline import ACA, align, check, init, update
 
 
 def phases(cfg: ACA) -> tuple[Phase, ...]:

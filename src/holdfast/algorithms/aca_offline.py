@@ -83,8 +83,7 @@ def check(cfg: ACA) -> list[str]:
 
 
 def optimisers_of(cfg: ACA) -> Optimisers:
-    rates = (cfg.actor_lr, cfg.critic_lr, cfg.temperature_lr, cfg.z_lr)
-    return Optimisers(*(optimisers.adam(rate) for rate in rates))
+    return optimisers.by_name(Optimisers, cfg)
 
 
 def init(cfg: ACA, ctx: Context, noise: Noise) -> State:

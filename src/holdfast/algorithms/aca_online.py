@@ -12,12 +12,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from ..core.contract import Collect, Context, Phase
 from ..core.noise import Noise
@@ -26,6 +24,7 @@ from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
 from ..data.dataset import Dataset
 from ..parts import layers, nets, optimisers, targets
+from ..parts.optimisers import ActorCritic
 from .aca_offline import ACA, State, cool
 
 
@@ -39,13 +38,8 @@ class Online(PyTree):
     temperature: Trained  # log alpha
 
 
-class Optimisers(NamedTuple):
-    actor: optax.GradientTransformation
-    critic: optax.GradientTransformation
-
-
-def optimisers_of(cfg: ACA) -> Optimisers:
-    return Optimisers(
+def optimisers_of(cfg: ACA) -> ActorCritic:
+    return ActorCritic(
         actor=optimisers.adam(cfg.actor_lr, clip_norm=cfg.clip_norm), critic=optimisers.adam(cfg.critic_lr)
     )
 

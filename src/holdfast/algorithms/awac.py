@@ -15,21 +15,18 @@ discrete actions, with a categorical policy, critics with one output per action 
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-import jax
-import optax
-
 from ..core.config import Schedule, config, faults, static
-from ..core.contract import PROPORTIONAL, SCALED, Algorithm, Collect, Context, Phase, Preset, Treatment
+from ..core.contract import BOTH, PROPORTIONAL, SCALED, Algorithm, Collect, Context, Phase, Preset, Treatment
 from ..core.noise import Noise
-from ..core.spec import Batch, Memory, Mode, Seen, Step
+from ..core.spec import Batch, Step
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
 from ..parts import layers, losses, nets, optimisers, targets
+from ..parts.acting import act, dist
 from ..parts.cloning import weighted_cloning
 from ..parts.critics import squared_error
-from ..parts.distributions import Distribution, choose, draw
+from ..parts.distributions import draw
+from ..parts.optimisers import ActorCritic
 
 
 @config
@@ -57,11 +54,6 @@ class State(PyTree):
     target_critic: nets.Critic
 
 
-class Optimisers(NamedTuple):
-    actor: optax.GradientTransformation
-    critic: optax.GradientTransformation
-
-
 def check(cfg: AWAC) -> list[str]:
     rules = dict.fromkeys(("temperature", "discrete_temperature", "max_weight", "update_ratio"), "positive")
     rules |= dict.fromkeys(("discount", "polyak"), "in [0, 1]")
@@ -69,11 +61,8 @@ def check(cfg: AWAC) -> list[str]:
     return faults(cfg, **rules)
 
 
-def optimisers_of(cfg: AWAC) -> Optimisers:
-    return Optimisers(
-        actor=optimisers.adam(optimisers.cosine(cfg.actor_lr, cfg.actor_decay_steps)),
-        critic=optimisers.adam(optimisers.cosine(cfg.critic_lr, cfg.critic_decay_steps)),
-    )
+def optimisers_of(cfg: AWAC) -> ActorCritic:
+    return optimisers.decaying(cfg)
 
 
 def init(cfg: AWAC, ctx: Context, noise: Noise) -> State:
@@ -99,14 +88,6 @@ def update(cfg: AWAC, state: State, batch: Batch, noise: Noise, step: Step) -> t
     actor, m2 = state.actor.step(tx.actor, weighted_cloning, weight, batch, keep, name="actor")  # eq. 13
     target = ema(critic.net, state.target_critic, cfg.polyak)
     return State(actor, critic, target), merge(m1, m2, {"advantage": advantage.mean()})
-
-
-def dist(cfg: AWAC, state: State, seen: Seen, memory: Memory) -> Distribution:
-    return state.actor.net(seen.obs).among(seen.mask)
-
-
-def act(cfg: AWAC, state: State, seen: Seen, memory: Memory, noise: Noise, mode: Mode) -> tuple[jax.Array, Memory]:
-    return choose(dist(cfg, state, seen, memory), noise, mode), memory
 
 
 def finetune(cfg: AWAC) -> tuple[Phase, ...]:
@@ -135,5 +116,4 @@ PRESETS = {
     ),
 }
 
-BOTH = frozenset({"continuous", "discrete"})
 algorithm = Algorithm("awac", AWAC, init, update, act, PRESETS, dist=dist, actions=BOTH, finetune=finetune, check=check)

@@ -18,20 +18,21 @@ with momentum (preset `tuned_100k`); discrete actions, with a categorical policy
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from ..core.config import config, faults
-from ..core.contract import Algorithm, Context, Phase, Preset, Refreshed, Treatment
+from ..core.contract import BOTH, Algorithm, Context, Phase, Preset, Refreshed, Treatment
 from ..core.noise import Noise
-from ..core.spec import Batch, Memory, Mode, Scalar, Seen, Step
+from ..core.spec import Batch, Scalar, Step
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree
 from ..parts import initialisers, losses, nets, optimisers, targets
-from ..parts.distributions import Distribution, Normal, choose
+from ..parts.acting import act, dist
+from ..parts.distributions import Normal
+from ..parts.optimisers import ActorCritic
 
 if TYPE_CHECKING:
     from ..data.feed.columns import Columns
@@ -75,15 +76,10 @@ def check(cfg: AWR) -> list[str]:
     return faults(cfg, optimiser="adam|sgd", **rules)
 
 
-class Optimisers(NamedTuple):
-    actor: optax.GradientTransformation
-    critic: optax.GradientTransformation
-
-
-def optimisers_of(cfg: AWR) -> Optimisers:
+def optimisers_of(cfg: AWR) -> ActorCritic:
     if cfg.optimiser == "adam":
-        return Optimisers(optimisers.adam(cfg.actor_lr), optimisers.adam(cfg.critic_lr))
-    return Optimisers(optimisers.sgd(cfg.actor_lr, 0.9), optimisers.sgd(cfg.critic_lr, 0.9))
+        return ActorCritic(optimisers.adam(cfg.actor_lr), optimisers.adam(cfg.critic_lr))
+    return ActorCritic(optimisers.sgd(cfg.actor_lr, 0.9), optimisers.sgd(cfg.critic_lr, 0.9))
 
 
 def init(cfg: AWR, ctx: Context, noise: Noise) -> State:
@@ -148,14 +144,6 @@ def phases(cfg: AWR) -> tuple[Phase, ...]:
     return (Phase(refresh=refresh, every=cfg.refresh_every),)
 
 
-def dist(cfg: AWR, state: State, seen: Seen, memory: Memory) -> Distribution:
-    return state.actor.net(seen.obs).among(seen.mask)
-
-
-def act(cfg: AWR, state: State, seen: Seen, memory: Memory, noise: Noise, mode: Mode) -> tuple[jax.Array, Memory]:
-    return choose(dist(cfg, state, seen, memory), noise, mode), memory
-
-
 def value(cfg: AWR, state: State, obs: jax.Array, action: jax.Array) -> jax.Array:
     """V of the policy that logged the data; the action does not matter."""
     return state.critic.net(obs) / (1 - cfg.discount)
@@ -187,6 +175,6 @@ algorithm = Algorithm(
     value=value,
     phases=phases,
     episodes=True,
-    actions=frozenset({"continuous", "discrete"}),
+    actions=BOTH,
     check=check,
 )

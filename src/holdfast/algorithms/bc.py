@@ -17,13 +17,14 @@ import jax.numpy as jnp
 import optax
 
 from ..core.config import Schedule, config, faults
-from ..core.contract import Algorithm, Context, Preset, Treatment
+from ..core.contract import BOTH, Algorithm, Context, Preset, Treatment
 from ..core.noise import Noise
-from ..core.spec import Batch, Memory, Mode, Scalar, Seen, Spec, Step
+from ..core.spec import Batch, Scalar, Spec, Step
 from ..core.trained import Metrics, Trained
 from ..core.tree import PyTree
 from ..parts import nets, optimisers
-from ..parts.distributions import Categorical, Deterministic, Distribution, choose
+from ..parts.acting import act, dist
+from ..parts.distributions import Categorical, Deterministic
 
 
 @config
@@ -83,14 +84,6 @@ def update(cfg: BC, state: State, batch: Batch, noise: Noise, step: Step) -> tup
     return State(actor), metrics
 
 
-def dist(cfg: BC, state: State, seen: Seen, memory: Memory) -> Distribution:
-    return state.actor.net(seen.obs).among(seen.mask)
-
-
-def act(cfg: BC, state: State, seen: Seen, memory: Memory, noise: Noise, mode: Mode) -> tuple[jax.Array, Memory]:
-    return choose(dist(cfg, state, seen, memory), noise, mode), memory
-
-
 PRESETS = {
     "mujoco": Preset(BC(), Treatment(normalize_obs=1e-3), "CORL, algorithms/offline/any_percent_bc.py, configs/bc"),
     "d3rlpy": Preset(BC(actor_lr=1e-3, batch_size=100), Treatment(), "d3rlpy 2, BC and DiscreteBC"),
@@ -104,5 +97,4 @@ PRESETS = {
     ),
 }
 
-BOTH = frozenset({"continuous", "discrete"})
 algorithm = Algorithm("bc", BC, init, update, act, PRESETS, dist=dist, actions=BOTH, check=check)

@@ -33,6 +33,7 @@ from ..core.tree import PyTree, ema
 from ..parts import candidates, losses, matching, nets, optimisers, targets
 from ..parts import vae as vaes
 from ..parts.critics import squared_error
+from ..parts.settings import MatchingRates
 
 
 @config
@@ -88,9 +89,8 @@ def check(cfg: BEAR) -> list[str]:
     return found
 
 
-def optimisers_of(cfg: BEAR) -> Optimisers:
-    rates = (cfg.vae_lr, cfg.actor_lr, cfg.critic_lr, cfg.multiplier_lr)
-    return Optimisers(*(optimisers.adam(rate) for rate in rates))
+def optimisers_of(cfg: MatchingRates) -> Optimisers:
+    return optimisers.by_name(Optimisers, cfg)
 
 
 def init(cfg: BEAR, ctx: Context, noise: Noise) -> State:

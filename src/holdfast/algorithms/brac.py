@@ -32,7 +32,7 @@ from ..core.spec import Batch, Memory, Mode, Seen, Step
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree
 from ..parts import candidates, nets, optimisers
-from ..parts.distributions import Distribution, choose
+from ..parts.distributions import choose
 from ..parts.divergence_estimates import BoundedPolicy, cloning_loss, learn_weight
 from .sac import entropy_goal
 
@@ -146,10 +146,6 @@ def clone(cfg: BRAC, state: State, batch: Batch, noise: Noise, step: Step) -> tu
     weight, m2 = learn_weight(weight, tx.behaviour, excess, jnp.inf, "behaviour_entropy_weight")
     actor = state.actor.replace(policy.net) if cfg.clone_start else state.actor
     return dataclasses.replace(state, actor=actor, reference=policy, reference_entropy=weight), merge(m1, m2)
-
-
-def dist(cfg: BRAC, state: State, seen: Seen, memory: Memory) -> Distribution:
-    return state.actor.net(seen.obs)
 
 
 def act(cfg: BRAC, state: State, seen: Seen, memory: Memory, noise: Noise, mode: Mode) -> tuple[jax.Array, Memory]:

@@ -1,4 +1,4 @@
-"""Losses of BRAC-v and BRAC-p (see `brac`) and the steps that both take after the critics."""
+"""Losses of BRAC-v and BRAC-p (see `brac`) and the steps that both take with their targets."""
 
 from __future__ import annotations
 
@@ -38,27 +38,19 @@ def draws_of(cfg: BRAC, noise: Noise, name: str, shape: tuple[int, ...]) -> tupl
     return tuple(noise.normal(f"{name}_{kind}", (cfg.divergence_samples, *shape)) for kind in kinds)
 
 
-def divergence_of(
-    cfg: BRAC,
-    reference: BoundedPolicy | nets.Critic,
-    policy: Distribution,
-    obs: jax.Array,
-    action: jax.Array,
-    logged: jax.Array | None,
-    draws: tuple[jax.Array, ...],
-) -> jax.Array:
-    """D(policy, behaviour) at each state, [B].
+def kind_of(cfg: BRAC) -> tuple[str, Scalar]:
+    """The divergence and the width of its kernel, as `divergence` takes them."""
+    return cfg.divergence, cfg.sigma
 
-    Args:
-        cfg: the settings.
-        reference: the cloned policy, or the discriminator.
-        policy: the policy at `obs`.
-        obs: [B, d].
-        action: actions of the policy, [B, A], for the dual estimates.
-        logged: logged actions, [B, A], for the dual estimates.
-        draws: as `draws_of` makes them.
-    """
-    return divergence((cfg.divergence, cfg.sigma), reference, policy, obs, action, logged, draws)
+
+def soft_values(
+    cfg: BRAC, state: State, target_critic: nets.Critic, batch: Batch, noise: Noise
+) -> tuple[Distribution, jax.Array, jax.Array]:
+    """The policy at s', one action of it [B, A], and the mixed value of this action with the entropy's share [B]."""
+    policy = state.actor.net(batch.next_obs)
+    action, log_prob = policy.sample_and_log_prob(noise.normal("q_target_action", batch.action.shape))
+    value = losses.mix(target_critic(batch.next_obs, action), cfg.mix)
+    return policy, action, value - state.entropy_weight.net * log_prob
 
 
 def critic_loss(critic: nets.Critic, y: jax.Array, batch: Batch, decay: Scalar) -> tuple[jax.Array, Metrics]:
@@ -80,7 +72,7 @@ def actor_loss(
     """Weighted log-density and divergence minus Q, plus weight decay; `eps` [B, A], `draws` as in `draws_of`."""
     policy = actor(batch.obs)
     action, log_prob = policy.sample_and_log_prob(eps)
-    d = divergence_of(cfg, reference, policy, batch.obs, action, batch.action, draws)
+    d = divergence(kind_of(cfg), reference, policy, batch.obs, action, batch.action, draws)
     q = losses.mix(critic(batch.obs, action), cfg.mix)
     loss = (weights.entropy * log_prob + weights.divergence * d - weights.value * q).mean()
     metrics = {"divergence": d.mean(), "q": q.mean(), "entropy": -log_prob.mean()}
@@ -100,22 +92,23 @@ def discriminate(cfg: BRAC, net: Trained, actor: BoundedPolicy, slices: Batch, n
     return net, jax.tree.map(jnp.mean, metrics)
 
 
-def improve(
-    cfg: BRAC, state: State, critic: Trained, target_critic: nets.Critic, slices: Batch, noise: Noise, started: Step
+def learn(
+    cfg: BRAC, state: State, y: jax.Array, target_critic: nets.Critic, slices: Batch, noise: Noise, step: Step
 ) -> tuple[State, Metrics]:
-    """The rest of an update: actor, discriminator, alpha and entropy weight, with the new critics.
+    """An update for given targets: critics, then with them actor, discriminator, alpha and entropy weight.
 
     Args:
         cfg: the settings.
         state: the state from before the update.
-        critic: the new critics.
+        y: the targets of the critics, [B].
         target_critic: the new target critics.
         slices: rows [k, B, ...]; the first slice is the batch of everything but the discriminator.
         noise: the draws of the update.
-        started: whether Q is in the actor's loss; False in the warm start.
+        step: the number of the update; before `warm_start`, Q is not in the actor's loss.
     """
     tx = optimisers_of(cfg)
     batch = jax.tree.map(lambda x: x[0], slices)
+    critic, metrics = state.critic.step(tx.critic, critic_loss, y, batch, cfg.critic_weight_decay, name="critic")
     shape = batch.action.shape
     alpha = state.alpha
     entropy_weight = state.entropy_weight
@@ -123,9 +116,10 @@ def improve(
 
     eps = noise.normal("p_action", shape)
     draws = draws_of(cfg, noise, "p_div", shape)
-    weights = Weights(entropy_weight.net, alpha.net, started)
+    weights = Weights(entropy_weight.net, alpha.net, step >= cfg.warm_start)
     given = (critic.net, reference.net, weights, batch, eps, draws, cfg)
-    actor, metrics = state.actor.step(tx.actor, actor_loss, *given, name="actor")
+    actor, m = state.actor.step(tx.actor, actor_loss, *given, name="actor")
+    metrics = merge(metrics, m)
     policy = actor.net(batch.obs)
     if not primal(cfg):
         reference, m = discriminate(cfg, reference, actor.net, slices, noise)
@@ -133,7 +127,7 @@ def improve(
     if cfg.train_alpha:
         action = policy.mode() if primal(cfg) else policy.sample(noise.normal("a_action", shape))
         draws = draws_of(cfg, noise, "a_div", shape)
-        d = divergence_of(cfg, reference.net, policy, batch.obs, action, batch.action, draws)
+        d = divergence(kind_of(cfg), reference.net, policy, batch.obs, action, batch.action, draws)
         alpha, m = learn_weight(alpha, tx.weight, d - cfg.target_divergence, ALPHA_MAX, "alpha")
         metrics = merge(metrics, m)
     if cfg.train_entropy:

@@ -11,30 +11,25 @@ import jax
 from ..core.contract import Algorithm, Preset, Treatment
 from ..core.noise import Noise
 from ..core.spec import Batch, Step
-from ..core.trained import Metrics, merge
+from ..core.trained import Metrics
 from ..core.tree import ema
-from ..parts import losses, targets
-from .brac import BRAC, CODE, TUNED, State, act, check, dist, init, needs, optimisers_of, phases, primal
-from .brac_losses import critic_loss, divergence_of, draws_of, improve, slices_of
+from ..parts import targets
+from ..parts.acting import dist
+from ..parts.divergence_estimates import divergence
+from .brac import BRAC, CODE, TUNED, State, act, check, init, needs, phases, primal
+from .brac_losses import draws_of, kind_of, learn, slices_of, soft_values
 
 
 def update(cfg: BRAC, state: State, batch: Batch, noise: Noise, step: Step) -> tuple[State, Metrics]:
     slices = slices_of(batch)
     batch = jax.tree.map(lambda x: x[0], slices)
     target_critic = ema(state.critic.net, state.target_critic, cfg.polyak)
-
-    policy = state.actor.net(batch.next_obs)
-    action, log_prob = policy.sample_and_log_prob(noise.normal("q_target_action", batch.action.shape))
-    value = losses.mix(target_critic(batch.next_obs, action), cfg.mix) - state.entropy_weight.net * log_prob
+    policy, action, value = soft_values(cfg, state, target_critic, batch, noise)
     logged = None if primal(cfg) else batch.next_action
     draws = draws_of(cfg, noise, "q_div", batch.action.shape)
-    penalty = divergence_of(cfg, state.reference.net, policy, batch.next_obs, action, logged, draws)
+    penalty = divergence(kind_of(cfg), state.reference.net, policy, batch.next_obs, action, logged, draws)
     y = targets.td(batch, value - state.alpha.net * penalty, cfg.discount)
-    tx = optimisers_of(cfg).critic
-    critic, m1 = state.critic.step(tx, critic_loss, y, batch, cfg.critic_weight_decay, name="critic")
-
-    state, m2 = improve(cfg, state, critic, target_critic, slices, noise, step >= cfg.warm_start)
-    return state, merge(m1, m2)
+    return learn(cfg, state, y, target_critic, slices, noise, step)
 
 
 PRESETS = {

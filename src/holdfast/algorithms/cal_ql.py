@@ -18,20 +18,19 @@ shift, which hardly move. `min_difference` is CORL's; the authors have no floor,
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
-import optax
 
 from ..core.config import config, faults, static
 from ..core.contract import Algorithm, Collect, Context, Needs, Phase, Preset, Transitions, Treatment
 from ..core.noise import Noise
 from ..core.spec import Batch, Scalar, Step
 from ..core.trained import Metrics, Trained, merge
-from ..core.tree import PyTree, ema
-from ..parts import conservative, initialisers, layers, nets, optimisers, targets
-from .sac import act, actor_loss, dist, entropy_goal, temperature_loss
+from ..core.tree import ema
+from ..parts import conservative, initialisers, layers, nets, targets
+from ..parts.acting import act, dist
+from .cql import State, optimisers_of
+from .sac import actor_loss, entropy_goal, temperature_loss
 
 
 @config
@@ -59,30 +58,10 @@ class CalQL:
     update_ratio: int = 1  # online: updates per environment step
 
 
-class State(PyTree):
-    actor: Trained
-    critic: Trained
-    target_critic: nets.Critic
-    temperature: Trained  # of log alpha, the weight of the entropy
-    dual: Trained  # of log alpha', the weight of the penalty; moved if lagrange is on
-
-
-class Optimisers(NamedTuple):
-    actor: optax.GradientTransformation
-    critic: optax.GradientTransformation
-    temperature: optax.GradientTransformation
-    dual: optax.GradientTransformation
-
-
 def check(cfg: CalQL) -> list[str]:
     positive = ("penalty_temperature", "n_actions", "backup_actions", "initial_temperature", "critic_hidden")
     rules = dict.fromkeys((*positive, "update_ratio"), "positive") | {"alpha": "at least 0", "gap": "at least 0"}
     return faults(cfg, discount="in [0, 1]", polyak="in [0, 1]", data_share="in (0, 1)", **rules)
-
-
-def optimisers_of(cfg: CalQL) -> Optimisers:
-    rates = (cfg.actor_lr, cfg.critic_lr, cfg.temperature_lr, cfg.dual_lr)
-    return Optimisers(*(optimisers.adam(rate) for rate in rates))
 
 
 def init(cfg: CalQL, ctx: Context, noise: Noise) -> State:

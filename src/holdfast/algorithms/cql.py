@@ -23,14 +23,15 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ..core.config import config, faults
+from ..core.config import config, faults, narrowed
 from ..core.contract import SCALED, Algorithm, Collect, Context, Phase, Preset, Treatment
 from ..core.noise import Noise
 from ..core.spec import Batch, Scalar, Step
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
 from ..parts import conservative, nets, optimisers, targets
-from ..parts.critics import squared_error
+from ..parts.acting import act, dist
+from ..parts.settings import ConservativeRates
 from . import sac
 
 
@@ -83,8 +84,8 @@ def check(cfg: CQL) -> list[str]:
     return found
 
 
-def optimisers_of(cfg: CQL) -> Optimisers:
-    return Optimisers(*map(optimisers.adam, (cfg.actor_lr, cfg.critic_lr, cfg.temperature_lr, cfg.dual_lr)))
+def optimisers_of(cfg: ConservativeRates) -> Optimisers:
+    return optimisers.by_name(Optimisers, cfg)
 
 
 def init(cfg: CQL, ctx: Context, noise: Noise) -> State:
@@ -160,20 +161,7 @@ def enter(cfg: CQL, state: State, ctx: Context, noise: Noise) -> sac.State:
 
 def online_update(cfg: CQL, state: sac.State, batch: Batch, noise: Noise, step: Step) -> tuple[sac.State, Metrics]:
     """Plain SAC: critics with the old temperature, temperature, actor with the new temperature and critics, targets."""
-    tx = optimisers_of(cfg)
-    next_eps = noise.normal("target_action", batch.action.shape)
-    next_action, next_log_prob = state.actor.net(batch.next_obs).sample_and_log_prob(next_eps)
-    soft = state.target_critic(batch.next_obs, next_action).min(0) - jnp.exp(state.temperature.net) * next_log_prob
-    y = targets.td(batch, soft, cfg.discount)
-    critic, m1 = state.critic.step(tx.critic, squared_error, y, batch, name="critic")
-    eps = noise.normal("actor_action", batch.action.shape)
-    _, log_prob = state.actor.net(batch.obs).sample_and_log_prob(eps)
-    goal = sac.entropy_goal(cfg, batch)
-    temperature, m2 = state.temperature.step(tx.temperature, sac.temperature_loss, log_prob, goal, name="temperature")
-    given = (critic.net, jnp.exp(temperature.net), batch.obs, eps)
-    actor, m3 = state.actor.step(tx.actor, sac.actor_loss, *given, name="actor")
-    target = ema(critic.net, state.target_critic, cfg.polyak)
-    return sac.State(actor, critic, target, temperature), merge(m1, m2, m3)
+    return sac.update(narrowed(sac.SAC, cfg), state, batch, noise, step)
 
 
 def finetune(cfg: CQL) -> tuple[Phase, ...]:
@@ -197,4 +185,4 @@ PRESETS = {
     ),
 }
 
-algorithm = Algorithm("cql", CQL, init, update, sac.act, PRESETS, dist=sac.dist, finetune=finetune, check=check)
+algorithm = Algorithm("cql", CQL, init, update, act, PRESETS, dist=dist, finetune=finetune, check=check)

@@ -20,22 +20,20 @@ of the policy, and the critic-weighted policy, are exact.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
-import optax
 
 from ..core.config import Schedule, config, faults, static
-from ..core.contract import SCALED, Algorithm, Context, Preset, Treatment
+from ..core.contract import BOTH, SCALED, Algorithm, Context, Preset, Treatment
 from ..core.noise import Noise
 from ..core.spec import Batch, Memory, Mode, Seen, Step
-from ..core.trained import Metrics, Trained, merge
-from ..core.tree import PyTree
+from ..core.trained import Metrics, merge
 from ..parts import candidates, layers, losses, nets, optimisers, targets
 from ..parts.cloning import weighted_cloning
 from ..parts.critics import squared_error
 from ..parts.distributions import Categorical, Distribution, Normal, choose, draw
+from ..parts.optimisers import ActorCritic
+from .td3 import State, state_of
 
 
 @config
@@ -62,18 +60,6 @@ class CRR:
     batch_size: int = 256  # rows per update
 
 
-class State(PyTree):
-    actor: Trained
-    critic: Trained
-    target_actor: nets.Policy
-    target_critic: nets.Critic
-
-
-class Optimisers(NamedTuple):
-    actor: optax.GradientTransformation
-    critic: optax.GradientTransformation
-
-
 def check(cfg: CRR) -> list[str]:
     rules = dict.fromkeys(("n_actions", "acting_actions", "target_every", "n_critics"), "positive")
     rules |= dict.fromkeys(("temperature", "discrete_temperature", "max_weight"), "positive")
@@ -82,19 +68,15 @@ def check(cfg: CRR) -> list[str]:
     return faults(cfg, **rules)
 
 
-def optimisers_of(cfg: CRR) -> Optimisers:
-    return Optimisers(
-        actor=optimisers.adam(optimisers.cosine(cfg.actor_lr, cfg.actor_decay_steps)),
-        critic=optimisers.adam(optimisers.cosine(cfg.critic_lr, cfg.critic_decay_steps)),
-    )
+def optimisers_of(cfg: CRR) -> ActorCritic:
+    return optimisers.decaying(cfg)
 
 
 def init(cfg: CRR, ctx: Context, noise: Noise) -> State:
-    tx = optimisers_of(cfg)
     low = cfg.min_log_std
     actor = nets.gaussian_heads_policy(noise.sub("actor"), ctx.spec, cfg.hidden, low=low, squash="mean")
     critic = nets.critic(noise.sub("critic"), ctx.spec, cfg.hidden, n=cfg.n_critics)
-    return State(Trained.new(actor, tx.actor), Trained.new(critic, tx.critic), actor, critic)
+    return state_of(optimisers_of(cfg), actor, critic)
 
 
 def next_value(policy: Distribution, critic: nets.Critic, obs: jax.Array, noise: Noise) -> jax.Array:
@@ -183,6 +165,4 @@ PRESETS = {
     ),
 }
 
-algorithm = Algorithm(
-    "crr", CRR, init, update, act, PRESETS, dist=dist, actions=frozenset({"continuous", "discrete"}), check=check
-)
+algorithm = Algorithm("crr", CRR, init, update, act, PRESETS, dist=dist, actions=BOTH, check=check)

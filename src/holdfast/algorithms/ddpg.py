@@ -13,14 +13,14 @@ Ours: `n_step` returns, off by default.
 from __future__ import annotations
 
 from ..core.config import config, faults
-from ..core.contract import Algorithm, Collect, Context, Phase, Preset, Treatment
+from ..core.contract import Algorithm, Context, Preset, Treatment
 from ..core.noise import Noise
 from ..core.spec import Batch, Step
 from ..core.trained import Metrics, merge
 from ..core.tree import ema
-from ..parts import nets, optimisers, targets
+from ..parts import nets, targets
 from ..parts.critics import squared_error
-from .td3 import Optimisers, State, act, actor_loss, state_of
+from .td3 import State, act, actor_loss, online, optimisers_of, state_of
 
 
 @config
@@ -43,10 +43,6 @@ def check(cfg: DDPG) -> list[str]:
     return faults(cfg, discount="in [0, 1]", polyak="in [0, 1]", **rules)
 
 
-def optimisers_of(cfg: DDPG) -> Optimisers:
-    return Optimisers(optimisers.adam(cfg.actor_lr), optimisers.adam(cfg.critic_lr))
-
-
 def init(cfg: DDPG, ctx: Context, noise: Noise) -> State:
     actor = nets.deterministic_policy(noise.sub("actor"), ctx.spec, cfg.hidden)
     critic = nets.critic(noise.sub("critic"), ctx.spec, cfg.hidden, 1)
@@ -62,12 +58,6 @@ def update(cfg: DDPG, state: State, batch: Batch, noise: Noise, step: Step) -> t
     target_actor = ema(actor.net, state.target_actor, cfg.polyak)
     target_critic = ema(critic.net, state.target_critic, cfg.polyak)
     return State(actor, critic, target_actor, target_critic), merge(m1, m2)
-
-
-def online(cfg: DDPG) -> tuple[Phase, ...]:
-    """Learning in an environment: one step, then `update_ratio` updates from the replay buffer."""
-    collect = Collect(warmup=cfg.warmup, every=cfg.update_ratio)
-    return (Phase("online", mix={"online": 1.0}, collect=collect),)
 
 
 PRESETS = {

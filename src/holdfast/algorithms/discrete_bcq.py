@@ -23,23 +23,15 @@ import jax.numpy as jnp
 import optax
 
 from ..core.config import Schedule, config, faults
-from ..core.contract import Algorithm, Context, Preset, Treatment
+from ..core.contract import DISCRETE, Algorithm, Context, Preset, Treatment
 from ..core.noise import Noise
 from ..core.spec import Batch, Memory, Mode, Scalar, Seen, Step
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree
 from ..parts import losses, nets, optimisers, targets
-from ..parts.action_values import (
-    ActionValues,
-    action_values,
-    best,
-    greedy,
-    pick,
-    q_metrics,
-    td,
-)
+from ..parts.action_values import ActionValues, action_values, best, greedy, pick, q_metrics, td
 from ..parts.distributions import Categorical
-from .dqn import explore
+from .q_learning import explore
 
 
 @config
@@ -157,14 +149,4 @@ PRESETS = {
     ),
 }
 
-algorithm = Algorithm(
-    "discrete_bcq",
-    DiscreteBCQ,
-    init,
-    update,
-    act,
-    PRESETS,
-    dist=dist,
-    actions=frozenset({"discrete"}),
-    check=check,
-)
+algorithm = Algorithm("discrete_bcq", DiscreteBCQ, init, update, act, PRESETS, dist=dist, actions=DISCRETE, check=check)

@@ -5,7 +5,7 @@ and pushes up the values of the data. CQL(H) takes the mu that maximises E_mu Q 
 term logsumexp_a Q(s, a) (eq. 4).
 
 Notation (paper = code): alpha = `alpha`; mu = `mu`; the target values Q-hat = `target_critic`.
-Order of an update: critic, target (soft or copied, see `dqn`).
+Order of an update: critic, target (soft or copied, see `q_learning`).
 `mu` names the first term of the penalty; the second term is Q of the data if `data_term` (eq. 2), else 0 (eq. 1):
   entropy  logsumexp_a Q(s, a), CQL(H);
   greedy   max_a Q(s, a): all of mu on one action, R = 0;
@@ -26,22 +26,14 @@ import jax
 import jax.numpy as jnp
 
 from ..core.config import Schedule, config, faults
-from ..core.contract import Algorithm, Context, Preset, Treatment
+from ..core.contract import Context, Preset, Treatment
 from ..core.noise import Noise
-from ..core.spec import Batch, Memory, Mode, Seen, Step
-from ..core.trained import Metrics, Trained
-from ..parts import losses, targets
-from ..parts.action_values import (
-    ActionValues,
-    action_values,
-    greedy,
-    next_values,
-    pick,
-    q_metrics,
-    td,
-)
+from ..core.spec import Batch, Step
+from ..core.trained import Metrics
+from ..parts import losses
+from ..parts.action_values import ActionValues, next_values, pick, q_metrics, td
 from ..parts.distributions import Categorical, take
-from .dqn import RULES, State, explore, online, optimiser_of
+from .q_learning import RULES, State, dist, learn, record, start
 from .qr_dqn import quantile_loss
 
 
@@ -75,8 +67,7 @@ def check(cfg: DiscreteCQL) -> list[str]:
 
 def init(cfg: DiscreteCQL, ctx: Context, noise: Noise) -> State:
     count = cfg.quantiles if cfg.critic == "qr_dqn" else 1
-    critic = action_values(noise.sub("critic"), ctx.spec, cfg.hidden, count)
-    return State(Trained.new(critic, optimiser_of(cfg)), critic)
+    return start(cfg, ctx, noise, count)
 
 
 def pushed_down(q: jax.Array, mask: jax.Array | None, mu: str) -> jax.Array:
@@ -105,19 +96,7 @@ def critic_loss(critic: ActionValues, y: jax.Array, batch: Batch, cfg: DiscreteC
 def update(cfg: DiscreteCQL, state: State, batch: Batch, noise: Noise, step: Step) -> tuple[State, Metrics]:
     following = next_values(state.critic.net, state.target_critic, batch, cfg.double)
     y = td(batch, following, cfg.discount)  # [B, 1], or [B, quantiles]
-    critic, metrics = state.critic.step(optimiser_of(cfg), critic_loss, y, batch, cfg, name="critic")
-    target = targets.follow(critic.net, state.target_critic, cfg.polyak, cfg.target_every, step)
-    return State(critic, target), metrics
-
-
-def dist(cfg: DiscreteCQL, state: State, seen: Seen, memory: Memory) -> Categorical:
-    return greedy(state.critic.net.mean(seen.obs), seen.mask)
-
-
-def act(
-    cfg: DiscreteCQL, state: State, seen: Seen, memory: Memory, noise: Noise, mode: Mode
-) -> tuple[jax.Array, Memory]:
-    return explore(cfg, dist(cfg, state, seen, memory), seen, noise, mode), memory
+    return learn(cfg, state, step, critic_loss, y, batch, cfg)
 
 
 def atari(alpha: float, share: str) -> Preset:
@@ -150,16 +129,4 @@ PRESETS = {
     "tuned_100k": Preset(TUNED, Treatment(), "ours, as the preset control of DQN, with a decaying rate"),
 }
 
-algorithm = Algorithm(
-    "discrete_cql",
-    DiscreteCQL,
-    init,
-    update,
-    act,
-    PRESETS,
-    dist=dist,
-    needs=targets.n_step_rows,
-    actions=frozenset({"discrete"}),
-    online=online,
-    check=check,
-)
+algorithm = record("discrete_cql", DiscreteCQL, init, update, PRESETS, dist, check)

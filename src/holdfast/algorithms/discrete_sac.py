@@ -16,21 +16,20 @@ Ours: illegal actions have probability 0 in every sum.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
-import optax
 
 from ..core.config import config, faults
-from ..core.contract import Algorithm, Collect, Context, Phase, Preset, Treatment
+from ..core.contract import DISCRETE, Algorithm, Context, Preset, Treatment
 from ..core.noise import Noise
-from ..core.spec import Batch, Memory, Mode, Scalar, Seen, Step
+from ..core.spec import Batch, Scalar, Step
 from ..core.trained import Metrics, Trained, merge
-from ..core.tree import PyTree, ema
-from ..parts import nets, optimisers, targets
+from ..core.tree import ema
+from ..parts import nets, targets
+from ..parts.acting import act, dist
 from ..parts.critics import squared_error
-from ..parts.distributions import Categorical, choose
+from ..parts.distributions import Categorical
+from .sac import State, finetune, online, optimisers_of
 
 
 @config
@@ -48,27 +47,9 @@ class DiscreteSAC:
     update_ratio: int = 1  # online: updates per environment step; 1 per 4 steps in the paper
 
 
-class State(PyTree):
-    actor: Trained
-    critic: Trained
-    target_critic: nets.Critic
-    temperature: Trained  # log alpha
-
-
-class Optimisers(NamedTuple):
-    actor: optax.GradientTransformation
-    critic: optax.GradientTransformation
-    temperature: optax.GradientTransformation
-
-
 def check(cfg: DiscreteSAC) -> list[str]:
     shares = dict.fromkeys(("discount", "polyak", "entropy_share"), "in [0, 1]")
     return faults(cfg, initial_temperature="positive", warmup="at least 0", update_ratio="positive", **shares)
-
-
-def optimisers_of(cfg: DiscreteSAC) -> Optimisers:
-    rates = (cfg.actor_lr, cfg.critic_lr, cfg.temperature_lr)
-    return Optimisers(*(optimisers.adam(rate) for rate in rates))
 
 
 def init(cfg: DiscreteSAC, ctx: Context, noise: Noise) -> State:
@@ -124,28 +105,6 @@ def update(cfg: DiscreteSAC, state: State, batch: Batch, noise: Noise, step: Ste
     return State(actor, critic, ema(critic.net, state.target_critic, cfg.polyak), temperature), merge(m1, m2, m3)
 
 
-def dist(cfg: DiscreteSAC, state: State, seen: Seen, memory: Memory) -> Categorical:
-    return state.actor.net(seen.obs).among(seen.mask)
-
-
-def act(
-    cfg: DiscreteSAC, state: State, seen: Seen, memory: Memory, noise: Noise, mode: Mode
-) -> tuple[jax.Array, Memory]:
-    return choose(dist(cfg, state, seen, memory), noise, mode), memory
-
-
-def online(cfg: DiscreteSAC) -> tuple[Phase, ...]:
-    """Learning in an environment: one step, then `update_ratio` updates from the replay buffer."""
-    collect = Collect(warmup=cfg.warmup, every=cfg.update_ratio)
-    return (Phase("online", mix={"online": 1.0}, collect=collect),)
-
-
-def finetune(cfg: DiscreteSAC) -> tuple[Phase, ...]:
-    """Plain fine-tuning: the same update on the rows that the policy collects, and on no others."""
-    collect = Collect(warmup=0, delay=cfg.batch_size, every=cfg.update_ratio)
-    return (Phase("online", mix={"online": 1.0}, collect=collect),)
-
-
 CODE = "author's code, github.com/p-christ/Deep-Reinforcement-Learning-Algorithms-with-PyTorch, results/Cart_Pole.py"
 TUNED = DiscreteSAC(hidden=(256, 256), warmup=5_000)
 PRESETS = {
@@ -161,7 +120,7 @@ algorithm = Algorithm(
     act,
     PRESETS,
     dist=dist,
-    actions=frozenset({"discrete"}),
+    actions=DISCRETE,
     online=online,
     finetune=finetune,
     check=check,

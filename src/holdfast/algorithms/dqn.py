@@ -15,31 +15,16 @@ Ours: illegal actions are excluded from a' and from acting.
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
-import optax
 
 from ..core.config import Schedule, config, faults
-from ..core.contract import Algorithm, Collect, Context, Phase, Preset, Treatment
+from ..core.contract import Context, Preset, Treatment
 from ..core.noise import Noise
-from ..core.spec import Batch, Memory, Mode, Seen, Step
-from ..core.trained import Metrics, Trained
-from ..core.tree import PyTree
-from ..parts import losses, optimisers, targets
-from ..parts.action_values import (
-    ActionValues,
-    action_values,
-    epsilon_at,
-    epsilon_greedy,
-    greedy,
-    next_values,
-    pick,
-    q_metrics,
-    td,
-)
-from ..parts.distributions import Categorical
-from ..parts.settings import EpsilonGreedy, QLearning
+from ..core.spec import Batch, Step
+from ..core.trained import Metrics
+from ..parts import losses
+from ..parts.action_values import ActionValues, next_values, pick, q_metrics, td
+from .q_learning import RULES, State, dist, learn, record, start
 
 
 @config
@@ -60,36 +45,12 @@ class DQN:
     update_every: int = 1  # online: environment steps between updates; 4 on Atari
 
 
-class State(PyTree):
-    critic: Trained
-    target_critic: ActionValues
-
-
-# The rules of the settings that all methods of this family have.
-RULES = {
-    "discount": "in [0, 1]",
-    "polyak": "in [0, 1]",
-    "target_every": "positive",
-    "epsilon": "in [0, 1]",
-    "epsilon_steps": "at least 0",
-    "adam_eps": "positive",
-    "n_step": "positive",
-    "warmup": "at least 0",
-    "update_every": "positive",
-}
-
-
 def check(cfg: DQN) -> list[str]:
     return faults(cfg, **RULES)
 
 
-def optimiser_of(cfg: QLearning) -> optax.GradientTransformation:
-    return optimisers.adam(optimisers.cosine(cfg.critic_lr, cfg.critic_decay_steps), cfg.adam_eps)
-
-
 def init(cfg: DQN, ctx: Context, noise: Noise) -> State:
-    critic = action_values(noise.sub("critic"), ctx.spec, cfg.hidden)
-    return State(Trained.new(critic, optimiser_of(cfg)), critic)
+    return start(cfg, ctx, noise)
 
 
 def critic_loss(critic: ActionValues, y: jax.Array, batch: Batch) -> tuple[jax.Array, Metrics]:
@@ -101,28 +62,7 @@ def critic_loss(critic: ActionValues, y: jax.Array, batch: Batch) -> tuple[jax.A
 def update(cfg: DQN, state: State, batch: Batch, noise: Noise, step: Step) -> tuple[State, Metrics]:
     following = next_values(state.critic.net, state.target_critic, batch, cfg.double)
     y = td(batch, following, cfg.discount)  # [B, 1]
-    critic, metrics = state.critic.step(optimiser_of(cfg), critic_loss, y, batch, name="critic")
-    target = targets.follow(critic.net, state.target_critic, cfg.polyak, cfg.target_every, step)
-    return State(critic, target), metrics
-
-
-def dist(cfg: DQN, state: State, seen: Seen, memory: Memory) -> Categorical:
-    return greedy(state.critic.net.mean(seen.obs), seen.mask)
-
-
-def explore(cfg: EpsilonGreedy, dist: Categorical, seen: Seen, noise: Noise, mode: Mode) -> jax.Array:
-    """Actions [n] of a greedy distribution; in mode "explore" random ones with the probability of the schedule."""
-    epsilon = epsilon_at(seen.step, cfg.epsilon, cfg.epsilon_steps)
-    return epsilon_greedy(dist, seen.mask, epsilon, noise, mode)
-
-
-def act(cfg: DQN, state: State, seen: Seen, memory: Memory, noise: Noise, mode: Mode) -> tuple[jax.Array, Memory]:
-    return explore(cfg, dist(cfg, state, seen, memory), seen, noise, mode), memory
-
-
-def online(cfg: QLearning) -> tuple[Phase, ...]:
-    """Learning in an environment: `update_every` steps, then one update from the replay buffer."""
-    return (Phase("online", mix={"online": 1.0}, collect=Collect(warmup=cfg.warmup, steps=cfg.update_every)),)
+    return learn(cfg, state, step, critic_loss, y, batch)
 
 
 CODE = "github.com/sfujim/BCQ, discrete_BCQ/main.py, the DQN that logs its data:"
@@ -138,35 +78,10 @@ ATARI = DQN(
     warmup=20_000,
     update_every=4,
 )
-# The settings of the preset control, for presets of ours of the methods that publish Atari settings only.
-CONTROL: dict[str, Any] = {
-    "polyak": 0.005,
-    "target_every": 1,
-    "epsilon": 0.1,
-    "epsilon_steps": 0,
-    "critic_lr": 3e-4,
-    "adam_eps": 1e-8,
-    "hidden": (256, 256),
-    "batch_size": 64,
-    "warmup": 1_000,
-    "update_every": 1,
-}
 PRESETS = {
     "control": Preset(DQN(), Treatment(), f"{CODE} regular_parameters, for vectors of observations"),
     "atari": Preset(ATARI, Treatment(), f"{CODE} atari_parameters (the data has the rewards clipped to their sign)"),
     "tuned_double": Preset(DQN(double=True), Treatment(), "ours, as control with van Hasselt's target"),
 }
 
-algorithm = Algorithm(
-    "dqn",
-    DQN,
-    init,
-    update,
-    act,
-    PRESETS,
-    dist=dist,
-    needs=targets.n_step_rows,
-    actions=frozenset({"discrete"}),
-    online=online,
-    check=check,
-)
+algorithm = record("dqn", DQN, init, update, PRESETS, dist, check)

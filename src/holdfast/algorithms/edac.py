@@ -23,8 +23,9 @@ from ..core.spec import Batch, Scalar, Step
 from ..core.trained import Metrics, merge
 from ..core.tree import ema
 from ..parts import layers, nets
+from ..parts.acting import act, dist
 from . import sac_n
-from .sac import State, act, dist, optimisers_of
+from .sac import State, optimisers_of
 
 
 @config

@@ -4,7 +4,7 @@ Each head k learns from its own target r + gamma max_a' Qbar_k(s', a'). The poli
 All heads learn from all rows, so they differ by their initial weights only.
 
 Notation (paper = code): K = `heads`.
-Order of an update: critic, target (soft or copied, see `dqn`).
+Order of an update: critic, target (soft or copied, see `q_learning`).
 As in the authors' code: the Huber loss with delta 1 and its mean over heads and batch; the target is not double.
 Not as in the authors' code: Adam in its standard form (TensorFlow's scales the constant by sqrt(1 - beta_2^t)).
 Ours: `acting` "min" and "lcb" act by a pessimistic value of the heads in place of their mean, to compare policies of
@@ -17,26 +17,20 @@ import jax
 import jax.numpy as jnp
 
 from ..core.config import Schedule, config, faults
-from ..core.contract import Algorithm, Context, Preset, Treatment
+from ..core.contract import Context, Preset, Treatment
 from ..core.noise import Noise
-from ..core.spec import Batch, Memory, Mode, Seen, Step
-from ..core.trained import Metrics, Trained
-from ..parts import losses, targets
-from ..parts.action_values import (
-    ActionValues,
-    action_values,
-    best,
-    greedy,
-    pick,
-    q_metrics,
-    td,
-)
+from ..core.spec import Batch, Memory, Seen, Step
+from ..core.trained import Metrics
+from ..parts import losses
+from ..parts.action_values import ActionValues, best, greedy, pick, q_metrics, td
 from ..parts.distributions import Categorical
-from .dqn import CONTROL, RULES, State, explore, online, optimiser_of
+from .q_learning import CONTROL, RULES, State, learn, record, start
 
 
 @config
-class EnsembleDQN:
+class Heads:
+    """The settings of the paper's two methods, which are the same: `ensemble_dqn` and `rem`."""
+
     heads: int = 200  # how many heads, K
     acting: str = "mean"  # the policy is greedy in the mean, min or lcb of the heads (lcb: mean minus deviations)
     acting_deviations: float = 1.0  # standard deviations that lcb subtracts
@@ -55,13 +49,17 @@ class EnsembleDQN:
     update_every: int = 4  # online: environment steps between updates
 
 
-def check(cfg: EnsembleDQN) -> list[str]:
+@config
+class EnsembleDQN(Heads):
+    pass
+
+
+def check(cfg: Heads) -> list[str]:
     return faults(cfg, heads="positive", acting="mean|min|lcb", acting_deviations="at least 0", **RULES)
 
 
-def init(cfg: EnsembleDQN, ctx: Context, noise: Noise) -> State:
-    critic = action_values(noise.sub("critic"), ctx.spec, cfg.hidden, cfg.heads)
-    return State(Trained.new(critic, optimiser_of(cfg)), critic)
+def init(cfg: Heads, ctx: Context, noise: Noise) -> State:
+    return start(cfg, ctx, noise, cfg.heads)
 
 
 def best_of_each(values: jax.Array, mask: jax.Array | None) -> jax.Array:
@@ -80,26 +78,15 @@ def critic_loss(critic: ActionValues, y: jax.Array, batch: Batch) -> tuple[jax.A
 def update(cfg: EnsembleDQN, state: State, batch: Batch, noise: Noise, step: Step) -> tuple[State, Metrics]:
     following = best_of_each(state.target_critic(batch.next_obs), batch.next_mask)
     y = td(batch, following, cfg.discount)  # [B, K]
-    critic, metrics = state.critic.step(optimiser_of(cfg), critic_loss, y, batch, name="critic")
-    target = targets.follow(critic.net, state.target_critic, cfg.polyak, cfg.target_every, step)
-    return State(critic, target), metrics
+    return learn(cfg, state, step, critic_loss, y, batch)
 
 
-def policy(critic: ActionValues, seen: Seen, acting: str, deviations: float) -> Categorical:
+def dist(cfg: Heads, state: State, seen: Seen, memory: Memory) -> Categorical:
     """The greedy policy of the heads, by their mean, min or lcb."""
-    if acting == "mean":
+    critic = state.critic.net
+    if cfg.acting == "mean":
         return greedy(critic.mean(seen.obs), seen.mask)
-    return greedy(losses.lower(critic(seen.obs), acting, deviations, -1), seen.mask)
-
-
-def dist(cfg: EnsembleDQN, state: State, seen: Seen, memory: Memory) -> Categorical:
-    return policy(state.critic.net, seen, cfg.acting, cfg.acting_deviations)
-
-
-def act(
-    cfg: EnsembleDQN, state: State, seen: Seen, memory: Memory, noise: Noise, mode: Mode
-) -> tuple[jax.Array, Memory]:
-    return explore(cfg, dist(cfg, state, seen, memory), seen, noise, mode), memory
+    return greedy(losses.lower(critic(seen.obs), cfg.acting, cfg.acting_deviations, -1), seen.mask)
 
 
 TUNED = EnsembleDQN(**CONTROL)
@@ -113,16 +100,4 @@ PRESETS = {
     "tuned_100k": Preset(TUNED, Treatment(), "ours, as the preset control of DQN, with 200 heads"),
 }
 
-algorithm = Algorithm(
-    "ensemble_dqn",
-    EnsembleDQN,
-    init,
-    update,
-    act,
-    PRESETS,
-    dist=dist,
-    needs=targets.n_step_rows,
-    actions=frozenset({"discrete"}),
-    online=online,
-    check=check,
-)
+algorithm = record("ensemble_dqn", EnsembleDQN, init, update, PRESETS, dist, check)

@@ -22,15 +22,15 @@ import jax
 import optax
 
 from ..core.config import Schedule, config, faults, static
-from ..core.contract import PROPORTIONAL, SCALED, Algorithm, Collect, Context, Phase, Preset, Treatment
+from ..core.contract import BOTH, PROPORTIONAL, SCALED, Algorithm, Collect, Context, Phase, Preset, Treatment
 from ..core.noise import Noise
-from ..core.spec import Batch, Memory, Mode, Scalar, Seen, Step
+from ..core.spec import Batch, Scalar, Step
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
 from ..parts import initialisers, layers, losses, nets, optimisers, targets
+from ..parts.acting import act, dist
 from ..parts.cloning import weighted_cloning
 from ..parts.critics import squared_error
-from ..parts.distributions import Distribution, choose
 
 
 @config
@@ -122,14 +122,6 @@ def update(cfg: IQL, state: State, batch: Batch, noise: Noise, step: Step) -> tu
     return State(actor, value, critic, target), merge(m1, m2, m3, {"advantage": advantage.mean()})
 
 
-def dist(cfg: IQL, state: State, seen: Seen, memory: Memory) -> Distribution:
-    return state.actor.net(seen.obs).among(seen.mask)
-
-
-def act(cfg: IQL, state: State, seen: Seen, memory: Memory, noise: Noise, mode: Mode) -> tuple[jax.Array, Memory]:
-    return choose(dist(cfg, state, seen, memory), noise, mode), memory
-
-
 def finetune(cfg: IQL) -> tuple[Phase, ...]:
     """As train_finetune.py: one buffer of the data and the new rows, sampled actions, `update_ratio` updates a step."""
     return (Phase("online", mix=PROPORTIONAL, collect=Collect(warmup=0, every=cfg.update_ratio)),)
@@ -158,5 +150,4 @@ PRESETS = {
     ),
 }
 
-BOTH = frozenset({"continuous", "discrete"})
 algorithm = Algorithm("iql", IQL, init, update, act, PRESETS, dist=dist, actions=BOTH, finetune=finetune, check=check)

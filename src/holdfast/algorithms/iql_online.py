@@ -15,11 +15,12 @@ learners with the same networks.
 from __future__ import annotations
 
 from ..core.config import Schedule, config, faults, narrowed, static
-from ..core.contract import Algorithm, Context, Preset, Treatment
+from ..core.contract import BOTH, Algorithm, Context, Preset, Treatment
 from ..core.noise import Noise
 from ..parts import nets
+from ..parts.acting import act, dist
 from . import iql
-from .iql import State, act, dist, update
+from .iql import State, update
 from .obac import TRUNK
 from .sac import online
 
@@ -81,14 +82,5 @@ PRESETS = {
 }
 
 algorithm = Algorithm(
-    "iql_online",
-    IQLOnline,
-    init,
-    update,
-    act,
-    PRESETS,
-    dist=dist,
-    online=online,
-    actions=frozenset({"continuous", "discrete"}),
-    check=check,
+    "iql_online", IQLOnline, init, update, act, PRESETS, dist=dist, online=online, actions=BOTH, check=check
 )

@@ -30,7 +30,8 @@ from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
 from ..parts import nets, optimisers, targets
 from ..parts import vae as vaes
-from .sac import act, actor_loss, dist, entropy_goal, temperature_loss
+from ..parts.acting import act, dist
+from .sac import actor_loss, entropy_goal, temperature_loss
 
 
 @config
@@ -74,8 +75,7 @@ def check(cfg: MCQ) -> list[str]:
 
 
 def optimisers_of(cfg: MCQ) -> Optimisers:
-    rates = (cfg.vae_lr, cfg.actor_lr, cfg.critic_lr, cfg.temperature_lr)
-    return Optimisers(*(optimisers.adam(rate) for rate in rates))
+    return optimisers.by_name(Optimisers, cfg)
 
 
 def init(cfg: MCQ, ctx: Context, noise: Noise) -> State:

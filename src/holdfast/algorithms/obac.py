@@ -29,11 +29,12 @@ from ..core.spec import Batch, Scalar, Step
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
 from ..parts import losses, nets, optimisers, targets
+from ..parts.acting import act, dist
 from ..parts.critics import squared_error
 from ..parts.distributions import Normal, TanhNormal, normal_log_prob
 from ..parts.normed_nets import TRUNK, actor_and_critic
 from .iql import value_loss
-from .sac import act, dist, entropy_goal, online, temperature_loss
+from .sac import entropy_goal, online, temperature_loss
 
 Actor = nets.GaussianHeadsPolicy
 
@@ -88,7 +89,7 @@ def check(cfg: OBAC) -> list[str]:
 
 
 def optimisers_of(cfg: OBAC) -> Optimisers:
-    return Optimisers(*(optimisers.adam(getattr(cfg, f"{name}_lr")) for name in Optimisers._fields))
+    return optimisers.by_name(Optimisers, cfg)
 
 
 def init(cfg: OBAC, ctx: Context, noise: Noise) -> State:

@@ -82,7 +82,7 @@ def check(cfg: PLAS) -> list[str]:
 
 
 def optimisers_of(cfg: PLAS) -> Optimisers:
-    return Optimisers(*(optimisers.adam(rate) for rate in (cfg.vae_lr, cfg.actor_lr, cfg.critic_lr)))
+    return optimisers.by_name(Optimisers, cfg)
 
 
 def init(cfg: PLAS, ctx: Context, noise: Noise) -> State:

@@ -5,7 +5,7 @@ i-th quantile towards the quantile (i + 1/2) / N of r + gamma Z(s', a'). The pol
 quantiles.
 
 Notation (paper = code): N = `quantiles`; tau-hat_i = `taus`; kappa = 1; theta^- = `target_critic`.
-Order of an update: critic, target (soft or copied, see `dqn`).
+Order of an update: critic, target (soft or copied, see `q_learning`).
 As in the paper the target network chooses a'; with `double` the online network does, as in d3rlpy's discrete CQL.
 Not as in the paper: learning rate, number of quantiles and target of the default, which is for vectors of observations.
 Ours: an MLP, for images see the encoders; illegal actions are excluded from a' and from acting.
@@ -17,22 +17,13 @@ import jax
 import jax.numpy as jnp
 
 from ..core.config import Schedule, config, faults
-from ..core.contract import Algorithm, Context, Preset, Treatment
+from ..core.contract import Context, Preset, Treatment
 from ..core.noise import Noise
-from ..core.spec import Batch, Memory, Mode, Seen, Step
-from ..core.trained import Metrics, Trained
-from ..parts import losses, targets
-from ..parts.action_values import (
-    ActionValues,
-    action_values,
-    greedy,
-    next_values,
-    pick,
-    q_metrics,
-    td,
-)
-from ..parts.distributions import Categorical
-from .dqn import CONTROL, RULES, State, explore, online, optimiser_of
+from ..core.spec import Batch, Step
+from ..core.trained import Metrics
+from ..parts import losses
+from ..parts.action_values import ActionValues, next_values, pick, q_metrics, td
+from .q_learning import CONTROL, RULES, State, dist, learn, record, start
 
 
 @config
@@ -59,8 +50,7 @@ def check(cfg: QRDQN) -> list[str]:
 
 
 def init(cfg: QRDQN, ctx: Context, noise: Noise) -> State:
-    critic = action_values(noise.sub("critic"), ctx.spec, cfg.hidden, cfg.quantiles)
-    return State(Trained.new(critic, optimiser_of(cfg)), critic)
+    return start(cfg, ctx, noise, cfg.quantiles)
 
 
 def quantile_loss(z: jax.Array, y: jax.Array) -> jax.Array:
@@ -79,17 +69,7 @@ def critic_loss(critic: ActionValues, y: jax.Array, batch: Batch) -> tuple[jax.A
 def update(cfg: QRDQN, state: State, batch: Batch, noise: Noise, step: Step) -> tuple[State, Metrics]:
     following = next_values(state.critic.net, state.target_critic, batch, cfg.double)
     y = td(batch, following, cfg.discount)  # [B, N]
-    critic, metrics = state.critic.step(optimiser_of(cfg), critic_loss, y, batch, name="critic")
-    target = targets.follow(critic.net, state.target_critic, cfg.polyak, cfg.target_every, step)
-    return State(critic, target), metrics
-
-
-def dist(cfg: QRDQN, state: State, seen: Seen, memory: Memory) -> Categorical:
-    return greedy(state.critic.net.mean(seen.obs), seen.mask)
-
-
-def act(cfg: QRDQN, state: State, seen: Seen, memory: Memory, noise: Noise, mode: Mode) -> tuple[jax.Array, Memory]:
-    return explore(cfg, dist(cfg, state, seen, memory), seen, noise, mode), memory
+    return learn(cfg, state, step, critic_loss, y, batch)
 
 
 ATARI = QRDQN(
@@ -119,16 +99,4 @@ PRESETS = {
     "tuned_100k": Preset(TUNED, Treatment(), "ours, as the preset control of DQN, with 32 quantiles"),
 }
 
-algorithm = Algorithm(
-    "qr_dqn",
-    QRDQN,
-    init,
-    update,
-    act,
-    PRESETS,
-    dist=dist,
-    needs=targets.n_step_rows,
-    actions=frozenset({"discrete"}),
-    online=online,
-    check=check,
-)
+algorithm = record("qr_dqn", QRDQN, init, update, PRESETS, dist, check)

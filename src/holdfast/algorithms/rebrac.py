@@ -26,7 +26,8 @@ from ..core.spec import Batch, Memory, Mode, Scalar, Seen, Step
 from ..core.trained import Metrics, merge, occasionally
 from ..parts import initialisers, nets, optimisers, targets
 from ..parts.critics import squared_error
-from .td3 import Moving, Optimisers, State, follow, state_of, target_action
+from ..parts.optimisers import ActorCritic
+from .td3 import Moving, State, follow, state_of, target_action
 
 
 @config
@@ -51,11 +52,8 @@ def check(cfg: ReBRAC) -> list[str]:
     return faults(cfg, discount="in [0, 1]", polyak="in [0, 1]", policy_every="positive", **rules)
 
 
-def optimisers_of(cfg: ReBRAC) -> Optimisers:
-    horizon = optimisers.fewer(cfg.actor_decay_steps, cfg.policy_every)
-    return Optimisers(
-        optimisers.scheduled(cfg.actor_lr, horizon), optimisers.scheduled(cfg.critic_lr, cfg.critic_decay_steps)
-    )
+def optimisers_of(cfg: ReBRAC) -> ActorCritic:
+    return optimisers.decaying(cfg, cfg.policy_every)
 
 
 def init(cfg: ReBRAC, ctx: Context, noise: Noise) -> State:

@@ -4,7 +4,8 @@ Each update draws one convex combination alpha of the K heads and takes Q-learni
 sum_k alpha_k Q_k, with the same alpha in the target and for every row. The policy is greedy in the plain mean.
 
 Notation (paper = code): K = `heads`; alpha = `mixture`, uniforms in [0, 1) divided by their sum.
-Order of an update: mixture, critic, target (soft or copied, see `dqn`). The maximum over actions comes after mixing.
+Order of an update: mixture, critic, target (soft or copied, see `q_learning`). The maximum over actions comes after
+mixing.
 As in the authors' code: the Huber loss with delta 1 and its mean over the batch; no double target; one mixture an
 update.
 Not as in the paper: heads on one trunk also online, where the paper has separate networks. Not as in the authors' code:
@@ -17,45 +18,20 @@ from __future__ import annotations
 
 import jax
 
-from ..core.config import Schedule, config, faults
-from ..core.contract import Algorithm, Context, Preset, Treatment
+from ..core.config import config
+from ..core.contract import Preset, Treatment
 from ..core.noise import Noise
-from ..core.spec import Batch, Memory, Mode, Seen, Step
-from ..core.trained import Metrics, Trained
-from ..parts import losses, targets
-from ..parts.action_values import ActionValues, action_values, best, pick, q_metrics, td
-from ..parts.distributions import Categorical
-from .dqn import CONTROL, RULES, State, explore, online, optimiser_of
-from .ensemble_dqn import policy
+from ..core.spec import Batch, Step
+from ..core.trained import Metrics
+from ..parts import losses
+from ..parts.action_values import ActionValues, best, pick, q_metrics, td
+from .ensemble_dqn import Heads, check, dist, init
+from .q_learning import CONTROL, State, learn, record
 
 
 @config
-class REM:
-    heads: int = 200  # how many heads, K
-    acting: str = "mean"  # the policy is greedy in the mean, min or lcb of the heads (lcb: mean minus deviations)
-    acting_deviations: float = 1.0  # standard deviations that lcb subtracts
-    discount: float = 0.99  # gamma
-    polyak: float = 1.0  # rate at which the target follows; 1 with a long `target_every` copies it
-    target_every: int = 2_000  # updates between moves of the target
-    epsilon: float = 0.01  # online: share of random actions while exploring
-    epsilon_steps: int = 62_500  # updates over which epsilon falls from 1 to its value; 0: constant
-    critic_lr: float = 5e-5  # Adam
-    critic_decay_steps: Schedule = "constant"  # learning rate: constant, or a cosine over the run or N updates
-    adam_eps: float = 3.125e-4  # Adam's constant outside the root
-    hidden: tuple[int, ...] = (512,)  # widths of the hidden layers of the trunk
-    batch_size: int = 32  # rows per update
-    n_step: int = 1  # steps of the return before the bootstrap
-    warmup: int = 20_000  # online: environment steps with random actions before the first update
-    update_every: int = 4  # online: environment steps between updates
-
-
-def check(cfg: REM) -> list[str]:
-    return faults(cfg, heads="positive", acting="mean|min|lcb", acting_deviations="at least 0", **RULES)
-
-
-def init(cfg: REM, ctx: Context, noise: Noise) -> State:
-    critic = action_values(noise.sub("critic"), ctx.spec, cfg.hidden, cfg.heads)
-    return State(Trained.new(critic, optimiser_of(cfg)), critic)
+class REM(Heads):
+    pass
 
 
 def critic_loss(critic: ActionValues, mixture: jax.Array, y: jax.Array, batch: Batch) -> tuple[jax.Array, Metrics]:
@@ -70,17 +46,7 @@ def update(cfg: REM, state: State, batch: Batch, noise: Noise, step: Step) -> tu
     following = state.target_critic.mix(mixture)(batch.next_obs)
     following = pick(following, best(following[..., 0], batch.next_mask))
     y = td(batch, following, cfg.discount)  # [B, 1]
-    critic, metrics = state.critic.step(optimiser_of(cfg), critic_loss, mixture, y, batch, name="critic")
-    target = targets.follow(critic.net, state.target_critic, cfg.polyak, cfg.target_every, step)
-    return State(critic, target), metrics
-
-
-def dist(cfg: REM, state: State, seen: Seen, memory: Memory) -> Categorical:
-    return policy(state.critic.net, seen, cfg.acting, cfg.acting_deviations)
-
-
-def act(cfg: REM, state: State, seen: Seen, memory: Memory, noise: Noise, mode: Mode) -> tuple[jax.Array, Memory]:
-    return explore(cfg, dist(cfg, state, seen, memory), seen, noise, mode), memory
+    return learn(cfg, state, step, critic_loss, mixture, y, batch)
 
 
 TUNED = REM(**CONTROL)
@@ -94,16 +60,4 @@ PRESETS = {
     "tuned_100k": Preset(TUNED, Treatment(), "ours, as the preset control of DQN, with 200 heads"),
 }
 
-algorithm = Algorithm(
-    "rem",
-    REM,
-    init,
-    update,
-    act,
-    PRESETS,
-    dist=dist,
-    needs=targets.n_step_rows,
-    actions=frozenset({"discrete"}),
-    online=online,
-    check=check,
-)
+algorithm = record("rem", REM, init, update, PRESETS, dist, check)

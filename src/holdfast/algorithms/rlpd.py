@@ -28,7 +28,8 @@ from ..core.spec import Batch, Scalar, Step
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import ema
 from ..parts import initialisers, nets, targets
-from .sac import State, act, dist, optimisers_of, temperature_loss
+from ..parts.acting import act, dist
+from .sac import State, optimisers_of, temperature_loss
 
 
 @config

@@ -21,12 +21,12 @@ import optax
 from ..core.config import config, faults
 from ..core.contract import Algorithm, Collect, Context, Phase, Preset, Treatment
 from ..core.noise import Noise
-from ..core.spec import Batch, Memory, Mode, Scalar, Seen, Step
+from ..core.spec import Batch, Scalar, Step
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
 from ..parts import nets, optimisers, targets
+from ..parts.acting import act, dist
 from ..parts.critics import squared_error
-from ..parts.distributions import Distribution, choose
 from ..parts.settings import Collecting, Continuing, Entropic, SoftRates
 
 
@@ -67,9 +67,7 @@ def check(cfg: SAC) -> list[str]:
 
 
 def optimisers_of(cfg: SoftRates) -> Optimisers:
-    return Optimisers(
-        optimisers.adam(cfg.actor_lr), optimisers.adam(cfg.critic_lr), optimisers.adam(cfg.temperature_lr)
-    )
+    return optimisers.by_name(Optimisers, cfg)
 
 
 def init(cfg: SAC, ctx: Context, noise: Noise) -> State:
@@ -139,14 +137,6 @@ def finetune(cfg: Continuing) -> tuple[Phase, ...]:
     """The same learner continues with the rows that it collects, and no others: the baseline of fine-tuning methods."""
     collect = Collect(warmup=0, delay=cfg.batch_size, every=cfg.update_ratio)
     return (Phase("online", mix={"online": 1.0}, collect=collect),)
-
-
-def dist(cfg: SAC, state: State, seen: Seen, memory: Memory) -> Distribution:
-    return state.actor.net(seen.obs).among(seen.mask)
-
-
-def act(cfg: SAC, state: State, seen: Seen, memory: Memory, noise: Noise, mode: Mode) -> tuple[jax.Array, Memory]:
-    return choose(dist(cfg, state, seen, memory), noise, mode), memory
 
 
 PRESETS = {

@@ -29,8 +29,9 @@ from ..core.spec import Batch, Scalar, Step
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import ema
 from ..parts import initialisers, losses, nets, targets
+from ..parts.acting import act, dist
 from ..parts.critics import squared_error
-from .sac import Optimisers, State, act, dist, entropy_goal, optimisers_of, temperature_loss
+from .sac import Optimisers, State, entropy_goal, optimisers_of, temperature_loss
 
 
 @config

@@ -90,12 +90,7 @@ def check(cfg: SPOT) -> list[str]:
 
 
 def optimisers_of(cfg: SPOT) -> Optimisers:
-    horizon = optimisers.fewer(cfg.actor_decay_steps, cfg.policy_every)
-    return Optimisers(
-        vae=optimisers.adam(cfg.vae_lr),
-        actor=optimisers.adam(optimisers.cosine(cfg.actor_lr, horizon)),
-        critic=optimisers.adam(optimisers.cosine(cfg.critic_lr, cfg.critic_decay_steps)),
-    )
+    return Optimisers(optimisers.adam(cfg.vae_lr), *optimisers.decaying(cfg, cfg.policy_every))
 
 
 def init(cfg: SPOT, ctx: Context, noise: Noise) -> State:

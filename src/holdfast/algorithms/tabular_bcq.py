@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..core.config import config, faults, static
-from ..core.contract import Algorithm, Context, Preset, Treatment
+from ..core.contract import DISCRETE, Algorithm, Context, Preset, Treatment
 from ..core.errors import UserError
 from ..core.noise import Noise
 from ..core.spec import Batch, Memory, Mode, Seen, Step
@@ -149,6 +149,6 @@ algorithm = Algorithm(
     dist=dist,
     value=value,
     filter=require_finite,
-    actions=frozenset({"discrete"}),
+    actions=DISCRETE,
     check=check,
 )

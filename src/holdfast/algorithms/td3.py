@@ -14,11 +14,8 @@ Ours: `n_step` returns, off by default.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
-import optax
 
 from ..core.config import config, faults
 from ..core.contract import Algorithm, Collect, Context, Phase, Preset, Treatment
@@ -28,7 +25,8 @@ from ..core.trained import Metrics, Trained, merge, occasionally
 from ..core.tree import PyTree, ema
 from ..parts import nets, optimisers, targets
 from ..parts.critics import squared_error
-from ..parts.settings import Exploring, Smoothing
+from ..parts.optimisers import ActorCritic
+from ..parts.settings import Collecting, Exploring, Rates, Smoothing
 
 
 @config
@@ -56,19 +54,14 @@ class State(PyTree):
     target_critic: nets.Critic
 
 
-class Optimisers(NamedTuple):
-    actor: optax.GradientTransformation
-    critic: optax.GradientTransformation
-
-
 def check(cfg: TD3) -> list[str]:
     rules = dict.fromkeys(("policy_noise", "noise_clip", "exploration_noise", "warmup"), "at least 0")
     rules |= dict.fromkeys(("policy_every", "n_step", "update_ratio"), "positive")
     return faults(cfg, discount="in [0, 1]", polyak="in [0, 1]", **rules)
 
 
-def optimisers_of(cfg: TD3) -> Optimisers:
-    return Optimisers(optimisers.adam(cfg.actor_lr), optimisers.adam(cfg.critic_lr))
+def optimisers_of(cfg: Rates) -> ActorCritic:
+    return optimisers.by_name(ActorCritic, cfg)
 
 
 def init(cfg: TD3, ctx: Context, noise: Noise) -> State:
@@ -77,7 +70,7 @@ def init(cfg: TD3, ctx: Context, noise: Noise) -> State:
     return state_of(optimisers_of(cfg), actor, critic)
 
 
-def state_of(tx: Optimisers, actor: nets.Policy, critic: nets.Critic) -> State:
+def state_of(tx: ActorCritic, actor: nets.Policy, critic: nets.Critic) -> State:
     """The state before the first update: the targets equal the networks."""
     return State(Trained.new(actor, tx.actor), Trained.new(critic, tx.critic), actor, critic)
 
@@ -125,7 +118,7 @@ def act(cfg: Exploring, state: State, seen: Seen, memory: Memory, noise: Noise, 
     return action, memory
 
 
-def online(cfg: TD3) -> tuple[Phase, ...]:
+def online(cfg: Collecting) -> tuple[Phase, ...]:
     """Learning in an environment: one step, then `update_ratio` updates from the replay buffer."""
     return (Phase("online", mix={"online": 1.0}, collect=Collect(warmup=cfg.warmup, every=cfg.update_ratio)),)
 

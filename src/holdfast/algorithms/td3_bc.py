@@ -24,7 +24,8 @@ from ..core.spec import Batch, Scalar, Step
 from ..core.trained import Metrics, merge, occasionally
 from ..parts import layers, nets, optimisers, targets
 from ..parts.critics import squared_error
-from .td3 import Moving, Optimisers, State, act, follow, state_of, target_action
+from ..parts.optimisers import ActorCritic
+from .td3 import Moving, State, act, follow, state_of, target_action
 
 
 @config
@@ -56,11 +57,8 @@ def check(cfg: TD3BC) -> list[str]:
     return faults(cfg, actor_dropout="in [0, 1)", **rules)
 
 
-def optimisers_of(cfg: TD3BC) -> Optimisers:
-    horizon = optimisers.fewer(cfg.actor_decay_steps, cfg.policy_every)
-    return Optimisers(
-        optimisers.scheduled(cfg.actor_lr, horizon), optimisers.scheduled(cfg.critic_lr, cfg.critic_decay_steps)
-    )
+def optimisers_of(cfg: TD3BC) -> ActorCritic:
+    return optimisers.decaying(cfg, cfg.policy_every)
 
 
 def init(cfg: TD3BC, ctx: Context, noise: Noise) -> State:

@@ -16,11 +16,8 @@ and its directions serve the target critics too. Warm start, VAE and acting nois
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
-import optax
 
 from ..core.config import config, faults, static
 from ..core.contract import SCALED, Algorithm, Context, Phase, Preset, Treatment
@@ -28,10 +25,11 @@ from ..core.noise import Noise
 from ..core.spec import Batch, Memory, Mode, Scalar, Seen, Step
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
-from ..parts import candidates, layers, losses, matching, nets, optimisers, spectral, targets
+from ..parts import candidates, layers, losses, matching, nets, spectral, targets
 from ..parts import vae as vaes
 from ..parts.dropout_moments import Keep, masks, moments
 from ..parts.matching import Sides
+from .bear import optimisers_of
 
 
 @config
@@ -73,13 +71,6 @@ class State(PyTree):
     directions: spectral.Directions  # of the power iteration, [E, out] per layer; () without spectral norm
 
 
-class Optimisers(NamedTuple):
-    vae: optax.GradientTransformation
-    actor: optax.GradientTransformation
-    critic: optax.GradientTransformation
-    multiplier: optax.GradientTransformation
-
-
 def check(cfg: UWAC) -> list[str]:
     counts = ("match_samples", "warm_start", "candidates", "acting_candidates", "vae_hidden")
     rules = dict.fromkeys((*counts, "beta", "sigma", "initial_multiplier"), "positive")
@@ -89,11 +80,6 @@ def check(cfg: UWAC) -> list[str]:
     if cfg.passes == 1:
         found.append("passes is 1, expected 0 or at least 2: one pass has no variance")
     return found
-
-
-def optimisers_of(cfg: UWAC) -> Optimisers:
-    rates = (cfg.vae_lr, cfg.actor_lr, cfg.critic_lr, cfg.multiplier_lr)
-    return Optimisers(*(optimisers.adam(rate) for rate in rates))
 
 
 def init(cfg: UWAC, ctx: Context, noise: Noise) -> State:

@@ -16,21 +16,20 @@ with the same draws. Left out: `value_dropout`, which the code never switches on
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from ..core.config import Schedule, config, faults, static
 from ..core.contract import Algorithm, Context, Preset, Treatment
 from ..core.noise import Noise
-from ..core.spec import Batch, Memory, Mode, Scalar, Seen, Step
+from ..core.spec import Batch, Scalar, Step
 from ..core.trained import Metrics, Trained, merge
-from ..core.tree import PyTree, ema
+from ..core.tree import ema
 from ..parts import initialisers, layers, losses, nets, optimisers, targets
+from ..parts.acting import act, dist
 from ..parts.cloning import weighted_cloning
-from ..parts.distributions import Distribution, choose
+from .iql import Optimisers, State
 
 
 @config
@@ -53,19 +52,6 @@ class XQL:
     action_noise: float = static(default=0.0)  # noise on the actions in the loss of V; 0.1 on halfcheetah-medium
     hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers of every network
     batch_size: int = 256  # rows per update; 1024 in the settings per data set
-
-
-class State(PyTree):
-    actor: Trained
-    value: Trained
-    critic: Trained
-    target_critic: nets.Critic
-
-
-class Optimisers(NamedTuple):
-    actor: optax.GradientTransformation
-    value: optax.GradientTransformation
-    critic: optax.GradientTransformation
 
 
 def check(cfg: XQL) -> list[str]:
@@ -148,14 +134,6 @@ def update(cfg: XQL, state: State, batch: Batch, noise: Noise, step: Step) -> tu
     critic, m3 = state.critic.step(tx.critic, critic_loss, y, batch, cfg.huber_delta, name="critic")  # eq. 11
     target = ema(critic.net, state.target_critic, cfg.polyak)
     return State(actor, value, critic, target), merge(m1, m2, m3, {"advantage": advantage.mean()})
-
-
-def dist(cfg: XQL, state: State, seen: Seen, memory: Memory) -> Distribution:
-    return state.actor.net(seen.obs).among(seen.mask)
-
-
-def act(cfg: XQL, state: State, seen: Seen, memory: Memory, noise: Noise, mode: Mode) -> tuple[jax.Array, Memory]:
-    return choose(dist(cfg, state, seen, memory), noise, mode), memory
 
 
 SCRIPTS = "authors' code, github.com/Div99/XQL, offline/reproduce/"

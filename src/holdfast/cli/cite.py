@@ -24,14 +24,15 @@ def main(argv: Sequence[str]) -> int:
     """Print the entry.
 
     Raises:
-        UserError: an unknown name.
+        UserError: an unknown name, or an algorithm without a citation.
     """
     name = usage.parse(Args, "holdfast cite", argv).algorithm
     from ..algorithms import registry
     from ..algorithms.citations import CITATIONS
-    from ..core.errors import unknown
+    from ..core.errors import UserError
 
-    if name not in registry.ROWS:
-        raise unknown("algorithm", name, registry.ROWS)
-    sys.stdout.write(CITATIONS[registry.ROWS[name].paper] + "\n")
+    row = registry.row(name)
+    if row.paper not in CITATIONS:
+        raise UserError(f"no citation is known for {name} ({row.title}): ask its authors")
+    sys.stdout.write(CITATIONS[row.paper] + "\n")
     return 0

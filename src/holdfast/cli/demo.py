@@ -45,7 +45,6 @@ def main(argv: Sequence[str]) -> int:
     from ..runs.folder import free_folder
     from ..runs.read import logged_returns, read_run
     from ..runs.settings import TUNED
-    from ..training.hooks import Progress
     from ..training.run import train
 
     log = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -66,7 +65,6 @@ def main(argv: Sequence[str]) -> int:
         eval_episodes=args.eval_episodes,
         eval_every=max(1, args.steps // 10),
         block=max(1, min(500, args.steps // 10)),
-        hooks=[Progress()],
     )
     record = read_run(out)
     console = Console(highlight=False, soft_wrap=True)

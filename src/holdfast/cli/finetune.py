@@ -36,8 +36,8 @@ def main(argv: Sequence[str]) -> int:
     from ..algorithms import registry
     from ..core import config
     from ..runs.settings import field_names
-    from ..training.finetune import changeable, finetune, finetuning
-    from ..training.hooks import Progress
+    from ..training.finetune import changeable, finetuning
+    from ..training.run import finetune
     from .options import RunFlags, joined, without
 
     run = argv[0]
@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
     cfg: Any = config.from_dict(algorithm.Config, settings.config)
     names = changeable()
     run_flags = without(field_names() - set(names), RunFlags().at(settings))
-    title = registry.ROWS[algorithm.name].title
+    title = registry.row(algorithm.name).title
     about = f"Fine-tune {run} ({title}). Settings of the algorithm default to those of that run."
     flags = joined(about, {"run": run_flags, "place": PlaceFlags(), "algorithm": cfg})
     args: Any = usage.parse(type(flags), f"holdfast finetune {run}", argv[1:], flags)
@@ -54,16 +54,16 @@ def main(argv: Sequence[str]) -> int:
     values = args.run.values(names)
     if usage.peek(f"holdfast finetune {run}", argv[1:], "env")[0]["env"] is None:
         del values["env"]  # inherited from the run, whose files may not name modules
-    finished = finetune(run, out=args.place.out, config=chosen, hooks=[Progress()], **values)
+    finished = finetune(run, out=args.place.out, config=chosen, **values)
     show(finished.path)
     return 0
 
 
 def overview() -> str:
     """What `holdfast finetune --help` prints: what can be fine-tuned. The flags are in the help of each run."""
-    from ..algorithms.registry import ROWS, get
+    from ..algorithms import registry
 
-    able = [f"  {name:<14} {row.title}" for name, row in sorted(ROWS.items()) if get(name).finetune is not None]
+    able = [f"  {one.name:<14} {registry.row(one.name).title}" for one in registry.every() if one.finetune is not None]
     return (
         "usage: holdfast finetune RUN [--env ID] [--steps N] ...   (holdfast finetune RUN --help: all flags)\n\n"
         "Continues from the last checkpoint of an offline run, with all its replicas, in an environment.\n"

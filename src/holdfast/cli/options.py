@@ -42,6 +42,7 @@ class RunFlags(Settings):
     data_options: Suppress[dict[str, Any]] = dataclasses.field(default_factory=dict)
     source: Suppress[dict[str, Any] | None] = None
     in_memory: Suppress[bool] = False
+    algorithm_module: Suppress[str | None] = None
     sweep: UseAppendAction[Annotated[tuple[str, ...], arg(metavar="NAME=A,B")]] = ()  # type: ignore[assignment]
     inputs: UseAppendAction[Annotated[tuple[str, ...], arg(name="input", metavar="NAME=FOLDER")]] = ()  # type: ignore[assignment]
     allow: UseAppendAction[Annotated[list[str], arg(metavar="FAULT")]] = dataclasses.field(default_factory=list)

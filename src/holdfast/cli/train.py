@@ -49,9 +49,12 @@ def fresh(name: str | None, argv: Sequence[str], preset: str | None, repeated: s
         preset: the preset among them.
         repeated: the config.json among them.
     """
+    from ..algorithms import registry
     from ..runs.settings import Settings, note_for
 
     given = None if repeated is None else Settings.read(Path(repeated))
+    if given is not None:
+        registry.of_file(given.algorithm, given.algorithm_module, str(repeated), trust=False)
     if given is not None and name not in (None, given.algorithm):
         raise UserError(f"{repeated} trains {given.algorithm}, not {name}: leave the name out, or start from a preset")
     if given is not None and given.source:
@@ -68,11 +71,11 @@ def fresh(name: str | None, argv: Sequence[str], preset: str | None, repeated: s
         from ..training.plan.plan import plan
 
         made = plan(settings)
-        lines = [made.describe(), note_for(settings, made.task.dataset.n_steps if made.task.dataset else None)]
+        lines = [made.describe(), note_for(settings, made.task.steps or None)]
         sys.stdout.write("\n".join(line for line in lines if line) + "\n")
         return 0
     from ..training.hooks import Progress
-    from ..training.run import start
+    from ..training.launch import start
 
     show(start(settings, place.out, hooks=[Progress()]).path)
     return 0
@@ -90,7 +93,7 @@ def parse(name: str, argv: Sequence[str], preset: str | None, given: Settings | 
     from ..algorithms import registry
     from ..core import config
     from ..runs.settings import Settings, field_names, resolve
-    from ..training.run import located
+    from ..training.launch import located
     from .options import DataFlags, RunFlags, StartFlags, joined, treatment_flags
 
     algorithm = registry.get(name)
@@ -110,7 +113,7 @@ def parse(name: str, argv: Sequence[str], preset: str | None, given: Settings | 
     args: Any = usage.parse(type(flags), f"holdfast train {name}", argv, flags)
     scaling = dataclasses.asdict(args.treatment)
     clip_actions = scaling.pop("clip_actions")
-    values = args.run.values(field_names() - {"algorithm", "preset", "source", "in_memory"})
+    values = args.run.values(field_names() - {"algorithm", "algorithm_module", "in_memory", "preset", "source"})
     sets = [located(name) for name in args.run.data]
     values["data"] = sets[0] if sets else None
     values["config"] = config.to_dict(args.algorithm)
@@ -128,13 +131,12 @@ def resume(name: str | None, run: str, others: Sequence[str], steps: str | None 
     if others:
         raise UserError(f"--resume takes all settings from the run: leave {' '.join(others)} out, or start a new run")
     from ..training import run as runs
-    from ..training.hooks import Progress
 
     number = None if steps is None else usage.whole(steps)
     if number is not None and not number.isdecimal():
         raise UserError(f"--steps {steps}: expected a whole number, the steps of the prolonged run in all")
     total = None if number is None else int(number)
-    show(runs.resume(run, hooks=[Progress()], algorithm=name, steps=total, trust=trust).path)
+    show(runs.resume(run, algorithm=name, steps=total, trust=trust).path)
     return 0
 
 
@@ -151,17 +153,19 @@ def show(folder: Path) -> None:
 
 def about(algorithm: Algorithm) -> str:
     """The description in `holdfast train ALGO --help`: what the algorithm is, and its module's docstring."""
-    from ..algorithms.registry import ROWS
+    from .. import algorithms
+    from ..algorithms import registry
 
-    module = sys.modules[algorithm.init.__module__]
-    return f"{ROWS[algorithm.name].title}.\n\n{(module.__doc__ or '').strip()}"
+    own = registry.ROWS.get(algorithm.name)
+    name = f"{algorithms.__name__}.{own.module}" if own else algorithm.init.__module__
+    return f"{registry.row(algorithm.name).title}.\n\n{(sys.modules[name].__doc__ or '').strip()}"
 
 
 def overview() -> str:
     """What `holdfast train --help` prints: the algorithms. The flags are in the help of each algorithm."""
-    from ..algorithms.registry import ROWS
+    from ..algorithms import registry
 
-    lines = [f"  {name:<14} {row.title}" for name, row in sorted(ROWS.items())]
+    lines = [f"  {name:<14} {registry.row(name).title}" for name in registry.names()]
     return (
         "usage: holdfast train ALGO --data ID [--steps N] [--seeds K] ...   (holdfast train ALGO --help: all flags)\n"
         "       holdfast train ALGO --data ID --dry-run\n"

@@ -15,16 +15,16 @@ from ..data.dataset import Dataset
 from ..data.sources import load_dataset
 from ..environments.gym.adapter import make_env
 from ..environments.gym.matching import name_of
-from ..environments.gym.workers import TIMEOUT
 from ..evaluation.evaluate import environment_of
 from ..policy.folder import policies_in, versions
 from ..policy.policy import Policy
 from ..runs.folder import RunFolder
 from ..runs.settings import Settings, resolve
 from ..training.hooks import Hook
-from ..training.run import ensure_finished
+from ..training.launch import ensure_finished
 from . import from_run, play
 from .behaviours import Behaviour, noisy, of_policy, of_zip, uniform
+from .flags import LogFlags
 
 # BCQ's regimes (arXiv:1812.02900, section 5), then D4RL's levels (arXiv:2004.07219)
 PRESETS = {
@@ -45,25 +45,10 @@ EPISODES = 5  # episodes of each evaluation
 STEPS = 100_000  # steps of a log, by default
 
 
-@dataclasses.dataclass(frozen=True)
-class LogRequest:
-    """A log to make. The fields are the flags of `holdfast data collect`."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LogRequest(LogFlags):
+    """A log to make."""
 
-    by: str | None = None
-    preset: str | None = None
-    env: str | None = None
-    steps: int | None = None
-    episodes: int | None = None
-    seed: int = 0
-    mode: str = "best"
-    random_actions: float = 0.0
-    noise: float = 0.0
-    replica: int = 0
-    sb3: str | None = None
-    train_steps: int = 100_000
-    agent: Path | None = None
-    workers: int = 0
-    worker_timeout: float = TIMEOUT
     config: dict[str, Any] = dataclasses.field(default_factory=dict)  # settings of an agent that a preset trains
 
     def to_dict(self) -> dict[str, Any]:

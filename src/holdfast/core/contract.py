@@ -204,6 +204,12 @@ class Preset(NamedTuple):
     source: str  # where the numbers are from
 
 
+# kinds of actions that an algorithm supports
+CONTINUOUS = frozenset({"continuous"})
+DISCRETE = frozenset({"discrete"})
+BOTH = CONTINUOUS | DISCRETE
+
+
 def one_phase(cfg: Cfg) -> tuple[Phase, ...]:
     """The default of `Algorithm.phases`: one offline phase over the whole run."""
     return (Phase(),)
@@ -260,7 +266,7 @@ class Algorithm(NamedTuple):
     # (cfg, data set) -> data set, for algorithms that choose what to learn from
     filter: Callable[[Cfg, Any], Any] | None = None
     episodes: bool = False  # whether `filter` or a `refresh` needs whole episodes
-    actions: frozenset[str] = frozenset({"continuous"})  # kinds that it supports: "continuous", "discrete"
+    actions: frozenset[str] = CONTINUOUS
     inputs: tuple[str, ...] = ()  # names of policies of other runs; a run must name a folder for each
     online: Callable[[Cfg], tuple[Phase, ...]] | None = None  # phases of a run that has an environment and no data
     finetune: Callable[[Cfg], tuple[Phase, ...]] | None = None  # phases that continue an offline run online

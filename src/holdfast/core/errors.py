@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -47,8 +48,14 @@ def printable(text: str) -> str:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """`"; did you mean 'x'?"` for the known name closest to `name`, or an empty string."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"; did you mean '{close[0]}'?" if close else ""
+    spelled = {plain: one for one in known if (plain := _plain(one))}
+    close = difflib.get_close_matches(_plain(name), spelled, n=1, cutoff=0.5)
+    return f"; did you mean '{spelled[close[0]]}'?" if close else ""
+
+
+def _plain(name: str) -> str:
+    """A name without case, with one kind of separator: IQL is iql, and TD3+BC is td3_bc."""
+    return re.sub(r"[-+ ]+", "_", name.casefold())
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> UserError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -127,8 +127,19 @@ def numbers(values: ArrayLike, where: str) -> np.ndarray:
     """
     array = _array(values, where)
     if array.dtype.kind not in "fiub":
-        raise UserError(f"{where} has dtype {array.dtype}, expected numbers")
+        raise UserError(f"{where} has dtype {array.dtype}, expected numbers{_wrong_columns(values)}")
     return frozen(array)
+
+
+def _wrong_columns(frame: ArrayLike) -> str:
+    """Which columns of a data frame are not numbers, for an error message; empty for arrays."""
+    names = getattr(frame, "columns", None)
+    if names is None:
+        return ""
+    lookup: Any = frame
+    wrong = [str(name) for name in names if np.asarray(lookup[name]).dtype.kind not in "fiub"]
+    more = " and others" if wrong[5:] else ""
+    return f": encode or leave out the columns {', '.join(wrong[:5])}{more}" if wrong else ""
 
 
 def _array(values: ArrayLike, where: str) -> np.ndarray:

@@ -78,7 +78,9 @@ def fields_from_arrays(
     table, extra = _checked(raw, facts.get("action_space"), id)
     action_space, assumed = _action_space(table["actions"], action_bounds, facts)
     episodes = _cut(table, rules, id)
-    lost = np.setdiff1d(np.flatnonzero(table["rewards"]), episodes.rows)
+    paid = table["rewards"] != 0
+    paid[episodes.rows] = False
+    lost = np.flatnonzero(paid)  # rewards on rows that are left out
     automatic = rules.terminal_sessions is None and len(lost) > 0 and not table["rewards"][episodes.rows].any()
     if automatic:
         episodes = _cut(table, dataclasses.replace(rules, terminal_sessions=True), id)

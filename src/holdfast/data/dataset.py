@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Unpack
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..core.errors import UserError
+from ..core.shown import counted, facts_html, line
 from . import scores, spaces
 from .arrays import (
     OBSERVATION_COLUMNS,
@@ -26,6 +28,7 @@ from .arrays import (
     vector,
 )
 from .build import Facts, RawTable, fields_from_arrays, fields_from_episodes
+from .chunks import chunks, moments
 from .facts import checked_facts, spec_facts
 from .flat import CutRules
 from .join import fields_from_sets
@@ -109,6 +112,31 @@ class Dataset:
 
     # sizes and indices
 
+    def __len__(self) -> int:
+        """N, the number of transitions."""
+        return self.n_steps
+
+    def __repr__(self) -> str:
+        facts = dict(self._facts())
+        returns = f", returns {facts['returns']}" if "returns" in facts else ""
+        about = f"{facts['steps']} steps in {facts['episodes']} episodes, observations {facts['observations']}"
+        return line("Dataset", f"{self.id!r}: {about}, {facts['actions']}{returns}")
+
+    def _repr_html_(self) -> str:
+        return facts_html(f"Data set {self.id}", self._facts())
+
+    def _facts(self) -> list[tuple[str, str]]:
+        spec = self.spec
+        kind = counted(spec.action, f"{'discrete' if self.discrete else 'continuous'} action")
+        facts = [("steps", f"{self.n_steps:,}"), ("episodes", f"{self.n_episodes:,}")]
+        facts += [("observations", str(spec.obs)), ("actions", kind)]
+        if self.n_episodes:
+            returns = self.returns()
+            facts.append(("returns", f"{returns.min():.4g} to {returns.max():.4g}, mean {returns.mean():.4g}"))
+        if self.env_id is not None:
+            facts.append(("environment", self.env_id))
+        return [*facts, *([("columns", ", ".join(self.columns))] if self.columns else [])]
+
     @property
     def n_episodes(self) -> int:
         """E, the number of episodes."""
@@ -138,6 +166,11 @@ class Dataset:
     def timesteps(self) -> np.ndarray:
         """Steps since the start of the episode, [N] int64."""
         return np.arange(self.n_steps) - np.repeat(self.offsets[:-1], self.lengths)
+
+    @cached_property
+    def observation_moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of all observations, [*obs] float64 each."""
+        return moments(self.observations)
 
     # facts about the problem
 
@@ -209,7 +242,8 @@ class Dataset:
             if name == "actions":
                 fixed = "<i8" if self.discrete else "<f4"
             digest.update(f"{name}{column.shape}{fixed};".encode())
-            digest.update(np.ascontiguousarray(column.astype(fixed)).tobytes())
+            for part in chunks(len(column), math.prod(column.shape[1:])):
+                digest.update(np.ascontiguousarray(column[part], fixed).view(np.uint8).data)
         return digest.hexdigest()
 
     # parts of a data set

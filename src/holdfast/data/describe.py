@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import take
+from .chunks import moments
 from .dataset import Dataset
 
 
@@ -99,6 +100,6 @@ def _spread(values: np.ndarray) -> dict[str, float]:
 def _dimensions(columns: np.ndarray) -> list[dict[str, float]]:
     if not len(columns) or columns.ndim != 2:
         return []
-    values = columns.astype(np.float64)
-    numbers = {"mean": values.mean(0), "std": values.std(0), "min": values.min(0), "max": values.max(0)}
-    return [{name: float(v[k]) for name, v in numbers.items()} for k in range(values.shape[1])]
+    mean, std = moments(columns)
+    numbers = {"mean": mean, "std": std, "min": columns.min(0), "max": columns.max(0)}
+    return [{name: float(v[k]) for name, v in numbers.items()} for k in range(columns.shape[1])]

@@ -15,12 +15,15 @@ If `next_observations` are stored, no row is left out: they close each episode.
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..core.errors import UserError
+from .arrays import take
 from .checks.faults import Fault, Where
+from .chunks import chunks
 
 JUMP = 1e-6  # another episode starts if next_observations[i] is further than this from observations[i + 1] (IQL's code)
 
@@ -47,14 +50,6 @@ class Cut(NamedTuple):
     closing: np.ndarray  # [E] int64, the flat rows whose observations close the episodes; -1: not a row of the log
     faults: list[dict[str, Any]]  # faults that only the flat form shows
     left_out: int  # rows that had no next observation
-
-
-class _Successors(NamedTuple):
-    """What follows each flat row."""
-
-    keep: np.ndarray  # [N] bool, the row has a next observation and becomes a transition
-    observations: np.ndarray  # [N, *obs] the next observation
-    rows: np.ndarray  # [N] the flat row that holds it; -1: not a row of the log
 
 
 def cut(
@@ -86,24 +81,30 @@ def cut(
         rules = dataclasses.replace(rules, keep_last=True)
     timed = np.zeros(len(observations), bool) if timeouts is None else timeouts
     ends, faults = _ends(observations, terminals, timeouts, next_observations, rules)
-    following = _successors(observations, terminals & ~timed, ends, next_observations, rules.keep_last)
+    keep = np.ones(len(observations), bool)  # the row has a next observation and becomes a transition
+    if next_observations is None:
+        keep = _followed(terminals & ~timed, ends, rules.keep_last)
     last = np.flatnonzero(ends)
     first = np.append(0, last[:-1] + 1)
-    closed = following.keep[last]  # the last row is a transition; otherwise its own observation closes the episode
+    closed = keep[last]  # the last row is a transition; otherwise its own observation closes the episode
     lengths = last - first + closed
     if not (lengths > 0).any():
         raise UserError(
             "no transition is left: every row ends its episode without a next observation; give next_observations"
         )
     used = lengths > 0
-    final = np.where(_column(closed, observations.ndim), following.observations[last], observations[last])[used]
-    closing = np.where(closed, following.rows[last], last)[used]
-    rows = np.flatnonzero(following.keep)
+    if next_observations is None:
+        closing = np.where(closed, np.minimum(last + 1, len(observations) - 1), last)[used]
+        final = take(observations, closing)
+    else:
+        closing = np.full(used.sum(), -1)
+        final = take(next_observations, last)
+    rows = np.flatnonzero(keep)
     offsets = np.append(0, np.cumsum(lengths[used])).astype(np.int64)
     truncations = timed[rows].copy()
     truncations[offsets[1:] - 1] |= ~terminals[rows][offsets[1:] - 1]  # an episode without a true end was truncated
     return Cut(
-        observations=_interleaved(observations[rows], final, offsets),
+        observations=_interleaved(observations, rows, final, offsets),
         offsets=offsets,
         rows=rows,
         terminations=terminals[rows],
@@ -138,31 +139,22 @@ def _ends(
     return ends, faults
 
 
-def _successors(
-    observations: np.ndarray,
-    terminals: np.ndarray,
-    ends: np.ndarray,
-    next_observations: np.ndarray | None,
-    keep_last: bool,
-) -> _Successors:
-    """What follows each row: the stored next observation, else the next row of the file (D4RL's rule)."""
-    n = len(observations)
-    if next_observations is not None:
-        return _Successors(np.ones(n, bool), next_observations, np.full(n, -1))
+def _followed(terminals: np.ndarray, ends: np.ndarray, keep_last: bool) -> np.ndarray:
+    """The rows whose next observation is the next row of the file, by D4RL's rule: [n] bool."""
     keep = ~ends | terminals
     keep[-1] = keep_last and bool(terminals[-1])
-    rows = np.append(np.arange(1, n), n - 1)
-    return _Successors(keep, observations[rows], rows)
+    return keep
 
 
-def _interleaved(observations: np.ndarray, final: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """Observations [N, *obs] with the final one of each episode [E, *obs] after its last row: [N + E, *obs]."""
+def _interleaved(observations: np.ndarray, rows: np.ndarray, final: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """Observations at `rows` [N] with the final one of each episode [E, *obs] after its last row: [N + E, *obs]."""
     closing = offsets[1:] + np.arange(len(offsets) - 1)
-    out = np.empty((len(observations) + len(final), *observations.shape[1:]), observations.dtype)
-    ordinary = np.ones(len(out), bool)
+    index = np.zeros(len(rows) + len(final), np.int64)
+    ordinary = np.ones(len(index), bool)
     ordinary[closing] = False
+    index[ordinary] = rows
+    out = take(observations, index)
     out[closing] = final
-    out[ordinary] = observations
     return out
 
 
@@ -170,8 +162,10 @@ def _jumps(observations: np.ndarray, next_observations: np.ndarray | None) -> np
     """Rows whose stored next observation is not the following row: `[n]` bool, never the last row."""
     out = np.zeros(len(observations), bool)
     if next_observations is not None and len(observations) > 1:
-        gap = (observations[1:] - next_observations[:-1]).reshape(len(observations) - 1, -1)
-        out[:-1] = ~(np.linalg.norm(gap, axis=1) <= JUMP) & np.isfinite(gap).all(1)
+        for part in chunks(len(out) - 1, math.prod(observations.shape[1:])):
+            gap = observations[1:][part] - next_observations[:-1][part]
+            gap = gap.reshape(len(gap), -1)
+            out[:-1][part] = ~(np.linalg.norm(gap, axis=1) <= JUMP) & np.isfinite(gap).all(1)
     return out
 
 
@@ -181,10 +175,6 @@ def _cut_long(ends: np.ndarray, limit: int) -> np.ndarray:
     starts = np.append(0, np.flatnonzero(ends[:-1]) + 1)
     since = np.arange(n) - np.repeat(starts, np.diff(np.append(starts, n)))
     return ends | (since % limit == limit - 1)
-
-
-def _column(mask: np.ndarray, ndim: int) -> np.ndarray:
-    return mask.reshape(-1, *[1] * (ndim - 1))
 
 
 def _both_flags(both: np.ndarray) -> list[dict[str, Any]]:

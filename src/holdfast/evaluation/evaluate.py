@@ -5,21 +5,27 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..core.errors import UserError
+from ..core.shown import counted, facts_html, line
 from ..core.trust import environment_in
 from ..environments.gym.adapter import make_env
+from ..environments.gym.naming import named
 from ..environments.gym.timed import env_for_spaces
 from ..environments.gym.workers import TIMEOUT, Workers
 from ..policy.acting import Replicas
 from ..policy.policy import Policy
+from .progress import counting
 from .rollout import SLOTS, Rollout
 from .scores import Reference, normalized, reference_of
 from .statistics import Estimate, iqm_interval, mean_interval, two_stage_interval
+
+if TYPE_CHECKING:
+    from ..environments.gym.naming import EnvLike
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -57,6 +63,21 @@ class Evaluation:
     def score(self) -> float | None:
         """Normalised score of the mean over all policies; None if there is no reference."""
         return None if self.reference is None else float(normalized(self.returns.mean(), self.reference))
+
+    def __repr__(self) -> str:
+        facts = dict(self._facts())
+        return line(
+            "Evaluation", f"{self.env_id}: {facts['policies']} x {facts['episodes']} episodes, return {self.mean}"
+        )
+
+    def _repr_html_(self) -> str:
+        return facts_html(f"Evaluation in {self.env_id}", self._facts())
+
+    def _facts(self) -> list[tuple[str, str]]:
+        policies, episodes = self.returns.shape
+        facts = [("policies", counted(policies, "policy", "policies")), ("episodes", str(episodes))]
+        facts += [("actions", self.mode), ("return", str(self.mean)), ("steps", f"{self.lengths.mean():.0f}")]
+        return [*facts, *([("normalised score", f"{self.score:.1f}")] if self.score is not None else [])]
 
     def to_dict(self) -> dict[str, Any]:
         """All of these values, JSON-ready."""
@@ -112,18 +133,25 @@ class Evaluator:
         self.rollout = Rollout(make, replicas, episodes, slots, pool)
         self.reference = reference if reference is not None else reference_of(info or {}, self.rollout.name)
 
-    def __call__(self, policies: Replicas, seed: int | Sequence[int] = 0, mode: str = "best") -> Evaluation:
+    def __call__(
+        self,
+        policies: Replicas,
+        seed: int | Sequence[int] = 0,
+        mode: str = "best",
+        ended: Callable[[int], None] | None = None,
+    ) -> Evaluation:
         """Play the E episodes with every policy.
 
         Args:
             policies: the R policies.
             seed: one for the same episodes with every policy, or one a policy; the same seed gives the same episodes.
             mode: "best" (the most likely action) or "sample".
+            ended: is called after each episode, with the number of episodes that have ended.
 
         Raises:
             UserError: spaces that do not match, an environment that fails, or numbers that are not finite.
         """
-        played = self.rollout.run(policies, seed, mode)
+        played = self.rollout.run(policies, seed, mode, ended=ended)
         return Evaluation(self.rollout.name, mode, *played, self.reference)
 
     def close(self) -> None:
@@ -133,25 +161,29 @@ class Evaluator:
 
 def evaluate(
     policy: Policy | Sequence[Policy],
-    env: str | None = None,
+    env: EnvLike | None = None,
     episodes: int = 10,
     seed: int = 0,
     mode: str = "best",
     reference: Reference | None = None,
     workers: int = 0,
     worker_timeout: float = TIMEOUT,
+    progress: bool = True,
 ) -> Evaluation:
     """Score a policy, or several of one run, by rollouts in a Gymnasium environment.
 
     Args:
         policy: one policy, or several that play the same episodes. Those of equal shape act in one compiled program.
-        env: environment id or EnvSpec as JSON; None: the environment of the training data.
+        env: environment id, EnvSpec as JSON, an environment, or a class or function that makes one. None: the
+            environment of the training data.
         episodes: the exact number of episodes of each policy.
         seed: seed of the episodes and of sampled actions.
         mode: "best" (the most likely action) or "sample".
         reference: returns of a random and an expert policy, for the normalised score; None: the known ones.
         workers: worker processes that step the environments; one that dies or hangs is replaced. 0: this process.
         worker_timeout: seconds that a step may take in a worker. Starting a worker may take a minute in any case.
+
+        progress: show how many episodes have ended.
 
     Returns:
         Returns and lengths of all episodes, [policies, episodes], with their statistics.
@@ -161,24 +193,31 @@ def evaluate(
     """
     policies = [policy] if isinstance(policy, Policy) else list(policy)
     info = policies[0].info
-    env = env if env is not None else environment_of(info)
+    place = named(env) if env is not None else environment_of(info)
     alike = all(policies[0].acts_with(other) for other in policies)
     groups = [policies] if alike else [[one] for one in policies]
-    found = []
-    for group in groups:
-        evaluator = Evaluator(
-            env, len(group), episodes, reference=reference, info=info, workers=workers, timeout=worker_timeout
-        )
-        try:
-            found.append(evaluator(Policy.stacked(group), seed, mode))
-        finally:
-            evaluator.close()
+    found: list[Evaluation] = []
+    with counting(len(policies) * episodes, progress) as show:
+        for group in groups:
+            evaluator = Evaluator(
+                place, len(group), episodes, reference=reference, info=info, workers=workers, timeout=worker_timeout
+            )
+            try:
+                ended = functools.partial(_ended, show, episodes * len(found), evaluator.rollout.name)
+                found.append(evaluator(Policy.stacked(group), seed, mode, ended))
+            finally:
+                evaluator.close()
     return dataclasses.replace(
         found[0],
         returns=np.concatenate([one.returns for one in found]),
         lengths=np.concatenate([one.lengths for one in found]),
         seeds=np.concatenate([one.seeds for one in found]),
     )
+
+
+def _ended(show: Callable[[int, str], None], before: int, name: str, count: int) -> None:
+    """Show that `count` episodes have ended, after `before` episodes of other policies."""
+    show(before + count, f"episodes in {name}")
 
 
 def environment_of(info: Mapping[str, Any]) -> str:

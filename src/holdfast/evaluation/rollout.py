@@ -89,7 +89,12 @@ class Rollout:
             self.env.close()
 
     def run(
-        self, policies: Replicas, seed: int | Sequence[int] = 0, mode: str = "best", max_steps: int = ENDLESS
+        self,
+        policies: Replicas,
+        seed: int | Sequence[int] = 0,
+        mode: str = "best",
+        max_steps: int = ENDLESS,
+        ended: Callable[[int], None] | None = None,
     ) -> EpisodeReturns:
         """Play the E episodes with every policy.
 
@@ -99,19 +104,26 @@ class Rollout:
                 The first one also seeds the noise of sampled actions.
             mode: "best" or "sample".
             max_steps: an episode of more steps is refused, since it has no end.
+            ended: is called after each episode, with the number of episodes that have ended.
 
         Raises:
             UserError: spaces that do not match, an environment that fails, an observation, reward or action that is not
                 finite, or an episode without end; the line names the episode's seed and the step.
         """
-        return _Run(self, policies, seed, mode, max_steps).play()
+        return _Run(self, policies, seed, mode, max_steps, ended).play()
 
 
 class _Run:
     """One evaluation: the state of each slot, as arrays [R, n]."""
 
     def __init__(
-        self, rollout: Rollout, policies: Replicas, seed: int | Sequence[int], mode: str, max_steps: int
+        self,
+        rollout: Rollout,
+        policies: Replicas,
+        seed: int | Sequence[int],
+        mode: str,
+        max_steps: int,
+        ended: Callable[[int], None] | None = None,
     ) -> None:
         require_match(rollout.env, policies.spec, policies.fitted)
         rows = rollout.replicas
@@ -120,6 +132,8 @@ class _Run:
         self.rollout = rollout
         self.spec = policies.spec
         self.max_steps = max_steps
+        self.ended = ended
+        self.count = 0  # episodes that have ended
         self.seeds = np.stack([episode_seeds(one, rollout.episodes) for one in seeds])
         self.returns = np.zeros((rows, rollout.episodes))
         self.lengths = np.zeros((rows, rollout.episodes), np.int64)
@@ -173,7 +187,11 @@ class _Run:
                 )
             self.observe(slot, outcome.obs, outcome.mask)
             self.reward[slot] = outcome.reward
-        elif self.waiting[r] == self.rollout.episodes:
+            return
+        self.count += 1
+        if self.ended is not None:
+            self.ended(self.count)
+        if self.waiting[r] == self.rollout.episodes:
             del self.playing[slot]
         else:
             self.playing[slot] = self.waiting[r]

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from ..core.config import Horizon, Schedule
-from ..core.spec import Scalar, Step
+from ..core.spec import Cfg, Scalar, Step
+from .settings import DecayingRates
 
+R = TypeVar("R", bound=NamedTuple)
 Rate = Scalar | Callable[[Scalar], Scalar]  # a learning rate, or a schedule of it
 
 
@@ -62,6 +65,25 @@ def scheduled(lr: Scalar, steps: Schedule) -> optax.GradientTransformation:
 def fewer(steps: Schedule, every: int) -> Schedule:
     """The schedule of a network that moves on every `every`-th update only: its optimiser counts its own steps."""
     return max(1, steps // every) if isinstance(steps, int) else steps
+
+
+class ActorCritic(NamedTuple):
+    """The optimisers of an actor and of its critics."""
+
+    actor: optax.GradientTransformation
+    critic: optax.GradientTransformation
+
+
+def by_name(record: type[R], cfg: Cfg) -> R:
+    """An Adam for every field of the record, at the constant rate that the config has as `FIELD_lr`."""
+    return record._make(adam(getattr(cfg, f"{name}_lr")) for name in record._fields)
+
+
+def decaying(cfg: DecayingRates, every: int = 1) -> ActorCritic:
+    """Adam for an actor that moves on every `every`-th update and for its critics, at rates that may fall."""
+    return ActorCritic(
+        scheduled(cfg.actor_lr, fewer(cfg.actor_decay_steps, every)), scheduled(cfg.critic_lr, cfg.critic_decay_steps)
+    )
 
 
 def progress(step: Step, steps: Horizon) -> jax.Array | float:

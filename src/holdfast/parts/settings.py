@@ -23,15 +23,45 @@ class Exploring(Protocol):
     def exploration_noise(self) -> float: ...
 
 
-class SoftRates(Protocol):
-    """Learning rates of an actor, critics and a temperature, as in SAC."""
+class Rates(Protocol):
+    """Learning rates of an actor and critics."""
 
     @property
     def actor_lr(self) -> float: ...
     @property
     def critic_lr(self) -> float: ...
+
+
+class DecayingRates(Rates, Protocol):
+    """Learning rates of an actor and critics that may fall."""
+
+    @property
+    def actor_decay_steps(self) -> Schedule: ...
+    @property
+    def critic_decay_steps(self) -> Schedule: ...
+
+
+class SoftRates(Rates, Protocol):
+    """Learning rates of an actor, critics and a temperature, as in SAC."""
+
     @property
     def temperature_lr(self) -> float: ...
+
+
+class ConservativeRates(SoftRates, Protocol):
+    """The rates of SAC and of the dual variable of a penalty, as in CQL."""
+
+    @property
+    def dual_lr(self) -> float: ...
+
+
+class MatchingRates(Rates, Protocol):
+    """The rates of a VAE, an actor, critics and a multiplier, as in BEAR."""
+
+    @property
+    def vae_lr(self) -> float: ...
+    @property
+    def multiplier_lr(self) -> float: ...
 
 
 class Entropic(Protocol):
@@ -60,12 +90,14 @@ class Continuing(Protocol):
 
 
 class QLearning(Protocol):
-    """One network of action values and epsilon-greedy exploration, as in DQN."""
+    """One network of action values, its target and its learning in an environment, as in DQN."""
 
     @property
-    def epsilon(self) -> float: ...
+    def polyak(self) -> float: ...
     @property
-    def epsilon_steps(self) -> int: ...
+    def target_every(self) -> int: ...
+    @property
+    def hidden(self) -> tuple[int, ...]: ...
     @property
     def critic_lr(self) -> float: ...
     @property

@@ -96,6 +96,7 @@ INFO: dict[str, Any] = {
     "stats": dict[str, float],
     "inputs": dict[str, str] | None,
     "observation_space": str | None,
+    "algorithm_module": str | None,
 }
 SPEC: dict[str, Any] = {
     "obs": list[int] | dict[str, Any],

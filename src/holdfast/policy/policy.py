@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import json
 import threading
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,18 +16,23 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..algorithms import registry
 from ..core import config
 from ..core.contract import Algorithm, Context, Frozen
 from ..core.errors import UserError, one_line
 from ..core.noise import Noise
 from ..core.phases import stages
-from ..core.spec import Cfg, Memory, Obs, Spec, State
+from ..core.shown import counted, facts_html, line
+from ..core.spec import Cfg, Memory, Obs, Seen, Spec, State
 from ..data import spaces
 from ..data.feed.treatment import Fitted
-from . import arguments
+from . import arguments, densities
 from . import folder as folder_of
 from .acting import Acting, Layout, Replicas, layout_of
-from .storage import fill, leaves_by_name
+from .q_values import estimated_value, has_value
+from .storage import fill, leaves_by_name, under
+
+SLACK = 1e-5  # of actions in inside units: rounding of float32, twice
 
 
 class Policy:
@@ -61,6 +67,7 @@ class Policy:
         self.state = jax.tree.map(lambda x, y: jnp.array(x) if y else jnp.zeros(x.shape, x.dtype), state, keep)
         raw = self.info.get("observation_space")
         self.raw_space = spaces.from_json(raw, "the policy's observation_space") if isinstance(raw, str) else None
+        self.whole: Any = None  # the state with its critics, see `with_critic`
         self._team: Replicas | None = None
         self._calls = 0
         self._lock = threading.Lock()  # of the number of calls: threads draw different numbers
@@ -118,9 +125,7 @@ class Policy:
         Raises:
             UserError: as a call of the policy does, or a memory or a reward that does not fit.
         """
-        obs = arguments.observations(obs, self.raw_space)
-        single = arguments.require_rows(obs, self.spec)
-        rows = jax.tree.map(lambda x: x[None] if single else x, obs)
+        rows, single = self._rows(obs)
         n = len(jax.tree.leaves(rows)[0])
         legal = self._mask(mask, n)
         before = arguments.rewards(reward, n)
@@ -137,6 +142,129 @@ class Policy:
             raise UserError(f"the action for observation {row} is not finite: the observation is outside of what the "
                             "policy can calculate with")  # fmt: skip
         return (actions[0] if single else actions), acting.memory
+
+    def probabilities(
+        self,
+        obs: Obs,
+        *,
+        mask: ArrayLike | None = None,
+        memory: Memory | None = None,
+        reward: ArrayLike | None = None,
+    ) -> np.ndarray:
+        """The probability of every discrete action.
+
+        Args:
+            obs: one raw observation [*obs], or several [n, *obs].
+            mask: legal actions [A] or [n, A]. The others have the probability 0.
+            memory: what `act` returned for the step before; None at the start of an episode.
+            reward: raw reward of the step before, [] or [n]; needed only by policies that follow a return.
+
+        Returns:
+            [A] or [n, A], float32; each row sums to 1. A policy that takes the best action has one 1.
+
+        Raises:
+            UserError: continuous actions, an algorithm without a distribution, or arguments that `act` refuses.
+        """
+        found, single = self._log_probabilities(obs, mask, memory, reward)
+        return np.exp(found[0] if single else found)
+
+    def log_prob(
+        self,
+        obs: Obs,
+        action: ArrayLike,
+        *,
+        mask: ArrayLike | None = None,
+        memory: Memory | None = None,
+        reward: ArrayLike | None = None,
+    ) -> np.ndarray:
+        """The log-probability of discrete actions, or the log-density of continuous ones in the environment's units.
+
+        Args:
+            obs: one raw observation [*obs], or several [n, *obs].
+            action: the actions in the environment's units, [A] or [n, A]; [] or [n] integers if discrete.
+            mask: legal actions [A] or [n, A]. The others have the log-probability -inf.
+            memory: what `act` returned for the step before; None at the start of an episode.
+            reward: raw reward of the step before, [] or [n]; needed only by policies that follow a return.
+
+        Returns:
+            [] or [n], float32.
+
+        Raises:
+            UserError: an algorithm without a distribution, a deterministic policy of continuous actions, actions
+                outside the action space, or arguments that `act` refuses.
+        """
+        if self.spec.discrete:
+            every, single = self._log_probabilities(obs, mask, memory, reward)
+            inside = self._inside(action, len(every))
+            found = np.take_along_axis(every, inside[:, None], 1)[:, 0]
+        else:
+            dist = densities.require_distribution(self.algorithm)
+            rows, single = self._rows(obs)
+            seen, kept = self._seen(rows, mask, memory, reward)
+            inside = self._inside(action, len(jax.tree.leaves(rows)[0]))
+            log_density = densities.log_density(self.algorithm.name, dist, self.layout)
+            found = np.asarray(log_density(*self._leaves(), seen, kept, inside))
+            # from inside units to the environment's: the density falls by the half width of each dimension
+            found = (found - np.log(self.fitted.half_widths).sum()).astype(np.float32)
+        return found[0] if single else found
+
+    def value(self, obs: Obs, action: ArrayLike | None = None, *, mask: ArrayLike | None = None) -> np.ndarray:
+        """The discounted return that the critics expect after an action, and the policy's own actions from there.
+
+        The unit is treated rewards (see `fitted`), and soft values include the entropy bonus. It is an estimate of the
+        learner, which may be far from the true return.
+
+        Args:
+            obs: one raw observation [*obs], or several [n, *obs].
+            action: actions in the environment's units, [A] or [n, A], or [] or [n] integers; None: the best ones.
+            mask: legal actions [A] or [n, A], for the best action.
+
+        Returns:
+            [] or [n], float32.
+
+        Raises:
+            UserError: an algorithm without values, a policy that was shipped without its critic, or arguments that
+                `act` refuses.
+        """
+        rows, single = self._rows(obs)
+        chosen = self.act(obs, mask=mask)[0] if action is None else action
+        inside = self._inside(chosen, len(jax.tree.leaves(rows)[0]))
+        given = jax.tree.map(jnp.asarray, self.fitted.observe(rows))
+        state = self.state if self.whole is None else self.whole
+        cfg = config.as_arrays(self.cfg)
+        if self.whole is None:
+            densities.require_value(self.algorithm, cfg, state, self.layout, given, inside)
+        elif not has_value(self.algorithm, state):
+            raise UserError(f"{self.algorithm.name} assigns no values to actions")
+        found = np.asarray(estimated_value(self.algorithm, cfg, state, given, jnp.asarray(inside)))
+        return found[0] if single else found
+
+    def with_critic(self, arrays: Mapping[str, np.ndarray], where: str) -> Policy:
+        """This policy with its whole state, which `value` may need.
+
+        Args:
+            arrays: every leaf of the state by name, as a checkpoint has it for one replica.
+            where: the file of the arrays, for error messages.
+
+        Raises:
+            UserError: leaves of other names or shapes than the policy's state has.
+        """
+        made = self.__deepcopy__({})
+        made.whole = fill(self.state, arrays, where)
+        return made
+
+    def __repr__(self) -> str:
+        facts = ", ".join(f"{name} {value}" for name, value in self._facts())
+        return line("Policy", f"{self.algorithm.name}: {facts}")
+
+    def _repr_html_(self) -> str:
+        return facts_html(f"Policy of {self.algorithm.name}", self._facts())
+
+    def _facts(self) -> list[tuple[str, str]]:
+        kind = counted(self.spec.action, f"{'discrete' if self.spec.discrete else 'continuous'} action")
+        facts = [("observations", str(self.spec.obs)), ("actions", kind)]
+        named = {"trained on": "dataset", "environment": "env_id", "seed": "seed", "step": "step"}
+        return facts + [(name, str(self.info[key])) for name, key in named.items() if self.info.get(key) is not None]
 
     def start(self, n: int, mode: str = "best", seed: int = 0) -> Acting:
         """Begin to act in n environments at once; see `Acting`, which counts one replica."""
@@ -183,29 +311,45 @@ class Policy:
         return path
 
     @staticmethod
-    def load(folder: str | Path, algorithm: Algorithm | None = None) -> Policy:
+    def load(folder: str | Path, algorithm: Algorithm | None = None, trust: bool = False) -> Policy:
         """Read a policy: the same outputs as before it was saved, bit for bit.
 
         Args:
-            folder: where `save` wrote it.
+            folder: where `save` wrote it, or the folder of a run. If it holds the policies of several replicas, the
+                first one is loaded, with a warning that names the others.
             algorithm: for algorithms of your own that are not registered.
+            trust: import the module of an algorithm that the folder names, if the algorithm is not registered.
 
         Raises:
             UserError: no policy there, a damaged file, an unknown algorithm, or tensors of other names or shapes.
         """
-        facts, arrays, where = folder_of.read(arguments.folder(folder))
-        return Policy._made(facts, arrays, where, algorithm)
+        found = folder_of.policies_in(arguments.folder(folder))
+        if len(found) > 1:
+            names = ", ".join(path.name for path in found)
+            warnings.warn(
+                f"{folder} holds {len(found)} policies ({names}): {found[0].name} is loaded; name the folder of "
+                "another one, or load all with holdfast.Run.load(run).policies()",
+                stacklevel=2,
+            )
+        facts, arrays, where = folder_of.read(found[0])
+        return Policy._made(facts, arrays, where, algorithm, trust)
 
     @staticmethod
     def _made(
-        facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray], where: str, algorithm: Algorithm | None
+        facts: Mapping[str, Any],
+        arrays: Mapping[str, np.ndarray],
+        where: str,
+        algorithm: Algorithm | None,
+        trust: bool = False,
     ) -> Policy:
         """A policy from the facts and arrays of its folder; `where` names the file in errors."""
         try:
-            algorithm = _registered(facts["algorithm"]) if algorithm is None else algorithm
+            if algorithm is None:
+                place = facts["info"].get("algorithm_module")
+                algorithm = registry.of_file(facts["algorithm"], place, where, trust)
             cfg: Any = config.from_dict(algorithm.Config, facts["config"])
             spec = Spec.from_dict(facts["spec"])
-            fitted = Fitted.from_dict(facts["treatment"], _under("treatment.", arrays))
+            fitted = Fitted.from_dict(facts["treatment"], under("treatment.", arrays))
             template = template_of(algorithm, cfg, spec, facts["info"])
             layout = layout_of(algorithm, config.as_arrays(cfg), template, spec)
         except UserError:
@@ -215,7 +359,7 @@ class Policy:
             raise UserError(f"{where} was written by another version of holdfast ({what}): use that one") from error
         names = leaves_by_name(template)
         like = {name: x for (name, x), live in zip(names.items(), layout.live, strict=True) if live}
-        given = fill(like, _under("state.", arrays), where)
+        given = fill(like, under("state.", arrays), where)
         leaves = [given[name] if name in given else jnp.zeros(x.shape, x.dtype) for name, x in names.items()]
         return Policy(algorithm, cfg, jax.tree.unflatten(layout.state, leaves), spec, fitted, facts["info"])
 
@@ -224,6 +368,7 @@ class Policy:
         info = copy.deepcopy(self.info, memo)
         made = Policy(self.algorithm, self.cfg, self.state, self.spec, self.fitted, info)
         made._calls = self._calls
+        made.whole = self.whole
         return made
 
     def __copy__(self) -> Policy:
@@ -236,7 +381,7 @@ class Policy:
         Raises:
             UserError: an algorithm of your own.
         """
-        if not _is_registered(self.algorithm):
+        if not registry.is_installed(self.algorithm):
             raise UserError(
                 f"a policy of {self.algorithm.name}, which is not registered, cannot be pickled: use "
                 "policy.save(folder) and Policy.load(folder, algorithm)"
@@ -257,6 +402,63 @@ class Policy:
         }
         # through JSON once, so that tuples become lists, as they are after reading
         return json.loads(json.dumps(facts)), {"state": self._live(), "treatment": arrays}
+
+    def _rows(self, obs: Obs) -> tuple[Any, bool]:
+        """Observations as rows [n, *obs], and whether a single one was given."""
+        obs = arguments.observations(obs, self.raw_space)
+        single = arguments.require_rows(obs, self.spec)
+        return jax.tree.map(lambda x: x[None] if single else x, obs), single
+
+    def _seen(
+        self, rows: Obs, mask: ArrayLike | None, memory: Memory | None, reward: ArrayLike | None
+    ) -> tuple[Seen, Memory]:
+        """What the distribution of the actions is conditioned on."""
+        n = len(jax.tree.leaves(rows)[0])
+        legal = self._mask(mask, n)
+        fresh = self.algorithm.memory(config.as_arrays(self.cfg), self.spec, n)
+        kept = fresh if memory is None else arguments.require_memory(memory, fresh, n)
+        before = np.zeros(n, np.float32) if memory is None else self.fitted.rewards(arguments.rewards(reward, n))
+        obs = jax.tree.map(jnp.asarray, self.fitted.observe(rows))
+        mask = None if legal is None else jnp.asarray(legal[0])
+        return Seen(obs, jnp.asarray(before), mask, jnp.int32(self.info.get("step", 0))), kept
+
+    def _log_probabilities(
+        self, obs: Obs, mask: ArrayLike | None, memory: Memory | None, reward: ArrayLike | None
+    ) -> tuple[np.ndarray, bool]:
+        """Log-probabilities [n, A] of all actions, and whether a single observation was given."""
+        if not self.spec.discrete:
+            raise UserError(f"this policy of {self.algorithm.name} has continuous actions: use log_prob")
+        dist = densities.require_distribution(self.algorithm)
+        rows, single = self._rows(obs)
+        seen, kept = self._seen(rows, mask, memory, reward)
+        log_probabilities = densities.log_probabilities(self.algorithm.name, dist, self.layout)
+        return np.asarray(log_probabilities(*self._leaves(), seen, kept)), single
+
+    def _leaves(self) -> tuple[tuple, tuple]:
+        """The leaves that acting reads, of the state and of the config."""
+        return self.layout.keep(self.state), tuple(jax.tree.leaves(config.as_arrays(self.cfg)))
+
+    def _inside(self, action: ArrayLike, n: int) -> np.ndarray:
+        """Actions of the environment as n rows in inside units.
+
+        Raises:
+            UserError: another shape, or an action outside the action space.
+        """
+        values = arguments.array(action, "the action")
+        shape = (n, *self.spec.action_shape)
+        if values.shape not in (shape, *([shape[1:]] if n == 1 else [])):
+            raise UserError(f"the action has shape {values.shape}, expected {shape} in the environment's units")
+        if values.dtype.kind not in ("iu" if self.spec.discrete else "fiu"):
+            kind = "whole numbers" if self.spec.discrete else "numbers"
+            raise UserError(f"the action has type {values.dtype}, expected {kind}")
+        values = values.reshape(shape)
+        inside = dataclasses.replace(self.fitted, clip_actions=None).act_inside(values)
+        low, high = (0, self.spec.action - 1) if self.spec.discrete else (-1 - SLACK, 1 + SLACK)
+        inner = ((inside >= low) & (inside <= high)).reshape(n, -1).all(1)
+        if not inner.all():
+            row = int(np.argmin(inner))
+            raise UserError(f"the action in row {row} is {values[row].tolist()}, outside the policy's action space")
+        return inside
 
     def _next_seed(self) -> int:
         with self._lock:
@@ -304,10 +506,6 @@ def template_of(algorithm: Algorithm, cfg: Cfg, spec: Spec, info: Mapping[str, A
     return state
 
 
-def _under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name.removeprefix(prefix): x for name, x in arrays.items() if name.startswith(prefix)}
-
-
 def same_treatment(a: Fitted, b: Fitted) -> bool:
     """Whether two treatments have the same numbers."""
     values, arrays = a.to_dict()
@@ -324,19 +522,6 @@ def _unpickled(facts: dict[str, Any], arrays: dict[str, np.ndarray], calls: int)
     made = Policy._made(facts, arrays, "the pickled policy", None)
     made._calls = calls
     return made
-
-
-def _is_registered(algorithm: Algorithm) -> bool:
-    try:
-        return _registered(algorithm.name) == algorithm
-    except UserError:
-        return False
-
-
-def _registered(name: str) -> Algorithm:
-    from ..algorithms import registry
-
-    return registry.get(name)
 
 
 def _plain(cfg: Cfg) -> Any:

@@ -85,6 +85,11 @@ def arrays_of(data: bytes, where: str) -> dict[str, np.ndarray]:
         raise UserError(f"{where} is damaged: not a valid safetensors file ({error}); use another copy") from error
 
 
+def under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays whose names begin with `prefix`, under the rest of their names."""
+    return {name.removeprefix(prefix): x for name, x in arrays.items() if name.startswith(prefix)}
+
+
 SHOWN = 5  # faults in one error line
 
 

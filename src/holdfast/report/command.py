@@ -12,7 +12,7 @@ from ..core import config as configs
 from ..runs.settings import Setting, Settings, resolve
 
 # settings with another spelling on the command line, or none
-OTHERS = ("algorithm", "data", "config", "treatment", "preset", "sweep", "data_options", "allow", "evaluate", "loggers",
+OTHERS = ("algorithm", "algorithm_module", "data", "config", "treatment", "preset", "sweep", "data_options", "allow", "evaluate", "loggers",
           "source", "inputs", "keep_policies", "in_memory")  # fmt: skip
 
 

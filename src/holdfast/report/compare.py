@@ -6,11 +6,10 @@ import csv
 import io
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ..core.errors import UserError
 from ..core.files import write_atomic
-from ..training.run import Run
 from .compare_page import page, picture, tables
 from .comparison import ComparisonTables, pair_row
 from .drawing import png
@@ -53,7 +52,15 @@ class Comparison(ComparisonTables):
         return [folder / name for name in files]
 
 
-def compare(*runs: str | Path | Run) -> Comparison:
+class Trained(Protocol):
+    """A run that `holdfast.train` returned."""
+
+    @property
+    def path(self) -> Path:
+        """The run's folder."""
+
+
+def compare(*runs: str | Path | Trained) -> Comparison:
     """Compare runs.
 
     Args:
@@ -66,7 +73,7 @@ def compare(*runs: str | Path | Run) -> Comparison:
     Raises:
         UserError: a name is not a run, a file is damaged, or there are fewer than two entries with evaluations.
     """
-    paths = find([run.path if isinstance(run, Run) else run for run in runs])
+    paths = find([run if isinstance(run, (str, Path)) else run.path for run in runs])
     entries, left_out = entries_of(paths)
     if len(entries) < 2:
         why = f" ({'; '.join(left_out)})" if left_out else ""

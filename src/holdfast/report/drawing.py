@@ -6,6 +6,7 @@ page has light lines, and one unit of the drawing is one CSS pixel, so that its 
 
 from __future__ import annotations
 
+import functools
 import html
 import io
 import re
@@ -27,6 +28,8 @@ INK = "#22272e"
 FAINT = "#6b7480"
 LINE = "#d9dee4"
 GROUND = "#ffffff"
+FILE = 160  # pixels an inch of a picture in a file
+NOTEBOOK = 110  # pixels an inch of a picture in a notebook
 VARIABLES = {INK: "ink", FAINT: "faint", LINE: "line", GROUND: "ground"} | {c: f"c{i}" for i, c in enumerate(COLOURS)}
 
 
@@ -80,13 +83,20 @@ def figure(size: Size) -> Figure:
         figsize=(size.width / 72, size.height / 72), dpi=72, layout=ConstrainedLayoutEngine(w_pad=pad, h_pad=pad)
     )
     FigureCanvasAgg(made)  # becomes the figure's canvas, which measures texts
+    # a notebook shows a figure of pyplot only, unless the figure itself gives its picture
+    made._repr_png_ = functools.partial(png, made, NOTEBOOK)  # type: ignore[attr-defined]
     return made
 
 
-def png(drawn: Figure) -> bytes:
-    """A figure as a PNG file."""
+def png(drawn: Figure, dpi: int = FILE) -> bytes:
+    """A figure as the bytes of a PNG file.
+
+    Args:
+        drawn: the figure.
+        dpi: pixels an inch.
+    """
     data = io.BytesIO()
-    drawn.savefig(data, format="png", dpi=160, facecolor=GROUND)
+    drawn.savefig(data, format="png", dpi=dpi, facecolor=GROUND)
     return data.getvalue()
 
 

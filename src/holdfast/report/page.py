@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from ..algorithms import registry
 from ..algorithms.citations import CITATIONS
-from ..algorithms.registry import ROWS
 from ..core.errors import UserError, printable
 from ..core.files import write_atomic
 from ..data.checks.check import check
@@ -91,7 +91,7 @@ def page(record: Record) -> str:
         command=printable(_command(settings)),
         made=_made(record, settings),
         settings=_settings(record, settings),
-        citation=CITATIONS[ROWS[settings.algorithm].paper] if settings.algorithm in ROWS else "",
+        citation=_citation(settings.algorithm),
     )  # fmt: skip
 
 
@@ -115,6 +115,12 @@ def _command(settings: Settings) -> str:
         return command_of(settings)
     except UserError:  # the algorithm, or the preset, is not in this version
         return "holdfast train --config config.json"
+
+
+def _citation(algorithm: str) -> str:
+    """The BibTeX of the algorithm's paper; empty if it is unknown, as for an algorithm of the caller."""
+    known = registry.ROWS.get(algorithm)
+    return "" if known is None else CITATIONS.get(known.paper or "", "")
 
 
 def _subtitle(record: Record) -> str:
@@ -252,8 +258,9 @@ def _made(record: Record, settings: Settings) -> dict[str, str]:
     """How the run was made: preset, date, versions, device."""
     result = record.result or {}
     versions = ", ".join(f"{name} {version}" for name, version in result.get("versions", {}).items())
+    known = registry.ROWS.get(settings.algorithm)
     found = {
-        "algorithm": ROWS[settings.algorithm].title if settings.algorithm in ROWS else settings.algorithm,
+        "algorithm": settings.algorithm if known is None else known.title,
         "preset": settings.preset or "the algorithm's first",
         "started": _date(record),
         "versions": versions,

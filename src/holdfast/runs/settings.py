@@ -21,6 +21,7 @@ from ..core.errors import UserError, unknown
 from ..core.files import read_json
 from ..core.schema import require_types
 from ..core.trust import NAME_IT, environment_in
+from ..data.references import env_id_of
 from ..data.sources.options import DataOptions
 from ..environments.gym.workers import TIMEOUT
 
@@ -100,6 +101,8 @@ class Settings:
     """Keep the policies of every evaluation, from which `holdfast data collect` can make logs."""
     growing: float = 0.0
     """Rows of the data that each update adds, as if the log were still being written. 0: all rows from the start."""
+    algorithm_module: str | None = None
+    """Where an algorithm of your own is, as `my_module:algorithm`. It is imported only for trusted runs."""
     in_memory: bool = False
     """Whether the data set was passed as an object. Then `data` may not be a name that can be loaded."""
 
@@ -138,7 +141,7 @@ class Settings:
         """
         found = registry.get(algorithm)
         cfg, treated = resolve(found, preset, config, treatment)
-        require_known(settings, "argument of train", field_names() - {"source", "in_memory"})
+        require_known(settings, "argument of train", field_names() - {"algorithm_module", "in_memory", "source"})
         accepted = list(allow)
         if clip_actions:
             accepted += [] if "action_bounds" in accepted else ["action_bounds"]
@@ -254,7 +257,7 @@ class Settings:
     @property
     def subject(self) -> str:
         """Name of what the run learns from: the data set, or the environment."""
-        return str(self.data if self.data is not None else self.env)
+        return str(self.data if self.data is not None else env_id_of(self.env) or self.env)
 
 
 def field_names() -> set[str]:

@@ -32,27 +32,15 @@ CLAIM = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Args:
+class Args(runs.OnlineArgs):
     """Compare OBAC, SAC with the same networks, and OBAC whose constraint is always on; show the gate over time."""
 
-    paper: bool = False
-    """Use the paper's size: Hopper-v5, 1 000 000 steps, 5 seeds, networks of 512-512; days on two cores."""
     gate: str = "batch"
     """Gate of OBAC: batch (as in the authors' code) or state (as in the paper)."""
     log_density: str = "raw"
     """Log density of replayed actions: raw (authors' code) or exact (paper)."""
     inverse_temperature: float = 0.0
     """Weight replayed actions by exp(beta A) with this beta. 0: equal weights (authors' code)."""
-    envs: tuple[str, ...] | None = None
-    """Environments with continuous actions. Default: Pendulum-v1."""
-    steps: int | None = None
-    """Environment steps of each seed. Default: 15 000."""
-    seeds: int | None = None
-    """Number of seeds. Default: 5."""
-    seed: int = 0
-    """The first seed."""
-    hidden: tuple[int, ...] | None = None
-    """Widths of the hidden layers. Default: 64 64."""
     runs: Path = Path("studies/runs/obac")
     """Folder of the runs. Finished runs are read, interrupted runs are resumed."""
 
@@ -72,17 +60,9 @@ def run(args: Args | None = None) -> Result:
     own = {"log_density": args.log_density, "inverse_temperature": args.inverse_temperature}
     gates = {OBAC: args.gate, SAC: "off", FIXED: "always"}
     arms = [runs.Arm(label, "obac", {"gate": gate, **own}) for label, gate in gates.items()]
-    found = runs.learn_all(arms, size, args.runs)
-    return Result(
-        "obac",
-        "OBAC against SAC",
-        {**dataclasses.asdict(size), "arms": [arm._asdict() for arm in arms], "runs": str(args.runs)},
-        (*runs.HEADER, "gate on", "difference"),
-        [row for env, by_label in found.items() for label, record in by_label.items()
-         for row in rows_of(env, label, record)],
-        [CLAIM, *(summary(env, by_label) for env, by_label in found.items())],
-        lambda figure: draw(figure, found),
-    )  # fmt: skip
+    header = (*runs.HEADER, "gate on", "difference")
+    study = runs.OnlineStudy("obac", "OBAC against SAC", CLAIM, summary, draw, header, rows_of)
+    return study.run(arms, size, args.runs)
 
 
 def rows_of(env: str, label: str, record: Record) -> list[Row]:

@@ -46,21 +46,9 @@ CLAIM = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Args:
+class Args(runs.OnlineArgs):
     """Compare SAC, IQL on SAC's replay (IQL concurrent), and IQL that collects for itself (IQL online)."""
 
-    paper: bool = False
-    """Use the paper's size: Hopper-v5, 1 000 000 steps, 5 seeds, networks of 512-512; days on two cores."""
-    envs: tuple[str, ...] | None = None
-    """Environments with continuous actions. Default: Pendulum-v1."""
-    steps: int | None = None
-    """Environment steps of each seed. Default: 15 000."""
-    seeds: int | None = None
-    """Number of seeds. Default: 5."""
-    seed: int = 0
-    """The first seed."""
-    hidden: tuple[int, ...] | None = None
-    """Widths of the hidden layers. Default: 64 64."""
     runs: Path = Path("studies/runs/obac-motivation")
     """Folder of the runs. Finished runs are read, interrupted runs are resumed."""
 
@@ -74,17 +62,8 @@ def run(args: Args | None = None) -> Result:
     """
     args = Args() if args is None else args
     size = sized(args, QUICK, PAPER)
-    found = runs.learn_all(ARMS, size, args.runs)
-    return Result(
-        "obac-motivation",
-        "SAC, IQL on SAC's replay, and IQL on its own replay",
-        {**dataclasses.asdict(size), "arms": [arm._asdict() for arm in ARMS], "runs": str(args.runs)},
-        runs.HEADER,
-        [row for env, by_label in found.items() for label, record in by_label.items()
-         for row in runs.rows_of(env, label, record)],
-        [CLAIM, *(summary(env, by_label) for env, by_label in found.items())],
-        lambda figure: draw(figure, found),
-    )  # fmt: skip
+    title = "SAC, IQL on SAC's replay, and IQL on its own replay"
+    return runs.OnlineStudy("obac-motivation", title, CLAIM, summary, draw).run(ARMS, size, args.runs)
 
 
 def summary(env: str, found: dict[str, Record]) -> str:

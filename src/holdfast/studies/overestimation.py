@@ -30,8 +30,8 @@ from ..data.dataset import Dataset
 from ..data.sources import load_dataset
 from ..environments import probes as probes_of
 from ..evaluation.discounted import discounted_returns, horizon
-from ..evaluation.q_values import estimated_value, has_value
 from ..policy.acting import Replicas
+from ..policy.q_values import estimated_value, has_value
 from ..runs.settings import TUNED, Settings
 from ..training.in_memory import Moment, train_in_memory
 from ..training.plan.plan import Plan

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -15,9 +15,12 @@ from ..evaluation.statistics import Estimate, mean_interval
 from ..runs.read import Record, read_run
 from ..runs.settings import Settings
 from ..training.hooks import Progress
-from ..training.run import ensure_finished, located
+from ..training.launch import ensure_finished, located
 from .base import Size, refuse
-from .result import Row
+from .result import Result, Row
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MILESTONES = 5  # rows of a table for each learner
 
@@ -34,6 +37,24 @@ class Arm(NamedTuple):
 def preset_of(algorithm: str, name: str) -> str | None:
     """`name` if the algorithm has a preset with this name; else None, its default."""
     return name if name in registry.get(algorithm).presets else None
+
+
+@dataclasses.dataclass(frozen=True)
+class OnlineArgs:
+    """The flags of a study whose learners collect in environments."""
+
+    paper: bool = False
+    """Use the paper's size: Hopper-v5, 1 000 000 steps, 5 seeds, networks of 512-512; days on two cores."""
+    envs: tuple[str, ...] | None = None
+    """Environments with continuous actions. Default: Pendulum-v1."""
+    steps: int | None = None
+    """Environment steps of each seed. Default: 15 000."""
+    seeds: int | None = None
+    """Number of seeds. Default: 5."""
+    seed: int = 0
+    """The first seed."""
+    hidden: tuple[int, ...] | None = None
+    """Widths of the hidden layers. Default: 64 64."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -185,3 +206,29 @@ def verdict(difference: Estimate) -> str:
     if difference.low > 0:
         return f"{bounds}: above"
     return f"{bounds}: below" if difference.high < 0 else f"{bounds}: no difference that these seeds show"
+
+
+class OnlineStudy(NamedTuple):
+    """A study whose learners collect in environments: its texts and what it shows of the runs."""
+
+    name: str
+    title: str
+    claim: str  # the paper's claim
+    summary: Callable[[str, dict[str, Record]], str]  # (environment, {label: run}) -> what the runs show, in sentences
+    draw: Callable[[Figure, dict[str, dict[str, Record]]], None]
+    header: tuple[str, ...] = HEADER
+    rows_of: Callable[[str, str, Record], list[Row]] = rows_of  # (environment, label, run) -> rows of the table
+
+    def run(self, arms: Sequence[Arm], size: OnlineSize, folder: Path) -> Result:
+        """Train every learner in every environment.
+
+        Raises:
+            UserError: the size is out of range, or anything that `learn` raises.
+        """
+        found = learn_all(arms, size, folder)
+        settings = {**dataclasses.asdict(size), "arms": [arm._asdict() for arm in arms], "runs": str(folder)}
+        rows = [row for env, each in found.items() for arm, run in each.items() for row in self.rows_of(env, arm, run)]
+        notes = [self.claim, *(self.summary(env, by_label) for env, by_label in found.items())]
+        return Result(
+            self.name, self.title, settings, self.header, rows, notes, lambda figure: self.draw(figure, found)
+        )

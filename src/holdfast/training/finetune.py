@@ -1,4 +1,4 @@
-"""Fine-tuning: continue an offline run in an environment, in a new run of its own."""
+"""The settings of a fine-tuning run, which continues an offline run in an environment."""
 
 from __future__ import annotations
 
@@ -12,17 +12,15 @@ from ..core import config as configs
 from ..core.contract import Algorithm
 from ..core.errors import UserError
 from ..core.trust import environment_in
-from ..data.dataset import Dataset
 from ..runs.folder import RunFolder
 from ..runs.schema import checked_checkpoint
 from ..runs.settings import Setting, Settings, field_names, require_known
 from .hooks import Hook
-from .resuming import in_memory
-from .run import Run, start
 
 # what a fine-tuning run takes from the offline run, and cannot change
 TAKEN = (
-    "algorithm", "allow", "data", "data_options", "in_memory", "preset", "seed", "seeds", "sweep", "treatment",
+    "algorithm", "algorithm_module", "allow", "data", "data_options", "in_memory", "preset", "seed", "seeds", "sweep",
+    "treatment",
 )  # fmt: skip
 # what it takes from the offline run, unless another value is given
 INHERITED = ("env", "eval_episodes", "inputs", "worker_timeout", "workers")
@@ -30,53 +28,40 @@ INHERITED = ("env", "eval_episodes", "inputs", "worker_timeout", "workers")
 EXCLUDED = ("config", "growing", "source")
 
 
-def finetune(
-    run: str | Path | Run,
-    *,
-    steps: int = Settings.steps,
-    env: str | None = None,
-    out: str | Path | None = None,
-    config: Mapping[str, Any] | None = None,
-    data: Dataset | None = None,
-    hooks: Sequence[Hook] = (),
-    **settings: Setting,
-) -> Run:
-    """Continue an offline run in an environment. Every replica continues with its networks and optimiser states.
+def continued(
+    path: Path,
+    env: str | None,
+    config: Mapping[str, Any] | None,
+    hooks: Sequence[Hook],
+    settings: Mapping[str, Setting],
+) -> Settings:
+    """Settings of a fine-tuning run. A warning is reported if the offline run was interrupted.
 
     Args:
-        run: the offline run, or its folder. It is only read, and not needed any more once the new run has started.
-        steps: environment steps of each replica.
-        env: the environment. None: the one that the data came from, or in which the offline run was evaluated.
-        out: folder of the new run. None: a free folder in `runs/`.
-        config: settings of the algorithm to change, by name. By default all learning rates are constant.
-        data: the data set, if the offline run was started with one in memory.
-        hooks: observers of the run.
-        settings: any other field of `runs.settings.Settings` that a fine-tuning run can change, see `changeable`.
-
-    Returns:
-        The finished run. `result["finetune"]` reports what the hand-over did to the returns, see `training.handover`.
+        path: folder of the offline run.
+        env: the environment that the caller names; None: that of the offline run.
+        config: settings of the algorithm to change, by name.
+        hooks: observers of the new run.
+        settings: other settings of the new run.
 
     Raises:
         UserError: not a run that can be fine-tuned, or a mistake in the settings.
-        Diverged: a metric became NaN or infinite.
     """
-    path = run.path if isinstance(run, Run) else Path(run)
-    require_known(settings, "argument of finetune", {*changeable(), "out", "config", "hooks"})
-    values: dict[str, Any] = {"steps": steps, **({"env": env} if env is not None else {}), **settings}
+    require_known(settings, "argument of finetune", {*changeable(), "out", "config", "hooks", "progress"})
+    values: dict[str, Any] = {**({"env": env} if env is not None else {}), **settings}
     made = dataclasses.replace(finetuning(path, config), **values)
-    if env is None:
-        environment_in(made.env, str(RunFolder(path).config))
-    environment_in(made.data_options.get("env"), str(RunFolder(path).config))
-    options = {name: value for name, value in made.data_options.items() if name != "download"}
-    made = dataclasses.replace(made, data_options=options)
     folder = RunFolder(path)
+    if env is None:
+        environment_in(made.env, str(folder.config))
+    environment_in(made.data_options.get("env"), str(folder.config))
+    options = {name: value for name, value in made.data_options.items() if name != "download"}
     if not folder.result.exists():
         for hook in hooks:
             hook.warn(
                 f"{path} was interrupted before its end: this run continues from its checkpoint of step "
                 f"{made.source and made.source['step']}; to finish it first: holdfast train --resume {path}"
             )
-    return start(made, out, data if data is not None else in_memory(made, path), hooks)
+    return dataclasses.replace(made, data_options=options)
 
 
 def changeable() -> list[str]:
@@ -119,6 +104,7 @@ def finetunable(run: str | Path) -> Settings:
     """
     folder = RunFolder(run)
     settings = Settings.from_dict(folder.read_config(), str(folder.config))
+    registry.of_file(settings.algorithm, settings.algorithm_module, str(folder.config), trust=False)
     hint = f"resume it with holdfast train --resume {run}"
     if settings.source is not None:
         raise UserError(
@@ -132,7 +118,7 @@ def finetunable(run: str | Path) -> Settings:
     if any(phase.collect for phase in phases):
         raise UserError(f"{run} has learned online already: {settings.algorithm} collects data during training")
     if algorithm.finetune is None:
-        able = [name for name in registry.names() if registry.get(name).finetune is not None]
+        able = [one.name for one in registry.every() if one.finetune is not None]
         raise UserError(
             f"{settings.algorithm} has no online phase to fine-tune {run} with; algorithms that have one: "
             f"{', '.join(able)}"

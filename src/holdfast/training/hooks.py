@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..evaluation.evaluate import Evaluation
+from ..evaluation.progress import display
 from ..runs.folder import RunFolder
 from ..runs.settings import Replica, Settings
 
@@ -74,77 +74,52 @@ def by_setting(replicas: Sequence[Replica]) -> list[list[int]]:
 
 
 class Progress(Hook):
-    """A progress bar with updates per second and remaining time; plain lines if the output is not a terminal."""
+    """Shows the run: a bar with updates per second and remaining time, see `evaluation.progress`."""
 
     def __init__(self) -> None:
-        from rich.console import Console
-
-        self.console = Console(stderr=True)
-        self.bar: Any = None
-        self.task: Any = None
-        self.tenths = 0  # of the run, printed so far
+        self.display = display()
+        self.shown = False  # whether the bar is there
+        self.step = 0
+        self.phase = ""
+        self.speed = ""
         self.returned = ""
         self.settings: list[list[int]] = []  # replicas of each combination of swept values
 
     def start(self, start: Start) -> None:
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
-
-        self.steps = start.steps
         self.settings = by_setting(start.replicas)
         count = len(start.replicas)
         runs = f"{count} runs in one program" if count > 1 else "1 run"
-        self.console.print(
-            f"{start.settings.algorithm} on {start.settings.subject}: {runs}, into {start.folder.path}",
-            highlight=False,
-            soft_wrap=True,
-        )
-        if not self.console.is_terminal:
-            return
-        columns = (
-            TextColumn("{task.fields[phase]}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn(),
-            TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[speed]}"),
-            TextColumn("{task.fields[returned]}"),
-        )  # fmt: skip
-        self.bar = Progress(*columns, console=self.console)
-        self.task = self.bar.add_task(
-            "", total=self.steps, completed=start.step, phase="compiling", speed="", returned=""
-        )
-        self.bar.start()
+        self.display.say(f"{start.settings.algorithm} on {start.settings.subject}: {runs}, into {start.folder.path}")
+        self.step = start.step
+        self.phase = "compiling"
+        self.display.begin(start.steps, start.step, self.phase)
+        self.shown = True
 
     def compiled(self, phase: str, seconds: float) -> None:
-        if self.bar:
-            self.bar.update(self.task, phase=phase)
+        self.phase = phase
 
     def block(self, block: Block) -> None:
-        speed = f"{block.updates / block.seconds:,.0f} updates/s"
-        if self.bar:
-            self.bar.update(self.task, completed=block.step, speed=speed, phase=block.phase)
-        elif block.step * 10 // self.steps > self.tenths or block.step >= self.steps:
-            self.tenths = block.step * 10 // self.steps
-            self.console.print(f"{block.phase} {block.step}/{self.steps}  {speed}  {self.returned}", highlight=False)
+        self.step = block.step
+        self.phase = block.phase
+        self.speed = f"{block.updates / block.seconds:,.0f} updates/s"
+        self._show()
 
     def evaluated(self, evaluated: Evaluated) -> None:
         means = evaluated.evaluation.returns.mean(1)
         best = max(float(means[rows].mean()) for rows in self.settings)
         which = "best setting's return" if len(self.settings) > 1 else "return"
         self.returned = f"{which} {best:.4g} at {evaluated.step}"
-        if self.bar:
-            self.bar.update(self.task, returned=self.returned)
+        self._show()
 
     def note(self, text: str) -> None:
-        self.console.print(text, style="dim", highlight=False, soft_wrap=True)
+        self.display.say(text, "note")
 
     def warn(self, text: str) -> None:
-        self.console.print(f"warning: {text}", style="yellow", highlight=False, soft_wrap=True)
+        self.display.say(text, "warning")
 
     def end(self, result: dict[str, Any] | None) -> None:
-        if self.bar:
-            self.bar.stop()
-            sys.stderr.flush()
+        if self.shown:
+            self.display.end()
+
+    def _show(self) -> None:
+        self.display.show(self.step, self.phase, f"{self.speed}  {self.returned}".strip())

@@ -1,46 +1,60 @@
-"""Training runs: start a new one, resume an interrupted one, or ensure that a finished one exists."""
+"""The functions for callers: train, resume and fine-tune. Each returns a `Run`."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ..algorithms import registry
+from ..core.contract import Algorithm
 from ..core.errors import UserError
-from ..core.files import expanded
 from ..data.dataset import Dataset
-from ..policy.policy import Policy
-from ..runs.differences import differences
+from ..environments.gym.given import GivenEnv
+from ..environments.gym.naming import named, rebound
 from ..runs.folder import RunFolder
-from ..runs.schema import read_result
 from ..runs.settings import Setting, Settings
-from .hooks import Hook
-from .plan.plan import plan
-from .resuming import in_memory, resumed
-from .runner import Runner
-from .trackers import LOCAL
+from . import launch
+from .finetune import continued
+from .hooks import Hook, Progress
+from .results import Results, finished_result
+from .resuming import in_memory
+
+if TYPE_CHECKING:
+    from ..environments.gym.naming import EnvLike
 
 
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """A finished run: its folder and the values of its `result.json`."""
+class Run(Results):
+    """A finished run, with its policies, tables, curve and page."""
 
-    path: Path
-    result: dict[str, Any]
+    @classmethod
+    def load(cls, path: str | Path) -> Run:
+        """A finished run from its folder.
 
-    def policies(self) -> list[Policy]:
-        """The final policy of each replica."""
-        return [Policy.load(folder) for folder in RunFolder(self.path).policy_folders(self.result["replicas"])]
+        Raises:
+            UserError: the folder is not that of a run, or the run is not finished.
+        """
+        return cls(Path(path), finished_result(path))
 
-    def policy(self, replica: int = 0) -> Policy:
-        """The final policy of one replica."""
-        return Policy.load(RunFolder(self.path).policy_folders(self.result["replicas"])[replica])
+    def finetune(
+        self,
+        *,
+        steps: int = Settings.steps,
+        env: EnvLike | None = None,
+        out: str | Path | None = None,
+        config: Mapping[str, Any] | None = None,
+        hooks: Sequence[Hook] = (),
+        progress: bool = True,
+        **settings: Setting,
+    ) -> Run:
+        """Continue the run in an environment, in a new run; the arguments are those of `holdfast.finetune`."""
+        how = {"out": out, "config": config, "hooks": hooks, "progress": progress}
+        return finetune(self, steps=steps, env=env, data=self.data, **how, **settings)  # type: ignore[arg-type]
 
 
 def train(
-    algorithm: str,
+    algorithm: str | Algorithm,
     data: str | Path | Dataset | None = None,
     *,
     steps: int = Settings.steps,
@@ -51,14 +65,16 @@ def train(
     config: Mapping[str, Any] | None = None,
     treatment: Mapping[str, Any] | None = None,
     sweep: Mapping[str, Sequence[float]] | None = None,
+    env: EnvLike | None = None,
     hooks: Sequence[Hook] = (),
+    progress: bool = True,
     clip_actions: bool = False,
     **settings: Setting,
 ) -> Run:
     """Train an algorithm on logged data, or in an environment.
 
     Args:
-        algorithm: registry name, see `holdfast algorithms`.
+        algorithm: registry name, see `holdfast algorithms`; or an algorithm of your own, which is then registered.
         data: a data set, or its name or path as `load_dataset` takes it. None: learn in the environment `env` alone.
         steps: updates of each replica; environment steps in a phase that collects data.
         seeds: number of seeds. All of them are trained in one program.
@@ -68,9 +84,12 @@ def train(
         config: settings of the algorithm that differ from the preset, by name.
         treatment: treatments of the data that differ from the preset, see `core.contract.Treatment`.
         sweep: values of float settings. Every combination is trained with every seed in the same program.
+        env: environment of evaluations, or to learn in: an id, an environment, or a class or function that makes one.
+            None: the one that the data came from.
         hooks: observers of the run, see `training.hooks`.
+        progress: show the progress and the warnings of the run.
         clip_actions: clip logged actions that are outside the action space. Otherwise such data are refused.
-        settings: any other field of `runs.settings.Settings`, for example `env`, `eval_every` or `workers`.
+        settings: any other field of `runs.settings.Settings`, for example `eval_every` or `workers`.
 
     Returns:
         The finished run.
@@ -81,12 +100,14 @@ def train(
     """
     if data is not None and not isinstance(data, Dataset | str | Path):
         raise UserError(
-            f"data is a {type(data).__name__}, expected a Dataset or a name; Dataset.from_arrays makes one from arrays"
+            f"data has type {type(data).__name__}, expected a Dataset or a name; Dataset.from_arrays makes one from "
+            "arrays"
         )
     dataset = data if isinstance(data, Dataset) else None
-    name = data.id if isinstance(data, Dataset) else None if data is None else located(data)
+    name = data.id if isinstance(data, Dataset) else None if data is None else launch.located(data)
+    chosen = algorithm if isinstance(algorithm, str) else registry.register(algorithm)
     made = Settings.of(
-        algorithm,
+        chosen,
         preset=preset,
         config=config,
         treatment=treatment,
@@ -94,43 +115,22 @@ def train(
         sweep=sweep,
         **{"data": name, "steps": steps, "seeds": seeds, "seed": seed, **settings},  # type: ignore[arg-type]
     )
-    return start(dataclasses.replace(made, in_memory=dataset is not None), out, dataset, hooks)
-
-
-def start(
-    settings: Settings,
-    out: str | Path | None,
-    dataset: Dataset | None = None,
-    hooks: Sequence[Hook] = (),
-) -> Run:
-    """Start a new run.
-
-    Args:
-        settings: complete settings.
-        out: folder of the run. None: a free folder in `runs/`, named after the algorithm and the data.
-        dataset: the data set, if it is in memory. None: it is loaded by `settings.data`.
-        hooks: observers of the run.
-
-    Raises:
-        UserError: a mistake in the settings or the data; nothing has been written.
-        Diverged: a metric became NaN or infinite.
-    """
-    if out is not None and not str(out):
-        raise UserError("--out is empty: name a folder, or leave it out")
-    made = plan(settings, dataset)
-    folder = RunFolder.free(Path("runs"), _stem(settings)) if out is None else RunFolder(out)
-    with contextlib.closing(folder):
-        folder.create()
-        return Run(folder.path, Runner(made, folder, hooks).run())
+    place = None if env is None else named(env)
+    module = registry.module_of(chosen)
+    made = dataclasses.replace(made, env=place, in_memory=dataset is not None, algorithm_module=module)
+    return _run(launch.start(made, out, dataset, _watched(hooks, progress)), place, dataset)
 
 
 def resume(
     run: str | Path,
     data: Dataset | None = None,
     hooks: Sequence[Hook] = (),
-    algorithm: str | None = None,
+    algorithm: str | Algorithm | None = None,
     trust: bool = False,
     steps: int | None = None,
+    *,
+    env: EnvLike | None = None,
+    progress: bool = True,
 ) -> Run:
     """Resume an interrupted run. The result has the same bits as that of a run without interruption.
 
@@ -140,80 +140,72 @@ def resume(
         run: folder of the run.
         data: the data set, if the run was started with one in memory.
         hooks: observers of the run.
-        algorithm: the algorithm that the caller expects; None: any.
-        trust: do what `config.json` says even if it imports a module (an environment `module:Name-v0`), downloads the
-            data or logs to a service (W&B, MLflow).
+        algorithm: the algorithm that the caller expects, by name; or the algorithm of your own that the run trains.
+            None: any.
+        trust: do what `config.json` says even if it imports a module (an environment `module:Name-v0`, an algorithm of
+            your own), downloads the data or logs to a service (W&B, MLflow).
         steps: steps of the prolonged run in all, more than the run has. None: the steps that the run has.
+        env: the environment, if the run was started with an object or a function.
+        progress: show the progress and the warnings of the run.
 
     Raises:
-        UserError: not a run, steps that it has already, another algorithm, data that have changed, or a damaged
-            checkpoint.
+        UserError: not a run, steps that it has already, another algorithm or environment, data that have changed, or a
+            damaged checkpoint.
         Diverged: a metric became NaN or infinite.
     """
-    folder = RunFolder(run)
-    facts = folder.read_config()
-    settings = Settings.from_dict(facts, str(folder.config))
-    if algorithm is not None and algorithm != settings.algorithm:
-        raise UserError(f"{run} trains {settings.algorithm}, not {algorithm}: leave the name out, or start another run")
-    if not trust:
-        settings = _without_trust(settings, folder, hooks)
-    if folder.result.is_file() and steps in (None, settings.steps):
-        return Run(folder.path, read_result(folder.result))
-    with contextlib.closing(folder):
-        folder.lock()
-        return Run(folder.path, resumed(folder, settings, facts, data, hooks, steps))
+    expected = registry.register(algorithm) if isinstance(algorithm, Algorithm) else algorithm
+    place = None if env is None else rebound(env, RunFolder(run).read_config().get("env"), str(run))
+    return _run(launch.resume(run, data, _watched(hooks, progress), expected, trust, steps, place), place, data)
 
 
-def _without_trust(settings: Settings, folder: RunFolder, hooks: Sequence[Hook]) -> Settings:
-    """The settings of a run that somebody else may have written: nothing is imported, downloaded or sent.
-
-    Raises:
-        UserError: the environment's id names a module.
-    """
-    remedy = "add --trust (trust=True in Python)"
-    settings.require_no_module(str(folder.config), remedy)
-    services = [name for name in settings.loggers if name not in LOCAL]
-    for hook in hooks if services else ():
-        hook.note(f"{', '.join(services)}: not logged to, because a file says so only; to log there, {remedy}")
-    options = {name: value for name, value in settings.data_options.items() if name != "download"}
-    loggers = [name for name in settings.loggers if name in LOCAL]
-    return dataclasses.replace(settings, data_options=options, loggers=loggers)
-
-
-def ensure_finished(settings: Settings, folder: str | Path, flag: str, hooks: Sequence[Hook] = ()) -> Run:
-    """Ensure that `folder` contains a finished run: start it if there is none, resume it if it was interrupted.
+def finetune(
+    run: str | Path | Run,
+    *,
+    steps: int = Settings.steps,
+    env: EnvLike | None = None,
+    out: str | Path | None = None,
+    config: Mapping[str, Any] | None = None,
+    data: Dataset | None = None,
+    hooks: Sequence[Hook] = (),
+    progress: bool = True,
+    **settings: Setting,
+) -> Run:
+    """Continue an offline run in an environment. Every replica continues with its networks and optimiser states.
 
     Args:
-        settings: complete settings of the run.
-        folder: folder of the run.
-        flag: the flag that names another folder, for the error message.
+        run: the offline run, or its folder. It is only read, and not needed any more once the new run has started.
+        steps: environment steps of each replica.
+        env: the environment: an id, an environment, or a class or function that makes one. None: the one that the data
+            came from, or in which the offline run was evaluated.
+        out: folder of the new run. None: a free folder in `runs/`.
+        config: settings of the algorithm to change, by name. By default all learning rates are constant.
+        data: the data set, if the offline run was started with one in memory.
         hooks: observers of the run.
+        progress: show the progress and the warnings of the run.
+        settings: any other field of `runs.settings.Settings` that a fine-tuning run can change, see
+            `training.finetune.changeable`.
+
+    Returns:
+        The finished run. `result["finetune"]` reports what the hand-over did to the returns, see `training.handover`.
 
     Raises:
-        UserError: the folder contains a run with other settings, or anything that `start` refuses.
+        UserError: not a run that can be fine-tuned, or a mistake in the settings.
         Diverged: a metric became NaN or infinite.
     """
-    there = RunFolder(folder)
-    if not there.config.exists():
-        return start(settings, folder, in_memory(settings, folder), hooks)
-    found = Settings.from_dict(there.read_config(), str(there.config))
-    changed = differences(found, settings)
-    if changed:
-        raise UserError(
-            f"{folder} contains a run with other settings ({', '.join(changed)}): name another folder with {flag}, "
-            "or remove it"
-        )
-    return resume(folder, hooks=hooks, trust=True)  # the environment is the one in `settings`
+    path = run.path if isinstance(run, Run) else Path(run)
+    kept = run if isinstance(run, Run) else None
+    given = env if env is not None or kept is None else kept.env
+    data = data if data is not None or kept is None else kept.data
+    place = None if given is None else named(given)
+    watched = _watched(hooks, progress)
+    made = continued(path, place, config, watched, {"steps": steps, **settings})
+    return _run(launch.start(made, out, data if data is not None else in_memory(made, path), watched), place, data)
 
 
-def located(data: str | Path) -> str:
-    """A path made absolute, so that the run can be resumed from any folder. Names of data sets are not changed."""
-    path = expanded(data)
-    return str(path.resolve()) if path.exists() else str(data)
+def _watched(hooks: Sequence[Hook], progress: bool) -> list[Hook]:
+    return [*([Progress()] if progress else []), *hooks]
 
 
-def _stem(settings: Settings) -> str:
-    """Start of the name of a run's folder: iql-pendulum-mixed, iql-finetune-pendulum-mixed."""
-    subject = Path(settings.subject)
-    kind = f"{settings.algorithm}-finetune" if settings.source else settings.algorithm
-    return f"{kind}-{subject.stem if subject.suffix else subject.name}"
+def _run(finished: launch.Finished, env: str | None, data: Dataset | None) -> Run:
+    """The run, with those of the caller's objects that its files do not hold."""
+    return Run(finished.path, finished.result, env if isinstance(env, GivenEnv) else None, data)

@@ -85,7 +85,7 @@ class Runner:
     def _start(self, step: int) -> None:
         plan = self.plan
         self._notify("start", hooks.Start(self.folder, plan.settings, plan.replicas, plan.steps, step))
-        note = note_for(plan.settings, plan.task.dataset.n_steps if plan.task.dataset and not step else None)
+        note = note_for(plan.settings, None if step else plan.task.steps or None)
         if note is not None:
             self._notify("note", note)
         for text in messages.warnings(plan):

@@ -88,7 +88,7 @@ class Shipping:
             state = jax.tree.map(lambda x, i=i: x[i], carry.state)
             info: dict[str, Any] = {
                 "env_spec": task.eval_env,
-                "env_id": task.name if task.dataset is None else task.dataset.env_id,
+                "env_id": task.env_id,
                 "dataset": self.plan.settings.data,
                 "dataset_fingerprint": task.fingerprint,
                 "reference": list(task.reference) if task.reference else None,
@@ -99,6 +99,8 @@ class Shipping:
                 "phase": program.index,
                 "stats": task.stats,
             }
+            if self.plan.settings.algorithm_module:
+                info["algorithm_module"] = self.plan.settings.algorithm_module
             if task.raw_space is not None:
                 info["observation_space"] = task.raw_space
             if self.plan.settings.inputs:

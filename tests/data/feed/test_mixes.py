@@ -14,10 +14,9 @@ from holdfast.core.errors import UserError
 from holdfast.core.trained import Trained
 from holdfast.core.tree import PyTree
 from holdfast.data.feed.episodes import COLLECTED, Episodes, episode_columns
-from holdfast.environments.gym.collector import Collector
 from holdfast.parts import optimisers
 from holdfast.training.run import resume, train
-from support.small_runs import DATA, require_same, rows
+from support.small_runs import DATA, interrupt_step, require_same, rows
 
 
 @config
@@ -92,19 +91,6 @@ def run(out, steps=60, seeds=2, **cfg):
     return train("toy", DATA, steps=steps, seeds=seeds, config=cfg, out=out, **CLOCKS)
 
 
-def cut_at(monkeypatch, calls):
-    """The collector's step is interrupted on its `calls`-th call."""
-    real, left = Collector.step, [calls]
-
-    def step(self, actions):
-        left[0] -= 1
-        if left[0] == 0:
-            raise KeyboardInterrupt
-        return real(self, actions)
-
-    monkeypatch.setattr(Collector, "step", step)
-
-
 @pytest.mark.parametrize(
     "cfg",
     [
@@ -121,7 +107,7 @@ def test_a_mixed_run_resumes_to_the_same_bits(cfg, tmp_path, monkeypatch):
     for calls in (steps // 4, steps // 2 - 3):
         out = tmp_path / f"cut-{calls}" / "run"
         with monkeypatch.context() as patch:
-            cut_at(patch, calls)
+            interrupt_step(patch, calls)
             with pytest.raises(KeyboardInterrupt):
                 run(out, steps, **cfg)
         require_same(resume(out).path, whole.path)

@@ -44,6 +44,19 @@ def streams(rng, envs, steps):
     return made
 
 
+def require_walk(source, index, made, n):
+    """The spans that start at `index` of the source equal a walk through the streams `made`."""
+    found = jax.jit(lambda s, i: sampler.spans(s, i, n, DISCOUNT))(source, index)
+    y = targets.td(found, jnp.ones(len(index)), DISCOUNT)
+    for i in range(len(index)):
+        e, t = np.asarray(found.obs[i]).astype(int)
+        total, following, terminated, bootstrap = walked(made[e], t, n)
+        assert np.asarray(found.next_obs[i]).tolist() == following
+        assert float(found.reward[i]) == pytest.approx(total, abs=1e-5)
+        assert bool(found.terminated[i]) == terminated
+        assert float(y[i]) == pytest.approx(total + bootstrap, abs=1e-5)
+
+
 def step_rows(made, t):
     """The rows of all environments at one step, as the ring takes them."""
     rows = [env[t] for env in made]
@@ -61,16 +74,7 @@ def test_spans_in_a_ring_equal_a_walk_with_and_without_wrap_around(envs, capacit
     ring, add = buffer.empty(buffer.blank_row(SPEC), capacity, envs), jax.jit(buffer.add)
     for t in range(steps):
         ring = add(ring, step_rows(made, t), np.ones(envs, bool))
-    index = np.arange(int(ring.size))
-    found = jax.jit(lambda r, i: sampler.spans(r, i, n, DISCOUNT))(ring, index)
-    y = targets.td(found, jnp.ones(len(index)), DISCOUNT)
-    for i in range(len(index)):
-        e, t = np.asarray(found.obs[i]).astype(int)
-        total, following, terminated, bootstrap = walked(made[e], t, n)
-        assert np.asarray(found.next_obs[i]).tolist() == following
-        assert float(found.reward[i]) == pytest.approx(total, abs=1e-5)
-        assert bool(found.terminated[i]) == terminated
-        assert float(y[i]) == pytest.approx(total + bootstrap, abs=1e-5)
+    require_walk(ring, np.arange(int(ring.size)), made, n)
 
 
 def log(rng, lengths):
@@ -100,18 +104,8 @@ def test_spans_in_a_log_equal_a_walk_and_stop_at_every_end(n):
         row = {"reward": float(data.rewards[i]), "next": [float(e), t + 1.0]}
         made[e].append(row | {"terminated": bool(data.terminations[i]), "truncated": bool(data.truncations[i])})
     inside = np.flatnonzero(np.isin(data.episode_of, [1, 3, 4]))
-    for source, index in (
-        (columns, np.arange(data.n_steps)),
-        (sampler.View(columns, jnp.asarray(inside)), np.arange(12)),
-    ):
-        found = jax.jit(lambda s, i: sampler.spans(s, i, n, DISCOUNT))(source, index)
-        y = targets.td(found, jnp.ones(len(index)), DISCOUNT)
-        for i in range(len(index)):
-            e, t = np.asarray(found.obs[i]).astype(int)
-            total, following, terminated, bootstrap = walked(made[e], t, n)
-            assert np.asarray(found.next_obs[i]).tolist() == following
-            assert bool(found.terminated[i]) == terminated
-            assert float(y[i]) == pytest.approx(total + bootstrap, abs=1e-5)
+    require_walk(columns, np.arange(data.n_steps), made, n)
+    require_walk(sampler.View(columns, jnp.asarray(inside)), np.arange(12), made, n)
 
 
 def test_a_logged_discount_enters_step_by_step():

@@ -110,7 +110,7 @@ def test_the_description_of_an_offline_run():
     text = made.describe()
     lines = dict(line.split(maxsplit=1) for line in text.splitlines() if not line.startswith(" "))
     assert lines["algorithm"].startswith("iql")
-    assert f"{made.task.dataset.n_steps:,} rows in {made.task.dataset.n_episodes:,} episodes" in lines["data"]
+    assert f"{made.task.steps:,} rows in {made.task.episodes:,} episodes" in lines["data"]
     assert "seed-0, seed-1" in lines["replicas"]
     assert lines["evaluation"] == "none"
     (phase,) = [line for line in text.splitlines() if line.startswith("phase 1")]

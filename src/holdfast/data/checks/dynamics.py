@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..arrays import last_rows, take
+from ..chunks import chunks
 from ..dataset import Dataset
 from .faults import Fault, Where
 from .values import Check, at
@@ -38,7 +39,7 @@ def stray_starts(dataset: Dataset) -> np.ndarray:
     if (dataset.lengths == 1).mean() > SINGLE:  # the observation after a single step says nothing about its start
         return np.zeros(0, np.int64)
     rows = dataset.offsets[:-1] + np.arange(dataset.n_episodes)
-    std = dataset.observations.std(0, dtype=np.float64)
+    std = dataset.observation_moments[1]
     far = []
     for shift in (0, 1):
         seen = take(dataset.observations, rows + shift)[:, std > 0] / std[std > 0]
@@ -67,11 +68,8 @@ def jumps(dataset: Dataset) -> list[Fault]:
     """
     if dataset.n_steps < 100 or dataset.observations.shape[1] == 0:
         return []
-    observations = _scaled(dataset.observations)
-    before = take(observations, dataset.observation_rows)
-    after = take(observations, dataset.observation_rows + 1)
-    move = np.abs(after - before).max(1, initial=0.0)
     strays = stray_starts(dataset)
+    move, lands = _moves(dataset, strays)
     inner = np.ones(len(move), bool)
     inner[dataset.offsets[strays]] = False  # `starts` reports them
     last = dataset.offsets[1:] - 1
@@ -81,8 +79,6 @@ def jumps(dataset: Dataset) -> list[Fault]:
     suspect = inner & (usual > 0) & (move > JUMP_FACTOR * usual)
     if dataset.n_episodes >= 5:
         typical = np.median(move[inner]) if inner.any() else 0.0
-        first = np.delete(observations[dataset.offsets[:-1] + np.arange(dataset.n_episodes)], strays, axis=0)
-        lands = _inside(after, first) & ~_inside(before, first)
         suspect |= inner & lands & (move > np.maximum(BOUNDARY_FACTOR * typical, usual))
     found = np.flatnonzero(suspect)
     if not len(found):
@@ -95,16 +91,34 @@ def jumps(dataset: Dataset) -> list[Fault]:
     return [Fault("warn", "suspect_jump", at(dataset, found[0], "observations"), len(found), text, fix)]
 
 
-def _scaled(observations: np.ndarray) -> np.ndarray:
-    """Observations in standard deviations, without the dimensions that never change."""
-    values = observations.astype(np.float64)
-    std = values.std(0)
-    return values[:, std > 0] / np.maximum(std[std > 0], FLOOR * std.max())
+def _moves(dataset: Dataset, strays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The largest move of each step, and whether it leads from outside into the box of all first observations.
 
+    Observations are in standard deviations, without the dimensions that never change. The episodes `strays` do not
+    count for the box.
 
-def _inside(points: np.ndarray, cloud: np.ndarray) -> np.ndarray:
-    """Which points [M, d] lie in the bounding box of the cloud [K, d]: [M] bool."""
-    return ((points >= cloud.min(0)) & (points <= cloud.max(0))).all(1)
+    Returns:
+        [N] float64, [N] bool.
+    """
+    std = dataset.observation_moments[1]
+    moving = std > 0
+    unit = np.maximum(std[moving], FLOOR * std.max())[:, None]
+    starts = np.delete(dataset.offsets[:-1] + np.arange(dataset.n_episodes), strays)
+    first = take(dataset.observations, starts)[:, moving]
+    low = first.min(0)[:, None] / unit
+    high = first.max(0)[:, None] / unit
+    rows = dataset.observation_rows
+    move = np.empty(dataset.n_steps)
+    lands = np.empty(dataset.n_steps, bool)
+    for part in chunks(dataset.n_steps, len(std)):
+        begin = rows[part][0]
+        seen = take(dataset.observations, slice(begin, rows[part][-1] + 2))[:, moving]
+        seen = np.ascontiguousarray(seen.T, np.float64) / unit  # a dimension in each row: NumPy is faster along rows
+        inside = ((seen >= low) & (seen <= high)).all(0)
+        before = rows[part] - begin
+        move[part] = np.abs(np.diff(seen)).max(0, initial=0.0)[before]
+        lands[part] = inside[before + 1] & ~inside[before]
+    return move, lands
 
 
 def shifted_rewards(dataset: Dataset) -> list[Fault]:

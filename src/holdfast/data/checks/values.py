@@ -254,22 +254,24 @@ def observation_scales(dataset: Dataset) -> list[Fault]:
     if not _finite(dataset):
         return []
     found = []
-    observations = dataset.observations.astype(np.float64)
-    largest = np.abs(observations).max(0)
+    lowest = dataset.observations.min(0).astype(np.float64)
+    highest = dataset.observations.max(0).astype(np.float64)
+    largest = np.maximum(np.abs(lowest), np.abs(highest))
     beyond = int((largest > ABSURD).sum())
     if beyond:
         dim = int(np.argmax(largest))
         text = f"{beyond} observation dimensions reach beyond {ABSURD:g}, up to {largest[dim]:g}"
-        where = place(dataset, int(np.argmax(np.abs(observations[:, dim]))), f"observations[{dim}]")
+        row = int(np.argmax(np.abs(dataset.observations[:, dim].astype(np.float64))))
+        where = place(dataset, row, f"observations[{dim}]")
         found.append(Fault("warn", "observation_scale", where, beyond, text, "check the units; " + NORMALISE))
-    constant = np.ptp(observations, axis=0) == 0
+    constant = lowest == highest
     if constant.any():
         dim = int(np.argmax(constant))
-        value = f"observations[{dim}] is always {observations[0, dim]:g}"
+        value = f"observations[{dim}] is always {lowest[dim]:g}"
         text = f"{int(constant.sum())} observation dimensions never change, {value}"
         where = Where(column=f"observations[{dim}]")
         found.append(Fault("note", "constant_observation", where, int(constant.sum()), text))
-    std = observations.std(0)
+    std = dataset.observation_moments[1]
     moving = std[~constant]
     if len(moving) and moving.max() > UNEVEN * moving.min():
         dim = int(np.argmax(std))

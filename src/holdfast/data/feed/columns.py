@@ -11,6 +11,7 @@ from numpy.typing import DTypeLike
 from ...core.errors import UserError, unknown
 from ...core.tree import PyTree, field
 from ..arrays import OBSERVATION_COLUMNS, take
+from ..chunks import row_wise
 from ..dataset import Dataset
 from .treatment import Fitted
 
@@ -126,19 +127,37 @@ def prepare(
     for name in columns:
         if name not in column_names(dataset):
             raise unknown("column", name, column_names(dataset))
-    reward = fitted.rewards(dataset.rewards, np.float64)
-    given = Given(dataset, fitted, fitted.act_inside(dataset.actions, dtype), reward, discount, dtype)
-    extra = {name: dataset.columns[name] if name in dataset.columns else DERIVED[name](given) for name in columns}
+    action = row_wise(lambda actions: fitted.act_inside(actions, dtype), dataset.actions)
+    extra = _extra(dataset, fitted, action, columns, discount, dtype) if columns else {}
+    mask = dataset.columns.get("action_mask")
     return Columns(
-        obs=fitted.observe(dataset.observations, dtype),
-        row=dataset.observation_rows.astype(np.int32),
-        action=given.action,
-        reward=fitted.rewards(dataset.rewards, dtype),
-        terminated=dataset.terminations.astype(dtype),
-        truncated=dataset.truncations.astype(dtype),
-        mask=dataset.columns["action_mask"].astype(bool) if "action_mask" in dataset.columns else None,
-        extra={k: v.astype(dtype) if v.dtype.kind == "f" else v for k, v in extra.items()},
+        obs=row_wise(lambda observations: fitted.observe(observations, dtype), dataset.observations),
+        row=_cast(dataset.observation_rows, np.int32),
+        action=action,
+        reward=row_wise(lambda rewards: fitted.rewards(rewards, dtype), dataset.rewards),
+        terminated=_cast(dataset.terminations, dtype),
+        truncated=_cast(dataset.truncations, dtype),
+        mask=None if mask is None else _cast(mask, bool),
+        extra={k: _cast(v, dtype if v.dtype.kind == "f" else v.dtype) for k, v in extra.items()},
     )
+
+
+def _extra(
+    dataset: Dataset,
+    fitted: Fitted,
+    action: np.ndarray,
+    columns: Sequence[str],
+    discount: float | None,
+    dtype: DTypeLike,
+) -> dict[str, np.ndarray]:
+    """The named columns, derived or stored, in the types that they have there."""
+    given = Given(dataset, fitted, action, fitted.rewards(dataset.rewards, np.float64), discount, dtype)
+    return {name: dataset.columns[name] if name in dataset.columns else DERIVED[name](given) for name in columns}
+
+
+def _cast(column: np.ndarray, dtype: DTypeLike) -> np.ndarray:
+    """A new array, aligned as JAX needs it to take it without a copy."""
+    return row_wise(lambda values: values.astype(dtype), column)
 
 
 def stats(dataset: Dataset, fitted: Fitted) -> dict[str, float]:

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from ...core.errors import UserError
 from ...core.spec import Array, Obs
-from ..arrays import take
+from ..chunks import moments
 
 if TYPE_CHECKING:
     from gymnasium.spaces import Space
@@ -175,6 +175,11 @@ class Fitted:
         fields: dict[str, Any] = {**values, **{k: np.asarray(v) for k, v in arrays.items()}}
         return cls(**fields)
 
+    @property
+    def half_widths(self) -> np.ndarray:
+        """Half of the range of each dimension of a continuous action, [A] float64."""
+        return self._centre_half[1]
+
     @functools.cached_property
     def _centre_half(self) -> tuple[np.ndarray, np.ndarray]:
         low = np.asarray(self.action_low, np.float64)
@@ -219,9 +224,8 @@ def fit(treatment: Treatment, dataset: Dataset) -> Fitted:
     obs_mean = fitted.obs_mean
     obs_std = fitted.obs_std
     if treatment.normalize_obs is not None:
-        seen = take(dataset.observations, dataset.observation_rows).astype(np.float64)
-        obs_mean = seen.mean(0)
-        obs_std = seen.std(0) + treatment.normalize_obs
+        obs_mean, obs_std = moments(dataset.observations, dataset.observation_rows)
+        obs_std = obs_std + treatment.normalize_obs
         if (obs_std == 0).any():
             dim = int(np.flatnonzero(obs_std == 0)[0])
             raise UserError(f"{dataset.id}: observations[{dim}] is constant; normalize_obs needs an epsilon > 0")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -77,6 +76,11 @@ def load_dataset(
         UserError: no data set of that name, a file that cannot be read, or an option that the source does not have, or
             that does nothing for these actions.
     """
+    if not isinstance(name, str | Path):
+        raise UserError(
+            f"name has type {type(name).__name__}, expected the name or the path of a data set; Dataset.from_arrays "
+            "makes one from the columns of a table"
+        )
     if also and skip_episodes:
         raise UserError("--skip-episodes is for one data set: write a copy without them with `holdfast data convert`")
     data = _read(name, download, skip_episodes, options)
@@ -111,20 +115,18 @@ def with_environment(dataset: Dataset, env: str, make: Callable[[str], gymnasium
 
 def _read(name: str | Path, download: bool, skip_episodes: Sequence[int], options: dict[str, Any]) -> Dataset:
     """The data set as its file has it."""
-    from . import d4rl, minari, npz
+    from . import minari
 
     text = str(name)
     path = expanded(text)
     if text.startswith("bundled/"):
         if text not in bundled_names():
             raise unknown("bundled data set", text, bundled_names())
-        return _load_flat(npz.load, BUNDLED / f"{text.removeprefix('bundled/')}.npz", options, skip_episodes)
+        return _load_flat(BUNDLED / f"{text.removeprefix('bundled/')}.npz", options, skip_episodes)
     if path.suffix in FILES and not path.exists():
         raise _missing(text, path)
-    if path.suffix in (".hdf5", ".h5") and not path.is_dir():
-        return _load_flat(d4rl.load, path, options, skip_episodes)
-    if path.suffix == ".npz":
-        return _load_flat(npz.load, path, options, skip_episodes)
+    if path.suffix == ".npz" or (path.suffix in (".hdf5", ".h5") and not path.is_dir()):
+        return _load_flat(path, options, skip_episodes)
     if options:
         raise UserError(f"{text}: a Minari data set takes no option {', '.join(sorted(options))}; leave them out")
     if path.is_dir():
@@ -153,10 +155,14 @@ def _missing(text: str, path: Path) -> UserError:
     )
 
 
-def _load_flat(
-    load: Callable[..., Dataset], path: Path, options: dict[str, Any], skip_episodes: Sequence[int]
-) -> Dataset:
-    known = list(inspect.signature(load).parameters)[1:]
+def _load_flat(path: Path, options: dict[str, Any], skip_episodes: Sequence[int]) -> Dataset:
+    from . import d4rl, npz
+
+    known = list(d4rl.FlatOptions.__annotations__)
+    load: Callable[..., Dataset] = d4rl.load
+    if path.suffix == ".npz":
+        known = ["form", "rewards", *known]
+        load = npz.load
     for option in options:
         if option not in known:
             raise unknown("option of a flat file", option, known)

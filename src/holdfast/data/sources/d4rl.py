@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 
@@ -32,28 +32,34 @@ READ = {*NEEDED, *OPTIONAL, *FLAT_COLUMNS, "discrete_action"}
 LOG_PROB = "infos/action_log_probs"  # D4RL's name of behaviour_log_prob
 
 
-def load(
-    path: Path,
-    *,
-    use_next_observations: bool = True,
-    max_episode_steps: int | None = None,
-    cut_jumps: bool | None = None,
-    terminal_sessions: bool | None = None,
-    action_bounds: spaces.Bounds | None = None,
-    id: str | None = None,
-) -> Dataset:
+class FlatOptions(TypedDict, total=False):
+    """How to read flat columns with D4RL's names.
+
+    Attributes:
+        use_next_observations: close episodes with the stored `next_observations`, if there are any. Default: True.
+        max_episode_steps: if there are no `timeouts`, cut episodes after that many steps.
+        cut_jumps: end an episode wherever `next_observations` is not the following row.
+        terminal_sessions: as in `Dataset.from_arrays`.
+        action_bounds: low and high of the actions; None: [-1, 1].
+        id: name of the data set; None: the file's name.
+    """
+
+    use_next_observations: bool
+    max_episode_steps: int | None
+    cut_jumps: bool | None
+    terminal_sessions: bool | None
+    action_bounds: spaces.Bounds | None
+    id: str | None
+
+
+def load(path: Path, **options: Unpack[FlatOptions]) -> Dataset:
     """Load a D4RL HDF5 file.
 
     The environment, the reference returns and (if there are no `timeouts`) the time limit follow from the file's name.
 
     Args:
         path: the file.
-        use_next_observations: close episodes with the stored `next_observations`, if there are any.
-        max_episode_steps: if there are no `timeouts`, cut episodes after that many steps.
-        cut_jumps: end an episode wherever `next_observations` is not the following row.
-        terminal_sessions: as in `Dataset.from_arrays`.
-        action_bounds: low and high of the actions; None: [-1, 1].
-        id: name of the data set; None: the file's name.
+        options: see `FlatOptions`.
 
     Raises:
         UserError: a file that cannot be read, or missing or unequal columns.
@@ -71,17 +77,7 @@ def load(
         extra = {k: file[f"columns/{k}"][()] for k in STORED_COLUMNS if f"columns/{k}" in file}
         written = file["holdfast"][()] if "holdfast" in file else None
     meta = _metadata(written, path)
-    data = from_flat(
-        flat,
-        path,
-        use_next_observations=use_next_observations,
-        max_episode_steps=max_episode_steps,
-        cut_jumps=cut_jumps,
-        terminal_sessions=terminal_sessions,
-        action_bounds=action_bounds,
-        id=id,
-        meta=meta,
-    )
+    data = from_flat(flat, path, meta, **options)
     data = with_faults(data, unread(names - flat.keys(), ()))
     return dataclasses.replace(data, columns={**data.columns, **extra}) if extra else data
 
@@ -106,25 +102,15 @@ def require_columns(flat: Collection[str], needed: tuple[str, ...], path: Path) 
 
 
 def from_flat(
-    flat: Mapping[str, np.ndarray],
-    path: Path,
-    *,
-    use_next_observations: bool = True,
-    max_episode_steps: int | None = None,
-    cut_jumps: bool | None = None,
-    terminal_sessions: bool | None = None,
-    action_bounds: spaces.Bounds | None = None,
-    id: str | None = None,
-    meta: dict[str, Any] | None = None,
+    flat: Mapping[str, np.ndarray], path: Path, meta: dict[str, Any] | None = None, **options: Unpack[FlatOptions]
 ) -> Dataset:
     """A data set from flat columns with D4RL's names.
 
     Args:
         flat: the columns, [N, ...] each.
         path: the file that they were read from, of any kind.
-        use_next_observations, max_episode_steps, cut_jumps, terminal_sessions, action_bounds, id: as in
-            `load`.
         meta: the metadata that `convert` wrote with the columns, if it wrote the file.
+        options: see `FlatOptions`.
 
     Raises:
         UserError: missing or unequal columns.
@@ -135,8 +121,10 @@ def from_flat(
     require_columns([*flat, *ends], NEEDED, path)
     flat = {**{k: flat[k] for k in flat if k in READ}, **ends}
     name = d4rl_id(path.stem)
+    max_episode_steps = options.get("max_episode_steps")
     if max_episode_steps is None and "timeouts" not in flat:
         max_episode_steps = time_limit(name)
+    action_bounds = options.get("action_bounds")
     observations = as_observations(flat["observations"], f"{path}: observations")
     env_spec = meta.get("env_spec") or environment_spec_for(name, observations.shape[1:])
     reference = meta.get("reference") or reference_for(name, env_id_of(env_spec))
@@ -146,16 +134,16 @@ def from_flat(
         flat["rewards"],
         flat["terminals"],
         flat.get("timeouts"),
-        flat.get("next_observations") if use_next_observations else None,
+        flat.get("next_observations") if options.get("use_next_observations", True) else None,
         observation_space=meta.get("observation_space"),
         action_space=meta.get("action_space"),
         action_bounds=action_bounds,
         columns={k: flat[k] for k in FLAT_COLUMNS if k in flat},
         max_episode_steps=max_episode_steps,
-        cut_jumps=cut_jumps,
-        terminal_sessions=terminal_sessions,
+        cut_jumps=options.get("cut_jumps"),
+        terminal_sessions=options.get("terminal_sessions"),
         keep_last=False,
-        id=id or meta.get("id") or name or path.stem,
+        id=options.get("id") or meta.get("id") or name or path.stem,
         env_spec=env_spec,
         reference=reference,
         provenance={**provenance_in(meta, str(path)), "source": "d4rl", "path": str(path)},

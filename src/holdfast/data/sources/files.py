@@ -58,7 +58,8 @@ class Column:
         where = f"{budget.path}: {name}"
         if node.external or node.is_virtual:
             raise UserError(f"{where} is stored in other files, which are not read: write the file again")
-        if node.dtype.hasobject and (node.dtype.metadata is None or "vlen" not in node.dtype.metadata):
+        self.dtype: np.dtype = node.dtype
+        if self.dtype.hasobject and (self.dtype.metadata is None or "vlen" not in self.dtype.metadata):
             raise UserError(f"{where} holds references, expected numbers")
         if node.shape is None:
             raise UserError(f"{where} is empty, expected an array")
@@ -66,7 +67,6 @@ class Column:
         self.name = name
         self.budget = budget
         self.shape: tuple[int, ...] = node.shape
-        self.dtype: np.dtype = node.dtype
 
     def __len__(self) -> int:
         return self.shape[0] if self.shape else 0
@@ -95,7 +95,8 @@ class Group(Mapping[str, Any]):
         return len(self.node)
 
     def __contains__(self, name: object) -> bool:
-        return self._find(str(name)) is not None
+        path = str(name)
+        return self._find(path) is not None if "/" in path else self._has(path)
 
     def __getitem__(self, name: str) -> Any:
         found = self._find(name)
@@ -111,17 +112,28 @@ class Group(Mapping[str, Any]):
         nodes = {name: self.node[name] for name in own}
         return [name for name, node in nodes.items() if isinstance(node, h5py.Dataset) and node.shape]
 
+    def _has(self, name: str) -> bool:
+        """Whether there is a member of this name. It is not opened, which takes longer.
+
+        Raises:
+            UserError: it is a link.
+        """
+        import h5py
+
+        link = self.node.get(name, getlink=True)
+        if link is not None and not isinstance(link, h5py.HardLink):
+            where = f"{self.budget.path}: {self.name}/{name}" if self.name else f"{self.budget.path}: {name}"
+            raise UserError(f"{where} is a link, which is not followed: write the file again")
+        return link is not None
+
     def _find(self, path: str) -> Group | Column | None:
         """The member at a path of names separated by `/`; None if there is none."""
         import h5py
 
         first, _, rest = path.partition("/")
-        link = self.node.get(first, getlink=True)
-        if link is None:
+        if not self._has(first):
             return None
         name = f"{self.name}/{first}" if self.name else first
-        if not isinstance(link, h5py.HardLink):
-            raise UserError(f"{self.budget.path}: {name} is a link, which is not followed: write the file again")
         node = self.node[first]
         if isinstance(node, h5py.Group):
             group = Group(node, name, self.budget)

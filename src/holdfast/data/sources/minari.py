@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from gymnasium.spaces import Space
 
 COLUMNS = ("observations", "actions", "rewards", "terminations", "truncations")
+BLOCK_BYTES = 2**24  # episodes are joined when they take this much memory
 FACTS = ("algorithm_name", "author", "code_permalink", "description", "minari_version", "dataset_id")  # kept
 
 
@@ -147,7 +148,11 @@ class _Reader:
         self.action_space: Any = action_space
         self.skipped = skipped
         self.numbers: list[int] = []  # of all episodes
-        self.parts: list[dict[str, np.ndarray]] = []
+        self.lengths: list[int] = []  # of the episodes that are taken
+        self.widths: dict[str, tuple[int, ...]] = {}  # shape of a row of each column, in the first episode
+        self.parts: list[dict[str, np.ndarray]] = []  # episodes that are not joined yet
+        self.waiting = 0  # their bytes
+        self.blocks: list[dict[str, np.ndarray]] = []  # joined episodes
         self.faulty: dict[int, str] = {}  # what is wrong with an episode, by its number
 
     def add(self, number: int, read: Callable[[str], Any], infos: Mapping[str, ArrayLike]) -> None:
@@ -166,7 +171,12 @@ class _Reader:
         except UserError as e:
             self.faulty[number] = str(e)
         else:
+            self.lengths.append(len(part["actions"]))
+            self.widths = self.widths or {name: array.shape[1:] for name, array in part.items()}
             self.parts.append(part)
+            self.waiting += sum(array.nbytes for array in part.values())
+            if self.waiting > BLOCK_BYTES:
+                self._join()
 
     def _arrays(self, number: int, read: Callable[[str], Any], infos: Mapping[str, ArrayLike]) -> dict[str, np.ndarray]:
         def where(name: str) -> str:
@@ -193,10 +203,16 @@ class _Reader:
             expected = steps + (name == "observations" or name in OBSERVATION_COLUMNS)
             if len(array) != expected:
                 raise UserError(f"{where(name)} has {len(array)} rows, expected {expected} for {steps} actions")
-            other = self.parts[0].get(name, array) if self.parts else array
-            if other.shape[1:] != array.shape[1:]:
-                raise UserError(f"{where(name)} has rows of shape {array.shape[1:]}, the first {other.shape[1:]}")
+            first = self.widths.get(name, array.shape[1:])
+            if first != array.shape[1:]:
+                raise UserError(f"{where(name)} has rows of shape {array.shape[1:]}, the first {first}")
         return arrays
+
+    def _join(self) -> None:
+        """Join the episodes read since the last call. Thousands of small arrays would keep their memory once freed."""
+        self.blocks.append({name: np.concatenate([part[name] for part in self.parts]) for name in _common(self.parts)})
+        self.parts = []
+        self.waiting = 0
 
     def joined(self) -> tuple[dict[str, np.ndarray], list[int]]:
         """The columns over all episodes and the episodes' lengths; both are empty if there are no episodes.
@@ -215,11 +231,17 @@ class _Reader:
                 f"{self.id}: {self.faulty[numbers[0]]}{more}; write the set again, or leave episodes out with "
                 f"--skip-episodes {skip}{' ...' if len(numbers) > 10 else ''}"
             )
-        if not self.parts:
+        if not self.lengths:
             return {}, []
-        names = [*COLUMNS, *(name for name in STORED_COLUMNS if all(name in part for part in self.parts))]
-        columns = {name: np.concatenate([part[name] for part in self.parts]) for name in names}
-        return columns, [len(part["actions"]) for part in self.parts]
+        if self.parts:
+            self._join()
+        names = _common(self.blocks)
+        return {name: np.concatenate([block.pop(name) for block in self.blocks]) for name in names}, self.lengths
+
+
+def _common(parts: Sequence[Mapping[str, np.ndarray]]) -> list[str]:
+    """The columns that all parts have."""
+    return [*COLUMNS, *(name for name in STORED_COLUMNS if all(name in part for part in parts))]
 
 
 def _read_hdf5(path: Path, reader: _Reader) -> None:
@@ -266,7 +288,7 @@ def _incomplete(meta: Mapping[str, Any], reader: _Reader) -> list[Fault]:
     """A warning if the metadata tell of other numbers of episodes and steps than the file holds."""
     have = {"total_episodes": len(reader.numbers)}
     if not reader.skipped:
-        have["total_steps"] = sum(len(part["actions"]) for part in reader.parts)
+        have["total_steps"] = sum(reader.lengths)
     wrong = [
         f"{k} {meta[k]}, the file has {n}" for k, n in have.items() if isinstance(meta.get(k), int) and meta[k] != n
     ]
@@ -305,11 +327,10 @@ def _read_with_minari(data: Path, reader: _Reader) -> None:
     try:
         from minari.dataset.minari_dataset import MinariDataset
 
-        episodes = list(MinariDataset(data).iterate_episodes())
+        for episode in MinariDataset(data).iterate_episodes():
+            reader.add(int(episode.id), functools.partial(getattr, episode), {})
     except Exception as e:  # Minari's back ends have no common error type
         raise UserError(f"{data}: Minari cannot read this data set: {one_line(e)}; fetch it again") from e
-    for episode in episodes:
-        reader.add(int(episode.id), functools.partial(getattr, episode), {})
 
 
 def _metadata(path: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 
@@ -25,12 +26,7 @@ def load(
     *,
     form: str | None = None,
     rewards: ogbench.Rewards | None = None,
-    use_next_observations: bool = True,
-    max_episode_steps: int | None = None,
-    cut_jumps: bool | None = None,
-    terminal_sessions: bool | None = None,
-    action_bounds: spaces.Bounds | None = None,
-    id: str | None = None,
+    **options: Unpack[d4rl.FlatOptions],
 ) -> Dataset:
     """Load an NPZ file.
 
@@ -42,9 +38,7 @@ def load(
         path: the file.
         form: `d4rl` (terminals are true ends) or `ogbench` (terminals close trajectories).
         rewards: OGBench: one a row, or a function of the columns.
-        use_next_observations, max_episode_steps, cut_jumps, terminal_sessions: D4RL, see `d4rl.load`.
-        action_bounds: low and high of the actions; None: [-1, 1].
-        id: name of the data set; None: the file's name.
+        options: see `d4rl.FlatOptions`; `action_bounds` and `id` are for OGBench too, `id` for Holdfast's own form.
 
     Raises:
         UserError: a file that cannot be read, or whose form is not clear.
@@ -52,19 +46,11 @@ def load(
     flat = read_npz(path)
     form = _form(flat, form, path, rewards is not None)
     if form == "holdfast":
-        return _native(flat, path, id)
+        return _native(flat, path, options.get("id"))
     if form == "ogbench":
-        return ogbench.from_flat(flat, path, rewards=rewards, action_bounds=action_bounds, id=id)
-    return d4rl.from_flat(
-        flat,
-        path,
-        use_next_observations=use_next_observations,
-        max_episode_steps=max_episode_steps,
-        cut_jumps=cut_jumps,
-        terminal_sessions=terminal_sessions,
-        action_bounds=action_bounds,
-        id=id,
-    )
+        bounds = options.get("action_bounds")
+        return ogbench.from_flat(flat, path, rewards=rewards, action_bounds=bounds, id=options.get("id"))
+    return d4rl.from_flat(flat, path, **options)
 
 
 def _form(flat: Mapping[str, np.ndarray], form: str | None, path: Path, rewards: bool) -> str:

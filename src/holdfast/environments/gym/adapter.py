@@ -8,13 +8,15 @@ import importlib.util
 import json
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...core.errors import UserError, nearest, one_line
 from ...core.files import parse_json
+from ...core.imports import found_in, import_named
+from .given import OBJECT, GivenEnv, gone, made_by
 
 if TYPE_CHECKING:
     import gymnasium
@@ -34,12 +36,12 @@ ADD_ONS = ("gymnasium_robotics", "minigrid", "ale_py", "highway_env", "metaworld
 def make_env(env: str, **options: Any) -> gymnasium.Env:
     """Make an environment from its id, or from an EnvSpec as JSON (the form that Minari stores with a data set).
 
-    An id may name the module that registers it: `my_package:MyEnv-v0`. `jax/NAME` is an environment of
-    `environments.jax`. Of a JSON spec, only the id, the arguments and the time limit are used: nothing that it names is
-    imported, except packages that are known to register environments.
+    An id may name the module that registers it: `my_package:MyEnv-v0`. `my_package:MyEnv` is a class or function of
+    that module. `jax/NAME` is an environment of `environments.jax`. Of a JSON spec, only the id, the arguments and the
+    time limit are used: nothing that it names is imported, except packages that are known to register environments.
 
     Args:
-        env: the id or the JSON.
+        env: the id, the JSON, or an environment that was given as an object or a function.
         options: arguments of `gymnasium.make`, for example `render_mode="rgb_array"`.
 
     Raises:
@@ -49,11 +51,25 @@ def make_env(env: str, **options: Any) -> gymnasium.Env:
     import gymnasium
     from gymnasium import error
 
+    if isinstance(env, GivenEnv):
+        return _flat(_with_options(env.make(), options))
+    if env.startswith(OBJECT):
+        raise gone(env)
     name, arguments = _parse(env)
     if name.rpartition(":")[2].startswith(("jax/", "gymnax/")):
         from ..jax.as_gym import register
 
         name = register(name)
+    elif ":" in name:
+        module, _, inside = name.rpartition(":")
+        try:
+            factory = found_in(import_named(module), inside)
+        except ModuleNotFoundError as fault:
+            raise UserError(_not_installed(name, fault)) from fault
+        if inside not in gymnasium.registry and callable(factory):
+            return _flat(_with_options(made_by(factory, name), options))
+        if inside in gymnasium.registry:
+            name = inside
     _register(name, env)
     if "mujoco_py" in _entry_point(name):
         raise UserError(f"environment '{name}' needs mujoco_py, which is no longer maintained: use {_newest(name)}")
@@ -72,6 +88,22 @@ def make_env(env: str, **options: Any) -> gymnasium.Env:
         raise UserError(f"environment '{name}' cannot be made: it called sys.exit({end.code!r})") from end
 
 
+def _with_options(made: gymnasium.Env, options: Mapping[str, Any]) -> gymnasium.Env:
+    """An environment that a class or function made, if it is as the options say. They cannot be applied to it.
+
+    Raises:
+        UserError: it is not.
+    """
+    for name, value in options.items():
+        found = getattr(made, name, None)
+        if found != value:
+            made.close()
+            raise UserError(
+                f"environment {type(made.unwrapped).__name__} has {name}={found!r}, expected {value!r}: make it so"
+            )
+    return made
+
+
 def env_spec_of(env: str) -> str | None:
     """The EnvSpec of an environment as JSON, as Minari stores it.
 
@@ -87,7 +119,7 @@ def env_spec_of(env: str) -> str | None:
 
     try:
         return gymnasium.spec(env.rpartition(":")[2]).to_json()
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, gymnasium.error.Error):
         return None
 
 

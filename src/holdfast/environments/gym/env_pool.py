@@ -93,8 +93,16 @@ class LocalPool:
             make: makes a new Gymnasium environment.
             count: number of environments.
             shape: their action space.
+
+        Raises:
+            UserError: `make` returned the same environment twice.
         """
         self.envs = [make() for _ in range(count)]
+        if len({id(env.unwrapped) for env in self.envs}) < count:
+            raise UserError(
+                f"the function that makes {name_of(self.envs[0])} returned the same environment twice: make a new one "
+                "in each call"
+            )
         self.shape = shape
         self.dtype = np.dtype(self.envs[0].observation_space.dtype)
         self.exact = True  # no episode is replayed in this process

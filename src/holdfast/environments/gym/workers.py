@@ -15,6 +15,7 @@ import numpy as np
 
 from ...core.errors import UserError
 from .env_pool import REPEATED, Action, History, Outcome, Shape, SlotFailed, shown
+from .given import require_importable
 from .worker import from_outcomes, pack, unpack
 
 TIMEOUT = 60.0  # seconds that a step may take, by default
@@ -44,6 +45,7 @@ class Workers:
             raise UserError(f"{processes} workers, {timeout:g} s for a step: expected at least 1, and more than 0 s")
         if os.name != "posix":
             raise UserError("--workers needs Linux or macOS: leave it out, environments then run in this process")
+        require_importable(env)
         self.env = env
         self.shape = shape
         self.timeout = timeout
@@ -176,8 +178,19 @@ class Workers:
         self._send(w, pack({"do": "make", "env": self.env, "count": len(self.parts[w]), "shape": list(self.shape)}))
         reply = self._receive(w, max(self.timeout, STARTING))
         if reply is not None and "refused" in reply[0]:
-            raise UserError(reply[0]["refused"])
+            raise UserError(self._refused(reply[0]["refused"]))
         return reply
+
+    def _refused(self, text: str) -> str:
+        """Why a process made no environment, with a hint if this process alone knows its id."""
+        import gymnasium
+
+        if not text.startswith("unknown environment") or self.env not in gymnasium.registry:
+            return text
+        return (
+            f"environment '{self.env}' is registered in this process only: name the module that registers it, as in "
+            f"my_package:{self.env}, so that a worker process can import it, or leave workers out"
+        )
 
     def _send(self, w: int, message: bytes) -> None:
         connection = self.connections[w]

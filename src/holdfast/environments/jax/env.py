@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...core.errors import UserError, unknown
+from ...core.imports import import_named
 from ...core.noise import Noise
 from ...core.spec import Spec
 from ...core.tree import PyTree, where
@@ -109,7 +110,7 @@ def find(env: str | None) -> JaxEnv | None:
         return None
     if module:
         try:
-            importlib.import_module(module)
+            import_named(module)
         except ImportError as fault:
             raise UserError(f"environment '{env}': cannot import {module} ({fault})") from fault
     if name.startswith("gymnax/"):

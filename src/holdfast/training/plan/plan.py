@@ -111,9 +111,8 @@ class Plan:
         yield "config", ", ".join(f"{name} {value}" for name, value in values.items() if name not in schedules)
         if schedules:
             yield "schedules", ", ".join(f"{name} {_schedule(values[name])}" for name in schedules)
-        data = self.task.dataset
-        if data is not None:
-            yield "data", f"{self.task.name}: {data.n_steps:,} rows in {data.n_episodes:,} episodes"
+        if self.task.steps:
+            yield "data", f"{self.task.name}: {self.task.steps:,} rows in {self.task.episodes:,} episodes"
             yield "treatment", _treatment(Treatment(**settings.treatment))
         if self.task.env is not None:
             yield "environment", self.task.env if not self.task.env.lstrip().startswith("{") else "as in the data set"
@@ -169,13 +168,13 @@ def plan(settings: Settings, dataset: Dataset | None = None) -> Plan:
     if (not evaluates or task.env != task.eval_env) and any(program.phase.collect for program in programs.own):
         task.require_environment(settings.workers, settings.worker_timeout)
     evaluator = _evaluator(settings, task, len(replicas)) if evaluates else None
-    return Plan(settings, algorithm, cfg, replicas, task, programs.before, programs.own, evaluator)
+    return Plan(settings, algorithm, cfg, replicas, task.without_rows(), programs.before, programs.own, evaluator)
 
 
 def _evaluator(settings: Settings, task: Task, replicas: int) -> Callable[[], Evaluator]:
     return functools.partial(
         Evaluator,
-        str(task.eval_env),
+        task.eval_env or "",
         replicas,
         settings.eval_episodes,
         reference=task.reference,

@@ -47,7 +47,7 @@ class Task:
     name: str  # of the data set, or of the environment if there are no data
     spec: Spec
     fitted: Fitted
-    dataset: Dataset | None  # the rows that are learned from; None: only what the run collects
+    dataset: Dataset | None  # the rows that are learned from; None: only what the run collects, or see `without_rows`
     fingerprint: str | None  # of the whole data set, before the algorithm's filter
     logged: float | None  # mean episode return of the whole data set
     env: str | None  # environment id, or EnvSpec as JSON
@@ -57,6 +57,9 @@ class Task:
     warnings: list[Fault]  # faults of the data that the settings allow
     raw_space: str | None = None  # of observations that are flattened, as JSON
     inputs: dict[str, Frozen] = dataclasses.field(default_factory=dict)  # policies of other runs, by name
+    env_id: str | None = None  # Gymnasium's id of the environment, if it is known
+    steps: int = 0  # transitions that are learned from
+    episodes: int = 0  # and their episodes
 
     def make(self) -> Callable[[], gymnasium.Env]:
         """A function that makes new environments.
@@ -89,6 +92,10 @@ class Task:
         finally:
             env.close()
 
+    def without_rows(self) -> Task:
+        """The task without its data set, once the programs have the columns: so the rows are in memory once."""
+        return dataclasses.replace(self, dataset=None)
+
     @property
     def always(self) -> set[str]:
         """Stored columns that every algorithm reads: the logged discount, which enters the targets."""
@@ -98,7 +105,7 @@ class Task:
         """The data on the device, with the derived columns in `needed`; None if there are no data."""
         if self.dataset is None:
             return None
-        return jax.tree.map(jnp.asarray, prepare(self.dataset, self.fitted, sorted(needed), discount))
+        return jax.tree.map(jax.device_put, prepare(self.dataset, self.fitted, sorted(needed), discount))
 
     def sources(self, columns: Columns | None, shares: Mapping[str, float], seed: int) -> dict[str, sampler.Source]:
         """What a phase may draw from: the data, and views of it by whole episodes."""
@@ -153,6 +160,9 @@ def task_of(settings: Settings, algorithm: Algorithm, cfg: Cfg, dataset: Dataset
         warnings=warnings,
         raw_space=kept.provenance.get("raw_observation_space"),
         inputs={name: policy.frozen() for name, policy in policies.items()},
+        env_id=kept.env_id,
+        steps=kept.n_steps,
+        episodes=kept.n_episodes,
     )
 
 
@@ -190,7 +200,19 @@ def _from_environment(settings: Settings, algorithm: Algorithm, cfg: Cfg) -> Tas
         )
     fitted = dataclasses.replace(fitted, reward_scale=treatment.reward_scale, reward_shift=treatment.reward_shift)
     return Task(
-        name, spec, fitted, None, None, None, settings.env, settings.env, reference_for(name, name), {}, [], raw_space
+        name=name,
+        spec=spec,
+        fitted=fitted,
+        dataset=None,
+        fingerprint=None,
+        logged=None,
+        env=settings.env,
+        eval_env=settings.env,
+        reference=reference_for(name, name),
+        stats={},
+        warnings=[],
+        raw_space=raw_space,
+        env_id=name,
     )
 
 
@@ -209,8 +231,8 @@ def require_actions(algorithm: Algorithm, name: str, discrete: bool, data: bool 
     kind = "discrete" if discrete else "continuous"
     if kind in algorithm.actions:
         return
-    able = [registry.get(other) for other in registry.names()]
-    suggested = [other.name for other in able if kind in other.actions and (data or other.online is not None)]
+    able = [other for other in registry.every() if kind in other.actions]
+    suggested = [other.name for other in able if data or other.online is not None]
     raise UserError(
         f"{algorithm.name} needs {' or '.join(sorted(algorithm.actions))} actions, {name} has {kind} ones; "
         f"for those: {', '.join(suggested)}"

@@ -1,0 +1,165 @@
+"""What a finished run left in its folder: policies, tables, curves and pages."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..core.errors import UserError
+from ..core.shown import counted, facts_html, line
+from ..data.dataset import Dataset
+from ..environments.gym.workers import TIMEOUT
+from ..evaluation.evaluate import Evaluation, evaluate
+from ..evaluation.statistics import Estimate
+from ..policy.policy import Policy
+from ..policy.storage import arrays_of, under
+from ..runs.columns import Columns, columns
+from ..runs.folder import RunFolder
+from ..runs.schema import read_result
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from ..environments.gym.naming import EnvLike
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Results:
+    """A finished run: its folder and the values of its `result.json`.
+
+    What the caller gave as objects is kept for `evaluate` and `finetune`, because files do not hold it.
+    """
+
+    path: Path
+    result: dict[str, Any]
+    env: str | None = dataclasses.field(default=None, compare=False)  # the environment, if the caller gave one
+    data: Dataset | None = dataclasses.field(default=None, compare=False)  # the data set, if it was in memory
+
+    def policies(self) -> list[Policy]:
+        """The final policy of each replica."""
+        return [Policy.load(folder) for folder in self._policy_folders()]
+
+    def policy(self, replica: int = 0, critic: bool = False) -> Policy:
+        """The final policy of one replica.
+
+        Args:
+            replica: its number in the run.
+            critic: read the critics from the run's checkpoint too, so that the policy has `value`.
+
+        Raises:
+            UserError: the policy or the checkpoint is missing, damaged, or of another step.
+        """
+        found = Policy.load(self._policy_folders()[replica])
+        if not critic:
+            return found
+        saved = RunFolder(self.path).checkpoints.read()
+        if saved.step != found.info.get("step"):
+            raise UserError(
+                f"the newest checkpoint in {self.path} is of step {saved.step}, its policy of step "
+                f"{found.info.get('step')}: finish the run"
+            )
+        arrays = under("state.", arrays_of(saved.data, saved.where))
+        return found.with_critic({name: x[replica] for name, x in arrays.items()}, saved.where)
+
+    @property
+    def evaluations(self) -> Columns:
+        """Every episode of every evaluation: the columns of `evaluations.csv`. Returns are raw sums of rewards."""
+        return columns(RunFolder(self.path).evaluations)
+
+    @property
+    def metrics(self) -> Columns:
+        """The metrics of every block and replica: the columns of `metrics.csv`."""
+        return columns(RunFolder(self.path).metrics)
+
+    def evaluate(
+        self,
+        env: EnvLike | None = None,
+        episodes: int = 10,
+        seed: int = 0,
+        mode: str = "best",
+        workers: int = 0,
+        worker_timeout: float = TIMEOUT,
+        progress: bool = True,
+    ) -> Evaluation:
+        """Score the final policies of all replicas; the arguments are those of `holdfast.evaluate`."""
+        place = self.env if env is None else env
+        return evaluate(
+            self.policies(),
+            place,
+            episodes,
+            seed,
+            mode,
+            workers=workers,
+            worker_timeout=worker_timeout,
+            progress=progress,
+        )
+
+    def curve(self) -> Figure:
+        """The learning curve. A notebook shows the picture; `curve().savefig(path)` writes it.
+
+        Raises:
+            UserError: the run contains no evaluation, or matplotlib is not installed.
+        """
+        from ..report.curves import draw
+        from ..runs.read import read_run
+
+        return draw(read_run(self.path))
+
+    def report(self, path: str | Path | None = None) -> Path:
+        """Write everything about the run as one page.
+
+        Args:
+            path: path of the page; None: `report.html` in the run's folder.
+
+        Returns:
+            The path of the page.
+
+        Raises:
+            UserError: the file cannot be written.
+        """
+        from ..report.page import write_page
+
+        return write_page(self.path, path)
+
+    def __repr__(self) -> str:
+        facts = dict(self._facts())
+        rest = f", return {facts['return']}" if "return" in facts else ""
+        about = f"{str(self.path)!r}: {self._title()}, {facts['replicas']}, {facts['steps']} steps{rest}"
+        return line(type(self).__name__, about)
+
+    def _repr_html_(self) -> str:
+        return facts_html(self._title(), self._facts())
+
+    def _title(self) -> str:
+        found = self.result
+        subject = found.get("dataset") or found.get("environment") or ""
+        return f"{found.get('algorithm', 'a run')} on {subject}"
+
+    def _facts(self) -> list[tuple[str, str]]:
+        found = self.result
+        facts = [("replicas", counted(len(found["replicas"]), "replica")), ("steps", f"{found['steps']:,}")]
+        if found.get("return_mean") is not None:
+            low, high = found.get("return_interval") or (None, None)
+            facts.append(("return", str(Estimate(found["return_mean"], low, high))))
+        if found.get("normalized_score") is not None:
+            facts.append(("normalised score", f"{found['normalized_score']:.1f}"))
+        if found.get("logged_return_mean") is not None:
+            facts.append(("return of the log", f"{found['logged_return_mean']:.1f}"))
+        return [*facts, ("folder", str(self.path))]
+
+    def _policy_folders(self) -> list[Path]:
+        return RunFolder(self.path).policy_folders(self.result["replicas"])
+
+
+def finished_result(path: str | Path) -> dict[str, Any]:
+    """The result of a finished run.
+
+    Raises:
+        UserError: the folder is not that of a run, or the run is not finished.
+    """
+    folder = RunFolder(path)
+    folder.read_config()
+    if not folder.result.is_file():
+        raise UserError(f"{path} is not finished: resume it with holdfast.resume({str(path)!r})")
+    return read_result(folder.result)

@@ -12,8 +12,8 @@ from ..core import config as configs
 from ..runs.settings import Setting, Settings, resolve
 
 # settings with another spelling on the command line, or none
-OTHERS = ("algorithm", "algorithm_module", "data", "config", "treatment", "preset", "sweep", "data_options", "allow", "evaluate", "loggers",
-          "source", "inputs", "keep_policies", "in_memory")  # fmt: skip
+OTHERS = ("algorithm", "algorithm_module", "data", "config", "treatment", "preset", "sweep", "data_options", "allow",
+          "evaluate", "loggers", "source", "inputs", "keep_policies", "in_memory")  # fmt: skip
 
 
 def command_of(settings: Settings) -> str:

@@ -125,7 +125,7 @@ def test_a_run_without_evaluation_has_a_page_and_no_curve(tmp_path: Path) -> Non
 
 def test_without_jinja2_the_message_names_the_extra(tmp_path: Path, monkeypatch: Patch) -> None:
     monkeypatch.setitem(sys.modules, "jinja2", None)
-    with pytest.raises(UserError, match=r"pages need Jinja2: pip install 'holdfast\[report\]'"):
+    with pytest.raises(UserError, match=r"pages need Jinja2: pip install 'holdfast-rl\[report\]'"):
         write_page(make_run(tmp_path / "run"))
 
 

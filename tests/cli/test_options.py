@@ -33,7 +33,8 @@ OTHER = {
     "data": DATA, "steps": 8, "preset": "tuned_gaussian", "seeds": 2, "seed": 3, "sweep": {"actor_lr": [1e-3, 2e-3]},
     "allow": ["one_step"], "env": "Pendulum-v1", "evaluate": False, "eval_episodes": 2, "eval_every": 4,
     "save_every": 4, "block": 4, "workers": 1, "worker_timeout": 30.0, "envs": 2, "replay": 100,
-    "loggers": ["tensorboard"], "keep_policies": True, "growing": 1.0, "data_options": {"id": "ours"},
+    "loggers": ["tensorboard"], "keep_policies": True, "encoder": "impala", "random_shift": 4, "growing": 1.0,
+    "data_options": {"id": "ours"},
     "inputs": {"policy": "/runs/bc"},
 }  # fmt: skip
 

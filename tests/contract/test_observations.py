@@ -42,7 +42,9 @@ class State(PyTree):
 
 
 def init(cfg, ctx, noise):
-    encoder = encoders.flatten(ctx.spec)
+    arrays = ctx.spec.obs_arrays
+    parts = {name: encoders.Flatten(one.shape) for name, one in arrays.items()} if isinstance(arrays, dict) else {}
+    encoder = encoders.Concat(parts) if parts else encoders.Flatten(arrays.shape)
     sizes = (encoder.width, *cfg.hidden, ctx.spec.action)
     actor = encoders.Encoded(encoder, nets.DeterministicPolicy(nets.mlp(noise.sub("actor"), sizes)))
     return State(Trained.new(actor, optimisers.adam(cfg.actor_lr)))

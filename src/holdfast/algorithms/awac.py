@@ -116,4 +116,6 @@ PRESETS = {
     ),
 }
 
-algorithm = Algorithm("awac", AWAC, init, update, act, PRESETS, dist=dist, actions=BOTH, finetune=finetune, check=check)
+algorithm = Algorithm(
+    "awac", AWAC, init, update, act, PRESETS, dist=dist, actions=BOTH, finetune=finetune, check=check, images=True
+)

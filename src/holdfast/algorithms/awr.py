@@ -177,4 +177,5 @@ algorithm = Algorithm(
     episodes=True,
     actions=BOTH,
     check=check,
+    images=True,
 )

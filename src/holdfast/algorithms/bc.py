@@ -97,4 +97,4 @@ PRESETS = {
     ),
 }
 
-algorithm = Algorithm("bc", BC, init, update, act, PRESETS, dist=dist, actions=BOTH, check=check)
+algorithm = Algorithm("bc", BC, init, update, act, PRESETS, dist=dist, actions=BOTH, check=check, images=True)

@@ -165,4 +165,4 @@ PRESETS = {
     ),
 }
 
-algorithm = Algorithm("crr", CRR, init, update, act, PRESETS, dist=dist, actions=BOTH, check=check)
+algorithm = Algorithm("crr", CRR, init, update, act, PRESETS, dist=dist, actions=BOTH, check=check, images=True)

@@ -69,4 +69,6 @@ PRESETS = {
     ),
 }
 
-algorithm = Algorithm("ddpg", DDPG, init, update, act, PRESETS, needs=targets.n_step_rows, online=online, check=check)
+algorithm = Algorithm(
+    "ddpg", DDPG, init, update, act, PRESETS, needs=targets.n_step_rows, online=online, check=check, images=True
+)

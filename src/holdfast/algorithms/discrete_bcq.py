@@ -149,4 +149,6 @@ PRESETS = {
     ),
 }
 
-algorithm = Algorithm("discrete_bcq", DiscreteBCQ, init, update, act, PRESETS, dist=dist, actions=DISCRETE, check=check)
+algorithm = Algorithm(
+    "discrete_bcq", DiscreteBCQ, init, update, act, PRESETS, dist=dist, actions=DISCRETE, check=check, images=True
+)

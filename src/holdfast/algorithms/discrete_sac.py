@@ -124,4 +124,5 @@ algorithm = Algorithm(
     online=online,
     finetune=finetune,
     check=check,
+    images=True,
 )

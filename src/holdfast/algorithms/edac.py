@@ -69,7 +69,7 @@ def action_gradients(critic: nets.Critic, obs: jax.Array, action: jax.Array) -> 
         gradient, q = jax.grad(total, has_aux=True)(action)
         return q, gradient
 
-    return jax.vmap(one)(critic.nets)
+    return jax.vmap(one)(critic.mlps)
 
 
 def similarity(gradients: jax.Array) -> jax.Array:

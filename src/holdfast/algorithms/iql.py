@@ -150,4 +150,6 @@ PRESETS = {
     ),
 }
 
-algorithm = Algorithm("iql", IQL, init, update, act, PRESETS, dist=dist, actions=BOTH, finetune=finetune, check=check)
+algorithm = Algorithm(
+    "iql", IQL, init, update, act, PRESETS, dist=dist, actions=BOTH, finetune=finetune, check=check, images=True
+)

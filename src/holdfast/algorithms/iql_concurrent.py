@@ -122,4 +122,5 @@ algorithm = Algorithm(
     needs=needs,
     online=sac.online,
     check=check,
+    images=True,
 )

@@ -82,5 +82,15 @@ PRESETS = {
 }
 
 algorithm = Algorithm(
-    "iql_online", IQLOnline, init, update, act, PRESETS, dist=dist, online=online, actions=BOTH, check=check
+    "iql_online",
+    IQLOnline,
+    init,
+    update,
+    act,
+    PRESETS,
+    dist=dist,
+    online=online,
+    actions=BOTH,
+    check=check,
+    images=True,
 )

@@ -180,4 +180,4 @@ PRESETS = {
     "tuned_100k": Preset(OBAC(hidden=(256, 256), batch_size=256), Treatment(), "ours, as mujoco with SAC's sizes"),
 }
 
-algorithm = Algorithm("obac", OBAC, init, update, act, PRESETS, dist=dist, online=online, check=check)
+algorithm = Algorithm("obac", OBAC, init, update, act, PRESETS, dist=dist, online=online, check=check, images=True)

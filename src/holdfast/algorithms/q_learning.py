@@ -118,4 +118,5 @@ def record(
         actions=DISCRETE,
         online=online,
         check=check,
+        images=True,
     )

@@ -8,7 +8,7 @@ Notation (paper = code): N = `quantiles`; tau-hat_i = `taus`; kappa = 1; theta^-
 Order of an update: critic, target (soft or copied, see `q_learning`).
 As in the paper the target network chooses a'; with `double` the online network does, as in d3rlpy's discrete CQL.
 Not as in the paper: learning rate, number of quantiles and target of the default, which is for vectors of observations.
-Ours: an MLP, for images see the encoders; illegal actions are excluded from a' and from acting.
+Ours: illegal actions are excluded from a' and from acting.
 """
 
 from __future__ import annotations

@@ -150,4 +150,4 @@ PRESETS = {
     ),
 }
 
-algorithm = Algorithm("rebrac", ReBRAC, init, update, act, PRESETS, needs=needs, check=check)
+algorithm = Algorithm("rebrac", ReBRAC, init, update, act, PRESETS, needs=needs, check=check, images=True)

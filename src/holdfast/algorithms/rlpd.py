@@ -138,4 +138,6 @@ PRESETS = {
     "adroit": Preset(RLPD(**HARD), Treatment(), CODE + "Adroit"),
 }
 
-algorithm = Algorithm("rlpd", RLPD, init, update, act, PRESETS, dist=dist, needs=needs, phases=phases, check=check)
+algorithm = Algorithm(
+    "rlpd", RLPD, init, update, act, PRESETS, dist=dist, needs=needs, phases=phases, check=check, images=True
+)

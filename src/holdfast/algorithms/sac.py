@@ -162,4 +162,5 @@ algorithm = Algorithm(
     online=online,
     finetune=finetune,
     check=check,
+    images=True,
 )

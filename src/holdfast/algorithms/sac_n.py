@@ -145,4 +145,4 @@ PRESETS = {
     "adroit": preset(100, "pen, door, hammer, relocate; the authors also standardise rewards"),
 }
 
-algorithm = Algorithm("sac_n", SACN, init, update, act, PRESETS, dist=dist, check=check)
+algorithm = Algorithm("sac_n", SACN, init, update, act, PRESETS, dist=dist, check=check, images=True)

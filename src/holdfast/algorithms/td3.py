@@ -129,4 +129,6 @@ PRESETS = {
     "paper": Preset(PAPER, Treatment(), "the paper, section 6.1 and appendix C"),
 }
 
-algorithm = Algorithm("td3", TD3, init, update, act, PRESETS, needs=targets.n_step_rows, online=online, check=check)
+algorithm = Algorithm(
+    "td3", TD3, init, update, act, PRESETS, needs=targets.n_step_rows, online=online, check=check, images=True
+)

@@ -140,4 +140,4 @@ PRESETS = {
     ),
 }
 
-algorithm = Algorithm("td3_bc", TD3BC, init, update, act, PRESETS, finetune=finetune, check=check)
+algorithm = Algorithm("td3_bc", TD3BC, init, update, act, PRESETS, finetune=finetune, check=check, images=True)

@@ -89,7 +89,7 @@ def init(cfg: UWAC, ctx: Context, noise: Noise) -> State:
     actor = nets.gaussian_heads_policy(noise.sub("actor"), spec, cfg.hidden, low=-5.0, high=2.0, squash="tanh")
     critic = nets.critic(noise.sub("critic"), spec, cfg.hidden)
     multiplier = Trained.new(jnp.log(cfg.initial_multiplier), tx.multiplier)
-    directions = spectral.directions(noise.sub("directions"), critic.nets) if cfg.spectral_norm else ()
+    directions = spectral.directions(noise.sub("directions"), critic.mlps) if cfg.spectral_norm else ()
     trained = (Trained.new(vae, tx.vae), Trained.new(actor, tx.actor), Trained.new(critic, tx.critic))
     return State(*trained, multiplier, critic, directions)
 

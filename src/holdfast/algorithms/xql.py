@@ -108,7 +108,7 @@ def smoothed(cfg: XQL, batch: Batch, noise: Noise) -> tuple[jax.Array, jax.Array
     action = batch.action
     if cfg.random_actions:
         uniform = 2 * noise.uniform("random_action", (cfg.random_actions * len(obs), action.shape[-1])) - 1
-        obs = jnp.tile(obs, (1 + cfg.random_actions, 1))
+        obs = jnp.tile(obs, (1 + cfg.random_actions, *[1] * (obs.ndim - 1)))
         action = jnp.concatenate([action, uniform])
     if cfg.action_noise:
         eps = jnp.clip(cfg.action_noise * noise.normal("action_noise", action.shape), -0.5, 0.5)
@@ -173,4 +173,4 @@ PRESETS = {
     "antmaze-large-diverse": maze("ant_large_diverse", XQL(0.55, 5.0, batch_size=1024)),
 }
 
-algorithm = Algorithm("xql", XQL, init, update, act, PRESETS, dist=dist, check=check)
+algorithm = Algorithm("xql", XQL, init, update, act, PRESETS, dist=dist, check=check, images=True)

@@ -267,6 +267,7 @@ class Algorithm(NamedTuple):
     filter: Callable[[Cfg, Any], Any] | None = None
     episodes: bool = False  # whether `filter` or a `refresh` needs whole episodes
     actions: frozenset[str] = CONTINUOUS
+    images: bool = False  # whether observations may be images: all its networks come from `parts.nets.network`
     inputs: tuple[str, ...] = ()  # names of policies of other runs; a run must name a folder for each
     online: Callable[[Cfg], tuple[Phase, ...]] | None = None  # phases of a run that has an environment and no data
     finetune: Callable[[Cfg], tuple[Phase, ...]] | None = None  # phases that continue an offline run online

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
+from numpy.typing import DTypeLike
 
 from .tree import PyTree, field
 
@@ -26,10 +27,20 @@ class ArraySpec(NamedTuple):
     shape: tuple[int, ...]
     dtype: str = "float32"
 
+    def __str__(self) -> str:
+        return f"{self.shape} {self.dtype}"
+
 
 # float32 vectors by their shape; another array; or several arrays by name, sorted: (("image", ArraySpec(...)), ...)
 ObsSpec = tuple[int, ...] | ArraySpec | tuple[tuple[str, ArraySpec], ...]
 Obs = Any  # observations: an array [..., *shape], or a dict of such arrays
+
+
+def array_spec(shape: tuple[int, ...], dtype: DTypeLike) -> ObsSpec:
+    """The `Spec.obs` of observations that are one array: images keep their bytes, others become float32."""
+    if np.dtype(dtype) == np.uint8 and len(shape) == 3:
+        return ArraySpec(shape, "uint8")
+    return shape
 
 
 def named(**arrays: ArraySpec) -> tuple[tuple[str, ArraySpec], ...]:
@@ -49,6 +60,24 @@ class Spec(NamedTuple):
     discrete: bool = False
     masked: bool = False  # rows carry which actions are legal
     horizon: int | None = None  # time limit of an episode in steps; None: episodes have none
+    encoder: str | None = None  # of images, see `parts.encoders`; None: chosen by their size
+
+    @property
+    def images(self) -> bool:
+        """Whether observations are images: bytes [height, width, channels]."""
+        return isinstance(self.obs, ArraySpec) and self.obs.dtype == "uint8" and len(self.obs.shape) == 3
+
+    @property
+    def obs_shape(self) -> tuple[int, ...]:
+        """Shape of an observation that is one array.
+
+        Raises:
+            TypeError: observations are several arrays by name.
+        """
+        arrays = self.obs_arrays
+        if isinstance(arrays, dict):
+            raise TypeError(f"observations are arrays by name: {', '.join(arrays)}")
+        return arrays.shape
 
     @property
     def action_shape(self) -> tuple[int, ...]:
@@ -79,12 +108,16 @@ class Spec(NamedTuple):
             obs = {name: one._asdict() for name, one in arrays.items()}
         elif isinstance(self.obs, ArraySpec):
             obs = self.obs._asdict()
-        return {**self._asdict(), "obs": obs}
+        values = {**self._asdict(), "obs": obs}
+        if self.encoder is None:
+            del values["encoder"]  # version 0.1.0 does not know it
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Spec:
         """The spec that `to_dict` wrote; version 0.1.0 also wrote `agents`, which was always 1."""
-        own = {name: values[name] for name in cls._fields}
+        own = {name: values[name] for name in cls._fields if name != "encoder"}
+        own["encoder"] = values.get("encoder")
         obs = values["obs"]
         if isinstance(obs, Mapping):
             whole = "shape" in obs and not isinstance(obs["shape"], Mapping)

@@ -32,16 +32,22 @@ def with_action_space(dataset: Dataset, space: Space) -> Dataset:
     """
     from gymnasium.spaces import Box, Discrete
 
+    from ..environments.gym.joint_actions import counts
+
+    chosen: Any = space
     width = 1 if dataset.actions.ndim == 1 else dataset.actions.shape[1]
-    if not (isinstance(space, Discrete) and width == 1) and not (isinstance(space, Box) and space.shape == (width,)):
+    alike = not isinstance(space, Discrete) and space.shape == (width,)
+    if not (isinstance(space, Discrete) and width == 1) and not (
+        alike and (isinstance(space, Box) or counts(space) is not None)
+    ):
         return dataset
-    actions = as_actions(dataset.actions, f"{dataset.id}: actions", space)
+    actions = as_actions(dataset.actions, f"{dataset.id}: actions", chosen)
     if isinstance(space, Discrete):
         actions = _whole(actions, dataset.id)
-    elif actions.dtype.kind != "f":
+    elif isinstance(space, Box) and actions.dtype.kind != "f":
         actions = actions.astype(np.float32)
     known = {name: value for name, value in dataset.provenance.items() if name != ASSUMED}
-    return dataclasses.replace(dataset, actions=actions, action_space=space, provenance=known)
+    return dataclasses.replace(dataset, actions=actions, action_space=chosen, provenance=known)
 
 
 def with_action_options(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..core import images
 from ..core.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,16 +21,15 @@ FLAT_COLUMNS = (*STORED_COLUMNS, *(f"next_{name}" for name in OBSERVATION_COLUMN
 
 
 def take(observations: np.ndarray, rows: np.ndarray | slice) -> np.ndarray:
-    """Rows of observations.
-
-    Every selection of observations goes through this function and `spaces.require_supported`: these are the two places
-    to change for image and dictionary observations.
-    """
+    """Rows of observations. Every selection of observations goes through this function."""
     return observations[rows]
 
 
 def as_observations(values: ArrayLike, where: str) -> np.ndarray:
-    """Observations as `[M, d]`. `[M]` is taken as `[M, 1]`; booleans become 0 and 1.
+    """Observations as `[M, d]`, or images as bytes `[M, height, width, channels]`.
+
+    `[M]` is taken as `[M, 1]`. Booleans of vectors become 0 and 1. Images are bytes or booleans with more axes, see
+    `core.images.layout`.
 
     Args:
         values: the observations.
@@ -39,11 +39,14 @@ def as_observations(values: ArrayLike, where: str) -> np.ndarray:
         UserError: the values are not numbers, or have another shape.
     """
     array = numbers(values, where)
+    if images.layout(array.shape[1:], array.dtype) is not None:
+        return frozen(images.in_layout(array, 1))
     array = frozen(array.astype(np.float32)) if array.dtype == bool else array
     array = array[:, None] if array.ndim == 1 else array
     if array.ndim != 2 or array.shape[1] == 0:
         raise UserError(
-            f"{where} have shape {array.shape}, expected [rows, dimensions] (float vectors); flatten them first"
+            f"{where} have shape {array.shape} and type {array.dtype}, expected [rows, dimensions] (float vectors) or "
+            "images as bytes (uint8); flatten them first, or convert them to bytes"
         )
     return array
 

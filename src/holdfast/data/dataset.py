@@ -53,7 +53,7 @@ class Dataset:
             not supported. All other faults of the data are listed by `checks.check.check`.
     """
 
-    observations: np.ndarray  # [N + E, *obs]
+    observations: np.ndarray  # [N + E, d], or images as bytes [N + E, height, width, channels]
     actions: np.ndarray  # [N, A] float, or [N] int if discrete; in the environment's units
     rewards: np.ndarray  # [N] float64, raw
     terminations: np.ndarray  # [N] bool, true ends
@@ -75,13 +75,22 @@ class Dataset:
         for name, value in checked_facts(self.id, self.env_spec, self.reference, self.provenance).items():
             put(name, value)
         put("observations", as_observations(self.observations, f"{self.id}: observations"))
+        if hasattr(self.observation_space, "low"):
+            put("observation_space", spaces.flattened(self.observation_space, self.id))
         put("actions", as_actions(self.actions, f"{self.id}: actions", self.action_space))
+        for name, value in spaces.joint_actions(self.actions, self.action_space, self.provenance, self.id).items():
+            put(name, value)
         put("rewards", frozen(vector(self.rewards, f"{self.id}: rewards").astype(np.float64, copy=False)))
         for name in ("terminations", "truncations"):
             put(name, flags(getattr(self, name), f"{self.id}: {name}"))
         put("offsets", self._whole_offsets())
         put("columns", {k: stored(k, v, f"{self.id}: {k}") for k, v in self.columns.items()})
         spaces.require_supported(self.observation_space, self.action_space, self.id)
+        if self.images != (len(self.observation_space.shape) == 3):
+            raise UserError(
+                f"{self.id}: observations have shape {self.observations.shape} and type {self.observations.dtype}, but "
+                f"their space is Box {self.observation_space.shape}; images need both, as bytes (uint8)"
+            )
         self._require_lengths()
 
     def _whole_offsets(self) -> np.ndarray:
@@ -180,6 +189,11 @@ class Dataset:
         return not hasattr(self.action_space, "low")
 
     @property
+    def images(self) -> bool:
+        """Whether observations are images: bytes [N + E, height, width, channels]."""
+        return self.observations.dtype == np.uint8 and self.observations.ndim == 4
+
+    @property
     def horizon(self) -> int | None:
         """Time limit of an episode in steps: that of the environment's spec, else the one given to the source."""
         if self.env_spec is not None:
@@ -199,12 +213,12 @@ class Dataset:
     @property
     def spec(self) -> Spec:
         """The shapes of the problem, as algorithms read them."""
-        from ..core.spec import Spec
+        from ..core.spec import Spec, array_spec
 
         space: Any = self.action_space
         count = int(space.n if self.discrete else space.shape[0])
         return Spec(
-            obs=tuple(self.observations.shape[1:]),
+            obs=array_spec(tuple(self.observations.shape[1:]), self.observations.dtype),
             action=count,
             discrete=self.discrete,
             masked="action_mask" in self.columns,
@@ -239,6 +253,8 @@ class Dataset:
         }
         for name, column in {**parts, "offsets": self.offsets, **dict(sorted(self.columns.items()))}.items():
             fixed = {"f": "<f4", "b": "|u1"}.get(column.dtype.kind, "<i8")
+            if name == "observations" and self.images:
+                fixed = "|u1"
             if name == "actions":
                 fixed = "<i8" if self.discrete else "<f4"
             digest.update(f"{name}{column.shape}{fixed};".encode())

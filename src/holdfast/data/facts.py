@@ -13,6 +13,7 @@ PROVENANCE: dict[str, Any] = {  # entries that are used, not only shown
     "assumed": list[str],
     "left_out": int,
     "left_out_rewards": int,
+    "raw_action_space": str | None,
     "raw_observation_space": str | None,
 }
 

@@ -162,10 +162,15 @@ def _jumps(observations: np.ndarray, next_observations: np.ndarray | None) -> np
     """Rows whose stored next observation is not the following row: `[n]` bool, never the last row."""
     out = np.zeros(len(observations), bool)
     if next_observations is not None and len(observations) > 1:
+        exact = observations.dtype == np.uint8
         for part in chunks(len(out) - 1, math.prod(observations.shape[1:])):
-            gap = observations[1:][part] - next_observations[:-1][part]
-            gap = gap.reshape(len(gap), -1)
-            out[:-1][part] = ~(np.linalg.norm(gap, axis=1) <= JUMP) & np.isfinite(gap).all(1)
+            following = observations[1:][part].reshape(part.stop - part.start, -1)
+            stored = next_observations[:-1][part].reshape(following.shape)
+            if exact:
+                out[:-1][part] = (following != stored).any(1)
+            else:
+                gap = following - stored
+                out[:-1][part] = ~(np.linalg.norm(gap, axis=1) <= JUMP) & np.isfinite(gap).all(1)
     return out
 
 

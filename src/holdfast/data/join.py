@@ -133,7 +133,7 @@ def _facts(parts: Sequence[Part]) -> dict[str, Any]:
     for name in ("left_out", "left_out_rewards"):
         counts = [int(part.provenance.get(name, 0)) for part in parts]
         found |= {name: sum(counts)} if any(counts) else {}
-    for name in ("assumed", "evaluation_spec", "max_episode_steps"):
+    for name in ("assumed", "evaluation_spec", "max_episode_steps", "raw_action_space", "raw_observation_space"):
         value = _common([part.provenance.get(name) for part in parts])
         found |= {name: value} if value is not None else {}
     return found

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from ..core.errors import UserError
 from ..core.files import JSON, object_in
-from .arrays import numbers
+from .arrays import frozen, numbers
 
 if TYPE_CHECKING:
     from gymnasium.spaces import Box, Discrete, Space
@@ -26,18 +26,20 @@ Bounds = tuple[ArrayLike, ArrayLike]  # low and high of a Box of actions: number
 def require_supported(observation_space: Space, action_space: Space, where: str) -> None:
     """Refuse spaces that no algorithm supports yet.
 
-    Observations must be a Box of one dimension, actions a Box of one dimension or Discrete. Change this function and
-    `arrays.take` for image and dictionary observations.
+    Observations must be a Box of one dimension, or of images in their one layout; actions a Box of one dimension or
+    Discrete.
 
     Raises:
         UserError: another kind of space; the line says how to flatten it.
     """
     from gymnasium.spaces import Box, Discrete
 
-    if not isinstance(observation_space, Box) or len(observation_space.shape) != 1:
+    if not isinstance(observation_space, Box) or not (
+        len(observation_space.shape) == 1 or (observation_space.dtype == np.uint8 and len(observation_space.shape) == 3)
+    ):
         raise UserError(
-            f"{where}: observations are {_named(observation_space)}, expected a Box of one dimension (float vectors); "
-            "flatten them first, e.g. with gymnasium.wrappers.FlattenObservation"
+            f"{where}: observations are {_named(observation_space)}, expected a Box of one dimension (float vectors) "
+            "or of images (uint8); flatten them first, e.g. with gymnasium.wrappers.FlattenObservation"
         )
     if not isinstance(action_space, Discrete) and not (isinstance(action_space, Box) and len(action_space.shape) == 1):
         raise UserError(
@@ -46,7 +48,7 @@ def require_supported(observation_space: Space, action_space: Space, where: str)
 
 
 def flattened(space: Space, where: str) -> Space:
-    """The space of flattened observations: `space` itself if it is a Box.
+    """The space of flattened observations: `space` itself if it is a Box, with images in their one layout.
 
     Args:
         space: the space of the observations, for instance Dict, Tuple, Discrete, MultiBinary, MultiDiscrete or Box.
@@ -58,7 +60,9 @@ def flattened(space: Space, where: str) -> Space:
     from gymnasium.spaces import Box, flatdim, flatten_space
 
     if isinstance(space, Box):
-        return space
+        from ..environments.gym.image_layout import image_box
+
+        return image_box(space)
     if not _has_flat_form(space):
         raise UserError(f"{where}: observations are {_named(space)}, which has no flat form; write float vectors")
     if flatdim(space) > LARGEST_SPACE:
@@ -174,9 +178,11 @@ def _one_hot(index: np.ndarray, n: int, where: str) -> np.ndarray:
 
 
 def observation_box(observations: np.ndarray) -> Box:
-    """An unbounded Box for observations `[M, d]` whose bounds are not known."""
+    """An unbounded Box for observations `[M, d]` whose bounds are not known, or the Box of images."""
     from gymnasium.spaces import Box
 
+    if observations.dtype == np.uint8 and observations.ndim == 4:
+        return Box(0, 255, observations.shape[1:], np.uint8)
     dtype = observations.dtype if observations.dtype.kind == "f" else np.dtype(np.float32)
     return Box(-np.inf, np.inf, observations.shape[1:], dtype=dtype.type)
 
@@ -199,6 +205,32 @@ def action_space_for(actions: np.ndarray, bounds: Bounds | None = None) -> Box |
     dtype = actions.dtype.type if actions.dtype.kind == "f" else np.float32
     low, high = (np.broadcast_to(np.asarray(b, dtype), actions.shape[1:]).copy() for b in bounds or (-1.0, 1.0))
     return Box(low, high, dtype=dtype)
+
+
+def joint_actions(actions: np.ndarray, space: Space, provenance: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The fields of a data set in which several discrete actions at once have become one.
+
+    Args:
+        actions: `[N, *space.shape]`.
+        space: their space.
+        provenance: provenance of the data set; the entry `raw_action_space` is added.
+        where: name of the data set in error messages.
+
+    Returns:
+        `actions` `[N]`, `action_space` and `provenance`; nothing if the space is neither MultiDiscrete nor MultiBinary.
+
+    Raises:
+        UserError: too many combinations, or actions outside the space.
+    """
+    from ..environments.gym import joint_actions as joint
+
+    if joint.counts(space) is None:
+        return {}
+    return {
+        "action_space": joint.joint_space(space, where),
+        "actions": frozen(joint.joint(space, actions, f"{where}: actions")),
+        "provenance": {**provenance, "raw_action_space": to_json(space)},
+    }
 
 
 def to_json(space: Space) -> str:

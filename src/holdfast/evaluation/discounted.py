@@ -76,7 +76,7 @@ class _Slots:
         self.envs = envs
         self.spec = policies.spec
         self.shape = (len(envs), len(envs[0]))
-        self.obs = np.zeros((*self.shape, *self.spec.obs), envs[0][0].observation_space.dtype)
+        self.obs = np.zeros((*self.shape, *self.spec.obs_shape), envs[0][0].observation_space.dtype)
         self.mask: np.ndarray | None = None
 
     def reset(self, seeds: np.ndarray) -> None:

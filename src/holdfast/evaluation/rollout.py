@@ -137,7 +137,7 @@ class _Run:
         self.seeds = np.stack([episode_seeds(one, rollout.episodes) for one in seeds])
         self.returns = np.zeros((rows, rollout.episodes))
         self.lengths = np.zeros((rows, rollout.episodes), np.int64)
-        self.obs = np.zeros((rows, n, *policies.spec.obs), rollout.pool.dtype)
+        self.obs = np.zeros((rows, n, *policies.spec.obs_shape), rollout.pool.dtype)
         self.reward = np.zeros((rows, n))
         self.start = np.zeros((rows, n), bool)
         self.mask: np.ndarray | None = None
@@ -209,8 +209,8 @@ class _Run:
         self.start[slot] = True
 
     def observe(self, slot: Slot, obs: np.ndarray, mask: np.ndarray | None) -> None:
-        if np.shape(obs) != self.spec.obs:
-            what = f"gave an observation of shape {np.shape(obs)} {self.place(slot)}, expected {self.spec.obs}"
+        if np.shape(obs) != self.spec.obs_shape:
+            what = f"gave an observation of shape {np.shape(obs)} {self.place(slot)}, expected {self.spec.obs_shape}"
             raise UserError(f"environment {self.rollout.name} {what}")
         self.obs[slot] = obs
         if self.mask is None and mask is not None:

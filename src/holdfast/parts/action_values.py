@@ -9,20 +9,21 @@ import jax
 import jax.numpy as jnp
 
 from ..core.noise import Noise
-from ..core.spec import Batch, Mode, Scalar, Spec, Step
+from ..core.spec import Batch, Mode, Obs, Scalar, Spec, Step
 from ..core.trained import Metrics
 from ..core.tree import PyTree, field
 from . import layers, nets, targets
 from .distributions import Categorical, take
+from .encoders import Encoded
 
 
 class ActionValues(PyTree):
     """K estimates of Q(s, a) for every action."""
 
-    net: layers.MLP  # A * K outputs, action by action
+    net: nets.Network  # A * K outputs, action by action
     count: int = field(static=True, default=1)  # K
 
-    def __call__(self, obs: jax.Array) -> jax.Array:
+    def __call__(self, obs: Obs) -> jax.Array:
         """[..., d] to [..., A, K]."""
         out = self.net(obs)
         return out.reshape(*out.shape[:-1], -1, self.count)
@@ -33,20 +34,23 @@ class ActionValues(PyTree):
         The last layer is linear, so mixing its weights gives the same numbers as mixing its outputs, at 1/K of the
         cost.
         """
-        *body, last = self.net.layers
+        net = self.net
+        if isinstance(net, Encoded):
+            mixed = ActionValues(net.net, self.count).mix(weights)
+            return ActionValues(Encoded(net.encoder, mixed.net))
+        *body, last = net.layers
         weight = last.weight.reshape(len(last.weight), -1, self.count) @ weights
         bias = last.bias.reshape(-1, self.count) @ weights
-        net = layers.MLP((*body, layers.Linear(weight, bias)), self.net.norms, self.net.activation, self.net.norm)
-        return ActionValues(net)
+        return ActionValues(layers.MLP((*body, layers.Linear(weight, bias)), net.norms, net.activation, net.norm))
 
-    def mean(self, obs: jax.Array) -> jax.Array:
+    def mean(self, obs: Obs) -> jax.Array:
         """The mean of the estimates: [..., d] to [..., A]."""
         return self.mix(jnp.full(self.count, 1 / self.count))(obs)[..., 0] if self.count > 1 else self(obs)[..., 0]
 
 
 def action_values(noise: Noise, spec: Spec, hidden: tuple[int, ...], count: int = 1) -> ActionValues:
     """A network with `count` estimates of the value of each action of `spec`."""
-    return ActionValues(nets.mlp(noise, (*spec.obs, *hidden, spec.action * count)), count)
+    return ActionValues(nets.network(noise, spec, hidden, spec.action * count), count)
 
 
 def best(q: jax.Array, mask: jax.Array | None = None) -> jax.Array:

@@ -14,15 +14,17 @@ import jax
 import jax.numpy as jnp
 
 from ..core.noise import Noise
-from ..core.spec import Spec
+from ..core.spec import ArraySpec, Obs, Spec
 from ..core.tree import PyTree, field
 from .distributions import Categorical, Deterministic, Distribution, Normal, TanhNormal, take
+from .encoders import Encoded, encoder
 from .initialisers import Initialiser, torch_uniform
-from .layers import MLP, LayerNorm, joint, members
+from .layers import MLP, LayerNorm, joint
 
 N = TypeVar("N")
 # How a Gaussian policy stays within the bounds: samples are clipped, the mean is a tanh, or the sample is a tanh.
 Squash = Literal["none", "mean", "tanh"]
+Network = MLP | Encoded  # of observations: a vector, or what an encoder makes one of
 
 
 class Layers(TypedDict, total=False):
@@ -64,6 +66,33 @@ def mlp(
     return MLP(layers, norms, activation, norm)
 
 
+def network(
+    noise: Noise, spec: Spec, hidden: tuple[int, ...], out: int, given: int = 0, **how: Unpack[Layers]
+) -> Network:
+    """A network of the observations of `spec`: an MLP if they are vectors, else an encoder and an MLP.
+
+    Args:
+        noise: draws of the initial weights.
+        spec: shapes of the problem.
+        hidden: widths of the hidden layers.
+        out: number of outputs.
+        given: entries of a second input, for example an action, see `joint_of`.
+        how: options of the layers of the MLP.
+    """
+    arrays = spec.obs_arrays
+    if isinstance(arrays, ArraySpec) and len(arrays.shape) == 1:
+        return mlp(noise, (arrays.shape[0] + given, *hidden, out), **how)
+    made = encoder(noise.sub("encoder"), spec)
+    return Encoded(made, mlp(noise, (made.width + given, *hidden, out), **how))
+
+
+def joint_of(net: Network, obs: Obs, x: jax.Array, keep: tuple[jax.Array, ...] = ()) -> jax.Array:
+    """A network of (observation, x): observations are encoded if they are not vectors, see `layers.joint`."""
+    if isinstance(net, Encoded):
+        return joint(net.net, net.encoder(obs), x, keep)
+    return joint(net, obs, x, keep)
+
+
 def ensemble(make: Callable[[Noise], N], noise: Noise, n: int) -> N:
     """`n` networks, each with its own draws: one network with leaves [n, ...]."""
     return jax.vmap(lambda i: make(noise.fold(i)))(jnp.arange(n))
@@ -76,10 +105,10 @@ class Critic(PyTree):
     per action.
     """
 
-    nets: MLP  # leaves [E, ...]
+    nets: Network  # leaves [E, ...]
     discrete: bool = field(static=True, default=False)
 
-    def __call__(self, obs: jax.Array, action: jax.Array, keep: tuple[jax.Array, ...] = ()) -> jax.Array:
+    def __call__(self, obs: Obs, action: jax.Array, keep: tuple[jax.Array, ...] = ()) -> jax.Array:
         """Q(s, a): obs [..., d] and action [..., A] (integers [...] if discrete) to [E, ...].
 
         Continuous actions may have more leading axes than the observations, see `layers.joint`. `keep` holds the
@@ -87,11 +116,22 @@ class Critic(PyTree):
         """
         if self.discrete:
             return jax.vmap(take, (0, None))(self.all(obs), action)
-        return jax.vmap(lambda net, keep: joint(net, obs, action, keep))(self.nets, keep)[..., 0]
+        return jax.vmap(lambda net, keep: joint_of(net, obs, action, keep))(self.nets, keep)[..., 0]
 
-    def all(self, obs: jax.Array) -> jax.Array:
+    def all(self, obs: Obs) -> jax.Array:
         """Q(s, .) of a discrete critic: [..., d] to [E, ..., A]."""
-        return members(self.nets, obs)
+        return jax.vmap(lambda net: net(obs))(self.nets)
+
+    @property
+    def mlps(self) -> MLP:
+        """The networks of observations that are vectors, leaves [E, ...].
+
+        Raises:
+            TypeError: observations are images.
+        """
+        if isinstance(self.nets, MLP):
+            return self.nets
+        raise TypeError("these critics encode their observations: expected critics of vectors")
 
 
 def first(nets: N) -> N:
@@ -101,46 +141,46 @@ def first(nets: N) -> N:
 
 def critic(noise: Noise, spec: Spec, hidden: tuple[int, ...], n: int = 2, **how: Unpack[Layers]) -> Critic:
     """`n` independent critics for the action space of `spec`."""
-    (d,) = spec.obs
-    sizes = (d, *hidden, spec.action) if spec.discrete else (d + spec.action, *hidden, 1)
-    return Critic(ensemble(lambda k: mlp(k, sizes, **how), noise, n), spec.discrete)
+    out = spec.action if spec.discrete else 1
+    given = 0 if spec.discrete else spec.action
+    return Critic(ensemble(lambda k: network(k, spec, hidden, out, given, **how), noise, n), spec.discrete)
 
 
 class Value(PyTree):
     """A state-value function."""
 
-    net: MLP
+    net: Network
 
-    def __call__(self, obs: jax.Array) -> jax.Array:
+    def __call__(self, obs: Obs) -> jax.Array:
         """V(s): [..., d] to [...]."""
         return self.net(obs)[..., 0]
 
 
 def value(noise: Noise, spec: Spec, hidden: tuple[int, ...], **how: Unpack[Layers]) -> Value:
     """A state value network."""
-    return Value(mlp(noise, (*spec.obs, *hidden, 1), **how))
+    return Value(network(noise, spec, hidden, 1, **how))
 
 
 class Policy(PyTree):
     """Maps observations [..., d] to a distribution over actions; `keep` as in `layers.dropout`."""
 
-    net: MLP
+    net: Network
 
-    def __call__(self, obs: jax.Array, keep: tuple[jax.Array, ...] = ()) -> Distribution:
+    def __call__(self, obs: Obs, keep: tuple[jax.Array, ...] = ()) -> Distribution:
         raise TypeError("Policy is abstract")
 
 
 class DeterministicPolicy(Policy):
     """a = tanh(MLP(s))."""
 
-    def __call__(self, obs: jax.Array, keep: tuple[jax.Array, ...] = ()) -> Deterministic:
+    def __call__(self, obs: Obs, keep: tuple[jax.Array, ...] = ()) -> Deterministic:
         return Deterministic(jnp.tanh(self.net(obs, keep)))
 
 
 class CategoricalPolicy(Policy):
     """Discrete actions with logits MLP(s)."""
 
-    def __call__(self, obs: jax.Array, keep: tuple[jax.Array, ...] = ()) -> Categorical:
+    def __call__(self, obs: Obs, keep: tuple[jax.Array, ...] = ()) -> Categorical:
         return Categorical(self.net(obs, keep))
 
 
@@ -156,7 +196,7 @@ class GaussianPolicy(Policy):
     high: float = field(static=True, default=2.0)
     squash: Squash = field(static=True, default="mean")
 
-    def __call__(self, obs: jax.Array, keep: tuple[jax.Array, ...] = ()) -> Normal | TanhNormal:
+    def __call__(self, obs: Obs, keep: tuple[jax.Array, ...] = ()) -> Normal | TanhNormal:
         mean = self.net(obs, keep)
         log_std = jnp.broadcast_to(jnp.clip(self.log_std, self.low, self.high), mean.shape)
         return _gaussian(mean, log_std, self.squash)
@@ -174,7 +214,7 @@ class GaussianHeadsPolicy(Policy):
     edge: float = field(static=True, default=1e-6)
     floor: float = field(static=True, default=0.0)
 
-    def __call__(self, obs: jax.Array, keep: tuple[jax.Array, ...] = ()) -> Normal | TanhNormal:
+    def __call__(self, obs: Obs, keep: tuple[jax.Array, ...] = ()) -> Normal | TanhNormal:
         mean, log_std = jnp.split(self.net(obs, keep), 2, -1)
         return _gaussian(mean, jnp.clip(log_std, self.low, self.high), self.squash, self.edge, self.floor)
 
@@ -184,7 +224,7 @@ class SigmoidGaussianPolicy(Policy):
 
     parameter: jax.Array  # [A]
 
-    def __call__(self, obs: jax.Array, keep: tuple[jax.Array, ...] = ()) -> Normal:
+    def __call__(self, obs: Obs, keep: tuple[jax.Array, ...] = ()) -> Normal:
         mean = jnp.tanh(self.net(obs, keep))
         return Normal(mean, jnp.broadcast_to(-5 + 5 * jax.nn.sigmoid(self.parameter), mean.shape))
 
@@ -199,7 +239,7 @@ def _gaussian(
 
 def categorical_policy(noise: Noise, spec: Spec, hidden: tuple[int, ...], **how: Unpack[Layers]) -> CategoricalPolicy:
     """A policy over the discrete actions of `spec`."""
-    return CategoricalPolicy(mlp(noise, (*spec.obs, *hidden, spec.action), **how))
+    return CategoricalPolicy(network(noise, spec, hidden, spec.action, **how))
 
 
 def deterministic_policy(
@@ -208,7 +248,7 @@ def deterministic_policy(
     """A deterministic policy for the action space of `spec`; a categorical one if actions are discrete."""
     if spec.discrete:
         return categorical_policy(noise, spec, hidden, **how)
-    return DeterministicPolicy(mlp(noise, (*spec.obs, *hidden, spec.action), **how))
+    return DeterministicPolicy(network(noise, spec, hidden, spec.action, **how))
 
 
 def gaussian_policy(
@@ -224,7 +264,7 @@ def gaussian_policy(
     """A Gaussian policy with one deviation for all states (at first 1); a categorical one if actions are discrete."""
     if spec.discrete:
         return categorical_policy(noise, spec, hidden, **how)
-    net = mlp(noise, (*spec.obs, *hidden, spec.action), **how)
+    net = network(noise, spec, hidden, spec.action, **how)
     return GaussianPolicy(net, jnp.zeros(spec.action), low, high, squash)
 
 
@@ -243,5 +283,5 @@ def gaussian_heads_policy(
     """A Gaussian policy whose deviation depends on the state; a categorical one if actions are discrete."""
     if spec.discrete:
         return categorical_policy(noise, spec, hidden, **how)
-    net = mlp(noise, (*spec.obs, *hidden, 2 * spec.action), **how)
+    net = network(noise, spec, hidden, 2 * spec.action, **how)
     return GaussianHeadsPolicy(net, low, high, squash, edge, floor)

@@ -44,5 +44,5 @@ def smooth(critic: nets.Critic, towards: Directions) -> tuple[nets.Critic, Direc
     """Critics with the largest singular value of every layer divided out, unless there are no directions."""
     if not towards:
         return critic, towards
-    ensemble, after = jax.vmap(normalise)(critic.nets, towards)
+    ensemble, after = jax.vmap(normalise)(critic.mlps, towards)
     return nets.Critic(ensemble), after

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from ..core import images
 from ..core.errors import UserError
 from ..core.spec import ArraySpec, Memory, Obs, Spec
 from ..core.tree import Tree
@@ -24,11 +25,12 @@ SEEDS = 2**63  # seeds are below
 LARGEST = float(np.finfo(np.float32).max)  # networks calculate in float32
 
 
-def observations(obs: Obs, raw: Space | None = None) -> Obs:
-    """Observations as an array, or as arrays by name.
+def observations(obs: Obs, spec: Spec, raw: Space | None = None) -> Obs:
+    """Observations as an array, or as arrays by name. Images of another layout get the one of `spec`.
 
     Args:
         obs: what the caller gives.
+        spec: shapes of the problem.
         raw: the space of the environment's observations if they are flattened; None: they are not.
 
     Raises:
@@ -41,7 +43,18 @@ def observations(obs: Obs, raw: Space | None = None) -> Obs:
             raise UserError(f"observations are {_shown(obs)}, expected those of the environment: {raw}") from fault
     if isinstance(obs, Mapping):
         return {name: array(x, f"observations '{name}'") for name, x in obs.items()}
-    return array(obs, "observations")
+    given = array(obs, "observations")
+    return _image(given, spec.obs_shape) if spec.images else given
+
+
+def _image(given: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """One image or several in the layout `shape`. What has another layout is returned as it is."""
+    if shape in (given.shape, given.shape[1:]) and given.dtype == np.uint8:
+        return given
+    for lead in (0, 1):
+        if images.layout(given.shape[lead:], given.dtype) == shape:
+            return images.in_layout(given, lead)
+    return given
 
 
 def array(values: ArrayLike, what: str, dtype: DTypeLike | None = None) -> np.ndarray:

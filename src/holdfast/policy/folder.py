@@ -96,6 +96,7 @@ INFO: dict[str, Any] = {
     "phase": int,
     "stats": dict[str, float],
     "inputs": dict[str, str] | None,
+    "action_space": str | None,
     "observation_space": str | None,
     "algorithm_module": str | None,
 }
@@ -105,6 +106,7 @@ SPEC: dict[str, Any] = {
     "discrete": bool,
     "masked": bool,
     "horizon": int | None,
+    "encoder": Literal["nature", "impala"] | None,  # not in the files of version 0.1.0
 }
 TREATMENT: dict[str, Any] = {
     "reward_scale": float,
@@ -144,7 +146,7 @@ def require_facts(facts: Json, where: str) -> None:
     """
     hints = {"algorithm": str, "config": dict[str, Any], "spec": dict, "treatment": dict, "info": dict}
     found = require_types(facts, hints, where, hints)
-    spec = require_types(found["spec"], SPEC, f"spec in {where}", SPEC)
+    spec = require_types(found["spec"], SPEC, f"spec in {where}", [name for name in SPEC if name != "encoder"])
     require_types(found["treatment"], TREATMENT, f"treatment in {where}")
     checked_info(found["info"], where)
     obs = spec["obs"]

@@ -9,7 +9,7 @@ import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -26,11 +26,15 @@ from ..core.shown import counted, facts_html, line
 from ..core.spec import Cfg, Memory, Obs, Seen, Spec, State
 from ..data import spaces
 from ..data.feed.treatment import Fitted
+from ..environments.gym import joint_actions
 from . import arguments, densities
 from . import folder as folder_of
 from .acting import Acting, Layout, Replicas, layout_of
 from .q_values import estimated_value, has_value
 from .storage import fill, leaves_by_name, under
+
+if TYPE_CHECKING:
+    from gymnasium.spaces import Space
 
 SLACK = 1e-5  # of actions in inside units: rounding of float32, twice
 
@@ -65,8 +69,8 @@ class Policy:
         keep = jax.tree.unflatten(self.layout.state, self.layout.live)
         # copies, because training donates its state to the next block
         self.state = jax.tree.map(lambda x, y: jnp.array(x) if y else jnp.zeros(x.shape, x.dtype), state, keep)
-        raw = self.info.get("observation_space")
-        self.raw_space = spaces.from_json(raw, "the policy's observation_space") if isinstance(raw, str) else None
+        self.raw_space = _space(self.info, "observation_space")
+        self.raw_action_space = _space(self.info, "action_space")
         self.whole: Any = None  # the state with its critics, see `with_critic`
         self._team: Replicas | None = None
         self._calls = 0
@@ -84,13 +88,15 @@ class Policy:
 
         Args:
             obs: one observation [*obs], or several [n, *obs]; a dict of arrays if observations have several. What was
-                flattened for training (dictionaries, tuples, whole numbers) may be given as the environment gives it.
+                flattened for training (dictionaries, tuples, whole numbers), and images in another layout, may be given
+                as the environment gives it. Images are bytes (uint8).
             mode: "best" (the most likely action) or "sample" (a draw).
             mask: legal actions [A] or [n, A], for discrete actions.
             seed: seed of the draw. None: another draw at each call, the same sequence for every new or loaded policy.
 
         Returns:
-            Actions in the units and type of the environment's space: [A] or [n, A], integers [] or [n] where discrete.
+            Actions in the units and type of the environment's space: [A] or [n, A], integers [] or [n] where discrete,
+            integers [K] or [n, K] where the space has K discrete actions at once (MultiDiscrete, MultiBinary).
 
         Raises:
             UserError: a wrong shape, an entry that is not finite, no legal action, or a policy with memory (use `act`).
@@ -141,6 +147,8 @@ class Policy:
             row = int(np.argmax(bad))
             raise UserError(f"the action for observation {row} is not finite: the observation is outside of what the "
                             "policy can calculate with")  # fmt: skip
+        if self.raw_action_space is not None:
+            actions = joint_actions.parts(self.raw_action_space, actions)
         return (actions[0] if single else actions), acting.memory
 
     def probabilities(
@@ -160,7 +168,8 @@ class Policy:
             reward: raw reward of the step before, [] or [n]; needed only by policies that follow a return.
 
         Returns:
-            [A] or [n, A], float32; each row sums to 1. A policy that takes the best action has one 1.
+            [A] or [n, A], float32; each row sums to 1. A policy that takes the best action has one 1. Where the space
+            has several discrete actions at once, A counts through their combinations, the last part fastest.
 
         Raises:
             UserError: continuous actions, an algorithm without a distribution, or arguments that `act` refuses.
@@ -181,7 +190,7 @@ class Policy:
 
         Args:
             obs: one raw observation [*obs], or several [n, *obs].
-            action: the actions in the environment's units, [A] or [n, A]; [] or [n] integers if discrete.
+            action: the actions in the environment's units, [A] or [n, A]; integers as a call returns them if discrete.
             mask: legal actions [A] or [n, A]. The others have the log-probability -inf.
             memory: what `act` returned for the step before; None at the start of an episode.
             reward: raw reward of the step before, [] or [n]; needed only by policies that follow a return.
@@ -216,7 +225,8 @@ class Policy:
 
         Args:
             obs: one raw observation [*obs], or several [n, *obs].
-            action: actions in the environment's units, [A] or [n, A], or [] or [n] integers; None: the best ones.
+            action: actions in the environment's units, [A] or [n, A], or integers as a call returns them; None: the
+                best ones.
             mask: legal actions [A] or [n, A], for the best action.
 
         Returns:
@@ -405,7 +415,7 @@ class Policy:
 
     def _rows(self, obs: Obs) -> tuple[Any, bool]:
         """Observations as rows [n, *obs], and whether a single one was given."""
-        obs = arguments.observations(obs, self.raw_space)
+        obs = arguments.observations(obs, self.spec, self.raw_space)
         single = arguments.require_rows(obs, self.spec)
         return jax.tree.map(lambda x: x[None] if single else x, obs), single
 
@@ -445,13 +455,16 @@ class Policy:
             UserError: another shape, or an action outside the action space.
         """
         values = arguments.array(action, "the action")
-        shape = (n, *self.spec.action_shape)
+        space = self.raw_action_space
+        shape = (n, *(self.spec.action_shape if space is None else space.shape or ()))
         if values.shape not in (shape, *([shape[1:]] if n == 1 else [])):
             raise UserError(f"the action has shape {values.shape}, expected {shape} in the environment's units")
         if values.dtype.kind not in ("iu" if self.spec.discrete else "fiu"):
             kind = "whole numbers" if self.spec.discrete else "numbers"
             raise UserError(f"the action has type {values.dtype}, expected {kind}")
         values = values.reshape(shape)
+        if space is not None:
+            values = joint_actions.joint(space, values, "the actions")
         inside = dataclasses.replace(self.fitted, clip_actions=None).act_inside(values)
         low, high = (0, self.spec.action - 1) if self.spec.discrete else (-1 - SLACK, 1 + SLACK)
         inner = ((inside >= low) & (inside <= high)).reshape(n, -1).all(1)
@@ -488,6 +501,12 @@ class Policy:
         if not mask.any(1).all():
             raise UserError(f"no action is legal in row {int(np.argmin(mask.any(1)))} of the mask")
         return mask[None]
+
+
+def _space(info: Mapping[str, Any], name: str) -> Space | None:
+    """A space in the facts of a policy, as JSON."""
+    text = info.get(name)
+    return spaces.from_json(text, f"the policy's {name}") if isinstance(text, str) else None
 
 
 def template_of(algorithm: Algorithm, cfg: Cfg, spec: Spec, info: Mapping[str, Any]) -> Any:

@@ -98,6 +98,10 @@ class Settings:
     """The run that this one fine-tunes: its folder and the step of its checkpoint."""
     inputs: dict[str, str] = dataclasses.field(default_factory=dict)
     """Policies of other runs that the algorithm reads: a name of the algorithm's and the policy's folder."""
+    encoder: str = "auto"
+    """Encoder of images: nature (DQN), impala, or auto: nature for images of at least 36 x 36 pixels, else impala."""
+    random_shift: int = at_least(0, 0)
+    """Shift the images of each batch at random by up to so many pixels (DrQ: 4). 0: do not."""
     keep_policies: bool = False
     """Keep the policies of every evaluation, from which `holdfast data collect` can make logs."""
     growing: float = 0.0

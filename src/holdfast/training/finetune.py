@@ -19,11 +19,11 @@ from .hooks import Hook
 
 # what a fine-tuning run takes from the offline run, and cannot change
 TAKEN = (
-    "algorithm", "algorithm_module", "allow", "data", "data_options", "in_memory", "preset", "seed", "seeds", "sweep",
-    "treatment",
+    "algorithm", "algorithm_module", "allow", "data", "data_options", "encoder", "in_memory", "preset", "seed", "seeds",
+    "sweep", "treatment",
 )  # fmt: skip
 # what it takes from the offline run, unless another value is given
-INHERITED = ("env", "eval_episodes", "inputs", "worker_timeout", "workers")
+INHERITED = ("env", "eval_episodes", "inputs", "random_shift", "worker_timeout", "workers")
 # what is only for offline runs, or is set here
 EXCLUDED = ("config", "growing", "source")
 

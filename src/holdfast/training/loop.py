@@ -24,6 +24,7 @@ from ..core.spec import Batch, Cfg, State, Step
 from ..core.trained import weighted
 from ..core.tree import where
 from ..data.feed import buffer, sampler
+from ..data.feed.augment import shifted
 from ..data.feed.columns import Columns
 from ..environments.jax import env as jax_env
 from ..environments.jax.env import JaxEnv
@@ -46,6 +47,7 @@ class Program:
     rows: int = 0  # that the phases which collect bring to a ring, at most
     env: JaxEnv | None = None  # what the phase collects in, where that is written in JAX
     filled: Any = None  # columns of the data that the ring holds from the phase's start on, by number [m]
+    shift: int = 0  # pixels by which images are moved at random, see `augment.shifted`
     growth: tuple[float, int] | None = None  # rows of the data that arrive an update, and updates until all are there
     compile_seconds: float = 0.0
     flops: float | None = None  # of one update of all replicas, as XLA counts
@@ -185,7 +187,8 @@ class Program:
             sources["data"] = sampler.grown(cast(Columns, sources["data"]), updates - 1 - step, rows)
         discount = getattr(cfg, "discount", None)
         noise = self.noise(key, "sample", step)
-        return sampler.sample(sources, self.phase.mix, self.batch_size, self.needs, noise, carry.columns, discount)
+        batch = sampler.sample(sources, self.phase.mix, self.batch_size, self.needs, noise, carry.columns, discount)
+        return shifted(batch, self.ctx.spec, self.shift, noise)
 
     def _learn(self, cfg: Cfg, key: jax.Array, carry: Carry, batch: Batch, step: Step) -> tuple[Any, Any]:
         noise = self.noise(key, "update", step)

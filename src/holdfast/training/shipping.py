@@ -103,6 +103,8 @@ class Shipping:
                 info["algorithm_module"] = self.plan.settings.algorithm_module
             if task.raw_space is not None:
                 info["observation_space"] = task.raw_space
+            if task.raw_action_space is not None:
+                info["action_space"] = task.raw_action_space
             if self.plan.settings.inputs:
                 given = self.plan.settings.inputs.items()
                 info["inputs"] = {name: str(policy_folder(folder)) for name, folder in given}

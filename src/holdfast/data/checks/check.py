@@ -38,7 +38,7 @@ def check(dataset: Dataset) -> list[Fault]:
         return [*faults, _empty()]
     for find in (*VALUES, *EPISODES):
         faults += find(dataset)
-    if not any(f.kind in ("nonfinite", "observation_shape") for f in faults):
+    if not dataset.images and not any(f.kind in ("nonfinite", "observation_shape") for f in faults):
         for find in DYNAMICS:
             faults += find(dataset)
     order = {"fatal": 0, "warn": 1, "note": 2}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 
 from ..arrays import OBSERVATION_COLUMNS
+from ..chunks import chunks
 from ..dataset import Dataset
 from ..scores import usable
 from .faults import Fault, Where
@@ -81,7 +83,11 @@ def types(dataset: Dataset) -> list[Fault]:
         text = f"actions of a Box are stored as {dataset.actions.dtype}, expected floats"
         fix = "store floats, or use a Discrete space"
         found.append(Fault("warn", "dtype", Where(column="actions"), dataset.n_steps, text, fix))
-    if dataset.observations.dtype.kind != "f":
+    if dataset.images:
+        height, width, channels = dataset.observations.shape[1:]
+        text = f"observations are images of {height} x {width} pixels with {channels} channels, kept as bytes"
+        found.append(Fault("note", "images", Where(column="observations"), len(dataset.observations), text))
+    elif dataset.observations.dtype.kind != "f":
         text = f"observations are stored as {dataset.observations.dtype}, expected floats; they are cast"
         found.append(Fault("note", "dtype", Where(column="observations"), len(dataset.observations), text))
     return found
@@ -251,6 +257,8 @@ def _same_action(dataset: Dataset, what: str) -> Fault:
 
 def observation_scales(dataset: Dataset) -> list[Fault]:
     """Observations whose size makes a network learn slowly."""
+    if dataset.images:
+        return _blank_images(dataset)
     if not _finite(dataset):
         return []
     found = []
@@ -280,6 +288,16 @@ def observation_scales(dataset: Dataset) -> list[Fault]:
     return found
 
 
+def _blank_images(dataset: Dataset) -> list[Fault]:
+    """Images that are all the same."""
+    images = dataset.observations
+    if any((images[part] != images[0]).any() for part in chunks(len(images), math.prod(images.shape[1:]))):
+        return []
+    text = "all images are the same: a policy cannot tell the states apart"
+    where = Where(column="observations")
+    return [Fault("warn", "constant_observation", where, len(dataset.observations), text, "check the logger")]
+
+
 def reward_scales(dataset: Dataset) -> list[Fault]:
     """Rewards that are very large, all zero, or all equal."""
     if not _finite(dataset):
@@ -300,7 +318,8 @@ def reward_scales(dataset: Dataset) -> list[Fault]:
 
 
 def _finite(dataset: Dataset) -> bool:
-    return bool(np.isfinite(dataset.observations).all() and np.isfinite(dataset.rewards).all())
+    whole = dataset.observations.dtype.kind != "f"
+    return bool((whole or np.isfinite(dataset.observations).all()) and np.isfinite(dataset.rewards).all())
 
 
 def stored_columns(dataset: Dataset) -> list[Fault]:

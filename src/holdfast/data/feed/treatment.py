@@ -93,8 +93,8 @@ class Fitted:
     Where observations are left as they are, `obs_mean` is 0 and `obs_std` is 1, so a policy may always apply them.
     """
 
-    obs_mean: np.ndarray  # [*obs] float64
-    obs_std: np.ndarray  # [*obs] float64, the divisor: the standard deviation with epsilon already added
+    obs_mean: np.ndarray  # [*obs] float64; [] if observations keep their types
+    obs_std: np.ndarray  # the same, the divisor: the standard deviation with epsilon already added
     reward_scale: float = 1.0
     reward_shift: float = 0.0
     action_low: np.ndarray | None = None  # [A], in the environment's units and type; None where discrete
@@ -211,7 +211,9 @@ def fit(treatment: Treatment, dataset: Dataset) -> Fitted:
     """Fit a treatment on the training set.
 
     Mean and standard deviation (divided by N) are those of the observations that transitions start from, as in TD3+BC's
-    code. With `return_scale` rewards are first multiplied by `return_scale / (max return - min return)`, then shifted,
+    code. Images are not normalised: they stay bytes, and networks scale them by 1 / 255.
+
+    With `return_scale` rewards are first multiplied by `return_scale / (max return - min return)`, then shifted,
     then scaled.
 
     Raises:
@@ -223,9 +225,10 @@ def fit(treatment: Treatment, dataset: Dataset) -> Fitted:
     fitted = untreated(dataset.observation_space, dataset.action_space, dataset.id)
     obs_mean = fitted.obs_mean
     obs_std = fitted.obs_std
-    if treatment.normalize_obs is not None:
+    epsilon = None if fitted.keep_types else treatment.normalize_obs
+    if epsilon is not None:
         obs_mean, obs_std = moments(dataset.observations, dataset.observation_rows)
-        obs_std = obs_std + treatment.normalize_obs
+        obs_std = obs_std + epsilon
         if (obs_std == 0).any():
             dim = int(np.flatnonzero(obs_std == 0)[0])
             raise UserError(f"{dataset.id}: observations[{dim}] is constant; normalize_obs needs an epsilon > 0")
@@ -249,7 +252,7 @@ def fit(treatment: Treatment, dataset: Dataset) -> Fitted:
         reward_scale=scale,
         reward_shift=shift,
         clip_actions=treatment.clip_actions,
-        normalized=treatment.normalize_obs is not None,
+        normalized=epsilon is not None,
     )
 
 
@@ -260,11 +263,12 @@ def untreated(observation_space: Space, action_space: Space, where: str = "the e
         UserError: action bounds that are infinite or empty.
     """
     shape = observation_space.shape or ()
-    mean = np.zeros(shape)
-    std = np.ones(shape)
+    images = observation_space.dtype == np.uint8 and len(shape) == 3
+    mean = np.zeros(() if images else shape)
+    std = np.ones(() if images else shape)
     space: Any = action_space
     if not hasattr(space, "low"):
-        return Fitted(mean, std, action_start=int(space.start), action_count=int(space.n))
+        return Fitted(mean, std, action_start=int(space.start), action_count=int(space.n), keep_types=images)
     low = np.asarray(space.low)
     high = np.asarray(space.high)
     wrong = ~(np.isfinite(low) & np.isfinite(high) & (low < high))
@@ -274,4 +278,4 @@ def untreated(observation_space: Space, action_space: Space, where: str = "the e
             f"{where}: bounds of actions[{dim}] are {low[dim]:g} to {high[dim]:g}, expected low < high, finite; "
             "give action_bounds to the loader (--action-bounds LOW HIGH)"
         )
-    return Fitted(mean, std, action_low=low.copy(), action_high=high.copy())
+    return Fitted(mean, std, action_low=low.copy(), action_high=high.copy(), keep_types=images)

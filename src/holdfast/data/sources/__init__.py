@@ -11,7 +11,7 @@ import numpy as np
 
 from ...core.errors import UserError, nearest, unknown
 from ...core.files import expanded
-from ...environments.gym.adapter import make_env
+from ...environments.gym.adapter import make_env, raw_action_space_of
 from .. import spaces
 from ..action_spaces import ASSUMED, Kind, with_action_options, with_action_space
 from ..dataset import Dataset
@@ -108,7 +108,7 @@ def with_environment(dataset: Dataset, env: str, make: Callable[[str], gymnasium
     try:
         if dataset.provenance[ASSUMED] == ["count"] and hasattr(made.action_space, "low"):
             return dataset  # the user says that actions are discrete
-        return with_action_space(dataset, made.action_space)
+        return with_action_space(dataset, raw_action_space_of(made) or made.action_space)
     finally:
         made.close()
 

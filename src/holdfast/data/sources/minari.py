@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike
 from ...core.errors import UserError, nearest, one_line
 from ...core.files import parse_json, read_json
 from ...environments.gym.adapter import other_wrappers
+from ...environments.gym.joint_actions import joint_space
 from .. import spaces
 from ..arrays import OBSERVATION_COLUMNS, STORED_COLUMNS, as_actions, as_observations, flags, stored, vector
 from ..checks.faults import Fault, Where
@@ -99,7 +100,7 @@ def load_folder(folder: Path, id: str | None = None, skip_episodes: Sequence[int
     raw_space = observation_space
     observation_space = spaces.flattened(raw_space, id)
     action_space = spaces.from_json(meta["action_space"], f"{id}: action_space")
-    spaces.require_supported(observation_space, action_space, id)
+    spaces.require_supported(observation_space, joint_space(action_space, id), id)
     reader = _Reader(id, raw_space, action_space, frozenset(skip_episodes))
     if meta.get("total_episodes") == 0:  # Minari leaves an HDF5 file of no bytes
         pass
@@ -123,7 +124,7 @@ def load_folder(folder: Path, id: str | None = None, skip_episodes: Sequence[int
         provenance={
             **_provenance(meta),
             **{k: meta[k] for k in FACTS if k in meta},
-            **({"raw_observation_space": spaces.to_json(raw_space)} if raw_space is not observation_space else {}),
+            **({"raw_observation_space": spaces.to_json(raw_space)} if not hasattr(raw_space, "low") else {}),
             **({"evaluation_spec": evaluation} if isinstance(evaluation, str) and evaluation else {}),
             "source": "minari",
             "path": str(folder),
@@ -363,7 +364,9 @@ def _provenance(meta: dict[str, Any]) -> dict[str, Any]:
 
 def _empty_columns(observation_space: Space, action_space: Space) -> dict[str, np.ndarray]:
     return {
-        "observations": np.zeros((0, *(observation_space.shape or ())), np.float32),
+        "observations": np.zeros(
+            (0, *(observation_space.shape or ())), np.uint8 if observation_space.dtype == np.uint8 else np.float32
+        ),
         "actions": np.zeros((0, *(action_space.shape or ())), action_space.dtype),
         "rewards": np.zeros(0),
         "terminations": np.zeros(0, bool),

@@ -29,6 +29,9 @@ PASSIVE = (
     "RenderCollection",
 )  # fmt: skip
 STATEFUL = ("NormalizeObservation", "NormalizeReward")  # with running statistics, which a spec does not hold
+# Atari games as published methods play them (Machado et al. 2018): grey frames of 84 x 84 pixels, the last four of
+# which are an observation, and four frames for each action
+ATARI: dict[str, dict[str, Any]] = {"AtariPreprocessing": {}, "FrameStackObservation": {"stack_size": 4}}
 # packages that register environments when they are imported
 ADD_ONS = ("gymnasium_robotics", "minigrid", "ale_py", "highway_env", "metaworld")
 
@@ -37,8 +40,10 @@ def make_env(env: str, **options: Any) -> gymnasium.Env:
     """Make an environment from its id, or from an EnvSpec as JSON (the form that Minari stores with a data set).
 
     An id may name the module that registers it: `my_package:MyEnv-v0`. `my_package:MyEnv` is a class or function of
-    that module. `jax/NAME` is an environment of `environments.jax`. Of a JSON spec, only the id, the arguments and the
-    time limit are used: nothing that it names is imported, except packages that are known to register environments.
+    that module. `jax/NAME` is an environment of `environments.jax`. `ALE/NAME` is an Atari game with Gymnasium's
+    preprocessing and the last four frames as one image. Of a JSON spec, only the id, the arguments, the time limit and
+    Gymnasium's own wrappers are used: nothing that it names is imported, except packages that are known to register
+    environments.
 
     Args:
         env: the id, the JSON, or an environment that was given as an object or a function.
@@ -52,9 +57,10 @@ def make_env(env: str, **options: Any) -> gymnasium.Env:
     from gymnasium import error
 
     if isinstance(env, GivenEnv):
-        return _flat(_with_options(env.make(), options))
+        return _plain(_with_options(env.make(), options), env)
     if env.startswith(OBJECT):
         raise gone(env)
+    env = _with_preprocessing(env)
     name, arguments = _parse(env)
     if name.rpartition(":")[2].startswith(("jax/", "gymnax/")):
         from ..jax.as_gym import register
@@ -67,7 +73,7 @@ def make_env(env: str, **options: Any) -> gymnasium.Env:
         except ModuleNotFoundError as fault:
             raise UserError(_not_installed(name, fault)) from fault
         if inside not in gymnasium.registry and callable(factory):
-            return _flat(_with_options(made_by(factory, name), options))
+            return _plain(_with_options(made_by(factory, name), options), name)
         if inside in gymnasium.registry:
             name = inside
     _register(name, env)
@@ -77,7 +83,9 @@ def make_env(env: str, **options: Any) -> gymnasium.Env:
     arguments = {"disable_env_checker": True, **arguments, **options}
     try:
         with _without_deprecations(name):
-            return _flat(_wrapped(gymnasium.make(name, **arguments), env))
+            return _plain(_wrapped(gymnasium.make(name, **arguments), env), name)
+    except UserError:
+        raise
     except error.UnregisteredEnv as fault:
         raise UserError(_unknown(name, env)) from fault
     except (error.DependencyNotInstalled, ModuleNotFoundError) as fault:
@@ -113,6 +121,7 @@ def env_spec_of(env: str) -> str | None:
     Returns:
         None if the environment's spec cannot be serialised to JSON.
     """
+    env = _with_preprocessing(env)
     if _is_json(env):
         return env
     import gymnasium
@@ -121,6 +130,26 @@ def env_spec_of(env: str) -> str | None:
         return gymnasium.spec(env.rpartition(":")[2]).to_json()
     except (ValueError, TypeError, gymnasium.error.Error):
         return None
+
+
+def _with_preprocessing(env: str) -> str:
+    """The EnvSpec (JSON) of an Atari game with the wrappers of `ATARI`; other environments are returned as they are."""
+    import gymnasium
+
+    name = env.rpartition(":")[2]
+    if _is_json(env) or not name.startswith("ALE/"):
+        return env
+    _register(name, env)
+    try:
+        spec = json.loads(gymnasium.spec(name).to_json())
+    except gymnasium.error.Error:  # unknown: `make_env` says so
+        return env
+    spec["kwargs"] = {**spec["kwargs"], "frameskip": 1}  # the preprocessing skips frames
+    spec["additional_wrappers"] = [
+        {"name": wrapper, "entry_point": f"gymnasium.wrappers:{wrapper}", "kwargs": given}
+        for wrapper, given in ATARI.items()
+    ]
+    return json.dumps(spec)
 
 
 def other_wrappers(env: str) -> list[str]:
@@ -164,6 +193,22 @@ def _wrapped(made: gymnasium.Env, env: str) -> gymnasium.Env:
     return made
 
 
+def _plain(made: gymnasium.Env, name: str) -> gymnasium.Env:
+    """An environment with observations and actions of the kinds that algorithms take.
+
+    Dictionaries, tuples and whole numbers become flat vectors, images get their one layout, and several discrete
+    actions at once become one.
+    """
+    from .image_layout import ImageLayout, image_box
+    from .joint_actions import JointActions, counts
+
+    if counts(made.action_space) is not None:
+        made = JointActions(made, f"environment '{name}'")
+    if image_box(made.observation_space) is not made.observation_space:
+        return ImageLayout(made)
+    return _flat(made)
+
+
 def _flat(made: gymnasium.Env) -> gymnasium.Env:
     """An environment whose observations are flat vectors, if they are dictionaries, tuples or whole numbers."""
     from gymnasium.spaces import Box
@@ -186,6 +231,19 @@ def raw_space_of(env: gymnasium.Env) -> Space | None:
 
     inner = env.env if isinstance(env, Wrapper) else env
     return inner.env.observation_space if isinstance(inner, FlattenObservation) else None
+
+
+def raw_action_space_of(env: gymnasium.Env) -> Space | None:
+    """The space of the several discrete actions that `make_env` made one; None if it made none."""
+    from gymnasium import Wrapper
+
+    from .joint_actions import JointActions
+
+    while isinstance(env, Wrapper):
+        if isinstance(env, JointActions):
+            return env.env.action_space
+        env = env.env
+    return None
 
 
 def _is_json(env: str) -> bool:

@@ -79,7 +79,7 @@ class Collector:
         self.episode = np.zeros(rows, np.int64)  # number of the open episode
         self.actions: list[list[Action]] = [[] for _ in range(count)]  # since the reset
         self.started = [False] * count
-        self.obs = np.zeros((*rows, *spec.obs), self.pool.dtype)
+        self.obs = np.zeros((*rows, *spec.obs_shape), self.pool.dtype)
         self.mask: np.ndarray | None = None
         self.reward = np.zeros(rows)  # of the last step, 0 at the start of an episode
         self.start = np.ones(rows, bool)  # whether `obs` is the first observation of an episode
@@ -115,8 +115,8 @@ class Collector:
         except SlotFailed as fault:
             raise self._failed(fault) from fault
         for k, outcome in enumerate(found):
-            if np.shape(outcome.obs) != self.spec.obs:
-                what = f"gave an observation of shape {np.shape(outcome.obs)}, expected {self.spec.obs}"
+            if np.shape(outcome.obs) != self.spec.obs_shape:
+                what = f"gave an observation of shape {np.shape(outcome.obs)}, expected {self.spec.obs_shape}"
                 raise self._failed(SlotFailed(k, f"{what}, for the action {shown(given[k])}"))
         rows = self.start.shape
         stacked = np.stack([outcome.obs for outcome in found])

@@ -59,21 +59,22 @@ def spec_of(env: gymnasium.Env, masked: bool = False) -> Spec:
     """
     from gymnasium.spaces import Box, Discrete
 
-    from ...core.spec import Spec
+    from ...core.spec import Spec, array_spec
 
     observation = env.observation_space
     action = env.action_space
     name = name_of(env)
     if not isinstance(observation, Box):
         raise UserError(
-            f"observations of {name} are {type(observation).__name__}, expected Box (float vectors): "
+            f"observations of {name} are {type(observation).__name__}, expected Box (float vectors, or images): "
             "wrap it in gymnasium.wrappers.FlattenObservation"
         )
+    obs = array_spec(observation.shape, observation.dtype)
     horizon = getattr(env.spec, "max_episode_steps", None)
     if isinstance(action, Discrete):
-        return Spec(observation.shape, int(action.n), True, masked, horizon)
+        return Spec(obs, int(action.n), True, masked, horizon)
     if isinstance(action, Box) and len(action.shape) == 1:
-        return Spec(observation.shape, int(action.shape[0]), False, False, horizon)
+        return Spec(obs, int(action.shape[0]), False, False, horizon)
     raise UserError(
         f"actions of {name} are {action}, expected Discrete or a Box of one axis: wrap it to flatten its actions"
     )
@@ -93,7 +94,7 @@ def require_match(env: gymnasium.Env, spec: Spec, fitted: ActionBounds) -> None:
     found = spec_of(env)
     faults = []
     if found.obs != spec.obs:
-        faults.append(f"observations {found.obs}, but the policy takes {spec.obs}")
+        faults.append(f"observations {_observations(found)}, but the policy takes {_observations(spec)}")
     if found.discrete != spec.discrete or found.action != spec.action:
         faults.append(f"{_actions(found)}, but the policy gives {_actions(spec)}")
     elif spec.discrete:
@@ -138,6 +139,10 @@ def mask_of(info: Mapping[str, Any], shape: ActionShape) -> np.ndarray | None:
 def name_of(env: gymnasium.Env) -> str:
     """The id of an environment; the name of its class if it was made without one."""
     return env.spec.id if env.spec is not None else type(env.unwrapped).__name__
+
+
+def _observations(spec: Spec) -> str:
+    return f"images {spec.obs_shape}" if spec.images else str(spec.obs)
 
 
 def _actions(spec: Spec) -> str:

@@ -19,7 +19,10 @@ class JaxGym(gymnasium.Env):
     def __init__(self, name: str) -> None:
         env = _require(name)
         self.env = env
-        self.observation_space = Box(-np.inf, np.inf, env.spec.obs, np.float32)
+        shape = env.spec.obs_shape
+        self.observation_space = (
+            Box(0, 255, shape, np.uint8) if env.spec.images else Box(-np.inf, np.inf, shape, np.float32)
+        )
         self.action_space: Discrete | Box
         if env.low is None or env.high is None:
             self.action_space = Discrete(env.spec.action)
@@ -33,12 +36,12 @@ class JaxGym(gymnasium.Env):
         self.key = jax.random.PRNGKey(int(self.np_random.integers(2**32)))
         self.t = 0
         self.state, obs = self._reset(self.key)
-        return np.asarray(obs, np.float32), {}
+        return np.asarray(obs, self.observation_space.dtype), {}
 
     def step(self, action: np.ndarray | int) -> tuple[np.ndarray, float, bool, bool, dict]:
         self.t += 1
         self.state, obs, reward, terminated = self._step(self.key, self.t, self.state, np.asarray(action))
-        return np.asarray(obs, np.float32), float(reward), bool(terminated), False, {}
+        return np.asarray(obs, self.observation_space.dtype), float(reward), bool(terminated), False, {}
 
 
 def register(name: str) -> str:

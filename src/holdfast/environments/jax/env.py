@@ -61,14 +61,14 @@ def begin(env: JaxEnv, noise: Noise, n: int) -> World:
     """n environments, each at the start of an episode."""
     state, obs = jax.vmap(env.reset)(_keys(noise, "reset", n))
     zeros = jnp.zeros(n, jnp.float32)
-    return World(state, obs.astype(jnp.float32), zeros, jnp.ones(n, bool), jnp.zeros(n, jnp.int32), zeros)
+    return World(state, _typed(env, obs), zeros, jnp.ones(n, bool), jnp.zeros(n, jnp.int32), zeros)
 
 
 def advance(env: JaxEnv, world: World, action: jax.Array, noise: Noise) -> tuple[World, Transition]:
     """Step n environments. One whose episode ends starts the next episode."""
     n = len(world.start)
     state, obs, reward, terminated = jax.vmap(env.step)(_keys(noise, "step", n), world.state, action)
-    obs = obs.astype(jnp.float32)
+    obs = _typed(env, obs)
     reward = reward.astype(jnp.float32)
     terminated = terminated.astype(bool)
     time = world.time + 1
@@ -78,6 +78,11 @@ def advance(env: JaxEnv, world: World, action: jax.Array, noise: Noise) -> tuple
     first = begin(env, noise.sub("next"), n)
     following = World(state, obs, reward, jnp.zeros(n, bool), time, total)
     return jax.vmap(where)(terminated | truncated, first, following), transition
+
+
+def _typed(env: JaxEnv, obs: jax.Array) -> jax.Array:
+    """Observations in the type of the spec: bytes if they are images, else float32."""
+    return obs.astype(jnp.uint8 if env.spec.images else jnp.float32)
 
 
 def _keys(noise: Noise, name: str, n: int) -> jax.Array:
@@ -131,8 +136,8 @@ def _checked(name: str, env: JaxEnv) -> JaxEnv:
     state, obs = jax.eval_shape(env.reset, key)
     following, next_obs, reward, terminated = jax.eval_shape(env.step, key, state, action)
     shapes = [
-        ("reset's observation", obs, spec.obs),
-        ("step's observation", next_obs, spec.obs),
+        ("reset's observation", obs, spec.obs_shape),
+        ("step's observation", next_obs, spec.obs_shape),
         ("the reward", reward, ()),
         ("terminated", terminated, ()),
     ]

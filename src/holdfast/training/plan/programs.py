@@ -68,7 +68,8 @@ def programs_of(
         require_sources(phase, {*sources, *rings})
         env = _compiled_env(settings, task, phase)
         filled = _filled(task, phase, cfg)
-        programs.append(Program(algorithm, phase, index, cfgs, keys, ctx, sources, count, env, filled, growth))
+        given = (sources, count, env, filled, settings.random_shift, growth)
+        programs.append(Program(algorithm, phase, index, cfgs, keys, ctx, *given))
     return Programs(tuple(programs[:earlier]), tuple(programs[earlier:]))
 
 

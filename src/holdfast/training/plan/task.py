@@ -11,8 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ...algorithms import registry
-from ...core.contract import Algorithm, Frozen, NStep, Treatment, Windows
+from ...core.contract import Algorithm, Frozen, Treatment
 from ...core.errors import UserError
 from ...core.spec import Cfg, Spec
 from ...core.trust import environment_in
@@ -21,20 +20,22 @@ from ...data.checks.check import require_sound
 from ...data.checks.faults import Fault
 from ...data.dataset import Dataset
 from ...data.feed import sampler
-from ...data.feed.columns import DERIVED, Columns, prepare, stats
+from ...data.feed.columns import Columns, prepare, stats
 from ...data.feed.treatment import Fitted, fit, untreated
 from ...data.references import reference_for
 from ...data.scores import usable
 from ...data.sources import load_dataset, with_environment
 from ...data.spaces import to_json
 from ...data.split import by_episodes
-from ...environments.gym.adapter import make_env, raw_space_of
+from ...environments.gym.adapter import make_env, raw_action_space_of, raw_space_of
 from ...environments.gym.env_pool import Shape, gives_mask
 from ...environments.gym.matching import name_of, require_match, spec_of
 from ...environments.gym.timed import env_for_spaces
 from ...environments.gym.workers import TIMEOUT
+from ...parts import encoders
 from ...runs.settings import Settings
 from .inputs import inputs_of, require_inputs_match
+from .refusals import require_actions, require_episodes, require_observations
 
 if TYPE_CHECKING:
     import gymnasium
@@ -56,6 +57,7 @@ class Task:
     stats: dict[str, float]  # scalars of the data, as `Context.stats`
     warnings: list[Fault]  # faults of the data that the settings allow
     raw_space: str | None = None  # of observations that are flattened, as JSON
+    raw_action_space: str | None = None  # of several discrete actions that became one, as JSON
     inputs: dict[str, Frozen] = dataclasses.field(default_factory=dict)  # policies of other runs, by name
     env_id: str | None = None  # Gymnasium's id of the environment, if it is known
     steps: int = 0  # transitions that are learned from
@@ -146,9 +148,10 @@ def task_of(settings: Settings, algorithm: Algorithm, cfg: Cfg, dataset: Dataset
     kept = algorithm.filter(cfg, whole) if algorithm.filter else whole
     require_inputs_match(policies, kept)
     fitted = next(iter(policies.values())).fitted if policies else fit(Treatment(**settings.treatment), kept)
+    require_observations(algorithm, kept.id, kept.spec, settings)
     return Task(
         name=kept.id,
-        spec=kept.spec,
+        spec=kept.spec._replace(encoder=encoders.chosen(settings.encoder, kept.spec)),
         fitted=fitted,
         dataset=kept,
         fingerprint=whole.fingerprint,
@@ -159,6 +162,7 @@ def task_of(settings: Settings, algorithm: Algorithm, cfg: Cfg, dataset: Dataset
         stats=stats(kept, fitted),
         warnings=warnings,
         raw_space=kept.provenance.get("raw_observation_space"),
+        raw_action_space=kept.provenance.get("raw_action_space"),
         inputs={name: policy.frozen() for name, policy in policies.items()},
         env_id=kept.env_id,
         steps=kept.n_steps,
@@ -177,7 +181,7 @@ def _from_environment(settings: Settings, algorithm: Algorithm, cfg: Cfg) -> Tas
     try:
         name = name_of(env)
         raw = raw_space_of(env)
-        raw_space = None if raw is None else to_json(raw)
+        raw_action = raw_action_space_of(env)
         spec = spec_of(env)
         options = dict(settings.data_options)
         action_space = bounded(env.action_space, options.pop("action_bounds", None), name)
@@ -190,6 +194,8 @@ def _from_environment(settings: Settings, algorithm: Algorithm, cfg: Cfg) -> Tas
     finally:
         env.close()
     require_actions(algorithm, name, spec.discrete, data=False)
+    require_observations(algorithm, name, spec, settings)
+    spec = spec._replace(encoder=encoders.chosen(settings.encoder, spec))
     treatment = Treatment(**settings.treatment)
     of_data = {"normalize_obs": "--normalize-obs", "return_scale": "--return-scale", "clip_actions": "--clip-actions"}
     given = [flag for name, flag in of_data.items() if getattr(treatment, name) is not None]
@@ -211,65 +217,7 @@ def _from_environment(settings: Settings, algorithm: Algorithm, cfg: Cfg) -> Tas
         reference=reference_for(name, name),
         stats={},
         warnings=[],
-        raw_space=raw_space,
+        raw_space=None if raw is None else to_json(raw),
+        raw_action_space=None if raw_action is None else to_json(raw_action),
         env_id=name,
-    )
-
-
-def require_actions(algorithm: Algorithm, name: str, discrete: bool, data: bool = True) -> None:
-    """Refuse actions of a kind that the algorithm does not support.
-
-    Args:
-        algorithm: the algorithm.
-        name: name of the data set or of the environment, for the message.
-        discrete: whether its actions are discrete.
-        data: whether there are logged data; without them, only algorithms that learn online are suggested.
-
-    Raises:
-        UserError: naming the algorithms that support these actions.
-    """
-    kind = "discrete" if discrete else "continuous"
-    if kind in algorithm.actions:
-        return
-    able = [other for other in registry.every() if kind in other.actions]
-    suggested = [other.name for other in able if data or other.online is not None]
-    raise UserError(
-        f"{algorithm.name} needs {' or '.join(sorted(algorithm.actions))} actions, {name} has {kind} ones; "
-        f"for those: {', '.join(suggested)}"
-    )
-
-
-def require_episodes(algorithm: Algorithm, cfg: Cfg, dataset: Dataset, scaled: bool = False) -> None:
-    """Refuse data of single transitions if the run needs whole episodes.
-
-    Args:
-        algorithm: the algorithm, which may need returns, next actions, or targets of several steps.
-        cfg: its config.
-        dataset: the data.
-        scaled: whether the treatment scales rewards by the returns of episodes.
-
-    Raises:
-        UserError: most episodes are single transitions that were cut off.
-    """
-    each = [phase.needs or algorithm.needs(cfg) for phase in algorithm.phases(cfg)]
-    needed = {c for needs in each for c in needs.columns} & DERIVED.keys()
-    long = max((needs.length for needs in each if isinstance(needs, NStep | Windows)), default=1)
-    if not (needed or algorithm.episodes or long > 1 or scaled):
-        return
-    cut = (dataset.lengths == 1) & dataset.truncations[dataset.offsets[1:] - 1]
-    if cut.mean() <= 0.5:
-        return
-    count = f"{cut.sum()} of the {dataset.n_episodes} episodes of {dataset.id}"
-    if not (needed or algorithm.episodes or long > 1):
-        raise UserError(
-            f"{algorithm.name} scales rewards by the spread of whole episodes' returns, but {count} are single "
-            "transitions that were cut off: keep the order and the end flags of the log, or train without the scaling: "
-            "--return-scale None"
-        )
-    what = f"the columns {', '.join(sorted(needed))}" if needed else "returns"
-    what = f"targets of {long} steps" if long > 1 else what
-    raise UserError(
-        f"{algorithm.name} needs whole episodes for {what}, but {count} are single transitions that were cut off: keep "
-        "the order and the end flags of the log, or use an algorithm that learns from transitions, e.g. "
-        f"{'discrete_cql' if dataset.discrete else 'iql or td3_bc with --return-scale None'}"
     )

@@ -1,0 +1,91 @@
+"""Refusals of data and environments that an algorithm cannot learn from."""
+
+from __future__ import annotations
+
+from ...algorithms import registry
+from ...core.contract import Algorithm, NStep, Windows
+from ...core.errors import UserError
+from ...core.spec import Cfg, Spec
+from ...data.dataset import Dataset
+from ...data.feed.columns import DERIVED
+from ...runs.settings import Settings
+
+
+def require_actions(algorithm: Algorithm, name: str, discrete: bool, data: bool = True) -> None:
+    """Refuse actions of a kind that the algorithm does not support.
+
+    Args:
+        algorithm: the algorithm.
+        name: name of the data set or of the environment, for the message.
+        discrete: whether its actions are discrete.
+        data: whether there are logged data; without them, only algorithms that learn online are suggested.
+
+    Raises:
+        UserError: naming the algorithms that support these actions.
+    """
+    kind = "discrete" if discrete else "continuous"
+    if kind in algorithm.actions:
+        return
+    able = [other for other in registry.every() if kind in other.actions]
+    suggested = [other.name for other in able if data or other.online is not None]
+    raise UserError(
+        f"{algorithm.name} needs {' or '.join(sorted(algorithm.actions))} actions, {name} has {kind} ones; "
+        f"for those: {', '.join(suggested)}"
+    )
+
+
+def require_observations(algorithm: Algorithm, name: str, spec: Spec, settings: Settings) -> None:
+    """Refuse images if the algorithm cannot learn from them, and settings of images if there are none.
+
+    Args:
+        algorithm: the algorithm.
+        name: name of the data set or of the environment, for the message.
+        spec: shapes of the problem.
+        settings: settings of the run.
+
+    Raises:
+        UserError: naming the algorithms that learn from images.
+    """
+    if settings.random_shift and not spec.images:
+        raise UserError(f"--random-shift {settings.random_shift} is for images, {name} has vectors: leave it out")
+    if algorithm.images or len(spec.obs_shape) == 1:
+        return
+    kind = "discrete" if spec.discrete else "continuous"
+    suggested = ", ".join(other.name for other in registry.every() if other.images and kind in other.actions)
+    raise UserError(f"{algorithm.name} needs vectors of observations, {name} has images; for those: {suggested}")
+
+
+def require_episodes(algorithm: Algorithm, cfg: Cfg, dataset: Dataset, scaled: bool = False) -> None:
+    """Refuse data of single transitions if the run needs whole episodes.
+
+    Args:
+        algorithm: the algorithm, which may need returns, next actions, or targets of several steps.
+        cfg: its config.
+        dataset: the data.
+        scaled: whether the treatment scales rewards by the returns of episodes.
+
+    Raises:
+        UserError: most episodes are single transitions that were cut off.
+    """
+    each = [phase.needs or algorithm.needs(cfg) for phase in algorithm.phases(cfg)]
+    needed = {c for needs in each for c in needs.columns} & DERIVED.keys()
+    long = max((needs.length for needs in each if isinstance(needs, NStep | Windows)), default=1)
+    if not (needed or algorithm.episodes or long > 1 or scaled):
+        return
+    cut = (dataset.lengths == 1) & dataset.truncations[dataset.offsets[1:] - 1]
+    if cut.mean() <= 0.5:
+        return
+    count = f"{cut.sum()} of the {dataset.n_episodes} episodes of {dataset.id}"
+    if not (needed or algorithm.episodes or long > 1):
+        raise UserError(
+            f"{algorithm.name} scales rewards by the spread of whole episodes' returns, but {count} are single "
+            "transitions that were cut off: keep the order and the end flags of the log, or train without the scaling: "
+            "--return-scale None"
+        )
+    what = f"the columns {', '.join(sorted(needed))}" if needed else "returns"
+    what = f"targets of {long} steps" if long > 1 else what
+    raise UserError(
+        f"{algorithm.name} needs whole episodes for {what}, but {count} are single transitions that were cut off: keep "
+        "the order and the end flags of the log, or use an algorithm that learns from transitions, e.g. "
+        f"{'discrete_cql' if dataset.discrete else 'iql or td3_bc with --return-scale None'}"
+    )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .data.sources import load_dataset
     from .evaluation.evaluate import Evaluation, evaluate
     from .policy.policy import Policy
+    from .report.compare import compare
     from .training.run import Run, finetune, resume, train
 
 _HOMES = {
@@ -33,6 +34,7 @@ _HOMES = {
     "Treatment": "core.contract",
     "UserError": "core.errors",
     "check": "data.checks.check",
+    "compare": "report.compare",
     "evaluate": "evaluation.evaluate",
     "finetune": "training.run",
     "load_dataset": "data.sources",
@@ -43,7 +45,7 @@ _HOMES = {
 
 __all__ = [
     "Algorithm", "Dataset", "Diverged", "Evaluation", "Phase", "Policy", "Preset", "Run", "Treatment", "UserError",
-    "algorithm_names", "check", "evaluate", "finetune", "load_dataset", "register", "resume", "train",
+    "algorithm_names", "check", "compare", "evaluate", "finetune", "load_dataset", "register", "resume", "train",
 ]  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import pytest
 from holdfast.core.errors import UserError
 from holdfast.core.spec import Spec
 from holdfast.evaluation.evaluate import Evaluator, environment_of, evaluate
+from holdfast.policy.policy import Policy
 from support.policies import FAKE, continuous, make
 
 
@@ -43,7 +44,7 @@ def test_the_environment_has_to_be_known() -> None:
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     from holdfast.algorithms import registry
-    from holdfast.cli.evaluate import main
+    from holdfast.cli.evaluate import main, show
     from holdfast.policy.folder import policies_in
 
     monkeypatch.setattr(registry, "get", lambda name: FAKE)
@@ -60,6 +61,12 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch:
     table = capsys.readouterr().out
     assert f"{np.mean(found['returns'][1]):.1f}" in table
     assert "seed2" in table
+    assert main([str(tmp_path), "--episodes", "2"]) == 0
+    three = capsys.readouterr().out
+    assert " all " in three
+    assert "IQM" not in three  # of three policies it would be the mean
+    show(["x-1", "x-2"], evaluate([Policy.load(f) for f in policies_in(tmp_path)[:2]], episodes=1), together=False)
+    assert " all " not in capsys.readouterr().out
     with pytest.raises(UserError, match="does not exist"):
         main([str(tmp_path / "none")])
     (tmp_path / "empty").mkdir()

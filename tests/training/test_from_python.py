@@ -219,9 +219,9 @@ def test_an_installed_package_registers_algorithms(installed, capsys):
     with pytest.raises(UserError, match="own_method:phases is not a holdfast"):
         registry.get("wrong")
     assert main(["algorithms"]) == 0
-    shown = capsys.readouterr().out
-    assert "own_bc" in shown
-    assert "cannot import not_there" in shown
+    shown = capsys.readouterr()
+    assert "own_bc" in shown.out
+    assert "cannot import not_there" in shown.err
     assert main(["cite", "own_bc"]) == 2
     assert "no citation is known for own_bc" in capsys.readouterr().err
     assert main(["train", "own_bc", "--data", DATA, "--dry-run"]) == 0

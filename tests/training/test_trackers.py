@@ -1,4 +1,4 @@
-"""What the trackers send to Weights & Biases and MLflow, recorded by modules with the signatures of the real ones."""
+"""What the trackers send: to W&B and MLflow, by modules with the signatures of the real ones, and to TensorBoard."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import sys
 import types
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 
+from holdfast.core.errors import UserError
+from holdfast.runs.settings import Replica
 from holdfast.training.hooks import Block, Start
 from holdfast.training.trackers import tracker
 from support.small_runs import rows, tiny
@@ -37,35 +40,51 @@ def calls(monkeypatch):
         def finish(self, exit_code=None):
             self.heard.append(("finish", exit_code, dict(self.summary)))
 
-    wandb, mlflow, active = types.ModuleType("wandb"), types.ModuleType("mlflow"), []
+    wandb, mlflow = types.ModuleType("wandb"), types.ModuleType("mlflow")
+    mode = types.SimpleNamespace(mode="online")
 
-    def init(*, project=None, dir=None, id=None, name=None, config=None, resume=None):
+    def init(*, project=None, group=None, dir=None, id=None, name=None, config=None, resume=None, reinit=None):
+        assert reinit == "create_new"  # the run before is still active
         run = WandBRun(id)
-        run.heard.append(("init", project, name, dir, config["algorithm"], resume))
+        run.heard.append(("init", project, group, name, dir, resume))
+        run.heard.append(("config", config))
         return run
 
-    def start_run(run_id=None, experiment_id=None, run_name=None):
-        assert not active, "a run is active already"
-        id_, heard = begun(run_id)
-        active.append(heard)
-        heard.append(("start", run_name))
-        return types.SimpleNamespace(info=types.SimpleNamespace(run_id=id_))
-
-    def end_run(status="FINISHED"):
-        active.pop().append(("end", status))
-
     wandb.init = init
-    mlflow.set_experiment = lambda experiment_name=None, experiment_id=None: None
-    mlflow.start_run, mlflow.end_run = start_run, end_run
-    mlflow.log_params = lambda params: active[-1].append(("params", dict(params)))
-    mlflow.log_metrics = lambda metrics, step=None: active[-1].append(("log", {**metrics, "step": step}))
+    wandb.setup = lambda: types.SimpleNamespace(settings=mode)
+    wandb.login = lambda verify=True, prompt=True: wandb.logged_in
+    wandb.logged_in, wandb.mode = True, mode
+
+    class Client:
+        def search_experiments(self, max_results=None):
+            if mlflow.fails:
+                raise ConnectionError("refused\nagain")
+
+        def create_run(self, experiment_id, run_name=None, tags=None):
+            id_, heard = begun(None)
+            heard.append(("start", experiment_id, run_name, tags))
+            return types.SimpleNamespace(info=types.SimpleNamespace(run_id=id_))
+
+        def update_run(self, run_id, status=None):
+            runs[run_id].append(("update", status))
+
+        def log_param(self, run_id, key, value):
+            runs[run_id].append(("param", key, value))
+
+        def set_terminated(self, run_id, status=None):
+            runs[run_id].append(("end", status))
+
+    def set_experiment(experiment_name=None, experiment_id=None):
+        return types.SimpleNamespace(experiment_id=experiment_id or f"of {experiment_name}")
+
+    mlflow.MlflowClient, mlflow.set_experiment, mlflow.fails = Client, set_experiment, False
+    mlflow.get_tracking_uri = lambda: "there"
+    mlflow.log_metrics = lambda metrics, step=None, run_id=None: runs[run_id].append(("log", {**metrics, "step": step}))
+    for name in ("WANDB_PROJECT", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setitem(sys.modules, "wandb", wandb)
     monkeypatch.setitem(sys.modules, "mlflow", mlflow)
     return runs
-
-
-class Named(NamedTuple):
-    name: str
 
 
 class Said(NamedTuple):
@@ -74,6 +93,7 @@ class Said(NamedTuple):
     algorithm: str = "bc"
     subject: str = "a log"
     config: dict = {"actor_lr": 0.1}
+    treatment: dict = {"normalize_obs": None}
 
     def to_dict(self):
         return {"algorithm": self.algorithm}
@@ -83,51 +103,149 @@ def started(name, path, replicas=1, step=0):
     made = tracker(name)
     path.mkdir(exist_ok=True)
     folder = types.SimpleNamespace(path=path)
-    made.start(Start(folder, Said(), [Named(f"seed-{i}") for i in range(replicas)], 100, step))
+    seeds = [Replica(f"seed-{i}", i, {}, None) for i in range(replicas)]
+    made.start(Start(folder, Said(), seeds, 100, step))
     return made
 
 
 @pytest.mark.parametrize("name", ["wandb", "mlflow"])
-def test_a_whole_run_is_sent(tmp_path, calls, name):
-    """Each row of its tables once, names of replicas before those of metrics, and that it went well."""
-    run = tiny(tmp_path / "run", seeds=2, eval_every=8, loggers=[name])
-    (heard,) = calls.values()
-    logs = [what for kind, what, *_ in heard if kind == "log"]
+def test_each_seed_is_a_run_of_the_service(tmp_path, calls, name):
+    """Each row of the run's tables once, the settings with the seed, and that it went well."""
+    run = tiny(tmp_path / "run", seeds=2, eval_every=8, loggers=[name], sweep={"actor_lr": [0.001, 0.002]})
     metrics = rows(run.path / "metrics.csv")
-    assert len(metrics) == 4  # two blocks of two replicas
-    found = [what for what in logs if not any("return_mean" in key for key in what)]
-    assert len(found) == len(metrics)
-    for what, row in zip(found, metrics, strict=True):
-        values = {k: float(v) for k, v in row.items() if "/" in k and v}
-        assert values
-        wanted = {f"{row['replica']}/{k}": v for k, v in values.items()} | {"step": int(row["step"])}
-        assert what == pytest.approx(wanted)
-    returns = {k: v for what in logs for k, v in what.items() if "return_mean" in k and what["step"] == 8}
-    means = zip(run.result["replicas"], run.result["returns"], strict=True)
-    mean = {f"{replica}/evaluation/return_mean": sum(x) / len(x) for replica, x in means}
-    assert returns == pytest.approx(mean)
-    if name == "wandb":
-        assert heard[0] == ("init", "holdfast", "run", str(run.path), "bc", "allow")
-        assert heard[1:3] == [("define", "step", None), ("define", "*", "step")]
-        summary = {k: run.result[k] for k in ("return_mean", "normalized_score", "updates_per_second")}
-        assert heard[-1] == ("finish", 0, summary)
-    else:
-        assert heard[0] == ("start", "run")
-        settings = run.result["config"]
-        assert heard[1] == ("params", {"algorithm": "bc", "data": settings["data"], **settings["config"]})
-        assert heard[-1] == ("end", "FINISHED")
+    replicas = ["actor_lr-0.001-seed-0", "actor_lr-0.001-seed-1", "actor_lr-0.002-seed-0", "actor_lr-0.002-seed-1"]
+    assert run.result["replicas"] == replicas
+    assert len(calls) == 4
+    for i, (replica, heard) in enumerate(zip(replicas, calls.values(), strict=True)):
+        logs = [what for kind, what, *_ in heard if kind == "log"]
+        found = [what for what in logs if "evaluation/return_mean" not in what]
+        own = [row for row in metrics if row["replica"] == replica]
+        assert len(found) == len(own) == 2
+        for what, row in zip(found, own, strict=True):
+            values = {k: float(v) for k, v in row.items() if "/" in k and v}
+            assert values
+            assert what == pytest.approx(values | {"step": int(row["step"])})
+        last = [what for what in logs if "evaluation/return_mean" in what][-1]
+        mean = sum(run.result["returns"][i]) / len(run.result["returns"][i])
+        assert last["evaluation/return_mean"] == pytest.approx(mean)
+        lr = 0.001 if i < 2 else 0.002
+        if name == "wandb":
+            assert heard[0] == ("init", "holdfast", "run", f"run/{replica}", str(run.path), "allow")
+            config = heard[1][1]
+            assert (config["algorithm"], config["seed"], config["actor_lr"]) == ("bc", i % 2, lr)
+            assert config["config"]["actor_lr"] == lr
+            assert heard[2:4] == [("define", "step", None), ("define", "*", "step")]
+            scores = run.result["normalized_scores"]
+            summary = {"return_mean": mean, "updates_per_second": run.result["updates_per_second"]}
+            assert heard[-1][:2] == ("finish", 0)
+            assert heard[-1][2] == pytest.approx(summary | {"normalized_score": scores[i]})
+        else:
+            assert heard[0] == ("start", "of holdfast", f"run/{replica}", {"holdfast.run": "run"})
+            parameters = {key: value for kind, key, *value in heard if kind == "param"}
+            assert parameters["actor_lr"] == [lr]
+            assert parameters["seed"] == [i % 2]
+            assert parameters["hidden"] == ["[16]"]
+            assert heard[-1] == ("end", "FINISHED")
 
 
 @pytest.mark.parametrize(("name", "end"), [("wandb", ("finish", 1, {})), ("mlflow", ("end", "FAILED"))])
-def test_a_resumed_run_continues_the_same_run(tmp_path, calls, name, end):
-    one = started(name, tmp_path / "run")
-    one.block(Block("offline", 5, {"actor/loss": [1.5], "actor/q": [float("nan")]}, 1.0, 5))
+def test_a_resumed_run_continues_the_same_runs(tmp_path, calls, name, end):
+    one = started(name, tmp_path / "run", replicas=2)
+    nan = float("nan")
+    one.block(Block("offline", 5, {"actor/loss": np.array([1.5, 2.5]), "actor/q": np.array([nan, 1.0])}, 1.0, 5))
     one.end(None)
-    assert list(calls) == ["id-0"]
-    assert calls["id-0"][-2:] == [("log", {"actor/loss": 1.5, "step": 5}), end]  # one replica: plain names, no NaN
-    started(name, tmp_path / "run", step=5).end({"return_mean": 1.0, "normalized_score": None, "updates_per_second": 2})
-    assert list(calls) == ["id-0"]
-    assert len([x for x in calls["id-0"] if x[0] == "params"]) == (name == "mlflow")
+    assert list(calls) == ["id-0", "id-1"]
+    assert calls["id-0"][-2:] == [("log", {"actor/loss": 1.5, "step": 5}), end]  # no NaN
+    assert calls["id-1"][-2:] == [("log", {"actor/loss": 2.5, "actor/q": 1.0, "step": 5}), end]
+    result = {"returns": [[1.0], [2.0]], "normalized_scores": None, "updates_per_second": 2}
+    started(name, tmp_path / "run", replicas=2, step=5).end(result)
+    assert list(calls) == ["id-0", "id-1"]
+    assert len([x for x in calls["id-0"] if x[:2] == ("param", "seed")]) == (name == "mlflow")
     (tmp_path / "elsewhere").mkdir()
     started(name, tmp_path / "elsewhere" / "run").end(None)
-    assert list(calls) == ["id-0", "id-1"]  # of the same name, and another run
+    assert list(calls) == ["id-0", "id-1", "id-2"]  # of the same name, and another run
+    (tmp_path / "elsewhere" / "run" / f"{name}.json").write_text('{"id": "id-0"}')  # as version 0.1.0 wrote it
+    started(name, tmp_path / "elsewhere" / "run").end(None)
+    assert len(calls) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "variable", "where"),
+    [
+        ("wandb", "WANDB_PROJECT", ("init", "mine")),
+        ("mlflow", "MLFLOW_EXPERIMENT_NAME", ("start", "of mine")),
+        ("mlflow", "MLFLOW_EXPERIMENT_ID", ("start", "mine")),
+    ],
+)
+def test_the_project_is_that_of_the_services_own_variable(tmp_path, calls, monkeypatch, name, variable, where):
+    monkeypatch.setenv(variable, "mine")
+    started(name, tmp_path / "run").end(None)
+    assert calls["id-0"][0][:2] == where
+
+
+def test_without_a_login_no_folder_is_made(tmp_path, calls):
+    wandb = sys.modules["wandb"]
+    wandb.logged_in = False
+    with pytest.raises(UserError, match="not logged in to W&B: run `wandb login`") as caught:
+        tiny(tmp_path / "run", loggers=["wandb"])
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+    wandb.mode.mode = "offline"
+    tracker("wandb").require_ready()
+    sys.modules["mlflow"].fails = True
+    with pytest.raises(UserError, match="MLflow at there does not answer: refused again; set MLFLOW_TRACKING_URI"):
+        tiny(tmp_path / "run", loggers=["mlflow"])
+    assert list(tmp_path.iterdir()) == []
+    assert calls == {}
+
+
+def test_a_service_that_fails_to_start_gets_one_line(tmp_path, calls, monkeypatch):
+    monkeypatch.setattr(sys.modules["wandb"], "init", lambda **_: 1 / 0)
+    with pytest.raises(UserError, match=r"wandb did not start a run: division by zero; start again with --resume"):
+        started("wandb", tmp_path / "run")
+
+
+def events(folder):
+    """The summaries in the event files of a folder: {tag: [(step, value), ...]}, and the hyper-parameters."""
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    found, parameters = {}, {}
+    for path in folder.iterdir():
+        data = path.read_bytes()
+        while data:  # length, checksum, event, checksum
+            size = int.from_bytes(data[:8], "little")
+            event = Event.FromString(data[12 : 12 + size])
+            data = data[16 + size :]
+            for value in event.summary.value:
+                if value.metadata.plugin_data.plugin_name == "hparams":
+                    info = HParamsPluginData.FromString(value.metadata.plugin_data.content).session_start_info
+                    parameters = {k: v.number_value or v.string_value for k, v in info.hparams.items()}
+                else:
+                    found.setdefault(value.tag, []).append((event.step, value.simple_value))
+    return found, parameters
+
+
+def test_tensorboard_has_the_means_and_the_hyper_parameters(tmp_path):
+    pytest.importorskip("tensorboard")
+    run = tiny(tmp_path / "run", seeds=2, eval_every=8, loggers=["tensorboard"], sweep={"actor_lr": [0.001, 0.002]})
+    folder = run.path / "tensorboard"
+    assert sorted(path.name for path in folder.iterdir()) == sorted(
+        [*run.result["replicas"], "actor_lr-0.001-mean", "actor_lr-0.002-mean"]
+    )
+    one, first = events(folder / "actor_lr-0.002-seed-0")
+    other, second = events(folder / "actor_lr-0.002-seed-1")
+    mean, none = events(folder / "actor_lr-0.002-mean")
+    assert first["actor_lr"] == second["actor_lr"] == pytest.approx(0.002)
+    assert (first["algorithm"], first["seed"], second["seed"], none) == ("bc", "", 1, {})
+    assert set(mean) == set(one)
+    for tag, points in mean.items():
+        values = [(x + y) / 2 for (_, x), (_, y) in zip(one[tag], other[tag], strict=True)]
+        assert [value for _, value in points] == pytest.approx(values)
+        assert [step for step, _ in points] == [step for step, _ in one[tag]]
+
+
+def test_one_seed_has_no_mean(tmp_path):
+    pytest.importorskip("tensorboard")
+    started("tensorboard", tmp_path / "run").end(None)
+    assert [path.name for path in (tmp_path / "run" / "tensorboard").iterdir()] == ["seed-0"]

@@ -50,6 +50,7 @@ def main(argv: Sequence[str]) -> int:
         UserError: not a policy, an unknown environment, spaces that do not match, or a video that cannot be made.
     """
     args = usage.parse(Args, "holdfast evaluate", argv)
+    from ..core import config
     from ..evaluation.evaluate import environment_of, evaluate
     from ..policy.folder import policies_in
     from ..policy.policy import Policy
@@ -75,30 +76,35 @@ def main(argv: Sequence[str]) -> int:
     if args.json:
         sys.stdout.write(json.dumps({"policies": [str(f) for f in folders], **found.to_dict()}, indent=2) + "\n")
     else:
-        show(names, found)
+        show(names, found, together=all(config.to_dict(p.cfg) == config.to_dict(policies[0].cfg) for p in policies))
     return 0
 
 
-def show(names: Sequence[str], found: Evaluation) -> None:
-    """Print a table of each policy's mean return, with its interval and score, and of all policies together."""
-    from rich.console import Console
-    from rich.table import Table
+def show(names: Sequence[str], found: Evaluation, together: bool) -> None:
+    """Print a table of each policy's mean return, with its interval and score.
 
-    from ..evaluation.statistics import iqm_name
+    Args:
+        names: names of the policies.
+        found: their evaluation.
+        together: also print the averages over all policies, which have the same settings.
+    """
+    from rich.console import Console
+
+    from ..evaluation.statistics import average_name
+    from ..report.table import table_of
 
     episodes = found.returns.shape[1]
-    table = Table(title=f"{found.env_id}, episodes a policy: {episodes}, actions: {found.mode}")
-    for column in ("policy", "return", "95 % interval", "steps", "score"):
-        table.add_column(column, justify="left" if column == "policy" else "right")
+    table = table_of(("policy", "return", "95 % interval", "steps", "score"), [])
+    table.title = f"{found.env_id}, episodes a policy: {episodes}, actions: {found.mode}"
     scores: Any = found.scores if found.scores is not None else [None] * len(names)
     for name, mean, lengths, score in zip(names, found.means, found.lengths, scores, strict=True):
         table.add_row(name, f"{mean.value:.1f}", _interval(mean), f"{lengths.mean():.0f}", _score(score))
-    if len(names) > 1:
+    if len(names) > 1 and together:
         table.add_section()
         mean = found.mean
-        iqm = found.iqm
         table.add_row("all", f"{mean.value:.1f}", _interval(mean), f"{found.lengths.mean():.0f}", _score(found.score))
-        table.add_row(f"{iqm_name(len(names))} over policies", f"{iqm.value:.1f}", _interval(iqm), "", "")
+        if average_name(len(names)) == "IQM":
+            table.add_row("IQM over policies", f"{found.iqm.value:.1f}", _interval(found.iqm), "", "")
     Console().print(table)
 
 

@@ -28,12 +28,12 @@ def main(argv: Sequence[str]) -> int:
     """Run the command and return its exit code.
 
     Raises:
-        UserError: the folder is not a run or contains no metrics yet, or a file cannot be written.
+        UserError: the folder is not a run or contains no metrics yet, the extra `report` is not installed, or a file
+            cannot be written.
     """
     args = usage.parse(Args, "holdfast report", argv, tyro.MISSING_NONPROP, config=(tyro.conf.FlagCreatePairsOff,))
     from rich.console import Console
 
-    from ..core.errors import UserError
     from ..report.curves import write_curve
     from ..report.page import write_page
     from ..report.table import results_table
@@ -43,10 +43,7 @@ def main(argv: Sequence[str]) -> int:
     Console().print(results_table(record))
     written = [write_page(record, args.out)]
     if len(record.eval_steps):
-        try:
-            written.append(write_curve(record))
-        except UserError as error:  # the page is written; the picture needs matplotlib
-            sys.stderr.write(f"no picture: {error}\n")
+        written.append(write_curve(record))
     for path in written:
         sys.stdout.write(f"{path}\n")
     if args.open:

@@ -28,6 +28,18 @@ class Lock:
         """Whether this object holds the lock."""
         return self._file is not None
 
+    @property
+    def taken(self) -> bool:
+        """Whether any holder has the lock. The file is neither made nor removed."""
+        try:
+            file = os.open(self.path, os.O_RDWR | getattr(os, "O_NONBLOCK", 0))
+        except OSError:  # there is no such file, or it belongs to another user
+            return self.held
+        try:
+            return not _lock(file)
+        finally:
+            os.close(file)
+
     def acquire(self) -> bool:
         """Take the lock, without waiting. Returns False if another holder has it.
 

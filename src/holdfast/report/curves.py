@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-import functools
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from ..core.errors import UserError, printable
+from ..core.errors import UserError
 from ..core.files import write_atomic
 from ..data.scores import normalized, raw
 from ..runs.read import Record, read_run
+from .drawing import (
+    FAINT,
+    INK,
+    NARROW,
+    PICTURE,
+    Curve,
+    Level,
+    Size,
+    draw_curves,
+    draw_levels,
+    draw_starts,
+    dress,
+    figure,
+    legend,
+    plain,
+    png,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-COLOURS = ("#1f5fa8", "#c8502d", "#2f8f5b", "#8a4fa3", "#b58a12", "#3aa0b4", "#a83264", "#5a6b7b")
-INK = "#22272e"
-FAINT = "#6b7480"
-LINE = "#d9dee4"
 
 
 def write_curve(run: str | Path | Record, path: str | Path | None = None) -> Path:
@@ -42,96 +50,52 @@ def write_curve(run: str | Path | Record, path: str | Path | None = None) -> Pat
     """
     record = run if isinstance(run, Record) else read_run(run)
     path = record.path / "curve.png" if path is None else Path(path)
-    write_atomic(path, png(draw(record), dpi=160))
+    write_atomic(path, png(draw(record)))
     return path
 
 
-def draw(record: Record) -> Figure:
+def draw(record: Record, size: Size = PICTURE) -> Figure:
     """Draw a thin line for each seed, a thick line for their mean with its 95 % interval, and reference returns.
 
     Each swept value has its own colour. If reference returns are known, the axis on the right shows normalised scores.
+
+    Args:
+        record: the run.
+        size: size of the drawing. Only `PICTURE` has a title.
 
     Raises:
         UserError: the run contains no evaluation, or matplotlib is not installed.
     """
     if not len(record.eval_steps):
         raise UserError(f"{record.path} contains no evaluation to draw: train with an environment (--env)")
-    try:
-        from matplotlib.figure import Figure  # not pyplot, which opens windows and shares state
-        from matplotlib.layout_engine import ConstrainedLayoutEngine
-        from matplotlib.ticker import FuncFormatter, MaxNLocator
-    except ImportError:
-        raise UserError("pictures need matplotlib: pip install 'holdfast-rl[report]'") from None
-
-    figure = Figure(figsize=(8, 4.8), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
-    axes = figure.add_subplot()
-    _curves(axes, record)
-    _levels(axes, record)
-    for name, start in record.phases[1:]:
-        axes.axvline(start, color=LINE, linewidth=1, linestyle=":")
-        axes.annotate(_plain(name), (start, 1), (3, -3), xycoords=("data", "axes fraction"), textcoords="offset points",
-                      va="top", fontsize=8, color=FAINT)  # fmt: skip
+    drawn = figure(size)
+    axes = drawn.add_subplot()
+    draw_curves(axes, [_curve(record, group.label, group.rows) for group in record.groups], size)
+    draw_levels(axes, levels(record), size)
+    draw_starts(axes, record.phases[1:], size)
     axes.set_xlim(0, (record.eval_steps[-1] + record.origin) * 1.02)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, steps=[1, 2, 5, 10]))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: short(x)))
-    axes.set_xlabel(axis_of(record), color=INK)
-    axes.set_ylabel("return of an episode", color=INK)
-    _dress(axes)
-    _score_axis(axes, record)
-    groups = len(record.groups)
-    if groups > 1:
-        columns = 2 if groups <= 4 else 3  # four long labels are wider than the picture
-        figure.legend(frameon=False, fontsize=9, loc="outside lower center", ncols=columns, labelcolor=INK)
-    axes.set_title(_plain(subtitle(record)), loc="left", fontsize=9, color=FAINT, pad=10)
-    axes.annotate(_plain(record.title), (0, 1), (0, 28), xycoords="axes fraction", textcoords="offset points",
-                  fontsize=13, fontweight="bold", color=INK)  # fmt: skip
-    # a notebook shows a figure of pyplot only, unless the figure itself gives its picture
-    figure._repr_png_ = functools.partial(png, figure)  # type: ignore[attr-defined]
-    return figure
+    dress(axes, size, axis_of(record), "return of an episode")
+    if record.reference is not None and size != NARROW:
+        _score_axis(axes, record.reference, size)
+    legend(drawn, size)
+    if size == PICTURE:
+        axes.set_title(plain(subtitle(record)), loc="left", fontsize=size.text, color=FAINT, pad=10)
+        axes.annotate(plain(record.title), (0, 1), (0, 28), xycoords="axes fraction", textcoords="offset points",
+                      fontsize=1.45 * size.text, fontweight="bold", color=INK)  # fmt: skip
+    return drawn
 
 
-def png(figure: Figure, dpi: int = 110) -> bytes:
-    """A figure as the bytes of a PNG file."""
-    data = io.BytesIO()
-    figure.savefig(data, format="png", dpi=dpi)
-    return data.getvalue()
+def _curve(record: Record, label: str, rows: list[int]) -> Curve:
+    steps, mean, low, high = record.curve(rows)
+    return Curve(label or "mean", steps, mean, low, high, record.each(rows)[1] if len(rows) > 1 else None)
 
 
-def _plain(text: str) -> str:
-    """A text that Matplotlib does not read as a formula."""
-    return printable(text).replace("$", r"\$")
-
-
-def _curves(axes: Axes, record: Record) -> None:
-    groups = record.groups
-    alpha = 0.16 if len(groups) < 3 else 0.08
-    for group, colour in zip(groups, colours(len(groups)), strict=True):
-        steps, mean, low, high = record.curve(group.rows)
-        axes.fill_between(steps, low, high, color=colour, alpha=alpha, linewidth=0)
-        if len(group.rows) > 1:
-            axes.plot(steps, record.each(group.rows)[1].T, color=colour, alpha=0.45, linewidth=0.9)
-        axes.plot(steps, mean, color=colour, linewidth=2.4, label=_plain(group.label),
-                  marker="o" if len(steps) <= 30 else "", markersize=5.5, markeredgecolor="white")  # fmt: skip
-
-
-def _dress(axes: Axes) -> None:
-    axes.grid(axis="y", color=LINE, linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors=FAINT, length=0)
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color(LINE)
-
-
-def _score_axis(axes: Axes, record: Record) -> None:
-    """The axis of normalised scores on the right, if reference returns are known."""
-    if record.reference is None:
-        return
-    reference = record.reference
+def _score_axis(axes: Axes, reference: tuple[float, float], size: Size) -> None:
+    """The axis of normalised scores on the right."""
     both = (lambda value: normalized(value, reference), lambda score: raw(score, reference))
     right = axes.secondary_yaxis("right", functions=both)
-    right.set_ylabel("normalised score", color=INK)
-    right.tick_params(colors=FAINT, length=0)
+    right.set_ylabel("normalised score", color=INK, fontsize=1.05 * size.text)
+    right.tick_params(colors=FAINT, length=0, labelsize=size.text)
     right.spines["right"].set_visible(False)
 
 
@@ -154,43 +118,9 @@ def subtitle(record: Record) -> str:
     return f"{record.environment or 'environment unknown'} · {many} · {mean}"
 
 
-def levels(record: Record) -> list[tuple[str, float, str]]:
-    """Reference returns: (name, return, line style)."""
-    found = [] if record.logged is None else [("logging policy", record.logged, "--")]
+def levels(record: Record) -> list[Level]:
+    """The mean return of the log, and the returns of a random and an expert policy, as far as they are known."""
+    found = [] if record.logged is None else [Level("logging policy", record.logged, always=True)]
     if record.reference is not None:
-        found += [("random", record.reference[0], ":"), ("expert", record.reference[1], ":")]
+        found += [Level("random", record.reference[0]), Level("expert", record.reference[1])]
     return found
-
-
-def colours(count: int) -> list[str]:
-    """A colour for each of `count` swept values: distinct colours for up to eight values, else a colour ramp."""
-    if count <= len(COLOURS):
-        return list(COLOURS[:count])
-    from matplotlib import colormaps
-    from matplotlib.colors import to_hex
-
-    return [to_hex(colormaps["viridis"](x)) for x in np.linspace(0, 0.92, count)]
-
-
-def short(x: float) -> str:
-    """A number of steps in few characters: 500, 10k, 1.5M."""
-    for unit, name in ((1e6, "M"), (1e3, "k")):
-        if abs(x) >= unit:
-            return f"{x / unit:g}{name}"
-    return f"{x:g}"
-
-
-def _levels(axes: Axes, record: Record) -> None:
-    from matplotlib.patheffects import withStroke
-
-    low, high = axes.get_ylim()
-    values = [value for _, value, _ in levels(record)]
-    span = max([high, *values]) - min([low, *values])
-    axes.set_ylim(min([low, *(v - 0.03 * span for v in values)]), max([high, *(v + 0.07 * span for v in values)]))
-    for name, value, style in levels(record):
-        colour = INK if name == "logging policy" else FAINT
-        axes.axhline(value, color=colour, linewidth=1.1, linestyle=style, zorder=1.5)
-        text = f"{name} {value:,.0f}" if abs(value) >= 10 else f"{name} {value:.3g}"
-        halo = withStroke(linewidth=2.5, foreground="white")
-        axes.annotate(text, (0, value), (4, 3), xycoords=("axes fraction", "data"), textcoords="offset points",
-                      fontsize=8.5, color=colour, path_effects=[halo])  # fmt: skip

@@ -1,27 +1,35 @@
-"""A run as one self-contained HTML page, which loads nothing from elsewhere. Needs no extra package."""
+"""A run as one self-contained HTML page, which loads nothing from elsewhere. Needs the extra `report`."""
 
 from __future__ import annotations
 
-import html
+import datetime
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from ..core.errors import UserError
+from ..algorithms import registry
+from ..algorithms.citations import CITATIONS
+from ..core.errors import UserError, printable
 from ..core.files import write_atomic
+from ..data.checks.check import check
 from ..data.dataset import Dataset
-from ..data.describe import describe, histogram
+from ..data.describe import describe
+from ..evaluation.statistics import Estimate, average_name
 from ..runs.read import Record, logged_returns, read_run
-from .curves import axis_of, levels
-from .svg import Line, chart
-from .table import HEADER, SUMMARY, number, rows
+from ..runs.settings import Settings
+from . import drawing, html
+from .command import command_of
+from .curves import axis_of, draw
+from .table import BEST_NOTE, HEADER, is_average, number, rows
+from .verdict import verdict_of
 
-HERE = Path(__file__).parent
-COLOURS = 8  # number of line colours in page.css
-MOST_POINTS = 400  # points of a metric's line; a longer line is thinned out evenly
+MOST_POINTS = 200  # points of a metric's line; a longer line is thinned out evenly
+MOST_ACTIONS = 40  # rows in the table of action coverage
+MOST_FAULTS = 20  # faults of the data in the list
+CURVE = "return of an episode: mean over seeds with its 95 % interval over seeds and episodes; thin: each seed"
 
 # a value of a run's config.json
 Setting: TypeAlias = "bool | float | str | Sequence[Setting] | Mapping[str, Setting] | None"
@@ -38,7 +46,7 @@ def write_page(run: str | Path | Record, path: str | Path | None = None) -> Path
         The path of the page.
 
     Raises:
-        UserError: `run` is not a run folder, or the file cannot be written.
+        UserError: `run` is not a run folder, the extra `report` is not installed, or the file cannot be written.
     """
     record = run if isinstance(run, Record) else read_run(run)
     path = record.path / "report.html" if path is None else Path(path)
@@ -47,199 +55,235 @@ def write_page(run: str | Path | Record, path: str | Path | None = None) -> Path
 
 
 def page(record: Record) -> str:
-    """The HTML of a page: results, learning curve, metrics, speed, settings and the data set."""
-    dataset, missing = _dataset(record)
-    parts = [
-        f"<h1>{_e(record.title)}</h1><p class=sub>{_e(_sub(record))}</p>",
-        _facts(record),
-        "<h2>Results</h2>" + _results(record, dataset),
-        _returns(record),
-        "<h2>Metrics</h2>"
-        + _legend(record)
-        + f"<div class=grid-of>{''.join(_metric(record, n) for n in _names(record))}</div>",
-        "<h2>Settings</h2>" + _settings(record),
-        "<h2>Data</h2>" + (_data(dataset, record) if dataset is not None else missing),
-        _versions(record),
-    ]
-    style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    return (
-        '<!doctype html><html lang=en><head><meta charset="utf-8"><meta name=viewport content="width=device-width">'
-        f"<title>{_e(record.title)} · Holdfast</title><style>{style}</style></head>\n<body>\n"
-        + "\n".join(parts)
-        + f"\n<script>{script}</script></body></html>\n"
-    )
+    """The HTML of a page: verdict, results, learning curve, metrics, the data set and how the run was made.
+
+    Raises:
+        UserError: the extra `report` is not installed.
+    """
+    dataset, note = _dataset(record)
+    logged = dataset.returns() if dataset is not None and dataset.n_episodes else None
+    estimate = logged_returns(dataset) if dataset is not None and logged is not None else None
+    metrics = _names(record)
+    few = len(record.metric_steps) < 2
+    settings = Settings.from_dict(record.config, str(record.path / "config.json"))
+    groups = record.groups
+    sweeps = len(groups) > 1
+    results, kinds = _results(record, estimate)
+    return html.render(
+        "run.html",
+        title=record.title,
+        subtitle=_subtitle(record),
+        verdict=verdict_of(record, logged),
+        tiles=_tiles(record, estimate),
+        header=(HEADER[0], f"{HEADER[1]} [{HEADER[2]}]", HEADER[3]),
+        results=results,
+        kinds=kinds,
+        note=BEST_NOTE if sweeps and len(record.eval_steps) else "",
+        curve=html.both(lambda size: draw(record, size), f"learning curve, {record.title}") if len(record.eval_steps)
+        else None,
+        curve_caption=CURVE,
+        keys=_keys(record),
+        metrics=[] if few else [(name, _metric(record, name)) for name in metrics],
+        metric_header=["metric", *record.replicas],
+        metric_rows=[[name, *(f"{x:.4g}" for x in record.metrics[name][:, -1])] for name in metrics] if few else [],
+        data=None if dataset is None else _data(dataset, record),
+        data_note=note,
+        command=printable(_command(settings)),
+        made=_made(record, settings),
+        settings=_settings(record, settings),
+        citation=_citation(settings.algorithm),
+    )  # fmt: skip
 
 
 def _dataset(record: Record) -> tuple[Dataset | None, str]:
-    """The data set of a run; or None and a paragraph that says why it is not shown."""
+    """The data set of a run; or None and a sentence that says why it is not shown."""
     if record.config.get("data") is None:
-        return (
-            None,
-            f"<p>No data set: the run learned in {_e(record.environment or str(record.config.get('env')))}.</p>",
-        )
+        return None, f"No data set: the run learned in {record.environment or record.config.get('env')}."
+    if record.config.get("in_memory"):
+        return None, "The data set was in memory, so it is not stored with the run."
     try:
         dataset = record.dataset()
     except UserError as error:
-        return None, f"<p class=warn>{_e(f'The data set is not available: {error}')}</p>"
+        return None, f"The data set is not available: {error}"
     if dataset.fingerprint != record.config.get("dataset_fingerprint", dataset.fingerprint):
-        return None, f"<p class=warn>{_e(dataset.id)} has changed since this run started: its fingerprint differs.</p>"
+        return None, f"{dataset.id} has changed since this run started: its fingerprint differs."
     return dataset, ""
 
 
-def _sub(record: Record) -> str:
+def _command(settings: Settings) -> str:
+    try:
+        return command_of(settings)
+    except UserError:  # the algorithm, or the preset, is not in this version
+        return "holdfast train --config config.json"
+
+
+def _citation(algorithm: str) -> str:
+    """The BibTeX of the algorithm's paper; empty if it is unknown, as for an algorithm of the caller."""
+    known = registry.ROWS.get(algorithm)
+    return "" if known is None else CITATIONS.get(known.paper or "", "")
+
+
+def _subtitle(record: Record) -> str:
     several = f"{len(record.replicas)} runs in one program" if len(record.replicas) > 1 else record.replicas[0]
-    done = "" if record.result else " · not finished"
-    return f"{record.environment or 'not evaluated'} · {several} · {record.path.name}{done}"
+    parts = [record.environment or "no environment", several, record.path.name, _date(record)]
+    return " · ".join([*parts, *([] if record.result else ["not finished"])])
 
 
-def _facts(record: Record) -> str:
-    found: dict[str, str] = {}
+def _date(record: Record) -> str:
+    """The day on which the run was started, by the time of its config.json."""
+    started = (record.path / "config.json").stat().st_mtime
+    return datetime.datetime.fromtimestamp(started, datetime.UTC).date().isoformat()
+
+
+def _tiles(record: Record, logged: Estimate | None) -> list[html.Tile]:
+    found = []
     if len(record.eval_steps):
-        everyone = list(range(len(record.replicas)))
-        best = record.final(everyone).mean()
-        found["mean return at the end"] = number(float(best))
-        if record.logged is not None:
-            found["logging policy"] = number(record.logged)
+        best = record.best
+        at_end = record.average(best.rows)
+        label = f", {best.label}" if len(record.groups) > 1 else ""
+        kind = average_name(len(best.rows))
+        found.append(html.Tile(f"{kind} return at the end{label}", number(at_end.value), _interval(at_end)))
         if record.reference is not None:
-            found["normalised score"] = f"{float(record.score(best)):.1f}"
+            score = Estimate(*(None if x is None else float(record.score(x)) for x in at_end))  # type: ignore[arg-type]
+            found.append(html.Tile("normalised score", number(score.value), _interval(score)))
+    if logged is not None:
+        found.append(html.Tile("logging policy", number(logged.value), _interval(logged)))
+    elif record.logged is not None:
+        found.append(html.Tile("logging policy", number(record.logged)))
+    unit = axis_of(record).rpartition("then ")[2]
+    found.append(html.Tile(f"{unit} each", f"{int(record.metric_steps[-1]) if len(record.metric_steps) else 0:,}"))
     result = record.result or {}
-    found[f"{axis_of(record).rpartition('then ')[2]} each"] = (
-        f"{int(record.metric_steps[-1]) if len(record.metric_steps) else 0:,}"
-    )
     if result.get("updates_per_second"):
-        found["updates/s of all runs"] = f"{result['updates_per_second']:,.0f}"
-    for key, name in (("compile_seconds", "compilation"), ("wall_seconds", "total time")):
-        if key in result:
-            found[name] = f"{result[key]:.1f} s"
-    return (
-        "<dl class=facts>" + "".join(f"<div><dt>{_e(k)}</dt><dd>{_e(v)}</dd></div>" for k, v in found.items()) + "</dl>"
-    )
+        found.append(html.Tile("updates/s of all runs", f"{result['updates_per_second']:,.0f}"))
+    if "wall_seconds" in result:
+        compiled = f"{result['compile_seconds']:.1f} s of it to compile"
+        found.append(html.Tile("time", f"{result['wall_seconds']:,.0f} s", compiled))
+    return found
 
 
-def _results(record: Record, dataset: Dataset | None) -> str:
-    sections = rows(record, None if dataset is None or not dataset.n_episodes else logged_returns(dataset))
-    body = []
-    for section in sections:
-        for i, cells in enumerate(section):
-            kinds = [k for k, yes in (("first", i == 0), ("sum", cells[0].startswith(SUMMARY))) if yes]
-            body.append((cells, " ".join(kinds)))
-    note = "" if len(record.eval_steps) else "<p class=warn>This run contains no evaluation.</p>"
-    return _table(HEADER, [c for c, _ in body], [k for _, k in body]) + note
-
-
-def _returns(record: Record) -> str:
-    if not len(record.eval_steps):
+def _interval(estimate: Estimate) -> str:
+    if estimate.low is None:
         return ""
-    lines = []
-    for k, group in enumerate(record.groups):
-        steps, mean, low, high = record.curve(group.rows)
-        if len(group.rows) > 1:
-            lines += [Line("", steps, each, k % COLOURS, bold=False) for each in record.each(group.rows)[1]]
-        lines.append(Line(group.label or "mean return", steps, mean, k % COLOURS, True, low, high))
-    marks = [(name, value) for name, value, _ in levels(record)]
-    label = f"return of an episode against {axis_of(record)}, {record.title}"
-    caption = "return of an episode: mean over seeds with its 95 % interval over seeds and episodes; thin: each seed"
-    caption += f"; the axis: {axis_of(record)}" * (record.origin > 0)
-    drawn = chart(lines, marks, width=900, height=340, label=label, begins=record.phases[1:])
-    return f"<h2>Learning curve</h2>{_legend(record)}<figure><figcaption>{caption}</figcaption>{drawn}</figure>"
+    return f"[{number(estimate.low)}, {number(estimate.high)}], 95 % interval"
 
 
-def _metric(record: Record, name: str) -> str:
-    every = -(-len(record.metric_steps) // MOST_POINTS)
-    steps, values = record.metric_steps[::-every][::-1], record.metrics[name][:, ::-every][:, ::-1]
-    lines = []
-    for k, group in enumerate(record.groups):
-        some = values[group.rows]
-        if len(group.rows) > 1:
-            lines += [Line("", steps, row, k % COLOURS, bold=False) for row in some]
-        counted = np.isfinite(some).sum(0)
-        mean = np.where(counted > 0, np.nansum(some, 0) / np.maximum(counted, 1), np.nan)
-        lines.append(Line(group.label or "mean", steps, mean, k % COLOURS))
-    return f"<figure><figcaption>{_e(name)}</figcaption>{chart(lines, label=f'{name} against updates')}</figure>"
+def _results(record: Record, logged: Estimate | None) -> tuple[list[Sequence[str]], list[str]]:
+    """The rows of the table, and the class of each."""
+    body: list[Sequence[str]] = []
+    kinds = []
+    for section in rows(record, logged) if len(record.eval_steps) else []:
+        for i, cells in enumerate(section):
+            bounds = "" if cells[2] == "-" else f" [{cells[2].replace(' to ', ', ')}]"
+            body.append((cells[0], cells[1] + bounds, cells[3]))
+            kinds.append(" ".join(k for k, yes in (("first", i == 0), ("sum", is_average(cells[0]))) if yes))
+    return body, kinds
 
 
 def _names(record: Record) -> list[str]:
     return [name for name, values in record.metrics.items() if np.isfinite(values).any()]
 
 
-def _legend(record: Record) -> str:
+def _keys(record: Record) -> list[tuple[str, str]]:
+    """Labels and colours of the settings of a sweep."""
     groups = record.groups
-    if len(groups) < 2:
-        return ""
-    keys = [f'<i style="--k:var(--c{k % COLOURS})"></i>{_e(group.label)}' for k, group in enumerate(groups)]
-    return f"<p class=legend>{''.join(keys)}</p>"
+    shades = drawing.colours(len(groups))
+    return [
+        (group.label, f"var(--{drawing.VARIABLES[shade]})" if shade in drawing.VARIABLES else shade)
+        for group, shade in zip(groups, shades, strict=True)
+    ]
 
 
-def _settings(record: Record) -> str:
-    own = {k: v for k, v in record.config.items() if k not in ("config", "treatment", "format", "dataset_fingerprint")}
-    own = {k: v for k, v in own.items() if v not in ({}, [], None)}
-    if record.is_path:
-        own["data"] = Path(record.config["data"]).name
-    blocks = (
-        ("run", own),
-        (record.config["algorithm"], record.config["config"]),
-        ("treatment of the data", record.config["treatment"]),
-    )
-    tables = [f"<div><h3>{_e(title)}</h3>{_pairs(values)}</div>" for title, values in blocks]
-    return f"<div class=side>{''.join(tables)}</div>"
+def _metric(record: Record, name: str) -> Any:
+    """The small chart of a metric."""
+    every = -(-len(record.metric_steps) // MOST_POINTS)
+    steps = record.metric_steps[::-every][::-1]
+    values = record.metrics[name][:, ::-every][:, ::-1]
+    curves = []
+    for group in record.groups:
+        some = values[group.rows]
+        counted = np.isfinite(some).sum(0)
+        mean = np.where(counted > 0, np.nansum(some, 0) / np.maximum(counted, 1), np.nan)
+        several = len(group.rows) > 1 and len(record.groups) <= 4
+        curves.append(drawing.Curve(group.label or "mean", steps, mean, each=some if several else None))
+    size = drawing.SMALL
+    drawn = drawing.figure(size)
+    axes = drawn.add_subplot()
+    drawing.draw_curves(axes, curves, size._replace(text=0.7 * size.text))
+    drawing.dress(axes, size)
+    return html.chart(drawn, f"{name} against {axis_of(record)}")
 
 
-def _data(dataset: Dataset, record: Record) -> str:
+def _data(dataset: Dataset, record: Record) -> dict[str, Any]:
     facts = describe(dataset)
     ends = ", ".join(f"{count:,} {kind}" for kind, count in facts["ends"].items() if count)
-    pairs = {
-        "data set": Path(facts["id"]).name if record.is_path else facts["id"],
-        "fingerprint": facts["fingerprint"][:16],
-        "environment": facts["environment"] or "unknown",
-        "size": f"{facts['steps']:,} steps in {facts['episodes']:,} episodes",
-        "ends": ends or "none",
-        "lengths": _spread(facts["lengths"]),
-        "returns": _spread(facts["returns"]),
-        "rewards": _spread(facts["rewards"]),
-        "observations": facts["observation_space"],
-        "actions": facts["action_space"],
-    }
-    bars = [(span, count, bar) for span, count, bar in histogram(dataset.returns())]
-    text = "\n".join(f"{span:>24} {count:>6}  {bar}" for span, count, bar in bars)
-    shown = facts["actions"][:40]
+    shown = facts["actions"][:MOST_ACTIONS]
     columns = list(shown[0]) if shown else []
-    cells = [
-        [str(i) if not dataset.discrete else "", *(f"{row[c]:.3g}" for c in columns)] for i, row in enumerate(shown)
-    ]
-    actions = _table(["dimension" if not dataset.discrete else "", *columns], cells) if shown else ""
-    return (
-        f"<div class=side><div>{_pairs(pairs)}</div>"
-        f"<div><h3>Returns of the logged episodes</h3><pre>{_e(text)}</pre></div></div>"
-        f"<h3>Action coverage</h3>{actions}"
-    )
+    faults = check(dataset)
+    returns = dataset.returns()
+    return {
+        "facts": {
+            "data set": Path(facts["id"]).name if record.is_path else facts["id"],
+            "fingerprint": facts["fingerprint"][:16],
+            "environment": facts["environment"] or "unknown",
+            "size": f"{facts['steps']:,} steps in {facts['episodes']:,} episodes",
+            "ends": ends or "none",
+            "lengths": _spread(facts["lengths"]),
+            "returns": _spread(facts["returns"]),
+            "rewards": _spread(facts["rewards"]),
+            "observations": facts["observation_space"],
+            "actions": facts["action_space"],
+        },
+        "faults": faults[:MOST_FAULTS],
+        "histogram": html.both(lambda size: _histogram(returns, size), "histogram of the logged returns")
+        if np.isfinite(returns).any() and dataset.n_episodes > 1
+        else None,
+        "action_header": [*([] if dataset.discrete else ["dimension"]), *columns],
+        "actions": [
+            [*([] if dataset.discrete else [str(i)]), *(f"{row[c]:.4g}" for c in columns)]
+            for i, row in enumerate(shown)
+        ],
+    }
 
 
-def _versions(record: Record) -> str:
-    if record.result is None:
-        return ""
-    named = " · ".join(f"{name} {version}" for name, version in record.result.get("versions", {}).items())
-    return f"<p class=sub>{_e(named)} · {_e(record.result.get('device', ''))}</p>"
+def _histogram(returns: np.ndarray, size: drawing.Size) -> Any:
+    low = size._replace(height=0.55 * size.height)
+    drawn = drawing.figure(low)
+    axes = drawn.add_subplot()
+    axes.hist(returns[np.isfinite(returns)], bins=30, color=drawing.COLOURS[0])
+    drawing.dress(axes, low, "return of an episode", "episodes", steps=False)
+    return drawn
+
+
+def _made(record: Record, settings: Settings) -> dict[str, str]:
+    """How the run was made: preset, date, versions, device."""
+    result = record.result or {}
+    versions = ", ".join(f"{name} {version}" for name, version in result.get("versions", {}).items())
+    known = registry.ROWS.get(settings.algorithm)
+    found = {
+        "algorithm": settings.algorithm if known is None else known.title,
+        "preset": settings.preset or "the algorithm's first",
+        "started": _date(record),
+        "versions": versions,
+        "device": str(result.get("device", "")),
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def _settings(record: Record, settings: Settings) -> list[tuple[str, dict[str, str]]]:
+    """Tables of the settings: those of the run that differ from the defaults, and all of the algorithm."""
+    default = Settings(settings.algorithm).to_dict()
+    own = {k: v for k, v in settings.to_dict().items() if k not in ("config", "treatment") and v != default[k]}
+    if record.is_path:
+        own["data"] = Path(record.config["data"]).name
+    blocks = (("run", own), (settings.algorithm, settings.config), ("treatment of the data", settings.treatment))
+    return [(name, {k.replace("_", " "): _value(v) for k, v in values.items()}) for name, values in blocks]
 
 
 def _spread(s: Mapping[str, float]) -> str:
     if not s:
         return "-"
-    mean, std, low, high, median = (number(s[key]) for key in ("mean", "std", "min", "max", "median"))
-    return f"{mean} ± {std}, {low} to {high}, median {median}"
-
-
-def _pairs(values: Mapping[str, Setting]) -> str:
-    cells = "".join(f"<tr><td>{_e(k.replace('_', ' '))}</td><td>{_e(_value(v))}</td></tr>" for k, v in values.items())
-    return f"<table class=pairs>{cells}</table>"
-
-
-def _table(header: Sequence[str], body: Iterable[Sequence[str]], kinds: Sequence[str] = ()) -> str:
-    head = "".join(f"<th>{_e(cell)}</th>" for cell in header)
-    out = []
-    for i, cells in enumerate(body):
-        kind = f' class="{kinds[i]}"' if kinds and kinds[i] else ""
-        out.append(f"<tr{kind}>{''.join(f'<td>{_e(cell)}</td>' for cell in cells)}</tr>")
-    return f"<table><tr>{head}</tr>{''.join(out)}</table>"
+    texts = {key: number(s[key]) for key in ("mean", "std", "min", "max", "median")}
+    return f"{texts['mean']} ± {texts['std']}, {texts['min']} to {texts['max']}, median {texts['median']}"
 
 
 def _value(value: Setting) -> str:
@@ -252,7 +296,3 @@ def _value(value: Setting) -> str:
     if isinstance(value, dict):
         return "; ".join(f"{k}: {_value(v)}" for k, v in value.items())
     return re.sub(r"\s+", " ", str(value))
-
-
-def _e(text: str) -> str:
-    return html.escape(text)

@@ -2,43 +2,66 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..evaluation.statistics import Estimate, iqm_name, mean_interval
+from ..evaluation.statistics import Estimate, average_name, mean_interval
 from ..runs.read import Group, Record
 from .curves import axis_of
 
 if TYPE_CHECKING:
     from rich.console import Group as Shown
+    from rich.table import Table
+
+
+HEADER = ("policy", "return", "95 % interval", "score")
+BEST = "best: "  # before the label of the best setting of a sweep
 
 
 def results_table(record: Record, logged: Estimate | None = None) -> Shown:
     """The table of a run.
 
     It has the logged return, the last return of each replica with its 95 % bootstrap interval, the normalised scores,
-    and the interquartile mean (IQM) over seeds. Of fewer than four seeds it is the mean, and is called so.
+    and the average over the seeds of each setting: the interquartile mean (IQM) from four seeds, else the mean. The
+    best setting of a sweep is marked. There is no average over settings.
 
     Args:
         record: the run.
         logged: mean return of the data set with its interval; None: the mean in the run's `result.json`.
     """
-    from rich import box
     from rich.console import Group as Shown
+    from rich.text import Text
+
+    table = table_of(HEADER, [])
+    for section in rows(record, logged):
+        for cells in section:
+            table.add_row(*map(Text, cells), style="bold" if is_average(cells[0]) else None)
+        table.add_section()
+    note = [Text(BEST_NOTE, style="dim")] if len(record.groups) > 1 and len(record.eval_steps) else []
+    return Shown(Text(record.title, style="bold"), table, *note, Text(speed(record)))
+
+
+BEST_NOTE = "The best setting is chosen by these returns, so its own return is too high if there are many settings."
+
+
+def table_of(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> Table:
+    """A table for the terminal that folds long names and cuts none.
+
+    Args:
+        header: names of the columns.
+        rows: the cells, plain text.
+        left: number of columns with names, at the left; the others have numbers.
+    """
+    from rich import box
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD)
-    for column in HEADER:
-        table.add_column(column, justify="left" if column == HEADER[0] else "right")
-    for section in rows(record, logged):
-        for cells in section:
-            table.add_row(*cells, style="bold" if cells[0].startswith(SUMMARY) else None)
-        table.add_section()
-    return Shown(Text(record.title, style="bold"), table, Text(speed(record)))
-
-
-HEADER = ("policy", "return", "95 % interval", "score")
-SUMMARY = ("IQM over", "mean over")  # beginnings of the label of a row over several seeds
+    for i, column in enumerate(header):
+        table.add_column(column, justify="left" if i < left else "right", overflow="fold")
+    for cells in rows:
+        table.add_row(*map(Text, cells))
+    return table
 
 
 def rows(record: Record, logged: Estimate | None = None) -> list[list[tuple[str, str, str, str]]]:
@@ -48,16 +71,29 @@ def rows(record: Record, logged: Estimate | None = None) -> list[list[tuple[str,
     sections = [] if logged is None else [[_row(record, "logging policy", logged)]]
     if not len(record.eval_steps):
         return sections
-    for group in record.groups:
+    groups = record.groups
+    best = record.best if len(groups) > 1 else None
+    for group in groups:
         final = zip(group.rows, record.final(group.rows), strict=True)
         section = [_row(record, record.replicas[i], mean_interval(returns)) for i, returns in final]
         if len(group.rows) > 1:
-            count = len(group.rows)
-            label = f"{iqm_name(count)} over {count} seeds{_of(group)}"
-            section.append(_row(record, label, record.iqm(group.rows)))
+            section.append(_row(record, average_label(group, group == best), record.average(group.rows)))
+        elif group == best:
+            section = [(BEST + section[0][0], *section[0][1:])]
         sections.append(section)
     switched = (record.result or {}).get("finetune")
     return [*sections, _switched(record, switched)] if switched else sections
+
+
+def average_label(group: Group, best: bool = False) -> str:
+    """Label of the average over the seeds of a setting: `best: mean over 3 seeds, expectile 0.9`."""
+    setting = f", {group.label}" if group.label else ""
+    return f"{BEST if best else ''}{average_name(len(group.rows))} over {len(group.rows)} seeds{setting}"
+
+
+def is_average(label: str) -> bool:
+    """Whether a label belongs to an average over seeds, or to the best setting."""
+    return label.startswith((BEST, "IQM over", "mean over"))
 
 
 def _switched(record: Record, found: dict[str, Any]) -> list[tuple[str, str, str, str]]:
@@ -92,11 +128,17 @@ def number(value: float | None) -> str:
     return f"{value:,.1f}" if abs(value) >= 10 or value == 0 else f"{value:.3g}"
 
 
+def interval_text(estimate: Estimate) -> str:
+    """The bounds of an interval: `561 to 782`."""
+    return "-" if estimate.low is None else f"{number(estimate.low)} to {number(estimate.high)}"
+
+
+def estimate_text(estimate: Estimate) -> str:
+    """A value with its interval: `687 [561, 782]`."""
+    bounds = "" if estimate.low is None else f" [{number(estimate.low)}, {number(estimate.high)}]"
+    return number(estimate.value) + bounds
+
+
 def _row(record: Record, label: str, estimate: Estimate) -> tuple[str, str, str, str]:
     score: Any = record.score(estimate.value)
-    interval = "-" if estimate.low is None else f"{number(estimate.low)} to {number(estimate.high)}"
-    return label, number(estimate.value), interval, "-" if score is None else f"{float(score):.1f}"
-
-
-def _of(group: Group) -> str:
-    return f", {group.label}" if group.label else ""
+    return label, number(estimate.value), interval_text(estimate), "-" if score is None else f"{float(score):.1f}"

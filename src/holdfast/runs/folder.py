@@ -78,6 +78,11 @@ class RunFolder:
                 f"{self.path} is in use: another process trains into it; wait for its end, or name another folder"
             )
 
+    @property
+    def in_use(self) -> bool:
+        """Whether a process trains into the folder."""
+        return self._lock.taken
+
     def close(self) -> None:
         """End the lock. A folder that `create` or `free` made is removed if it is still empty."""
         held = self._lock.held

@@ -15,7 +15,7 @@ from ..core.trust import names_module
 from ..data.dataset import Dataset
 from ..data.sources import load_dataset, with_environment
 from ..evaluation.scores import Reference, normalized, reference_of
-from ..evaluation.statistics import Estimate, iqm_interval, mean_interval, two_stage_interval
+from ..evaluation.statistics import Estimate, average, mean_interval, two_stage_interval
 from ..policy import folder as folder_of
 from . import csv_tables
 from .csv_tables import Row
@@ -69,8 +69,9 @@ class Record:
 
     @property
     def title(self) -> str:
-        """Algorithm and data set."""
-        return f"{self.config['algorithm']} on {Path(self.subject).name if self.is_path else self.subject}"
+        """Algorithm and data set, and whether the run fine-tunes another."""
+        tuned = " fine-tuned" if self.config.get("source") else ""
+        return f"{self.config['algorithm']}{tuned} on {Path(self.subject).name if self.is_path else self.subject}"
 
     @property
     def subject(self) -> str:
@@ -91,9 +92,17 @@ class Record:
         """Returns [r, E] of the given replicas in the last evaluation."""
         return self.returns[rows, -1]
 
-    def iqm(self, rows: list[int]) -> Estimate:
-        """Interquartile mean of the given replicas' last mean returns, with its bootstrap interval."""
-        return iqm_interval(self.final(rows).mean(1))
+    def average(self, rows: list[int]) -> Estimate:
+        """The average of the given replicas' last returns with its interval: `evaluation.statistics.average`."""
+        return average(self.final(rows))
+
+    @property
+    def best(self) -> Group:
+        """The group with the highest average of the last returns.
+
+        The choice looks at the returns that it reports, so the average of the best of many groups is too high.
+        """
+        return max(self.groups, key=lambda group: self.average(group.rows).value)
 
     def score(self, value: ArrayLike) -> Any:
         """Normalised score of returns of any shape; None if no reference is known."""

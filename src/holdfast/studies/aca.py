@@ -26,7 +26,7 @@ from ..core.noise import Noise
 from ..core.trained import Trained
 from ..data.sources import load_dataset
 from ..policy.policy import Policy, template_of
-from ..report.curves import COLOURS, LINE
+from ..report.drawing import COLOURS, LINE
 from ..runs.folder import RunFolder
 from ..runs.read import Record
 from ..training import handover

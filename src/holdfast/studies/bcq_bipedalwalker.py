@@ -19,7 +19,7 @@ from ..data.dataset import Dataset
 from ..data.sources import load_dataset
 from ..environments.gym.adapter import make_env
 from ..policy.policy import Policy
-from ..report.curves import FAINT
+from ..report.drawing import FAINT
 from ..runs.folder import RunFolder
 from ..runs.read import Record
 from ..training.hooks import Progress

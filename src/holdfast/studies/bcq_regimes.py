@@ -22,7 +22,7 @@ from ..collection.play import mean_return
 from ..data.dataset import Dataset
 from ..environments.gym.adapter import make_env
 from ..evaluation.statistics import Estimate, mean_interval
-from ..report.curves import FAINT
+from ..report.drawing import FAINT
 from ..runs.read import Record
 from ..training.hooks import Progress
 from . import base, pictures, runs

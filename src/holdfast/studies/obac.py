@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.errors import unknown
-from ..report.curves import COLOURS, LINE
+from ..report.drawing import COLOURS, LINE
 from ..runs.read import Record
 from . import pictures, runs
 from .base import sized

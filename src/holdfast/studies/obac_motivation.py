@@ -13,7 +13,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..report.curves import COLOURS, LINE
+from ..report.drawing import COLOURS, LINE
 from ..runs.read import Record
 from . import pictures, runs
 from .base import sized

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..report.curves import COLOURS, FAINT, LINE, short
+from ..report.drawing import COLOURS, FAINT, LINE, short
 from ..runs.read import Record
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -86,9 +86,11 @@ def summary(path: Path) -> dict[str, Any] | None:
     Returns:
         None if there is only one evaluation. Else, for the mean curve of the replicas: `return_before`, the mean return
         before the first online step; `return_lowest`, the lowest mean return of the later evaluations, at
-        `lowest_step`; `deepest_dip`, how far that is below the first, at least 0; `return_end`, the last mean return;
-        `regret`, the mean distance of the later evaluations to the best of all. `replicas` has the same for each
-        replica alone. If there are several, `intervals` has the 95 % bootstrap interval over replicas.
+        `lowest_step`; `return_end`, the last mean return. Two numbers are computed for each replica, then averaged:
+        `deepest_dip`, how far the lowest of its later evaluations is below its first, at least 0; `regret`, the mean
+        distance of its later evaluations to its best one. `replicas` has all of them for each replica alone. If there
+        are several, `intervals` has the 95 % bootstrap interval over replicas; that of `return_lowest` is at
+        `lowest_step`.
 
     Raises:
         UserError: the table cannot be read.
@@ -99,27 +101,40 @@ def summary(path: Path) -> dict[str, Any] | None:
         return None
     curves = table.returns.mean(2)
     count = len(table.replicas)
-    found = {**_of_curve(steps, curves.mean(0)), "replicas": [_of_curve(steps, curve) for curve in curves]}
+    lowest = _lowest(curves.mean(0))
+    measures = _measures(curves, np.full(count, lowest))
+    found: dict[str, Any] = {name: float(x.mean()) for name, x in measures.items()}
+    found["lowest_step"] = steps[lowest]
+    own = np.array([_lowest(curve) for curve in curves])
+    alone = _measures(curves, own)
+    found["replicas"] = [
+        {**{name: float(x[i]) for name, x in alone.items()}, "lowest_step": steps[own[i]]} for i in range(count)
+    ]
     if count > 1:
         draws = np.random.default_rng(0).integers(0, count, (RESAMPLES, count))
-        spread = _measures(curves[draws].mean(1))
         tail = 100 * (1 - LEVEL) / 2
-        found["intervals"] = {name: np.percentile(x, [tail, 100 - tail]).tolist() for name, x in spread.items()}
+        bounds = [tail, 100 - tail]
+        found["intervals"] = {name: np.percentile(x[draws].mean(1), bounds).tolist() for name, x in measures.items()}
     return found
 
 
-def _of_curve(steps: Sequence[int], curve: np.ndarray) -> dict[str, Any]:
-    found = {name: float(x[0]) for name, x in _measures(curve[None]).items()}
-    return {**found, "lowest_step": steps[int(curve[1:].argmin()) + 1]}
+def _lowest(curve: np.ndarray) -> int:
+    """Index of the lowest value after the first."""
+    return int(curve[1:].argmin()) + 1
 
 
-def _measures(curves: np.ndarray) -> dict[str, np.ndarray]:
-    """The numbers of K curves of mean returns [K, evaluations], whose first is before the handover: [K] each."""
+def _measures(curves: np.ndarray, lowest: np.ndarray) -> dict[str, np.ndarray]:
+    """The numbers of each replica, [R] each.
+
+    Args:
+        curves: mean returns [R, T] of R replicas in T evaluations, of which the first is before the handover.
+        lowest: index [R] of the evaluation that `return_lowest` is of.
+    """
     before = curves[:, 0]
     after = curves[:, 1:]
     return {
         "return_before": before,
-        "return_lowest": after.min(1),
+        "return_lowest": curves[np.arange(len(curves)), lowest],
         "deepest_dip": np.maximum(0.0, before - after.min(1)),
         "return_end": after[:, -1],
         "regret": (curves.max(1, keepdims=True) - after).mean(1),

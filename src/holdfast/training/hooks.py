@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -64,6 +65,14 @@ class Hook:
         """The run has ended; `result` is the contents of `result.json`, None if it ended before its last step."""
 
 
+def by_setting(replicas: Sequence[Replica]) -> list[list[int]]:
+    """Indices of the replicas that differ only in their seed, for each combination of swept values."""
+    found: dict[tuple[tuple[str, float], ...], list[int]] = {}
+    for i, replica in enumerate(replicas):
+        found.setdefault(tuple(replica.values.items()), []).append(i)
+    return list(found.values())
+
+
 class Progress(Hook):
     """Shows the run: a bar with updates per second and remaining time, see `evaluation.progress`."""
 
@@ -74,8 +83,10 @@ class Progress(Hook):
         self.phase = ""
         self.speed = ""
         self.returned = ""
+        self.settings: list[list[int]] = []  # replicas of each combination of swept values
 
     def start(self, start: Start) -> None:
+        self.settings = by_setting(start.replicas)
         count = len(start.replicas)
         runs = f"{count} runs in one program" if count > 1 else "1 run"
         self.display.say(f"{start.settings.algorithm} on {start.settings.subject}: {runs}, into {start.folder.path}")
@@ -94,7 +105,10 @@ class Progress(Hook):
         self._show()
 
     def evaluated(self, evaluated: Evaluated) -> None:
-        self.returned = f"return {evaluated.evaluation.returns.mean():.4g} at {evaluated.step}"
+        means = evaluated.evaluation.returns.mean(1)
+        best = max(float(means[rows].mean()) for rows in self.settings)
+        which = "best setting's return" if len(self.settings) > 1 else "return"
+        self.returned = f"{which} {best:.4g} at {evaluated.step}"
         self._show()
 
     def note(self, text: str) -> None:

@@ -153,7 +153,7 @@ def plan(settings: Settings, dataset: Dataset | None = None) -> Plan:
     if faults:
         raise UserError("; ".join(faults))
     for name in settings.loggers:
-        tracker(name)  # refuses an unknown name, and a package that is not installed
+        tracker(name).require_ready()  # before the run has a folder
     algorithm: Algorithm = registry.get(settings.algorithm)
     given: Any = config.from_dict(algorithm.Config, settings.config)
     cfg = resolved(algorithm, given, settings)

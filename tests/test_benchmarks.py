@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from support.marks import quick
+
 Patch = pytest.MonkeyPatch
 SKIPPED = ["online", "peer", "evaluation", "import"]
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
@@ -88,7 +90,7 @@ def test_speed_names_an_unknown_algorithm(monkeypatch: Patch, capfd: pytest.Capt
     assert "did you mean 'iql'" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["td3_bc", "iql"])
+@pytest.mark.parametrize("name", quick(["td3_bc", "iql"], "iql"))
 def test_the_handwritten_update_is_the_librarys(name: str, monkeypatch: Patch, x64: None) -> None:
     """Same networks, batches and noise in: the same networks out, after two updates, TD3's delayed one among them."""
     from holdfast.algorithms import registry

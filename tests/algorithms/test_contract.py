@@ -315,7 +315,10 @@ def test_fifty_updates_stay_finite(name, kind):
     assert any(not np.array_equal(leaf[0], leaf[1]) for leaf in leaves), "the seeds are one seed"
 
 
-@pytest.mark.parametrize(("name", "kind"), [case for case in CASES if registry.get(case[0]).finetune])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    quick((case for case in CASES if registry.get(case[0]).finetune), "aca", "cql", "iql", "sac", "td3_bc"),
+)
 def test_going_online(name, kind):
     """The phases of fine-tuning continue from the offline state, learn from collected rows, and act."""
     c = case(name, kind)
@@ -390,7 +393,7 @@ def test_seeds_in_one_program_are_the_seeds_alone(name, kind):
                 np.testing.assert_allclose(found[i], leaf[0], rtol=1e-8, atol=1e-8, err_msg=f"seed {seed}: {key}")
 
 
-@few_names
+@pytest.mark.parametrize("name", quick(NAMES, "dqn", "iql"))
 def test_every_traced_setting_can_be_swept_in_one_program(name):
     """Each float with two more values, all in one program: it runs, and in some preset the value makes a difference.
 

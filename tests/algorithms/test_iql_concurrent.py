@@ -27,6 +27,7 @@ def pair_batch(**columns):
     return formulas.batch(**{"action": array([0.5, 0], [0, -0.5])} | columns)
 
 
+@pytest.mark.slow
 def test_each_learner_updates_on_its_own_batch():
     cfg = as_arrays(iql_concurrent.IQLConcurrent(hidden=(8, 8)))
     rows = jax.tree.map(lambda x: x.astype(np.float32), pair_batch())

@@ -143,6 +143,7 @@ def test_the_policy_reads_the_observation(name):
 
 
 @pytest.mark.parametrize("name", [*some("discrete", CRITICS), "bc"])
+@pytest.mark.slow
 def test_arms(name):
     rows = log("arms", 900)
     found = learned(name, "arms", 800, 900)
@@ -157,6 +158,7 @@ def test_arms(name):
 
 
 @pytest.mark.parametrize("name", some("discrete", WEIGHTED))
+@pytest.mark.slow
 def test_chain(name):
     probe = get("chain")
     inner = probe.features[1:4]

@@ -50,6 +50,7 @@ def test_spot_price_of_a_posterior_off_the_prior():
     )
 
 
+@pytest.mark.slow
 def test_spots_critics_may_have_layer_norm_and_its_rates_fall():
     cfg = spot.SPOT(critic_layer_norm=True, hidden=(4, 3), vae_hidden=(4,), actor_decay_steps=4, critic_decay_steps=8)
     state = spot.init(cfg, Context(Spec((2,), 1)), NOISE)

@@ -69,6 +69,7 @@ def test_the_smoothed_rows():
     assert not tape.unused()
 
 
+@pytest.mark.slow
 def test_the_value_is_fitted_on_random_actions_too():
     """With one layer everywhere: V's loss over the data's rows and the random ones, Q at each."""
     spec, cfg = Spec((1,), 2), xql.XQL(random_actions=1, value_updates=3, hidden=(4,), actor_decay_steps=10)

@@ -223,6 +223,7 @@ def of_run(name: str, steps: int) -> Settings:
     return Settings(name, "constant", steps, values, Treatment()._asdict(), evaluate=False, in_memory=True)
 
 
+@pytest.mark.slow
 def test_a_course_shows_the_phase_that_takes_the_steps(staged):
     """After the stage before it, without the one behind, and where it is shown changes nothing."""
     data, shown = Dataset.from_arrays(**collect(get("constant"), 20), action_bounds=(-1.0, 1.0)), {}

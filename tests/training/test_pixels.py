@@ -40,6 +40,7 @@ def test_bc_learns_from_images_and_ships_a_policy(tmp_path):
         policy(seen[:, ::3, ::3])
 
 
+@pytest.mark.slow
 def test_dqn_collects_images(tmp_path):
     """Rows of bytes in the replay buffer, in the compiled loop and in Gymnasium, with the same shapes."""
     config = {"hidden": (8,), "batch_size": 4, "warmup": 8}

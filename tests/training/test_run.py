@@ -287,6 +287,7 @@ def test_hooks_hear_everything_in_order(tmp_path):
 
 
 @pytest.mark.parametrize("cloned", [False, True])
+@pytest.mark.slow
 def test_no_episodes_are_played_while_the_policy_stands_still(tmp_path, cloned):
     config = {"hidden": (8,), "critic_hidden": (8,), "behaviour_steps": 4, "batch_size": 8, "clone_start": cloned}
     run = tiny(tmp_path / "run", "brac_p", config=config, steps=4, block=2, eval_every=2, eval_episodes=1)

@@ -95,8 +95,8 @@ def run(out, steps=60, seeds=2, **cfg):
     "cfg",
     [
         {"mix": "half"},
-        {"mix": "proportional"},
-        {"mix": "half", "length": 3, "first": 30},
+        pytest.param({"mix": "proportional"}, marks=pytest.mark.slow),
+        pytest.param({"mix": "half", "length": 3, "first": 30}, marks=pytest.mark.slow),
         {"mix": "online", "whole": True},
     ],
     ids=["half", "proportional", "nstep-two-phases", "whole"],

@@ -24,6 +24,7 @@ from holdfast.evaluation.evaluate import evaluate
 from holdfast.training.collect_jax import fits
 from holdfast.training.hooks import Hook
 from holdfast.training.run import resume, train
+from support.marks import quick
 from support.small_runs import require_same, rows
 
 KEY = jax.random.PRNGKey(0)
@@ -158,7 +159,9 @@ class Stops(Hook):
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize(("algorithm", "env"), [("ddpg", "jax/Pendulum-v1"), ("dqn", "holdfast/chain-v0")])
+@pytest.mark.parametrize(
+    ("algorithm", "env"), quick([("ddpg", "jax/Pendulum-v1"), ("dqn", "holdfast/chain-v0")], "ddpg")
+)
 def test_a_run_in_the_compiled_loop_resumes_to_the_same_bits(algorithm, env, tmp_path, no_python):
     whole = train(algorithm, env=env, out=tmp_path / "whole" / "run", **SETTINGS)
     assert whole.result["exact"] == "exact"

@@ -1,9 +1,8 @@
 """The loop: blocks of updates in one compiled program, with every replica (a config and a seed) inside it.
 
-It never names an algorithm. A block is `fori_loop(lo, hi)` over `vmap` over replicas of sample, update, freeze; the
-bounds are traced, so one program serves blocks of any length, and the step is the loop's own, so `step % k` stays a
-branch. On a GPU the host asks after each trip of such a loop whether there is another, which costs a tenth of a small
-update: there STRIDE updates are an inner loop of known length, in blocks that STRIDE divides.
+A block is `fori_loop(lo, hi)` over `vmap` over replicas of sample, update, freeze. Its bounds are traced, so a program
+serves blocks of any length. On a GPU the host asks after each trip of such a loop whether there is another, which costs
+a tenth of a small update: there STRIDE updates are an inner loop of known length, in blocks that STRIDE divides.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from ..arrays import OBSERVATION_COLUMNS, last_rows, take
 from ..dataset import Dataset
 from .values import number_columns, per_observation
 
-FIXES = "mended"  # a key in the files that version 0.1.0 wrote; it keeps its name
+FIXES = "mended"  # the key in saved data sets; version 0.1.0 wrote it, and its files can still be read
 
 
 def drop_nonfinite(dataset: Dataset) -> Dataset:

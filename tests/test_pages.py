@@ -21,6 +21,7 @@ def names(tmp_path, monkeypatch):
     return found
 
 
+@pytest.mark.slow
 def test_from_python(names):
     assert names["shaped"].fingerprint != names["data"].fingerprint
     assert names["run"].result == names["again"].result

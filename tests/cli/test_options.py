@@ -175,6 +175,7 @@ class Notes(Hook):
         self.notes.append(text)
 
 
+@pytest.mark.slow
 def test_note_of_the_preset_for_short_logs(tmp_path, monkeypatch):
     found = registry.get("bc")
     first = next(iter(found.presets.values()))

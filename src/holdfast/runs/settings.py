@@ -101,22 +101,19 @@ class Settings:
     inputs: dict[str, str] = dataclasses.field(default_factory=dict)
     """Policies of other runs that the algorithm reads: a name of the algorithm's and the policy's folder."""
     encoder: str = "auto"
-    """Encoder of images: nature (DQN), impala, or auto: nature for images of at least 36 x 36 pixels, else impala; or
-    your own for any observations: module:name of a function (key, shape) that builds an Equinox module."""
+    """Encoder of images: nature, impala, or auto (nature from 36 x 36 pixels on); or your own as module:name."""
     activation: str | None = None
-    """Activation of all hidden layers: relu, tanh, elu, gelu, silu or swish. None: that of the method. As every change
-    of the networks, it leaves the published settings; autoencoders keep their networks."""
+    """Activation of all hidden layers: relu, tanh, elu, gelu, silu or swish. None: the published one of the method."""
     layer_norm: str | None = None
-    """LayerNorm: pre (before each activation), post, first (the first only) or none. None: as in the method."""
+    """LayerNorm: pre (before each activation), post, first (the first only) or none. None: as published."""
     actor_hidden: tuple[int, ...] = ()
-    """Widths of the hidden layers of policies. Empty: those of the method (--hidden)."""
+    """Widths of the hidden layers of policies. Empty: those of --hidden."""
     critic_hidden: tuple[int, ...] = ()
-    """Widths of the hidden layers of action values. Empty: those of the method (--hidden)."""
+    """Widths of the hidden layers of action values. Empty: those of --hidden."""
     value_hidden: tuple[int, ...] = ()
-    """Widths of the hidden layers of state values. Empty: those of the method (--hidden)."""
+    """Widths of the hidden layers of state values. Empty: those of --hidden."""
     network: dict[str, str] = dataclasses.field(default_factory=dict)
-    """Your own networks: module:name of a function (key, inputs, outputs) that builds an Equinox module, for all roles,
-    or ROLE=module:name with the role actor, critic or value. The page own-networks.md has examples."""
+    """Your own networks in place of the published ones: a builder for all roles, or for actor, critic or value."""
     random_shift: int = at_least(0, 0)
     """Shift the images of each batch at random by up to so many pixels (DrQ: 4). 0: do not."""
     keep_policies: bool = False

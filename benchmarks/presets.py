@@ -2,7 +2,7 @@
 
 A preset that was chosen on the logs of its figures looks better than it is. Here each log is left out once: the
 candidate with the best mean score on the other logs is chosen for it, and its score on the log that was left out is
-reported beside the published preset's. The numbers are written to benchmarks/results/presets.csv and the page to
+reported with that of the published preset. The numbers are written to benchmarks/results/presets.csv and the page to
 docs/presets.md after every run. A run that is in the table is not repeated; a stopped comparison continues.
 """
 
@@ -141,7 +141,7 @@ def left_out(scores: dict[str, dict[str, float]]) -> dict[str, str]:
     """The candidate for each log: the best mean score on the other logs.
 
     Args:
-        scores: of each candidate, its score on each log.
+        scores: the score on each log, for each candidate.
     """
     logs = list(next(iter(scores.values())))
     means = {

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ..core.errors import unknown
-from ..core.networks import ALL, ROLES
+from ..core.networks import ALL, ROLES, Networks
 from ..parts.layers import ACTIVATIONS, NORMS
 
-if TYPE_CHECKING:
-    from .settings import Settings
 
-
-def faults(settings: Settings) -> list[str]:
+def faults(settings: Networks) -> list[str]:
     """All settings of networks that are not among the known names, or out of range; one text each."""
     found = []
     if settings.activation is not None and settings.activation not in ACTIVATIONS:
@@ -23,6 +18,6 @@ def faults(settings: Settings) -> list[str]:
         widths = getattr(settings, f"{role}_hidden")
         if not all(isinstance(width, int) and 0 < width < 2**20 for width in widths):
             found.append(f"--{role}-hidden is {list(widths)}, expected widths of layers, such as 256,256")
-    found += [str(unknown("role of a network", role, (*ROLES, ALL))) for role in settings.network
-              if role not in (*ROLES, ALL)]  # fmt: skip
+    roles = (*ROLES, ALL)
+    found += [str(unknown("role of a network", role, roles)) for role, _ in settings.network if role not in roles]
     return found

@@ -277,7 +277,7 @@ class Settings:
             found.append("--keep-policies keeps the policies of evaluations, and --no-eval skips these: drop one")
         if self.seed + self.seeds > MOST_SEEDS:
             found.append(f"the last seed is {self.seed + self.seeds - 1}, expected less than {MOST_SEEDS}")
-        found += networks_of.faults(self)
+        found += networks_of.faults(Networks.of(vars(self)))
         numbers = [*self.config.items(), *self.treatment.items()]
         numbers += [(f"--sweep {name}", value) for name, values in self.sweep.items() for value in values]
         found += [

@@ -45,7 +45,7 @@ GROUND = {
     "optax",
     "numpy",
 }  # all that core and parts may import, with the standard library
-NOT_AT_ONCE = ["gymnasium", "minari", "h5py", "mujoco", "Box2D", "matplotlib", "plotly", "ray", "tensorboard"]
+NOT_AT_ONCE = ["gymnasium", "minari", "h5py", "mujoco", "Box2D", "matplotlib", "plotly", "tensorboard"]
 
 
 def name_of(path: Path) -> str:
@@ -107,6 +107,13 @@ def test_every_room_has_its_floor() -> None:
     assert MODULES, f"no source under {SOURCE}"
     unknown = sorted({room(m) for m in MODULES} - set(FLOORS))
     assert not unknown, f"give {unknown} a place in FLOORS"
+
+
+def test_the_picture_shows_no_room_that_does_not_exist() -> None:
+    picture = (ROOT / "docs" / "assets" / "rooms.svg").read_text(encoding="utf-8")
+    shown = re.findall(r'font-weight="600">([a-z]+)<', picture)
+    assert len(shown) > 12
+    assert set(shown) <= {room(m) for m in MODULES}
 
 
 def test_rooms_import_only_rooms_below() -> None:

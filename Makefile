@@ -58,6 +58,7 @@ bench: $(VENV)/.dev ## measure the speed of every algorithm on this machine
 .PHONY: results
 results: $(VENV)/.run ## train every algorithm on every available data set and write docs/results.md (hours; can be interrupted)
 	@$(BIN)/python benchmarks/results.py $(ARGS)
+	@$(BIN)/python benchmarks/published.py
 
 .PHONY: docs
 docs: $(VENV)/.docs ## build the documentation into site/; a broken link is an error

@@ -109,5 +109,5 @@ constraints: ## write the newest versions that pyproject.toml allows into constr
 
 .PHONY: clean
 clean: ## remove the environment, caches and build results (keeps runs/)
-	rm -rf $(VENV) build dist site .cache docs/reference .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) build dist site .cache docs/reference docs/tutorial.md docs/tutorial-*.png .mypy_cache .ruff_cache .pytest_cache
 	find src tests benchmarks examples docs -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..evaluation.statistics import Estimate, average_name, mean_interval
 from ..runs.groups import Group
@@ -57,9 +57,12 @@ def table_of(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for i, column in enumerate(header):
-        table.add_column(column, justify="left" if i < left else "right", overflow="fold")
+        words = [word for text in (column, *(cells[i] for cells in rows)) for word in text.split()]
+        whole = max(map(len, words), default=0)  # no number is broken; names are, if the terminal is narrow
+        justify: Literal["left", "right"] = "left" if i < left else "right"
+        table.add_column(column, justify=justify, overflow="fold", min_width=None if i < left else whole)
     for cells in rows:
         table.add_row(*map(Text, cells))
     return table

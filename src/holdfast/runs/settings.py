@@ -490,5 +490,5 @@ def _require_sweepable(algorithm: Algorithm, cfg: DataclassInstance, name: str) 
         why = f"its type is {fields[name].type}, not float"
     raise UserError(
         f"--sweep {name}: {why}; only float settings that leave the program unchanged can be swept "
-        f"({', '.join(traced)}); start one run for each value instead"
+        f"({', '.join(traced)}); start one run for each value, then holdfast compare"
     )

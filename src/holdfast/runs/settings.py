@@ -184,7 +184,8 @@ class Settings:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready values, with the number of the format."""
-        return {"format": FORMAT, **dataclasses.asdict(self)}
+        values = dataclasses.asdict(self)
+        return {"format": FORMAT, **{k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], where: str) -> Settings:

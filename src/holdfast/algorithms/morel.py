@@ -100,8 +100,10 @@ def init(cfg: MOREL, ctx: Context, noise: Noise) -> State:
     model = learning.new(cfg, ctx.spec, made, noise.sub("model"))
     if cfg.planner == "sac":
         return model_based.actor_critic(cfg, ctx, noise, model)
-    net = nets.mlp(noise.sub("actor"), (d, *cfg.policy_hidden, ctx.spec.action), activation="tanh")
-    actor = nets.GaussianPolicy(net, jnp.full(ctx.spec.action, cfg.initial_log_std), low=-1.0, squash="none")
+    made_actor: Any = nets.gaussian_policy(
+        noise.sub("actor"), ctx.spec, cfg.policy_hidden, low=-1.0, squash="none", activation="tanh"
+    )
+    actor = dataclasses.replace(made_actor, log_std=jnp.full(ctx.spec.action, cfg.initial_log_std))
     baseline = nets.mlp(noise.sub("baseline"), (d + morel_npg.CLOCK, *cfg.baseline_hidden, 1))
     rates = (optimisers.adam(cfg.cloning_lr), optimisers.adam(cfg.baseline_lr))
     return Planned(Trained.new(actor, rates[0]), Trained.new(baseline, rates[1]), model)

@@ -13,6 +13,7 @@ import numpy as np
 
 from ...core.contract import Algorithm, Frozen, Treatment
 from ...core.errors import UserError
+from ...core.networks import Networks
 from ...core.spec import Cfg, Spec
 from ...core.trust import environment_in
 from ...data.action_spaces import bounded
@@ -158,7 +159,7 @@ def task_of(settings: Settings, algorithm: Algorithm, cfg: Cfg, dataset: Dataset
     rule = rule_of(algorithm, cfg, kept, fitted, env)
     return Task(
         name=kept.id,
-        spec=kept.spec._replace(encoder=encoders.chosen(settings.encoder, kept.spec)),
+        spec=_with_networks(kept.spec, settings),
         fitted=fitted,
         dataset=kept,
         fingerprint=whole.fingerprint,
@@ -177,6 +178,11 @@ def task_of(settings: Settings, algorithm: Algorithm, cfg: Cfg, dataset: Dataset
         steps=kept.n_steps,
         episodes=kept.n_episodes,
     )
+
+
+def _with_networks(spec: Spec, settings: Settings) -> Spec:
+    """The shapes of the problem, with the encoder and the networks of the run."""
+    return spec._replace(encoder=encoders.chosen(settings.encoder, spec), networks=Networks.of(vars(settings)))
 
 
 def _from_environment(settings: Settings, algorithm: Algorithm, cfg: Cfg) -> Task:
@@ -204,7 +210,7 @@ def _from_environment(settings: Settings, algorithm: Algorithm, cfg: Cfg) -> Tas
         env.close()
     require_actions(algorithm, name, spec.discrete, data=False)
     require_observations(algorithm, name, spec, settings)
-    spec = spec._replace(encoder=encoders.chosen(settings.encoder, spec))
+    spec = _with_networks(spec, settings)
     treatment = Treatment(**settings.treatment)
     of_data = {"normalize_obs": "--normalize-obs", "return_scale": "--return-scale", "clip_actions": "--clip-actions"}
     given = [flag for name, flag in of_data.items() if getattr(treatment, name) is not None]

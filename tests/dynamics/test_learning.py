@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import jax
@@ -92,6 +93,15 @@ def test_another_run_takes_the_model_up(run, tmp_path):
     smaller = holdfast.load_dataset(DATA).select(range(5))
     with pytest.raises(UserError, match="not on these rows"):
         train("mopo", smaller, dynamics=str(chosen), out=tmp_path / "five", **SETTINGS)
+
+
+def test_data_that_no_model_can_be_learned_from_are_refused(tmp_path):
+    one = holdfast.load_dataset(DATA).select([0])
+    with pytest.raises(UserError, match="1 episodes are too few to split into train, holdout"):
+        train("mopo", one, treatment={"return_scale": None}, out=tmp_path / "one", **SETTINGS)
+    unknown = dataclasses.replace(holdfast.load_dataset(DATA), env_spec=None)
+    with pytest.raises(UserError, match="--termination known: no rule is known"):
+        train("mopo", unknown, out=tmp_path / "two", **SETTINGS | {"config": CFG | {"termination": "known"}})
 
 
 def test_a_saved_model_predicts_in_the_units_of_the_environment(run):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .data.dataset import Dataset
     from .data.sources import load_dataset
     from .evaluation.evaluate import Evaluation, evaluate
+    from .policy.dynamics import Dynamics
     from .policy.policy import Policy
     from .report.compare import compare
     from .training.run import Run, finetune, resume, train
@@ -26,6 +27,7 @@ _HOMES = {
     "Algorithm": "core.contract",
     "Dataset": "data.dataset",
     "Diverged": "core.errors",
+    "Dynamics": "policy.dynamics",
     "Evaluation": "evaluation.evaluate",
     "Phase": "core.contract",
     "Policy": "policy.policy",
@@ -44,8 +46,9 @@ _HOMES = {
 }
 
 __all__ = [
-    "Algorithm", "Dataset", "Diverged", "Evaluation", "Phase", "Policy", "Preset", "Run", "Treatment", "UserError",
-    "algorithm_names", "check", "compare", "evaluate", "finetune", "load_dataset", "register", "resume", "train",
+    "Algorithm", "Dataset", "Diverged", "Dynamics", "Evaluation", "Phase", "Policy", "Preset", "Run", "Treatment",
+    "UserError", "algorithm_names", "check", "compare", "evaluate", "finetune", "load_dataset", "register", "resume",
+    "train",
 ]  # fmt: skip
 
 

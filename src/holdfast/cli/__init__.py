@@ -16,6 +16,7 @@ COMMANDS = {
     "finetune": "continue an offline run in an environment",
     "evaluate": "score the policies of a run in an environment",
     "data": "inspect, check, collect, convert and list data sets",
+    "dynamics": "compare a learned model with logged data",
     "runs": "list the runs under a folder",
     "compare": "compare runs: one picture, one table, one page",
     "report": "write the curves and tables of a run as one page",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -58,6 +58,7 @@ class Task:
     warnings: list[Fault]  # faults of the data that the settings allow
     raw_space: str | None = None  # of observations that are flattened, as JSON
     raw_action_space: str | None = None  # of several discrete actions that became one, as JSON
+    table: dict[str, Any] | None = None  # the roles of the table that the data come from, complete
     inputs: dict[str, Frozen] = dataclasses.field(default_factory=dict)  # policies of other runs, by name
     env_id: str | None = None  # Gymnasium's id of the environment, if it is known
     steps: int = 0  # transitions that are learned from
@@ -163,6 +164,7 @@ def task_of(settings: Settings, algorithm: Algorithm, cfg: Cfg, dataset: Dataset
         warnings=warnings,
         raw_space=kept.provenance.get("raw_observation_space"),
         raw_action_space=kept.provenance.get("raw_action_space"),
+        table=kept.provenance.get("table"),
         inputs={name: policy.frozen() for name, policy in policies.items()},
         env_id=kept.env_id,
         steps=kept.n_steps,

@@ -1,6 +1,7 @@
 """Tables as data sets: order, episodes, encoding, labels, optional columns, and refusals of one line."""
 
 import gzip
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -12,6 +13,7 @@ from holdfast.data.convert import convert
 from holdfast.data.dataset import Dataset
 from holdfast.data.sources import load_dataset
 
+LOGS = Path(__file__).parent / "open-bandit"
 # two episodes whose rows are interleaved and in no order
 FRAME = pl.DataFrame(
     {
@@ -202,6 +204,18 @@ def test_parts_of_a_split():
     torn = frame.with_columns(part=pl.Series(["test", "test", "train", "test", "train"]))
     with pytest.raises(UserError, match="is in several parts"):
         load_dataset(torn, columns=roles, part="test")
+
+
+def test_open_bandit_logs():
+    context = {"position": "one-hot", "user_feature_*": {"kind": "one-hot", "unknown": "zeros"}}
+    roles = {"observations": context, "action": "item_id", "reward": "click", "propensity": "propensity_score"}
+    data = load_dataset(LOGS / "random-women.csv.gz", columns=roles)
+    assert (data.n_episodes, data.n_steps, data.spec.action) == (500, 500, 46)
+    np.testing.assert_allclose(data.propensity, 1 / 46)
+    other = load_dataset(LOGS / "bts-women.csv.gz", columns=data.table)
+    assert other.spec == data.spec
+    assert other.propensity.min() < 1e-3
+    assert {fault.level for log in (data, other) for fault in check(log)} == {"note"}
 
 
 def test_one_step_logs_are_sound():

@@ -45,10 +45,8 @@ def test_actions_that_follow_from_the_state_are_narrow():
 
 
 def test_states_without_neighbours():
-    far = log(
-        observations=RNG.standard_cauchy((400, 2)) * np.arange(1, 401)[:, None] ** 3,
-        actions=RNG.uniform(-1, 1, (400, 1)),
-    )
+    apart = 40 * np.eye(40).repeat(10, axis=0)  # each episode has a dimension of its own
+    far = log(observations=apart + RNG.normal(size=(400, 40)))
     assert examine(log()).number("coverage", "alone") < 0.05
     assert examine(far).number("coverage", "alone") > 0.9
     one = of(log(episodes=1, steps=50), "coverage")

@@ -11,6 +11,7 @@ from .sample import Sample, binned, explained
 
 GIVEN_AWAY = 0.95  # share of the action's entropy or variance that one column explains
 OUTCOME = 0.9  # share of the variance of a return that one column explains
+ENOUGH = 20  # rows or episodes, below which a pattern may be chance
 MOST_NAMED = 5
 
 
@@ -78,47 +79,43 @@ def _of_actions(x: np.ndarray, actions: np.ndarray, discrete: bool) -> float:
 
 def _outcomes(dataset: Dataset, names: list[str]) -> list[Finding]:
     """Columns that are constant within each episode and tell its return."""
-    if dataset.n_episodes < 20 or np.median(dataset.lengths) < 2:
+    if dataset.n_episodes < ENOUGH or np.median(dataset.lengths) < 2:
         return []
-    starts = dataset.offsets[:-1] + np.arange(dataset.n_episodes)
-    first = dataset.observations[starts].astype(np.float64)
     returns = dataset.returns()
     shares: dict[str, float] = {}
     for i, name in enumerate(names):
-        column = dataset.observations[:, i]
-        constant = (np.maximum.reduceat(column, starts) == np.minimum.reduceat(column, starts)).all()
-        share = explained(first[:, i], returns) if constant else 0.0
+        first = _of_episodes(dataset, i)
+        share = 0.0 if first is None else explained(first, returns)
         if share > OUTCOME:
             shares[name] = share
     if not shares:
         return []
     text = f"{_listed(shares)} never changes within an episode and tells its return."
     fix = "leave it out if it is known only after the episode"
-    return [Finding("leaks", "warn", text, fix, dict(shares))]
+    return [Finding("leaks", "warn", text, fix, shares)]
 
 
 def _row_numbers(dataset: Dataset, names: list[str]) -> list[Finding]:
     """Columns that count the rows or the episodes of the log."""
-    seen = dataset.observations[dataset.observation_rows]
-    counting = [
-        name
-        for i, name in enumerate(names)
-        if (len(seen) > 20 and (np.diff(seen[:, i]) > 0).all()) or _numbers_episodes(dataset, i)
-    ]
+    counting = {}
+    for i, name in enumerate(names):
+        column = dataset.observations[dataset.observation_rows, i]
+        first = _of_episodes(dataset, i) if dataset.n_episodes >= ENOUGH else None
+        rows = len(column) >= ENOUGH and (np.diff(column) > 0).all()
+        if rows or (first is not None and (np.diff(first) > 0).all()):
+            counting[name] = 1.0
     if not counting:
         return []
-    text = f"{_listed(dict.fromkeys(counting, 0.0))} numbers the rows or the episodes of the log."
+    text = f"{_listed(counting)} numbers the rows or the episodes of the log."
     return [Finding("leaks", "warn", text, "leave it out: the policy meets values that it has never seen")]
 
 
-def _numbers_episodes(dataset: Dataset, i: int) -> bool:
-    """Whether a dimension has one value in each episode, rising from one to the next."""
-    if dataset.n_episodes < 20:
-        return False
-    starts = dataset.offsets[:-1] + np.arange(dataset.n_episodes)
-    column = dataset.observations[:, i]
+def _of_episodes(dataset: Dataset, i: int) -> np.ndarray | None:
+    """The value of a dimension in each episode, [E] float64; None if it changes within one."""
+    column = dataset.observations[dataset.observation_rows, i]
+    starts = dataset.offsets[:-1]
     constant = (np.maximum.reduceat(column, starts) == np.minimum.reduceat(column, starts)).all()
-    return bool(constant and (np.diff(column[starts]) > 0).all())
+    return column[starts].astype(np.float64) if constant else None
 
 
 def useless_columns(dataset: Dataset, sample: Sample) -> list[Finding]:

@@ -88,7 +88,9 @@ def neighbours(sample: Sample, count: int) -> tuple[np.ndarray, np.ndarray, np.n
 
 
 def explained(x: np.ndarray, y: np.ndarray, bins: int = 20) -> float:
-    """The share of the variance of y that x alone explains: R^2 of the means of y in bins of x, less what chance gives.
+    """The share of the variance of y that x alone explains, by a line or by bins of x, whichever explains more.
+
+    The share of the bins is the adjusted R^2 of the means of y in them, which is 0 on average if x is unrelated.
 
     Args:
         x: `[S]`; equal values share a bin.
@@ -101,6 +103,7 @@ def explained(x: np.ndarray, y: np.ndarray, bins: int = 20) -> float:
     total = y.var()
     if not total > 0 or np.ptp(x) == 0:
         return 0.0
+    line = float(np.corrcoef(x, y)[0, 1] ** 2)
     index = binned(x, bins)
     counts = np.bincount(index)
     means = np.bincount(index, y) / np.maximum(counts, 1)
@@ -108,8 +111,8 @@ def explained(x: np.ndarray, y: np.ndarray, bins: int = 20) -> float:
     used = int((counts > 0).sum())
     freedom = len(y) - used
     if freedom <= 0:
-        return 0.0
-    return float(max(0.0, 1 - within / freedom / (total * len(y) / (len(y) - 1))))
+        return line
+    return float(max(line, 1 - within / freedom / (total * len(y) / (len(y) - 1))))
 
 
 def binned(x: np.ndarray, bins: int) -> np.ndarray:

@@ -81,7 +81,7 @@ def found(state, kind):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_first_state(name):
-    """Named choices reach every network but autoencoders and learned models; own modules take the place of all of them."""
+    """Named choices reach all networks but autoencoders and learned models; own modules replace all of them."""
     algorithm = registry.get(name)
     roles = ROLES.get(name, {"actor", "critic"})
     named = Networks("gelu", "post")

@@ -27,6 +27,7 @@ FLOORS = [
     "studies",
     "tuning",
     "collection",
+    "selection",
     "training",
     "report",
     "runs",

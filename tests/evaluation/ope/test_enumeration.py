@@ -127,16 +127,17 @@ def test_marginal_estimators_are_unbiased():
     assert P @ robust.dr_terms(LOG, weight) == pytest.approx(VALUE, abs=1e-12)
 
 
-def sampled(count: int = 40_000) -> np.ndarray:
+def sampled(count: int = 10_000) -> np.ndarray:
     return np.random.default_rng(0).choice(len(P), count, p=P)
 
 
 def test_estimated_marginals_approach_the_exact_ones():
     drawn = sampled()
-    log, _, _ = log_of([trajectories(MOVE)[i] for i in drawn])
+    found = trajectories(MOVE)
+    log, _, _ = log_of([found[i] for i in drawn])
     ratios = marginal.state_ratios(log, STATES[drawn])
     exact = np.where(STATES >= 0, exact_marginals()[np.arange(STEPS), STATES], end_ratios())[drawn]
-    np.testing.assert_allclose(ratios, exact, atol=0.05)
+    np.testing.assert_allclose(ratios, exact, atol=0.1)
     whole = marginal.marginal_weights(log, STATES[drawn], STEPS - 1)
     np.testing.assert_allclose(whole, log.weight, rtol=1e-12)
 

@@ -80,7 +80,9 @@ def weight_faults(support: Support, n: int, robust: bool) -> list[str]:
             f"the weights leave {support.last:.1f} effective episodes of {n} at the last step, {least:.0f} are needed"
         )
     if support.largest[-1] > LARGEST_SHARE:
-        found.append(f"one episode has {support.largest[-1]:.0%} of all weight, at most {LARGEST_SHARE:.0%} is expected")
+        found.append(
+            f"one episode has {support.largest[-1]:.0%} of all weight, at most {LARGEST_SHARE:.0%} is expected"
+        )
     if np.mean(np.abs(support.z) > LARGEST_Z) > 0.5:
         found.append("the mean weight differs from 1 at most steps: the propensities are wrong")
     return found
@@ -93,7 +95,9 @@ def weight_warnings(support: Support) -> list[str]:
         found.append(f"only {support.last:.0f} effective episodes at the last step")
     off = int((np.abs(support.z) > LARGEST_Z).sum())
     if off:
-        found.append(f"the mean weight differs from 1 by more than 3 standard errors at {off} of {len(support.z)} steps")
+        found.append(
+            f"the mean weight differs from 1 by more than 3 standard errors at {off} of {len(support.z)} steps"
+        )
     return found
 
 

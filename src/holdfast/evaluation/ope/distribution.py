@@ -68,7 +68,10 @@ def self_normalised(log: Log, counts: np.ndarray) -> Returns:
 
 
 def importance(log: Log, counts: np.ndarray) -> Returns:
-    """F(x) = mean_i w_i 1{G_i <= x}, cut to [0, 1], in each resample with these counts [B, n]: unbiased before the cut."""
+    """F(x) = mean_i w_i 1{G_i <= x}, cut to [0, 1], in each resample with these counts [B, n].
+
+    It is unbiased before the cut.
+    """
     order = np.argsort(log.returns, kind="stable")
     total = np.cumsum(counts[:, order] * log.last_weight[order], 1) / counts.sum(1, keepdims=True)
     return Returns(log.returns[order], np.clip(total, 0, 1))

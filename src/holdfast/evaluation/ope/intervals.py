@@ -1,6 +1,7 @@
 """Intervals of estimates. The unit is the episode, or a cluster of episodes of one user or day.
 
-Bounds with a guarantee for finite n need known propensities and a range of returns that is known before the log is seen.
+Bounds with a guarantee for finite n need known propensities and a range of returns that is known before the log is
+seen.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Ratios of a deterministic policy of continuous actions: its actions are smoothed by a kernel.
 
-Kallus, Zhou 2018 (arXiv:1802.06037). What is estimated is the value of the smoothed policy, which draws its actions from
-the kernel around those of the policy, within the bounds. The variance grows with every step and every dimension.
+Kallus, Zhou 2018 (arXiv:1802.06037). What is estimated is the value of the smoothed policy, which draws its actions
+from the kernel around those of the policy, within the bounds. The variance grows with every step and dimension.
 """
 
 from __future__ import annotations

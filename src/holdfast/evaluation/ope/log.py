@@ -1,8 +1,8 @@
 """Logged episodes as padded arrays: what every estimator of a policy's value reads.
 
-Shapes: n episodes, T steps of the longest one. After a true end the reward is 0 and the weight keeps its last value: the
-end is an absorbing state in which both policies do the same. After a cut (a time limit of the log before the horizon of
-the target) nothing is known, and the episode leaves the averages over that step.
+Shapes: n episodes, T steps of the longest one. After a true end the reward is 0 and the weight keeps its last value:
+the end is an absorbing state in which both policies do the same. After a cut (a time limit of the log before the
+horizon of the target) nothing is known, and the episode leaves the averages over that step.
 """
 
 from __future__ import annotations

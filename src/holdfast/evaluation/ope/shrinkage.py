@@ -1,8 +1,8 @@
 """Smaller ratios: less variance for some bias, and the choice of how much.
 
-Optimistic and pessimistic: Su et al. 2020 (arXiv:1907.09623). Switch: Wang et al. 2017 (arXiv:1612.01205). Sub-Gaussian:
-Metelli et al. 2021. The ratio of every step shrinks inside the recursion of the doubly robust estimator, where the value
-of the model keeps its full weight: X_t = V + f(rho_t) (r + gamma X_{t+1} - Q).
+Optimistic and pessimistic: Su et al. 2020 (arXiv:1907.09623). Switch: Wang et al. 2017 (arXiv:1612.01205).
+Sub-Gaussian: Metelli et al. 2021. The ratio of every step shrinks inside the recursion of the doubly robust estimator,
+where the value of the model keeps its full weight: X_t = V + f(rho_t) (r + gamma X_{t+1} - Q).
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ def check(cfg: FQEQuantile) -> list[str]:
 def quantiles_of(noise: Noise, spec: Spec, hidden: tuple[int, ...], count: int) -> Quantiles:
     """A new network of quantiles."""
     out = spec.action * count if spec.discrete else count
-    net = nets.network(noise, spec, hidden, out, 0 if spec.discrete else spec.action)
+    net = nets.network(noise, spec, hidden, out, 0 if spec.discrete else spec.action, role="critic")
     return Quantiles(net, count, spec.discrete)
 
 

@@ -63,3 +63,15 @@ def test_tables(run_page, tmp_path):
     assert names["data"].observations[:, 0].tolist() == [118, 121, 125, 125, 98, 118, 104, 104]
     toml = re.findall(r"```toml\n(.*?)```", (DOCS / "tables.md").read_text(encoding="utf-8"), flags=re.S)
     assert Schema.from_dict(tomllib.loads(toml[0]), "the page").cluster == "ward"
+
+
+@pytest.mark.slow
+def test_ope(run_page):
+    names = run_page("ope.md")
+    assert names["result"].episodes == names["parts"]["test"].n_episodes
+    assert names["result"].table() or names["result"].refusals()
+    better = names["better"]
+    assert better["dr"].interval.low < 0.7 / 3 < better["dr"].interval.high
+    assert better["dr"].difference.low > 0
+    low, high = better.guarantee
+    assert low < 0.7 / 3 < high

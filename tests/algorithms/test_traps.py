@@ -98,6 +98,7 @@ ELSEWHERE = {
     *("aca", "cal_ql", "rlpd", "obac", "iql_concurrent", "iql_online"),  # they learn online
     "tabular_bcq",  # compared with exact solutions in its own tests
     *("bc", "filtered_bc"),  # they have no values
+    *("fqe", "fqe_quantile"),  # they evaluate another run's policy
 }
 SMALL_MODEL = {
     "members": 4, "elites": 3, "model_hidden": (32, 32), "rollout_batch": 500, "rollout_every": 250, "horizon": 1,

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 CITATIONS: dict[str, str] = {
+    "le2019batch": """@inproceedings{le2019batch,
+  title={Batch Policy Learning under Constraints},
+  author={Le, Hoang M. and Voloshin, Cameron and Yue, Yisong},
+  booktitle={International Conference on Machine Learning},
+  year={2019}
+}""",
     "nair2020awac": """@article{nair2020awac,
   title={{AWAC}: Accelerating Online Reinforcement Learning with Offline Datasets},
   author={Nair, Ashvin and Gupta, Abhishek and Dalal, Murtaza and Levine, Sergey},

@@ -50,6 +50,8 @@ ROWS: dict[str, Row] = {
     "edac": Row("edac", "SAC-N with diversified critics", "an2021uncertainty"),
     "ensemble_dqn": Row("ensemble_dqn", "Average of the heads of a Q-network", "agarwal2020optimistic"),
     "filtered_bc": Row("filtered_bc", "Cloning of the best trajectories (%BC)", "chen2021decision"),
+    "fqe": Row("fqe", "Fitted Q evaluation of a policy", "le2019batch"),
+    "fqe_quantile": Row("fqe_quantile", "Fitted Q evaluation of the distribution of returns", "le2019batch"),
     "iql": Row("iql", "Implicit Q-learning", "kostrikov2021offline"),
     "iql_concurrent": Row("iql_concurrent", "Implicit Q-learning on the replay buffer of SAC", "luo2024offline"),
     "iql_online": Row("iql_online", "Implicit Q-learning that collects its own data", "kostrikov2021offline"),

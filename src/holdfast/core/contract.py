@@ -66,6 +66,8 @@ class Frozen(PyTree):
     memory: Callable[..., Memory] = field(static=True)
     cfg: Cfg
     state: State
+    # (cfg, state, seen, memory) -> a distribution of actions; None: it only acts
+    dist: Callable[[Cfg, State, Seen, Memory], Any] | None = field(static=True, default=None)
 
     def start(self, n: int) -> Memory:
         """Its memory for n environments at the start of an episode."""

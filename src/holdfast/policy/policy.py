@@ -307,7 +307,10 @@ class Policy:
 
     def frozen(self) -> Frozen:
         """This policy as the input of another algorithm; it then takes treated observations."""
-        return Frozen(self.spec, self.algorithm.act, self.algorithm.memory, config.as_arrays(self.cfg), self.state)
+        algorithm = self.algorithm
+        return Frozen(
+            self.spec, algorithm.act, algorithm.memory, config.as_arrays(self.cfg), self.state, algorithm.dist
+        )
 
     def acts_with(self, other: Policy) -> bool:
         """Whether the two differ in nothing but weights and the config's floats, so that one program serves both."""

@@ -27,7 +27,7 @@ def require_actions(algorithm: Algorithm, name: str, discrete: bool, data: bool 
     kind = "discrete" if discrete else "continuous"
     if kind in algorithm.actions:
         return
-    able = [other for other in registry.every() if kind in other.actions]
+    able = [other for other in registry.every() if kind in other.actions and not other.inputs]
     suggested = [other.name for other in able if data or other.online is not None]
     raise UserError(
         f"{algorithm.name} needs {' or '.join(sorted(algorithm.actions))} actions, {name} has {kind} ones; "

@@ -54,8 +54,8 @@ _HOMES = {
 
 __all__ = [
     "Algorithm", "Dataset", "Diverged", "Dynamics", "Evaluation", "OpeResult", "Phase", "Policy", "Preset", "Run",
-    "Selection", "Treatment", "UserError", "algorithm_names", "check", "compare", "evaluate", "finetune", "load_dataset",
-    "ope", "register", "resume", "select", "train",
+    "Selection", "Treatment", "UserError", "algorithm_names", "check", "compare", "evaluate", "finetune",
+    "load_dataset", "ope", "register", "resume", "select", "train",
 ]  # fmt: skip
 
 

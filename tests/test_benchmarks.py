@@ -33,6 +33,7 @@ def load(name: str, monkeypatch: Patch) -> ModuleType:
     return module
 
 
+@pytest.mark.slow
 def test_speed_writes_its_report(tmp_path: Path, monkeypatch: Patch, capfd: pytest.CaptureFixture[str]) -> None:
     speed = load("speed", monkeypatch)
     assert speed.main(["--quick", "--only", "bc", "--skip", *SKIPPED, "--out", str(tmp_path)]) == 0
@@ -90,6 +91,7 @@ def test_speed_names_an_unknown_algorithm(monkeypatch: Patch, capfd: pytest.Capt
     assert "did you mean 'iql'" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", quick(["td3_bc", "iql"], "iql"))
 def test_the_handwritten_update_is_the_librarys(name: str, monkeypatch: Patch, x64: None) -> None:
     """Same networks, batches and noise in: the same networks out, after two updates, TD3's delayed one among them."""
@@ -148,6 +150,7 @@ def test_the_handwritten_update_is_the_librarys(name: str, monkeypatch: Patch, x
             np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12, err_msg=key)
 
 
+@pytest.mark.slow
 def test_results_skips_what_is_done(tmp_path: Path, monkeypatch: Patch, capsys: pytest.CaptureFixture[str]) -> None:
     results = load("results", monkeypatch)
     table, page = tmp_path / "scores.csv", tmp_path / "results.md"
@@ -191,6 +194,7 @@ def test_the_page_tells_what_does_not_suit_from_what_was_not_trained(tmp_path: P
     assert page.read_text() == wanted
 
 
+@pytest.mark.slow
 def test_results_resumes_a_killed_run(tmp_path: Path, monkeypatch: Patch) -> None:
     results = load("results", monkeypatch)
     table, page = tmp_path / "scores.csv", tmp_path / "results.md"

@@ -317,7 +317,7 @@ def test_fifty_updates_stay_finite(name, kind):
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    quick((case for case in CASES if registry.get(case[0]).finetune), "aca", "cql", "iql", "sac", "td3_bc"),
+    quick((case for case in CASES if registry.get(case[0]).finetune), "cql", "iql"),
 )
 def test_going_online(name, kind):
     """The phases of fine-tuning continue from the offline state, learn from collected rows, and act."""
@@ -343,7 +343,7 @@ def test_the_boundaries_of_blocks_do_not_matter(name, kind):
     identical(whole.state, parts.state)
 
 
-@pytest.mark.parametrize(("name", "kind"), [("td3_bc", "continuous"), ("iql", "discrete")])
+@pytest.mark.parametrize(("name", "kind"), quick([("td3_bc", "continuous"), ("iql", "discrete")], "td3_bc"))
 def test_blocks_in_strides_are_the_same_updates(name, kind, monkeypatch):
     """As on a GPU: an inner loop of known length if it divides the block, the plain one where it does not."""
     c = case(name, kind)
@@ -374,7 +374,7 @@ def test_on_a_cpu_blocks_have_no_strides(monkeypatch):
     assert compilation.options() is None
 
 
-@few_cases
+@pytest.mark.parametrize(("name", "kind"), quick(CASES, "td3_bc"))
 def test_seeds_in_one_program_are_the_seeds_alone(name, kind):
     trained(name, kind)  # in float32, as all other tests have it
     with jax.enable_x64(True):
@@ -394,7 +394,7 @@ def test_seeds_in_one_program_are_the_seeds_alone(name, kind):
                 np.testing.assert_allclose(found[i], leaf[0], rtol=1e-8, atol=1e-8, err_msg=f"seed {seed}: {key}")
 
 
-@pytest.mark.parametrize("name", quick(NAMES, "dqn", "iql"))
+@pytest.mark.parametrize("name", quick(NAMES, "dqn"))
 def test_every_traced_setting_can_be_swept_in_one_program(name):
     """Each float with two more values, all in one program: it runs, and in some preset the value makes a difference.
 

@@ -29,7 +29,7 @@ def network(size):
 @functools.cache
 def small():
     """V = s, Q = s + a and 2 s - a (targets s and a), and a random actor."""
-    cfg = idql.IDQL(discount=0.9, polyak=0.5, actor_polyak=0.25, candidates=3, actor_hidden=(4,),
+    cfg = idql.IDQL(discount=0.9, polyak=0.5, actor_polyak=0.25, candidates=3, block_hidden=(4,),
                     actor_dropout=0.0, actor_decay_steps="constant")  # fmt: skip
     actor = network(1)
     made = idql.state_of(cfg, actor, nets.Value(linear([1])), critics([1, 1], [2, -1]))
@@ -99,7 +99,7 @@ def test_acting_by_the_best_candidate_of_the_average():
 
 def test_the_networks():
     made = idql.init(
-        idql.IDQL(hidden=(8,), critics=3, actor_hidden=(8, 8), actor_decay_steps="constant"),
+        idql.IDQL(hidden=(8,), critics=3, block_hidden=(8, 8), actor_decay_steps="constant"),
         Context(Spec((3,), 2)),
         NOISE,
     )
@@ -107,6 +107,6 @@ def test_the_networks():
     assert made.actor.net.first.weight.shape == (2 + 3 + 128, 8)
     assert made.actor.net.blocks[0].wide.weight.shape == (8, 32)
     assert made.critic.net.nets.layers[0].weight.shape == (3, 5, 8)
-    assert idql.check(idql.IDQL(actor_hidden=(8, 4))) == [
-        "actor_hidden is (8, 4), expected at least one width, and equal ones"
+    assert idql.check(idql.IDQL(block_hidden=(8, 4))) == [
+        "block_hidden is (8, 4), expected at least one width, and equal ones"
     ]

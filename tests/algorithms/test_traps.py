@@ -115,6 +115,7 @@ def test_every_method_is_in_a_table():
 # learners without a restraint
 
 
+@pytest.mark.slow
 @each(FREE)
 def test_a_learner_without_restraint_has_no_bound(name):
     found = learned(name, "runaway", 800)
@@ -126,6 +127,7 @@ def test_a_learner_without_restraint_has_no_bound(name):
     assert (action > MARGIN).all()  # its policy fails
 
 
+@pytest.mark.slow
 @each(FREE_DISCRETE)
 def test_a_discrete_learner_without_restraint_has_no_bound(name):
     """Ensembles and quantiles are in this test too: on their own they do not restrain."""
@@ -155,12 +157,14 @@ def test_the_trap(name):
         assert (worth > (logged + BEST) / 2).all(), action.ravel()  # more than half of the way to the best in the data
 
 
+@pytest.mark.slow
 @each(MOVED_FOR_RUNAWAY)
 def test_nothing_runs_away(name):
     found = learned(name, "runaway", 1500, **MOVED_FOR_RUNAWAY[name])
     assert (most_believed(found, "runaway") < BOUND).all()
 
 
+@pytest.mark.slow
 @each(MOVED_FOR_DISCRETE, QUICK_DISCRETE)
 def test_the_discrete_trap(name):
     probe = get("trap_discrete")
@@ -175,6 +179,7 @@ def test_the_discrete_trap(name):
         assert got > (logged + best.v @ probe.mdp.start) / 2
 
 
+@pytest.mark.slow
 @each(MOVED_FOR_DISCRETE, QUICK_DISCRETE)
 def test_nothing_discrete_runs_away(name):
     probe = get("runaway_discrete")

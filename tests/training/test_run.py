@@ -74,6 +74,7 @@ def test_a_seed_is_evaluated_in_the_episodes_that_it_has_alone(tmp_path):
     assert len(set(np.ravel(together))) == 4
 
 
+@pytest.mark.slow
 def test_seeds_together_and_alone(tmp_path):
     settings = {"steps": 20, "block": 10, "evaluate": False}
     together = tiny(tmp_path / "both", "td3_bc", seeds=2, **settings)
@@ -97,6 +98,7 @@ def test_same_settings_same_bits(tmp_path):
     assert checkpoint(other.path) != checkpoint(tmp_path / "a" / "run")
 
 
+@pytest.mark.slow
 def test_clocks_are_absolute_and_move_no_bit(tmp_path):
     """Rows of metrics at every block, evaluation and save; where they fall changes nothing in training."""
     plain = tiny(tmp_path / "plain", "td3_bc", steps=25, block=25, evaluate=False).path
@@ -374,6 +376,7 @@ def test_folder_left_empty_by_a_killed_start_is_taken(tmp_path):
     assert not list((tmp_path / "run").glob(".aside*"))
 
 
+@pytest.mark.slow
 def test_programs_are_kept_where_asked(tmp_path):
     import os
     import subprocess
@@ -391,6 +394,7 @@ def test_paths(tmp_path):
     assert folder.policy_folders(["a", "b"]) == [folder.policy / "a", folder.policy / "b"]
 
 
+@pytest.mark.slow
 def test_a_logged_discount_of_0_is_a_discount_of_0(tmp_path):
     """Whatever the method: the column multiplies its setting in every target."""
     data = load_dataset(DATA)

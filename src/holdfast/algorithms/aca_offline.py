@@ -94,10 +94,11 @@ def init(cfg: ACA, ctx: Context, noise: Noise) -> State:
     if cfg.squashed:
         actor = nets.gaussian_heads_policy(noise.sub("actor"), spec, cfg.hidden)
     else:
-        mean = nets.mlp(noise.sub("actor"), (*spec.obs, *cfg.hidden, spec.action))
+        mean = nets.network(noise.sub("actor"), spec, cfg.hidden, spec.action, role="actor")
         actor = nets.SigmoidGaussianPolicy(mean, jnp.zeros(spec.action))
     critic = nets.critic(noise.sub("critic"), spec, cfg.hidden)
-    z = nets.ensemble(lambda k: nets.mlp(k, (*spec.obs, *cfg.hidden, 1)), noise.sub("z"), 2)
+    # stage 3 makes critics of Z, with the optimiser's state of the critics: both have the same layers
+    z = nets.ensemble(lambda k: nets.network(k, spec, cfg.hidden, 1, role="critic"), noise.sub("z"), 2)
     return State(
         Trained.new(actor, tx.actor),
         Trained.new(critic, tx.critic),

@@ -21,7 +21,7 @@ from ..core.noise import Noise
 from ..core.spec import Batch, Step
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
-from ..parts import layers, losses, nets, optimisers, targets
+from ..parts import losses, nets, optimisers, targets
 from ..parts.acting import act, dist
 from ..parts.cloning import weighted_cloning
 from ..parts.critics import squared_error
@@ -85,7 +85,7 @@ def update(cfg: AWAC, state: State, batch: Batch, noise: Noise, step: Step) -> t
     advantage = critic.net(batch.obs, batch.action).min(0) - critic.net(batch.obs, action).min(0)
     temperature = cfg.discrete_temperature if state.critic.net.discrete else cfg.temperature
     weight = losses.exp_weight(advantage, 1 / temperature, cfg.max_weight)
-    keep = layers.dropout(noise, "actor_dropout", cfg.actor_dropout, batch.reward.shape, cfg.hidden)
+    keep = nets.dropout(noise, "actor_dropout", cfg.actor_dropout, batch.reward.shape, state.actor.net.net)
     actor, m2 = state.actor.step(tx.actor, weighted_cloning, weight, batch, keep, name="actor")  # eq. 13
     target = ema(critic.net, state.target_critic, cfg.polyak)
     return State(actor, critic, target), merge(m1, m2, {"advantage": advantage.mean()})

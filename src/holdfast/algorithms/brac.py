@@ -33,7 +33,7 @@ from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree
 from ..parts import candidates, nets, optimisers, targets
 from ..parts.distributions import choose
-from ..parts.divergence_estimates import BoundedPolicy, cloning_loss, learn_weight
+from ..parts.divergence_estimates import bounded_policy, cloning_loss, learn_weight
 from .sac import entropy_goal
 
 
@@ -117,11 +117,10 @@ def optimisers_of(cfg: BRAC) -> Optimisers:
 
 def init(cfg: BRAC, ctx: Context, noise: Noise) -> State:
     tx = optimisers_of(cfg)
-    sizes = (*ctx.spec.obs, *cfg.hidden, 2 * ctx.spec.action)
-    actor = BoundedPolicy(nets.mlp(noise.sub("actor"), sizes))
+    actor = bounded_policy(noise.sub("actor"), ctx.spec, cfg.hidden)
     critic = nets.critic(noise.sub("critic"), ctx.spec, cfg.critic_hidden)
     if primal(cfg):
-        reference = Trained.new(BoundedPolicy(nets.mlp(noise.sub("behaviour"), sizes)), tx.behaviour)
+        reference = Trained.new(bounded_policy(noise.sub("behaviour"), ctx.spec, cfg.hidden), tx.behaviour)
     else:
         discriminator = nets.critic(noise.sub("discriminator"), ctx.spec, cfg.critic_hidden, n=1)
         reference = Trained.new(discriminator, tx.discriminator)

@@ -28,7 +28,7 @@ from ..core.contract import BOTH, SCALED, Algorithm, Context, Preset, Treatment
 from ..core.noise import Noise
 from ..core.spec import Batch, Memory, Mode, Seen, Step
 from ..core.trained import Metrics, merge
-from ..parts import candidates, layers, losses, nets, optimisers, targets
+from ..parts import candidates, losses, nets, optimisers, targets
 from ..parts.cloning import weighted_cloning
 from ..parts.critics import squared_error
 from ..parts.distributions import Categorical, Distribution, Normal, choose, draw
@@ -113,7 +113,7 @@ def update(cfg: CRR, state: State, batch: Batch, noise: Noise, step: Step) -> tu
         weight = losses.exp_weight(advantage, 1 / temperature, cfg.max_weight)
     else:
         weight = (advantage > 0).astype(advantage.dtype)
-    keep = layers.dropout(noise, "actor_dropout", cfg.actor_dropout, batch.reward.shape, cfg.hidden)
+    keep = nets.dropout(noise, "actor_dropout", cfg.actor_dropout, batch.reward.shape, state.actor.net.net)
     actor, m2 = state.actor.step(tx.actor, weighted_cloning, weight, batch, keep, name="actor")
 
     old = (state.target_actor, state.target_critic)

@@ -22,7 +22,7 @@ from ..core.noise import Noise
 from ..core.spec import Batch, Scalar, Step
 from ..core.trained import Metrics, merge
 from ..core.tree import ema
-from ..parts import layers, nets, targets
+from ..parts import nets, targets
 from ..parts.acting import act, dist
 from . import sac_n
 from .sac import State, optimisers_of
@@ -62,15 +62,15 @@ def init(cfg: EDAC, ctx: Context, noise: Noise) -> State:
 def action_gradients(critic: nets.Critic, obs: jax.Array, action: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The value of every critic, [E, B], and its gradient in the action, [E, B, A]."""
 
-    def one(net: layers.MLP) -> tuple[jax.Array, jax.Array]:
+    def one(net: nets.Network) -> tuple[jax.Array, jax.Array]:
         def total(action: jax.Array) -> tuple[jax.Array, jax.Array]:
-            q = net(jnp.concatenate([obs, action], -1))[..., 0]
+            q = nets.joint_of(net, obs, action)[..., 0]
             return q.sum(), q
 
         gradient, q = jax.grad(total, has_aux=True)(action)
         return q, gradient
 
-    return jax.vmap(one)(critic.mlps)
+    return jax.vmap(one)(critic.nets)
 
 
 def similarity(gradients: jax.Array) -> jax.Array:

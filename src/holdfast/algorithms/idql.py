@@ -51,7 +51,7 @@ class IDQL:
     value_lr: float = 3e-4  # Adam
     critic_lr: float = 3e-4  # Adam
     critic_decay_steps: Schedule = "constant"  # the same for the rates of value and critics
-    actor_hidden: tuple[int, ...] = (256, 256, 256)  # width of each residual block, all alike; four times that inside
+    block_hidden: tuple[int, ...] = (256, 256, 256)  # width of each residual block, all alike; four times that inside
     hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers of value and critics
     batch_size: int = 512  # rows per update
     online_batch_size: int = 256  # fine-tuning: rows per update
@@ -73,12 +73,12 @@ class Optimisers(NamedTuple):
 
 
 def check(cfg: IDQL) -> list[str]:
-    counts = ("candidates", "critics", "diffusion_steps", "n_step", "actor_hidden")
+    counts = ("candidates", "critics", "diffusion_steps", "n_step", "block_hidden")
     rules = dict.fromkeys((*counts, "online_batch_size", "update_ratio"), "positive")
     rules |= dict.fromkeys(("discount", "polyak", "actor_polyak"), "in [0, 1]")
     found = faults(cfg, expectile="in (0, 1)", actor_dropout="in [0, 1)", actor_weight_decay="at least 0", **rules)
-    if len(set(cfg.actor_hidden)) != 1:
-        found.append(f"actor_hidden is {cfg.actor_hidden}, expected at least one width, and equal ones")
+    if len(set(cfg.block_hidden)) != 1:
+        found.append(f"block_hidden is {cfg.block_hidden}, expected at least one width, and equal ones")
     return found
 
 
@@ -93,7 +93,7 @@ def optimisers_of(cfg: IDQL) -> Optimisers:
 
 def init(cfg: IDQL, ctx: Context, noise: Noise) -> State:
     weights = initialisers.xavier()
-    actor = diffusion.residual_net(noise.sub("actor"), ctx.spec, cfg.actor_hidden)
+    actor = diffusion.residual_net(noise.sub("actor"), ctx.spec, cfg.block_hidden)
     value = nets.value(noise.sub("value"), ctx.spec, cfg.hidden, init=weights)
     critic = nets.critic(noise.sub("critic"), ctx.spec, cfg.hidden, cfg.critics, init=weights)
     return state_of(cfg, actor, value, critic)
@@ -131,7 +131,7 @@ def learn_values(cfg: IDQL, state: State, batch: Batch, noise: Noise, step: Step
 def update(cfg: IDQL, state: State, batch: Batch, noise: Noise, step: Step) -> tuple[State, Metrics]:
     shape = batch.action.shape
     t = noise.integers("actor_t", shape[:1], cfg.diffusion_steps)
-    keep = layers.dropout(noise, "actor_dropout", cfg.actor_dropout, shape[:1], cfg.actor_hidden)
+    keep = layers.dropout(noise, "actor_dropout", cfg.actor_dropout, shape[:1], cfg.block_hidden)
     given = (batch, t, noise.normal("actor_eps", shape), keep, cfg.diffusion_steps)
     actor, m1 = state.actor.step(optimisers_of(cfg).actor, actor_loss, *given, name="actor")
     average = ema(actor.net, state.average_actor, cfg.actor_polyak)

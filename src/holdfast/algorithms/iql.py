@@ -27,7 +27,7 @@ from ..core.noise import Noise
 from ..core.spec import Batch, Scalar, Step
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
-from ..parts import initialisers, layers, losses, nets, optimisers, targets
+from ..parts import initialisers, losses, nets, optimisers, targets
 from ..parts.acting import act, dist
 from ..parts.cloning import weighted_cloning
 from ..parts.critics import squared_error
@@ -115,7 +115,7 @@ def update(cfg: IQL, state: State, batch: Batch, noise: Noise, step: Step) -> tu
     advantage = q - value.net(batch.obs)
     beta = cfg.discrete_inverse_temperature if state.critic.net.discrete else cfg.inverse_temperature
     weight = losses.exp_weight(advantage, beta, cfg.max_weight)
-    keep = layers.dropout(noise, "actor_dropout", cfg.actor_dropout, batch.reward.shape, cfg.hidden)
+    keep = nets.dropout(noise, "actor_dropout", cfg.actor_dropout, batch.reward.shape, state.actor.net.net)
     actor, m2 = state.actor.step(tx.actor, weighted_cloning, weight, batch, keep, name="actor")  # eq. 7
     y = targets.td(batch, value.net(batch.next_obs), cfg.discount)
     critic, m3 = state.critic.step(tx.critic, squared_error, y, batch, name="critic")  # eq. 6

@@ -25,7 +25,7 @@ from ..core.noise import Noise
 from ..core.spec import Batch, Memory, Mode, Scalar, Seen, Step
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
-from ..parts import layers, losses, nets, optimisers, targets
+from ..parts import losses, nets, optimisers, targets
 from ..parts import vae as vaes
 from ..parts.critics import squared_error
 from ..parts.perturbation import Perturbation, perturbation
@@ -52,7 +52,7 @@ class PLAS:
 class Actor(PyTree):
     """The latent policy, and the perturbation if there is one."""
 
-    latent: layers.MLP
+    latent: nets.Network
     xi: Perturbation | None
 
     def __call__(self, vae: vaes.VAE, obs: jax.Array, reach: Scalar, phi: float) -> tuple[jax.Array, jax.Array]:
@@ -89,10 +89,9 @@ def optimisers_of(cfg: PLAS) -> Optimisers:
 def init(cfg: PLAS, ctx: Context, noise: Noise) -> State:
     tx = optimisers_of(cfg)
     spec = ctx.spec
-    (d,) = spec.obs
     vae = vaes.vae(noise.sub("vae"), spec, cfg.vae_hidden, 2 * spec.action)
     xi = perturbation(noise.sub("perturbation"), spec, cfg.hidden) if cfg.phi else None
-    actor = Actor(nets.mlp(noise.sub("actor"), (d, *cfg.hidden, 2 * spec.action)), xi)
+    actor = Actor(nets.network(noise.sub("actor"), spec, cfg.hidden, 2 * spec.action, role="actor"), xi)
     critic = nets.critic(noise.sub("critic"), spec, cfg.hidden)
     return State(Trained.new(vae, tx.vae), Trained.new(actor, tx.actor), Trained.new(critic, tx.critic), actor, critic)
 

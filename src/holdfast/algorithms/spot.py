@@ -29,7 +29,7 @@ from ..core.noise import Noise
 from ..core.spec import Batch, Step
 from ..core.trained import Metrics, Trained, merge, occasionally
 from ..core.tree import PyTree, ema
-from ..parts import initialisers, layers, nets, optimisers, targets
+from ..parts import initialisers, nets, optimisers, targets
 from ..parts import vae as vaes
 from ..parts.critics import squared_error
 from ..parts.support import elbo_price, iwae_price
@@ -128,14 +128,14 @@ def update(cfg: SPOT, state: State, batch: Batch, noise: Noise, step: Step) -> t
     tx = optimisers_of(cfg)
     shape = batch.reward.shape
     vae = state.vae.net
-    target_keep = layers.dropout(noise, "target_actor_dropout", cfg.actor_dropout, shape, cfg.hidden)
+    target_keep = nets.dropout(noise, "target_actor_dropout", cfg.actor_dropout, shape, state.target_actor.net)
     next_action = target_action(cfg, lambda obs: state.target_actor(obs, target_keep), batch, noise)  # type: ignore[arg-type]
     y = targets.td(batch, state.target_critic(batch.next_obs, next_action).min(0), cfg.discount)
     critic, m1 = state.critic.step(tx.critic, squared_error, y, batch, name="critic")
 
     def delayed(moving: tuple[Trained, nets.Policy, nets.Critic]) -> tuple[tuple, Metrics]:
         actor, target_actor, target_critic = moving
-        keep = layers.dropout(noise, "actor_dropout", cfg.actor_dropout, shape, cfg.hidden)
+        keep = nets.dropout(noise, "actor_dropout", cfg.actor_dropout, shape, actor.net.net)
         eps = noise.normal("vae_latent", (cfg.samples, *shape, vae.latent))
         actor, m = actor.step(tx.actor, actor_loss, critic.net, vae, batch.obs, keep, eps, cfg, name="actor")
         return (actor, ema(actor.net, target_actor, cfg.polyak), ema(critic.net, target_critic, cfg.polyak)), m

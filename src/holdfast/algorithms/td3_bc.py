@@ -22,7 +22,7 @@ from ..core.contract import PROPORTIONAL, SCALED, Algorithm, Collect, Context, P
 from ..core.noise import Noise
 from ..core.spec import Batch, Scalar, Step
 from ..core.trained import Metrics, merge, occasionally
-from ..parts import layers, nets, optimisers, targets
+from ..parts import nets, optimisers, targets
 from ..parts.critics import squared_error
 from ..parts.optimisers import ActorCritic
 from .td3 import Moving, State, act, follow, state_of, target_action
@@ -103,7 +103,7 @@ def update(
     critic, m1 = state.critic.step(tx.critic, squared_error, y, batch, name="critic")
 
     def delayed(moving: Moving) -> tuple[Moving, Metrics]:
-        keep = layers.dropout(noise, "actor_dropout", cfg.actor_dropout, batch.reward.shape, cfg.hidden)
+        keep = nets.dropout(noise, "actor_dropout", cfg.actor_dropout, batch.reward.shape, moving[0].net.net)
         actor, metrics = moving[0].step(tx.actor, actor_loss, critic.net, cfg.alpha, batch, weight, keep, name="actor")
         return (actor, *follow(actor.net, critic.net, moving, cfg.polyak)), metrics
 

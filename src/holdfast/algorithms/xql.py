@@ -26,7 +26,7 @@ from ..core.noise import Noise
 from ..core.spec import Batch, Scalar, Step
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import ema
-from ..parts import initialisers, layers, losses, nets, optimisers, targets
+from ..parts import initialisers, losses, nets, optimisers, targets
 from ..parts.acting import act, dist
 from ..parts.cloning import weighted_cloning
 from .iql import Optimisers, State
@@ -128,7 +128,7 @@ def update(cfg: XQL, state: State, batch: Batch, noise: Noise, step: Step) -> tu
     q = state.target_critic(batch.obs, batch.action).min(0)
     advantage = q - value.net(batch.obs)
     weight = losses.exp_weight(advantage, cfg.inverse_temperature, cfg.max_weight)
-    keep = layers.dropout(noise, "actor_dropout", cfg.actor_dropout, batch.reward.shape, cfg.hidden)
+    keep = nets.dropout(noise, "actor_dropout", cfg.actor_dropout, batch.reward.shape, state.actor.net.net)
     actor, m2 = state.actor.step(tx.actor, weighted_cloning, weight, batch, keep, name="actor")  # eq. 12
 
     y = targets.td(batch, value.net(batch.next_obs), cfg.discount)

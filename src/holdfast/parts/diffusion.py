@@ -135,7 +135,7 @@ class SinusoidNet(PyTree):
 def sinusoid_net(noise: Noise, spec: Spec, hidden: tuple[int, ...]) -> SinusoidNet:
     """A network of Diffusion-QL for the actions of `spec`."""
     time = mlp(noise.sub("time"), (TIME, 2 * TIME, TIME), activation="mish")
-    net = network(noise.sub("net"), spec, hidden, spec.action, spec.action + TIME, activation="mish")
+    net = network(noise.sub("net"), spec, hidden, spec.action, spec.action + TIME, role="actor", activation="mish")
     return SinusoidNet(time, net, spec.action)
 
 

@@ -15,8 +15,7 @@ from ..core.spec import Mode, Obs, Spec
 from ..core.tree import PyTree, field
 from . import initialisers
 from .encoders import Encoded
-from .layers import MLP, joint
-from .nets import Layers, Network, joint_of, network
+from .nets import Layers, Network, Trunk, joint_of, network
 
 # The layers of the authors of FQL: GELU in its tanh approximation, Glorot's initial weights.
 GELU: Layers = {"activation": "gelu", "init": initialisers.xavier()}
@@ -46,12 +45,12 @@ class OneStep(PyTree):
 
 def flow(noise: Noise, spec: Spec, hidden: tuple[int, ...], size: int) -> Flow:
     """A velocity field for actions of `size` numbers."""
-    return Flow(network(noise, spec, hidden, size, size + 1, **GELU), size)
+    return Flow(network(noise, spec, hidden, size, size + 1, role="actor", **GELU), size)
 
 
 def one_step(noise: Noise, spec: Spec, hidden: tuple[int, ...], size: int) -> OneStep:
     """A one-step policy for actions of `size` numbers."""
-    return OneStep(network(noise, spec, hidden, size, size, **GELU))
+    return OneStep(network(noise, spec, hidden, size, size, role="actor", **GELU))
 
 
 def matching_error(flow: Flow, obs: Obs, action: jax.Array, x0: jax.Array, t: jax.Array) -> jax.Array:
@@ -79,7 +78,7 @@ def euler(flow: Flow, obs: Obs, x0: jax.Array, steps: int) -> jax.Array:
 
     def move(i: jax.Array, x: jax.Array) -> jax.Array:
         t = jnp.full((*x.shape[:-1], 1), i / steps, x.dtype)
-        return x + joint(net, given, jnp.concatenate([x, t], -1)) / steps
+        return x + joint_of(net, given, jnp.concatenate([x, t], -1)) / steps
 
     return jnp.clip(jax.lax.fori_loop(0, steps, move, x0), -1, 1)
 
@@ -91,6 +90,6 @@ def start(noise: Noise, mode: Mode, shape: tuple[int, ...]) -> jax.Array:
     return noise.normal("act", shape)
 
 
-def _encoded(net: Network, obs: Obs) -> tuple[MLP, jax.Array]:
-    """The MLP of a network and its input, so that a loop encodes images once."""
+def _encoded(net: Network, obs: Obs) -> tuple[Trunk, jax.Array]:
+    """The part of a network behind its encoder, and its input, so that a loop encodes images once."""
     return (net.net, net.encoder(obs)) if isinstance(net, Encoded) else (net, obs)

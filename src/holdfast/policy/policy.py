@@ -20,6 +20,7 @@ from ..algorithms import registry
 from ..core import config
 from ..core.contract import Algorithm, Context, Frozen
 from ..core.errors import UserError, one_line
+from ..core.networks import Builder, given, given_by_role, is_own
 from ..core.noise import Noise
 from ..core.phases import stages
 from ..core.shown import counted, facts_html, line
@@ -30,6 +31,7 @@ from ..environments.gym import joint_actions
 from . import arguments, densities
 from . import folder as folder_of
 from .acting import Acting, Layout, Replicas, layout_of
+from .again import NOTHING, Again
 from .q_values import estimated_value, has_value
 from .storage import fill, leaves_by_name, under
 
@@ -321,14 +323,23 @@ class Policy:
         return path
 
     @staticmethod
-    def load(folder: str | Path, algorithm: Algorithm | None = None, trust: bool = False) -> Policy:
+    def load(
+        folder: str | Path,
+        algorithm: Algorithm | None = None,
+        trust: bool = False,
+        *,
+        network: Builder | str | Mapping[str, Builder | str] | None = None,
+        encoder: Builder | str | None = None,
+    ) -> Policy:
         """Read a policy: the same outputs as before it was saved, bit for bit.
 
         Args:
             folder: where `save` wrote it, or the folder of a run. If it holds the policies of several replicas, the
                 first one is loaded, with a warning that names the others.
             algorithm: for algorithms of your own that are not registered.
-            trust: import the module of an algorithm that the folder names, if the algorithm is not registered.
+            trust: import the modules that the folder names: of an algorithm that is not registered, and of networks.
+            network: the functions of its own networks, as `holdfast.train` took them.
+            encoder: the function of its own encoder.
 
         Raises:
             UserError: no policy there, a damaged file, an unknown algorithm, or tensors of other names or shapes.
@@ -342,7 +353,8 @@ class Policy:
                 stacklevel=2,
             )
         facts, arrays, where = folder_of.read(found[0])
-        return Policy._made(facts, arrays, where, algorithm, trust)
+        again = Again(given_by_role(network), None if encoder is None else given(encoder, "encoder"))
+        return Policy._made(facts, arrays, where, algorithm, trust, again)
 
     @staticmethod
     def _made(
@@ -351,6 +363,7 @@ class Policy:
         where: str,
         algorithm: Algorithm | None,
         trust: bool = False,
+        again: Again = NOTHING,
     ) -> Policy:
         """A policy from the facts and arrays of its folder; `where` names the file in errors."""
         try:
@@ -358,7 +371,7 @@ class Policy:
                 place = facts["info"].get("algorithm_module")
                 algorithm = registry.of_file(facts["algorithm"], place, where, trust)
             cfg: Any = config.from_dict(algorithm.Config, facts["config"])
-            spec = Spec.from_dict(facts["spec"])
+            spec = again.bound(Spec.from_dict(facts["spec"]), where, trust)
             fitted = Fitted.from_dict(facts["treatment"], under("treatment.", arrays))
             template = template_of(algorithm, cfg, spec, facts["info"])
             layout = layout_of(algorithm, config.as_arrays(cfg), template, spec)
@@ -389,12 +402,17 @@ class Policy:
         """How a policy is pickled: as its folder's contents. Only policies of registered algorithms can be.
 
         Raises:
-            UserError: an algorithm of your own.
+            UserError: an algorithm or networks of your own.
         """
         if not registry.is_installed(self.algorithm):
             raise UserError(
                 f"a policy of {self.algorithm.name}, which is not registered, cannot be pickled: use "
                 "policy.save(folder) and Policy.load(folder, algorithm)"
+            )
+        if is_own(self.spec.encoder) or self.spec.networks.network:
+            raise UserError(
+                "a policy with networks of yours cannot be pickled: use policy.save(folder) and Policy.load(folder, "
+                "network=...)"
             )
         facts, arrays = self._parts()
         flat = {f"{part}.{name}": np.asarray(x) for part, values in arrays.items() for name, x in values.items()}

@@ -39,6 +39,7 @@ RESULT: dict[str, Any] = {
     "config": dict[str, Any],
     "exact": str,
     "source": dict[str, Any] | None,
+    "networks": dict[str, Any],
     "finetune": dict[str, Any] | None,
 }
 FINETUNE: dict[str, Any] = {

@@ -35,10 +35,12 @@ class Results:
     result: dict[str, Any]
     env: str | None = dataclasses.field(default=None, compare=False)  # the environment, if the caller gave one
     data: Dataset | None = dataclasses.field(default=None, compare=False)  # the data set, if it was in memory
+    network: dict[str, str] = dataclasses.field(default_factory=dict, compare=False)  # own networks by role
+    encoder: str | None = dataclasses.field(default=None, compare=False)  # the own encoder
 
     def policies(self) -> list[Policy]:
         """The final policy of each replica."""
-        return [Policy.load(folder) for folder in self._policy_folders()]
+        return [self._loaded(folder) for folder in self._policy_folders()]
 
     def policy(self, replica: int = 0, critic: bool = False) -> Policy:
         """The final policy of one replica.
@@ -50,7 +52,7 @@ class Results:
         Raises:
             UserError: the policy or the checkpoint is missing, damaged, or of another step.
         """
-        found = Policy.load(self._policy_folders()[replica])
+        found = self._loaded(self._policy_folders()[replica])
         if not critic:
             return found
         saved = RunFolder(self.path).checkpoints.read()
@@ -147,6 +149,9 @@ class Results:
         if found.get("logged_return_mean") is not None:
             facts.append(("return of the log", f"{found['logged_return_mean']:.1f}"))
         return [*facts, ("folder", str(self.path))]
+
+    def _loaded(self, folder: Path) -> Policy:
+        return Policy.load(folder, network=self.network or None, encoder=self.encoder)
 
     def _policy_folders(self) -> list[Path]:
         return RunFolder(self.path).policy_folders(self.result["replicas"])

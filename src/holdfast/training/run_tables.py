@@ -144,6 +144,8 @@ def result_of(
         more["exact"] = "exact" if exact else "exact except the environment"
     if settings.source:
         more["source"] = settings.source
+    if plan.task.spec.networks.changed:
+        more["networks"] = plan.task.spec.networks.changed
     return {
         "algorithm": settings.algorithm,
         "dataset": settings.data,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ...algorithms import registry
 from ...core.contract import Algorithm, Chunks, NStep, Windows
 from ...core.errors import UserError
+from ...core.networks import is_own
 from ...core.spec import Cfg, Spec
 from ...data.dataset import Dataset
 from ...data.feed.columns import DERIVED
@@ -48,7 +49,12 @@ def require_observations(algorithm: Algorithm, name: str, spec: Spec, settings: 
     """
     if settings.random_shift and not spec.images:
         raise UserError(f"--random-shift {settings.random_shift} is for images, {name} has vectors: leave it out")
-    if algorithm.images or len(spec.obs_shape) == 1:
+    if algorithm.images:
+        return
+    if is_own(settings.encoder):
+        able = ", ".join(other.name for other in registry.every() if other.images)
+        raise UserError(f"{algorithm.name} takes observations as they are, without an encoder; --encoder is for {able}")
+    if len(spec.obs_shape) == 1:
         return
     kind = "discrete" if spec.discrete else "continuous"
     suggested = ", ".join(other.name for other in registry.every() if other.images and kind in other.actions)

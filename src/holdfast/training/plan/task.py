@@ -13,6 +13,7 @@ import numpy as np
 
 from ...core.contract import Algorithm, Frozen, Treatment
 from ...core.errors import UserError
+from ...core.networks import Networks
 from ...core.spec import Cfg, Spec
 from ...core.trust import environment_in
 from ...data.action_spaces import bounded
@@ -151,7 +152,7 @@ def task_of(settings: Settings, algorithm: Algorithm, cfg: Cfg, dataset: Dataset
     require_observations(algorithm, kept.id, kept.spec, settings)
     return Task(
         name=kept.id,
-        spec=kept.spec._replace(encoder=encoders.chosen(settings.encoder, kept.spec)),
+        spec=_with_networks(kept.spec, settings),
         fitted=fitted,
         dataset=kept,
         fingerprint=whole.fingerprint,
@@ -168,6 +169,11 @@ def task_of(settings: Settings, algorithm: Algorithm, cfg: Cfg, dataset: Dataset
         steps=kept.n_steps,
         episodes=kept.n_episodes,
     )
+
+
+def _with_networks(spec: Spec, settings: Settings) -> Spec:
+    """The shapes of the problem, with the encoder and the networks of the run."""
+    return spec._replace(encoder=encoders.chosen(settings.encoder, spec), networks=Networks.of(vars(settings)))
 
 
 def _from_environment(settings: Settings, algorithm: Algorithm, cfg: Cfg) -> Task:
@@ -195,7 +201,7 @@ def _from_environment(settings: Settings, algorithm: Algorithm, cfg: Cfg) -> Tas
         env.close()
     require_actions(algorithm, name, spec.discrete, data=False)
     require_observations(algorithm, name, spec, settings)
-    spec = spec._replace(encoder=encoders.chosen(settings.encoder, spec))
+    spec = _with_networks(spec, settings)
     treatment = Treatment(**settings.treatment)
     of_data = {"normalize_obs": "--normalize-obs", "return_scale": "--return-scale", "clip_actions": "--clip-actions"}
     given = [flag for name, flag in of_data.items() if getattr(treatment, name) is not None]

@@ -341,8 +341,9 @@ def test_going_online(name, kind):
     for key, leaf in named_leaves(carry.state).items():
         assert np.isfinite(leaf).all(), key
     require_finite(found)
+    memory = c.algorithm.memory(c.cfg, c.spec, 200)
     action, _ = c.algorithm.act(
-        as_arrays(c.cfg), c.first(carry), observed(c), (), Noise(jax.random.PRNGKey(0)), "explore"
+        as_arrays(c.cfg), c.first(carry), observed(c), memory, Noise(jax.random.PRNGKey(0)), "explore"
     )
     assert np.isfinite(action).all()
 

@@ -252,6 +252,30 @@ CITATIONS: dict[str, str] = {
   booktitle={International Conference on Machine Learning},
   year={2021}
 }""",
+    "park2025flow": """@inproceedings{park2025flow,
+  title={Flow {Q}-Learning},
+  author={Park, Seohong and Li, Qiyang and Levine, Sergey},
+  booktitle={International Conference on Machine Learning},
+  year={2025}
+}""",
+    "wang2022diffusion": """@inproceedings{wang2022diffusion,
+  title={Diffusion Policies as an Expressive Policy Class for Offline Reinforcement Learning},
+  author={Wang, Zhendong and Hunt, Jonathan J. and Zhou, Mingyuan},
+  booktitle={International Conference on Learning Representations},
+  year={2023}
+}""",
+    "hansenestruch2023idql": """@article{hansenestruch2023idql,
+  title={{IDQL}: Implicit {Q}-Learning as an Actor-Critic Method with Diffusion Policies},
+  author={Hansen-Estruch, Philippe and Kostrikov, Ilya and Janner, Michael and Kuba, Jakub Grudzien and Levine, Sergey},
+  journal={arXiv preprint arXiv:2304.10573},
+  year={2023}
+}""",
+    "li2025reinforcement": """@inproceedings{li2025reinforcement,
+  title={Reinforcement Learning with Action Chunking},
+  author={Li, Qiyang and Zhou, Zhiyuan and Levine, Sergey},
+  booktitle={Advances in Neural Information Processing Systems},
+  year={2025}
+}""",
 }
 
 

@@ -107,7 +107,7 @@ class Settings:
     encoder: str = "auto"
     """Encoder of images: nature, impala, or auto (nature from 36 x 36 pixels on); or your own as module:name."""
     activation: str | None = None
-    """Activation of all hidden layers: relu, tanh, elu, gelu, silu or swish. None: the published one of the method."""
+    """Activation of all hidden layers: relu, tanh, elu, gelu, mish, silu or swish. None: as published."""
     layer_norm: str | None = None
     """LayerNorm: pre (before each activation), post, first (the first only) or none. None: as published."""
     actor_hidden: tuple[int, ...] = ()

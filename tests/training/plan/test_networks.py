@@ -28,11 +28,13 @@ from support.marks import quick
 ROLES = {
     "bc": {"actor"},
     "filtered_bc": {"actor"},
+    "flow_bc": {"actor"},
+    "idql": {"critic", "value"},
     "awr": {"actor", "value"},
     "morel": {"actor", "value"},
     "tabular_bcq": set(),
     **{name: {"critic"} for name in ("dqn", "qr_dqn", "ensemble_dqn", "rem", "discrete_cql")},
-    **{name: {"actor", "critic", "value"} for name in ("iql", "iql_online", "iql_concurrent", "xql", "obac")},
+    **{name: {"actor", "critic", "value"} for name in ("ifql", "iql", "iql_online", "iql_concurrent", "xql", "obac")},
 }
 NAMES = [n for n in registry.names() if not registry.get(n).inputs]  # the others need a policy of another run
 SPECS = {"continuous": Spec((3,), 2, horizon=20), "discrete": Spec((3,), 4, True, horizon=20)}

@@ -1,5 +1,6 @@
 """`holdfast.ope` from a log to a verdict: bandits, tables, policies, refusals and bad input."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -94,6 +95,8 @@ def test_clusters_widen_intervals():
     plain = holdfast.ope(uniform, ten, estimators=("wis",))["wis"].interval
     grouped = holdfast.ope(uniform, ten, estimators=("wis",), cluster=cluster)["wis"].interval
     assert 1.7 < (grouped.high - grouped.low) / (plain.high - plain.low) < 2.8  # sqrt(5) = 2.2
+    logged = dataclasses.replace(ten, columns={**ten.columns, "cluster": cluster})
+    assert holdfast.ope(uniform, logged, estimators=("wis",))["wis"].interval == grouped
 
 
 def chain(n: int = 300, seed: int = 0) -> Dataset:

@@ -24,7 +24,8 @@ from holdfast.training.run import train
 from support.marks import quick
 
 ACTIONS, ILLEGAL, ROWS = 4, 3, 32
-NAMES = [n for n in registry.names() if "discrete" in registry.get(n).actions and n != "tabular_bcq"]
+ELSEWHERE = ("tabular_bcq", "decision_transformer")  # a table; a network of windows, see its own tests
+NAMES = [n for n in registry.names() if "discrete" in registry.get(n).actions and n not in ELSEWHERE]
 each = pytest.mark.parametrize("name", quick(NAMES, "bc", "crr", "discrete_bcq", "dqn", "iql"))
 HEADS = (nets.Critic, nets.CategoricalPolicy, ActionValues)
 

@@ -99,6 +99,7 @@ INFO: dict[str, Any] = {
     "action_space": str | None,
     "observation_space": str | None,
     "algorithm_module": str | None,
+    "target": dict[str, Any],
 }
 SPEC: dict[str, Any] = {
     "obs": list[int] | dict[str, Any],

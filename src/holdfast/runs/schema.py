@@ -40,7 +40,9 @@ RESULT: dict[str, Any] = {
     "exact": str,
     "source": dict[str, Any] | None,
     "finetune": dict[str, Any] | None,
+    "targets": list[dict[str, Any]],
 }
+TARGET: dict[str, Any] = {"target": float, "returns": list[list[float]]}
 FINETUNE: dict[str, Any] = {
     "return_before": float,
     "return_lowest": float,
@@ -87,6 +89,8 @@ def read_result(path: Path) -> dict[str, Any]:
         raise UserError(f"replicas in {path} is empty, expected at least one name: restore it from a copy")
     for name in found["replicas"]:
         require_name(name, str(path))
+    for i, target in enumerate(found.get("targets", [])):
+        require_types(target, TARGET, f"targets[{i}] of {path}", tuple(TARGET))
     if found.get("finetune") is not None:
         needed = [name for name in FINETUNE if name != "intervals"]
         require_types(found["finetune"], FINETUNE, f"finetune of {path}", needed)

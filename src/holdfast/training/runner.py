@@ -177,6 +177,9 @@ class Runner:
         else:
             self.shipping.ship(program, at.carry, step)
         result = result_of(self.plan, self.tables, step, self.shipping.last, self.play.exact)
+        targets = self.shipping.asked(program, at.carry, step)
+        if targets:
+            result["targets"] = targets
         if self.plan.settings.source:
             result["finetune"] = handover.summary(self.folder.evaluations) if evaluates else None
         write_json(self.folder.result, result)

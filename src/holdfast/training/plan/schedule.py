@@ -80,7 +80,8 @@ def require_needs(phases: Sequence[Phase], own: Needs) -> None:
             raise UserError(
                 f"phase {phase.name} needs {needs!r}, which the sampler cannot read: expected one of {known}"
             )
-        wrong = [f"{name} {value}" for name, value in vars(needs).items() if name != "columns" and value < 1]
+        numbers = {name: vars(needs).get(name, 1) for name in ("length", "batches")}
+        wrong = [f"{name} {value}" for name, value in numbers.items() if value < 1]
         if wrong:
             raise UserError(f"phase {phase.name} needs rows of {', '.join(wrong)}: expected at least 1")
 

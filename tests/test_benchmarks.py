@@ -33,6 +33,7 @@ def load(name: str, monkeypatch: Patch) -> ModuleType:
     return module
 
 
+@pytest.mark.slow
 def test_speed_writes_its_report(tmp_path: Path, monkeypatch: Patch, capfd: pytest.CaptureFixture[str]) -> None:
     speed = load("speed", monkeypatch)
     assert speed.main(["--quick", "--only", "bc", "--skip", *SKIPPED, "--out", str(tmp_path)]) == 0
@@ -90,6 +91,7 @@ def test_speed_names_an_unknown_algorithm(monkeypatch: Patch, capfd: pytest.Capt
     assert "did you mean 'iql'" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", quick(["td3_bc", "iql"], "iql"))
 def test_the_handwritten_update_is_the_librarys(name: str, monkeypatch: Patch, x64: None) -> None:
     """Same networks, batches and noise in: the same networks out, after two updates, TD3's delayed one among them."""
@@ -148,6 +150,7 @@ def test_the_handwritten_update_is_the_librarys(name: str, monkeypatch: Patch, x
             np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12, err_msg=key)
 
 
+@pytest.mark.slow
 def test_results_skips_what_is_done(tmp_path: Path, monkeypatch: Patch, capsys: pytest.CaptureFixture[str]) -> None:
     results = load("results", monkeypatch)
     table, page = tmp_path / "scores.csv", tmp_path / "results.md"
@@ -191,6 +194,7 @@ def test_the_page_tells_what_does_not_suit_from_what_was_not_trained(tmp_path: P
     assert page.read_text() == wanted
 
 
+@pytest.mark.slow
 def test_results_resumes_a_killed_run(tmp_path: Path, monkeypatch: Patch) -> None:
     results = load("results", monkeypatch)
     table, page = tmp_path / "scores.csv", tmp_path / "results.md"
@@ -230,3 +234,32 @@ def test_what_the_peer_runs_needs_no_jax() -> None:
         at_once = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
         names = {n.module if isinstance(n, ast.ImportFrom) else alias.name for n in at_once for alias in n.names}
         assert {n.split(".")[0] for n in names} <= sys.stdlib_module_names | {"numpy", "serving", "synthetic"}
+
+
+def test_the_page_of_published_numbers_is_what_the_script_writes(monkeypatch: Patch, tmp_path: Path) -> None:
+    published = load("published", monkeypatch)
+    assert published.main([str(tmp_path / "page.md")]) == 0
+    assert (tmp_path / "page.md").read_text(encoding="utf-8") == published.PAGE.read_text(encoding="utf-8")
+
+
+def test_the_page_of_published_numbers_by_hand(monkeypatch: Patch) -> None:
+    published = load("published", monkeypatch)
+    hopper = published.markdown().partition("## Hopper, medium")[2].partition("## ")[0]
+    # 100 (1018 + 20.272305) / (3234.3 + 20.272305) = 31.9; CORL's README: 53.51 and 1.76
+    assert "| `bc` | 23.1 [22.0, 24.9] | 31.9 (30,000) | 53.5 ± 1.8 | v2 | A |" in hopper
+    text = "| method | log | updates | return | required |\n| `a` | X | 5 | -1.5 (-2, -1) | 3 |\n| | Y | 6 | 7 | - |\n"
+    assert published.learned(text, "Y") == {"a": ("6", 7.0)}
+    assert published.learned(text, "X") == {"a": ("5", -1.5)}
+    assert published.score(-0.04) == "0.0"
+
+
+@pytest.mark.slow
+def test_the_study_of_estimates(tmp_path: Path, monkeypatch: Patch, capsys: pytest.CaptureFixture[str]) -> None:
+    ope = load("ope", monkeypatch)
+    argv = ["--steps", "4", "--checkpoints", "2", "--episodes", "1", "--models", "linear", "--out", str(tmp_path)]
+    ope.main(argv)
+    table = capsys.readouterr().out
+    assert "| pendulum-mixed | fqe | linear | 6 |" in table
+    monkeypatch.setattr(ope, "ope", None)  # estimates are read from the disk
+    ope.main(argv)
+    assert capsys.readouterr().out == table

@@ -20,6 +20,7 @@ def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.slow
 def test_own_data():
     assert load("own_data").main(steps=1500) < 0.2
 

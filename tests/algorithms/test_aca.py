@@ -124,6 +124,7 @@ def started(**settings):
     return cfg, aca.init(cfg, ctx, Noise(jax.random.PRNGKey(0))), ctx
 
 
+@pytest.mark.slow
 def test_stage_3_starts_from_z_and_ranks_as_the_policy():
     cfg, state, ctx = started()
     online = jax.jit(lambda s: aca_online.enter(cfg, s, ctx, None))(state)
@@ -142,6 +143,7 @@ def test_stage_3_starts_from_z_and_ranks_as_the_policy():
     same(q[0] - q[1], dist.log_prob(actions[0]) - dist.log_prob(actions[1]), 1e-9)
 
 
+@pytest.mark.slow
 def test_stage_3_can_start_from_the_offline_critic():
     """Then nothing of pi0 enters: the update is SAC's."""
     cfg, state, ctx = started(online_critic="offline", clip_norm=1e6)

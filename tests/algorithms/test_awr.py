@@ -25,6 +25,7 @@ def line(slope, bias=0.0):
     return layers.MLP((layers.Linear(array([slope]), array(bias)),), ())
 
 
+@pytest.mark.slow
 def test_awr_refresh(run):
     """V(s) = s; two episodes of two steps, the first ends truly; lambda .5, gamma .5."""
     data = Columns(

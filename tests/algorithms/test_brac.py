@@ -21,6 +21,7 @@ from support.tapes import Golden, common, replay
 pytestmark = pytest.mark.usefixtures("x64")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("penalty", [True, False])
 def test_brac_pays_in_the_target_only_with_a_value_penalty(penalty):
     """Target = r + gamma (Q - entropy weight log pi - alpha D); the two rules differ by gamma alpha D."""

@@ -15,6 +15,7 @@ from support.formulas import row, same
 pytestmark = pytest.mark.usefixtures("x64")
 
 
+@pytest.mark.slow
 def test_sac_continues_from_the_state_of_cql():
     cfg = as_arrays(cql.CQL(hidden=(4,), target_entropy=-0.3, actor_lr=0.01))
     ctx, noise = Context(Spec((1,), 1)), Noise(jax.random.PRNGKey(1))

@@ -49,6 +49,7 @@ def test_crr_values_of_a_discrete_policy_are_exact_and_legal(run):
     same(run(lambda: crr.policy_value(crr.CRR(advantage="max"), dist, critic, obs, None)), [2.0])
 
 
+@pytest.mark.slow
 def test_crr_weights_are_strict_and_capped():
     """Binary: an advantage of exactly 0 is not cloned. The critic does not move (rate 0)."""
     actor = nets.CategoricalPolicy(layers.MLP((layers.Linear(jnp.zeros((1, 2)), jnp.zeros(2)),), ()))
@@ -90,6 +91,7 @@ def test_critic_weighted_policy_of_discrete_actions():
     same(jnp.exp(dist.log_probs()), [wanted / wanted.sum()])
 
 
+@pytest.mark.slow
 def test_critic_weighted_policy_of_continuous_actions():
     """Of draws, one with probability proportional to exp Q; the best is the draw of the highest Q and no chance."""
     cfg = crr.CRR(acting="critic", acting_actions=2)

@@ -17,6 +17,7 @@ from support.formulas import NOISE, actors, array, batch, same
 pytestmark = pytest.mark.usefixtures("x64")
 
 
+@pytest.mark.slow
 def test_an_update_moves_every_network_and_draws_nothing():
     cfg, state = ddpg.DDPG(discount=0.9, polyak=0.5), actors(ddpg, many=1)
     after, metrics = ddpg.update(cfg, state, batch(), Tape({}), jnp.asarray(0))

@@ -62,6 +62,7 @@ def test_the_temperature_rises_if_the_entropy_is_below_its_goal(run):
     same(found["alpha"], math.exp(0.5))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("masked", [False, True])
 def test_an_update(masked):
     cfg = discrete_sac.DiscreteSAC(discount=0.9, hidden=(8,), entropy_share=0.5)

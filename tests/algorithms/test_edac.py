@@ -16,6 +16,7 @@ from support.tapes import Golden, replay, soft_actor_critic
 pytestmark = pytest.mark.usefixtures("x64")
 
 
+@pytest.mark.slow
 def test_similarity_of_gradients(run):
     g = array([[1, 0]], [[0, 2]], [[-3, 0]])  # units (1, 0), (0, 1), (-1, 0): <1,2> = 0, <1,3> = -1, <2,3> = 0
     same(run(edac.similarity, g), -2 / 2, 1e-9)
@@ -30,6 +31,7 @@ def test_similarity_of_gradients(run):
     assert float(jnp.abs(jax.grad(edac.similarity)(one)).max()) < 1e-9  # ... and nothing to learn from
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
 def test_similarity_is_finite_at_gradients_of_zero(dtype):
     g = jnp.asarray([[[0, 0], [1, 2]], [[0, 1], [0, 0]]], dtype)
@@ -38,6 +40,7 @@ def test_similarity_is_finite_at_gradients_of_zero(dtype):
     assert np.isfinite(slope).all()
 
 
+@pytest.mark.slow
 def test_action_gradients(run):
     critic = nets.critic(NOISE, Spec((3,), 2), (8, 8), 4)
     obs, action = NOISE.normal("obs", (5, 3)), NOISE.uniform("action", (5, 2))

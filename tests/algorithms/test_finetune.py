@@ -17,6 +17,7 @@ def metric(run, name):
     return {int(row["step"]): float(row[name]) for row in rows(run.path / "metrics.csv") if row[name]}
 
 
+@pytest.mark.slow
 def test_the_stages_of_aca_one_by_one(tmp_path):
     """Stage 1 alone, stage 2 from the saved stage 1, stage 3 after it; pi0 and Z carry over."""
     first = tiny(tmp_path / "first", "aca", config={**SMALL, "z_schedule": "separate", "align_steps": 0})

@@ -120,6 +120,7 @@ def test_the_policy_follows_its_critics_and_is_drawn_to_the_replay_by_weight():
     same(metrics["entropy"], -log_prob.mean(), 1e-10)
 
 
+@pytest.mark.slow
 @x64
 @pytest.mark.parametrize("step", [0, 3])
 def test_targets_weights_and_temperatures_of_an_update(step):
@@ -146,6 +147,7 @@ def test_targets_weights_and_temperatures_of_an_update(step):
     assert after.temperature.net != jnp.log(0.5)
 
 
+@pytest.mark.slow
 @x64
 def test_without_the_constraint_the_update_is_that_of_weight_0():
     draws = {"target_action": array([0.1, 0.2], [0, 0]), "actor_action": array([0.3, -1], [0.5, 2])}

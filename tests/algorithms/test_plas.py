@@ -30,6 +30,7 @@ def test_plas_acts_through_the_decoder():
     np.testing.assert_allclose(action, [[math.tanh(2 * math.tanh(0.5) - 2)]])
 
 
+@pytest.mark.slow
 def test_the_vae_alone_moves_in_its_phase():
     cfg = plas.PLAS(hidden=(8,), vae_hidden=(8,))
     state = plas.init(cfg, Context(Spec((2,), 1)), NOISE)

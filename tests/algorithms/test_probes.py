@@ -84,6 +84,7 @@ def values(name: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", some("continuous", CRITICS))
 def test_values_of_a_constant_reward(name):
     obs, q = values(name)["constant"]
@@ -198,6 +199,7 @@ def test_a_learner_without_restraint_fails_the_trap(name):
     assert found.q(rows["observations"], rows["actions"]).max() > true_value(0.0) + 0.3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", some("discrete", WEIGHTED))
 def test_the_discrete_trap(name):
     probe = get("trap_discrete")
@@ -260,6 +262,7 @@ def test_expectiles_order_values_and_one_half_is_the_logging_policy(name):
 # choosing what to clone
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["continuous", "discrete"])
 @pytest.mark.parametrize("name", FILTERED)
 def test_cloning_the_best_trajectories_beats_cloning_all(name, kind):

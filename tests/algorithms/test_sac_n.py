@@ -43,6 +43,7 @@ def test_the_actor_loss_for_every_aggregate_of_the_critics(run):
         same(found["entropy"], 0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", ["min", "mean", "lcb", "mixture"])
 def test_the_target_for_every_aggregate_of_the_critics(value):
     cfg = sac_n.SACN(critics=3, hidden=(4,), value=value, value_deviations=0.5, discount=0.9)

@@ -25,6 +25,7 @@ from support.tapes import TOLERANCE, Golden, close, common, replay, samples_firs
 pytestmark = pytest.mark.usefixtures("x64")
 
 
+@pytest.mark.slow
 def test_spot_prices_where_the_latent_says_nothing():
     """Posterior and prior are one, the decoder gives 0: the ELBO's price is the mean square, IWAE's the density."""
     action = jnp.asarray([[0.5], [-1.0]])

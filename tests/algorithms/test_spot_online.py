@@ -22,6 +22,7 @@ def test_the_weight_of_the_support_term_falls(run):
     same(found, [0.9, 0.5, 0.2, 0.2])
 
 
+@pytest.mark.slow
 def test_the_online_update_is_the_offline_one_with_a_smaller_weight():
     cfg = as_arrays(spot.SPOT(hidden=(4,), vae_hidden=(4,), actor_dropout=0.0, online_decay_steps=10))
     ctx, noise = Context(Spec((1,), 1)), Noise(jax.random.PRNGKey(1))

@@ -88,6 +88,7 @@ def trained(cfg, dataset, updates, support=None):
     return run(state)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["chain", "trap_discrete", "arms"])
 @pytest.mark.parametrize("start", [0.0, 20.0])
 def test_the_table_goes_to_the_exact_solution_of_the_batch(name, start):

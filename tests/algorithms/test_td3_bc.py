@@ -27,6 +27,7 @@ def test_the_actor_loss_with_dropout(run):
     same(loss, (action**2).mean() - 2.5 * q.mean() / np.abs(q).mean())
 
 
+@pytest.mark.slow
 def test_the_critics_may_have_layer_norm():
     cfg = td3_bc.TD3BC(critic_layer_norm=True, hidden=(4, 3))
     made = td3_bc.init(cfg, Context(Spec((2,), 1)), NOISE)

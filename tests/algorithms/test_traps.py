@@ -41,6 +41,10 @@ MOVED_FOR_TRAP = {
     "brac_v": CLONED | {"alpha": 0.5},
     "cql": {"alpha": 0.1, "n_actions": 4, "cloning_steps": 300},
     "crr": {"temperature": 0.1},
+    "diffusion_ql": {"eta": 1.0, "actor_polyak_start": 0, "actor_polyak_every": 1, "actor_polyak": 0.05},
+    "fql": {"alpha": 1.0},
+    "idql": {"actor_polyak": 0.01, "actor_dropout": 0.0},
+    "ifql": {},
     "iql": {},
     "mcq": VAE | {"in_weight": 0.9},
     "plas": VAE,
@@ -97,12 +101,19 @@ ENSEMBLES = {"sac_n", "edac"}  # restrained only if critics differ, see the end 
 ELSEWHERE = {
     *("aca", "cal_ql", "rlpd", "obac", "iql_concurrent", "iql_online"),  # they learn online
     "tabular_bcq",  # compared with exact solutions in its own tests
-    *("bc", "filtered_bc", "decision_transformer", "odt"),  # they have no values
+    *("bc", "filtered_bc", "flow_bc", "decision_transformer", "odt"),  # they have no values
+    *("qc", "qc_fql"),  # they assign values to chunks of actions, see their tests
+    *("fqe", "fqe_quantile"),  # they evaluate another run's policy
 }
+SMALL_MODEL = {
+    "members": 4, "elites": 3, "model_hidden": (32, 32), "rollout_batch": 500, "rollout_every": 250, "horizon": 1,
+    "model_every": 250, "patience": 0,
+}  # fmt: skip
+MODELLED = {"mopo", "combo", "mobile", "morel", "rambo"}  # restrained within a learned model, see the end of this file
 
 
 def test_every_method_is_in_a_table():
-    faced = {*MOVED_FOR_TRAP, *MOVED_FOR_DISCRETE, *FREE, *FREE_DISCRETE, *ENSEMBLES, *ELSEWHERE}
+    faced = {*MOVED_FOR_TRAP, *MOVED_FOR_DISCRETE, *FREE, *FREE_DISCRETE, *ENSEMBLES, *ELSEWHERE, *MODELLED}
     assert faced == set(registry.names()), "add a new method to a table above"
     assert set(MOVED_FOR_RUNAWAY) == set(MOVED_FOR_TRAP)
 
@@ -110,6 +121,7 @@ def test_every_method_is_in_a_table():
 # learners without a restraint
 
 
+@pytest.mark.slow
 @each(FREE)
 def test_a_learner_without_restraint_has_no_bound(name):
     found = learned(name, "runaway", 800)
@@ -121,6 +133,7 @@ def test_a_learner_without_restraint_has_no_bound(name):
     assert (action > MARGIN).all()  # its policy fails
 
 
+@pytest.mark.slow
 @each(FREE_DISCRETE)
 def test_a_discrete_learner_without_restraint_has_no_bound(name):
     """Ensembles and quantiles are in this test too: on their own they do not restrain."""
@@ -150,12 +163,14 @@ def test_the_trap(name):
         assert (worth > (logged + BEST) / 2).all(), action.ravel()  # more than half of the way to the best in the data
 
 
+@pytest.mark.slow
 @each(MOVED_FOR_RUNAWAY)
 def test_nothing_runs_away(name):
     found = learned(name, "runaway", 1500, **MOVED_FOR_RUNAWAY[name])
     assert (most_believed(found, "runaway") < BOUND).all()
 
 
+@pytest.mark.slow
 @each(MOVED_FOR_DISCRETE, QUICK_DISCRETE)
 def test_the_discrete_trap(name):
     probe = get("trap_discrete")
@@ -170,6 +185,7 @@ def test_the_discrete_trap(name):
         assert got > (logged + best.v @ probe.mdp.start) / 2
 
 
+@pytest.mark.slow
 @each(MOVED_FOR_DISCRETE, QUICK_DISCRETE)
 def test_nothing_discrete_runs_away(name):
     probe = get("runaway_discrete")
@@ -212,3 +228,28 @@ def test_critics_that_differ_lower_untried_actions(name):
         assert (own > BEST - 1).all()
     else:
         assert not any(inside)
+
+
+# learned models
+
+
+@pytest.mark.slow
+def test_a_learned_model_is_exploited_without_a_penalty():
+    """The model continues the slope of the reward into actions that nobody tried. MOPO goes there unless it pays."""
+    sweep = {"penalty_weight": [0.0, 30.0]}
+    found = learned("mopo", "trap", 1000, sweep=sweep, penalty="distance", real_ratio=0.5, **SMALL_MODEL)
+    action, value = found.believed(np.ones((1, 1)))
+    free, paying = action[:2].ravel(), action[2:].ravel()
+    assert (free > MARGIN).all(), free
+    assert (value[:2] > BOUND).all()
+    assert (paying <= MARGIN).all(), paying
+
+
+@pytest.mark.slow
+def test_the_conservative_critic_of_combo_restrains_a_learned_model():
+    sweep = {"penalty_weight": [0.0, 2.0]}
+    found = learned("combo", "trap", 1000, sweep=sweep, n_actions=4, penalty_states="model", **SMALL_MODEL)
+    action, _ = found.believed(np.ones((1, 1)))
+    free, paying = action[:2].ravel(), action[2:].ravel()
+    assert (free > MARGIN).all(), free
+    assert (paying <= MARGIN).all(), paying

@@ -30,6 +30,7 @@ def test_uwac_critic_loss():
     assert uwac.critic_loss(flat_critic(2.0, 4.0), *args)[0] == pytest.approx(0.25 * (1 + 9))
 
 
+@pytest.mark.slow
 def test_uwac_weight_inside_or_outside_the_square():
     """One row of weight w: the loss with the weight inside the square is w times that with the weight outside."""
     batch = rows(jnp.ones((1, 2)), jnp.zeros((1, 1)), jnp.ones(1))
@@ -43,6 +44,7 @@ def test_uwac_weight_inside_or_outside_the_square():
     assert found[True]["critic/loss"] == pytest.approx(weight * float(found[False]["critic/loss"]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["uwac_exp_weight", "uwac_inverse_weight"])
 def test_uwac(name):
     """With passes as drawn by the authors, a mask for every row, and no spectral normalisation."""

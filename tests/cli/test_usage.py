@@ -150,6 +150,7 @@ def test_completion_knows_commands_and_flags(shell, capsys):
     assert all(repr(name) in script for name in (*COMMANDS, *registry.names(), "--expectile", "--eval-episodes"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 def test_completion_in_bash(tmp_path, capsys):
     script = tmp_path / "holdfast"
@@ -202,6 +203,7 @@ def test_train_prints_its_result_and_repeats_from_its_config(tmp_path, capsys):
     assert (changed["seed"], changed["seeds"], changed["sweep"]) == (4, 1, {"actor_lr": [1e-3, 2e-3]})
 
 
+@pytest.mark.slow
 def test_options_of_the_data_are_repeated_too(tmp_path):
     from holdfast.data.convert import convert
 

@@ -57,6 +57,7 @@ def test_uniform_actions_respect_the_mask():
     assert set(drawn[:, 1]) == {6}
 
 
+@pytest.mark.slow
 def test_a_policy_gives_its_own_actions(learned):
     folder = learned.path / "policy" / "seed-1"
     data = play.collect(ENV, behaviours.of_policy(folder), episodes=2, seed=5)

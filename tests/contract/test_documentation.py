@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from support.marks import quick
 from support.small_runs import DATA, TINY, rows, tiny
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "add-an-algorithm.md"
@@ -19,7 +20,10 @@ def page() -> dict:
     return names
 
 
-@pytest.mark.parametrize("name", ["algorithm", "window_algorithm", "encoded_algorithm", "best_algorithm"])
+@pytest.mark.parametrize(
+    "name",
+    quick(["algorithm", "window_algorithm", "encoded_algorithm", "best_algorithm"], "algorithm", "window_algorithm"),
+)
 def test_the_algorithms_of_the_page_learn(name, page, register, tmp_path):
     algorithm = register(page[name])
     run = tiny(tmp_path / "run", algorithm.name, DATA, steps=200, block=50, config={**TINY, "actor_lr": 1e-2})

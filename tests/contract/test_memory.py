@@ -137,6 +137,7 @@ def ring_of(run, step):
     return Ring(Batch(**rows), size, cursor, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("env", quick(["Pendulum-v1", "jax/Pendulum-v1"], "Pendulum-v1"))
 def test_what_is_remembered_in_collection_is_the_window_of_the_collected_row(env, cloner, tmp_path):
     """Without noise and updates, the network gives the stored action for the stored window, over episode starts too."""
@@ -174,6 +175,7 @@ def follow_rewards(cfg, state, seen, memory, noise, mode):
     return jnp.tanh(memory[:, None] / 100), memory
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("env", ["Pendulum-v1", "jax/Pendulum-v1"])
 def test_the_reward_that_a_policy_sees_is_the_treated_one_of_the_step_before(env, register, tmp_path):
     phase = Phase("online", mix={"online": 1.0}, collect=Collect(envs=1, warmup=0))

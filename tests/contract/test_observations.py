@@ -82,6 +82,7 @@ def log(kind):
     return Columns(obs, row.astype(np.int32), wanted[row], np.zeros(STEPS, np.float32), 0 * ends, ends), wanted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", list(SPECS))
 def test_a_cloner_of_encoded_observations(kind, register, tmp_path):
     register(ALGORITHM)

@@ -172,6 +172,7 @@ def test_a_refresh_writes_rows_and_updates_draw_them(register, tmp_path):
     assert not np.array_equal(found["rows.obs"][0], found["rows.obs"][1])  # each replica has its own
 
 
+@pytest.mark.slow
 def test_a_run_that_writes_rows_resumes_to_the_same_bits(register, tmp_path):
     register(ALGORITHM)
     whole = train("roller", DATA, seeds=2, out=tmp_path / "whole" / "run", **SETTINGS)
@@ -181,6 +182,7 @@ def test_a_run_that_writes_rows_resumes_to_the_same_bits(register, tmp_path):
     require_same(resume(cut).path, whole.path)
 
 
+@pytest.mark.slow
 def test_the_model_stops_early_on_holdout_episodes(register, tmp_path):
     """With a learning rate that makes the model worse, it stops after `patience` refreshes; else it takes its steps."""
     register(ALGORITHM)

@@ -26,6 +26,7 @@ def test_a_video_needs_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         record(make(), tmp_path / "v.gif", "Pendulum-v1")
 
 
+@pytest.mark.slow
 def test_a_video_of_one_episode(tmp_path: Path) -> None:
     pytest.importorskip("imageio_ffmpeg")
     from holdfast.evaluation.video import record

@@ -20,6 +20,7 @@ def test_the_outputs_are_laid_out_action_by_action():
     near(av.pick(values[:2], jnp.array([1, 0])), [[4, 5, 6], [1, 2, 3]])
 
 
+@pytest.mark.slow
 def test_mixing_the_last_layer_is_mixing_the_outputs():
     net = av.action_values(NOISE, SPEC, (8, 8), 5)
     obs, weights = NOISE.normal("obs", (6, 3)), jnp.array([0.1, 0.2, 0.0, 0.4, 0.3])

@@ -27,6 +27,7 @@ def test_mmd_by_hand():
         np.testing.assert_allclose(divergences.mmd(x, y, name, 1.0), [math.sqrt(squared + 1e-6)])
 
 
+@pytest.mark.slow
 def test_mmd_of_the_same_samples_has_a_gradient():
     x = NOISE.normal("x", (4, 3, 2))
     for name in ("laplacian", "gaussian"):

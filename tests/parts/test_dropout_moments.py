@@ -38,6 +38,7 @@ def test_the_variance_is_exact_for_one_hidden_layer():
     np.testing.assert_allclose(drawn_variance, np.full((2, 1), q.var(ddof=1)))
 
 
+@pytest.mark.slow
 def test_the_variance_to_first_order_is_near_that_of_many_passes():
     rate = 0.1
     hidden = (64, 64)

@@ -70,6 +70,7 @@ def test_published_sizes():
     assert parameters(impala) == sum((9 * a + 1) * b for a, b in convolutions)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("make", "size"), [(encoders.nature, (36, 44, 3)), (encoders.impala, (7, 9, 2))])
 def test_features_of_any_leading_axes(make, size):
     encoder = make(NOISE, size)
@@ -81,6 +82,7 @@ def test_features_of_any_leading_axes(make, size):
     assert jnp.std(found, (0, 1)).max() > 0  # the images matter
 
 
+@pytest.mark.slow
 def test_an_ensemble_has_an_encoder_for_each_network():
     spec = SMALL._replace(discrete=False)
     critic = nets.critic(NOISE, spec, (8,), 2)

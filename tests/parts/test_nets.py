@@ -17,6 +17,7 @@ from support.formulas import HAND, NOISE, array, mlp, same
 pytestmark = pytest.mark.usefixtures("x64")
 
 
+@pytest.mark.slow
 def test_members_of_an_ensemble_differ_and_are_what_each_alone_would_be(run):
     spec = Spec((3,), 2)
     critic = nets.critic(NOISE, spec, (4, 4), n=3)
@@ -82,6 +83,7 @@ def test_policies_follow_the_spec():
         assert made.net.layers[-1].bias.shape == (4,)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lead", [(), (4,), (2, 4)])
 def test_several_actions_a_state_are_judged_as_if_the_state_was_repeated(lead):
     critic = nets.critic(NOISE, Spec((3,), 2), (8, 8), n=2)

@@ -316,6 +316,7 @@ def test_the_report_command(tmp_path: Path, capsys: Capture) -> None:
         main([str(run), "--opne"])
 
 
+@pytest.mark.slow
 def test_the_demo_with_few_steps(tmp_path: Path, monkeypatch: Patch, capsys: Capture) -> None:
     from holdfast.cli.demo import main
 

@@ -39,6 +39,7 @@ def test_rank_correlation():
     np.testing.assert_allclose(study.rank_correlation(x, -x), -1)
 
 
+@pytest.mark.slow
 def test_alignment_makes_the_critic_rank_as_the_policy():
     cfg = as_arrays(aca.ACA(hidden=(8,)))
     state = aca.init(cfg, Context(Spec((3,), 2)), Noise(jax.random.PRNGKey(0)))

@@ -16,6 +16,7 @@ def test_the_grid_is_an_mdp():
     near(grid.mdp.transition[0, 1, [0, 1, 5]], [0.1, 0.8, 0.1])  # right: .8; up stays, down: .1 each
 
 
+@pytest.mark.slow
 def test_the_study_of_extrapolation_error(tmp_path):
     args = batch_constrained.Args(problems=("trap_discrete",), sizes=(60, 400), logs=2, updates=3000)
     found = batch_constrained.batch_constrained(args)

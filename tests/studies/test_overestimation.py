@@ -52,6 +52,7 @@ def constant_mlp(value: float, inputs: int, outputs: int = 1) -> layers.MLP:
 # estimates
 
 
+@pytest.mark.slow
 def test_the_estimate_is_that_of_the_smaller_critic():
     cfg, state = state_of(td3.algorithm)
     pair = jax.tree.map(lambda *x: jnp.stack(x), constant_mlp(3.0, 3), constant_mlp(2.0, 3))
@@ -68,6 +69,7 @@ def test_the_estimate_of_one_network_is_the_mean_of_its_outputs():
     assert estimated_value(dqn.algorithm, cfg, state, OBS, jnp.array([0, 2])).tolist() == [0.5, 4.5]
 
 
+@pytest.mark.slow
 def test_algorithms_may_define_their_own_estimate():
     cfg, state = state_of(awr.algorithm, discount=0.9)
     state = dataclasses.replace(state, critic=state.critic.replace(nets.Value(constant_mlp(0.3, 2))))
@@ -91,7 +93,8 @@ def test_cloning_has_no_estimate():
 @pytest.mark.parametrize("name", registry.names())
 def test_every_method_that_learns_values_has_an_estimate(name):
     algorithm = registry.get(name)
-    if name in ("bc", "filtered_bc", "decision_transformer", "odt"):
+    cloners = ("bc", "filtered_bc", "decision_transformer", "odt")
+    if name in cloners or algorithm.inputs:  # an input would be a policy of another run
         return
     discrete = "continuous" not in algorithm.actions
     spec = Spec((2,), 3, discrete=True) if discrete else SPEC
@@ -142,6 +145,7 @@ def test_discounted_returns_use_scaled_rewards():
 # the study
 
 
+@pytest.mark.slow
 def test_the_study(tmp_path, capsys):
     """Rewards of 1 whatever is done: every estimate ends near the return of every policy."""
     flags = ["--algorithms", "td3", "bc", "dqn", "--probes", "constant", "--data", "--steps", "2000", "--points", "2"]
@@ -243,6 +247,7 @@ def test_a_course_does_not_collect(staged):
         next(train_in_memory(of_run("collecting", 5), data, 2))
 
 
+@pytest.mark.slow
 def test_a_learner_goes_on_where_it_was():
     """The helper of these tests: two stretches are one."""
     data = Dataset.from_arrays(**collect(get("limit"), 20), action_bounds=(-1.0, 1.0))

@@ -178,6 +178,7 @@ CLOCKS = {"block": 40, "save_every": 40, "eval_every": 60}
 SETTINGS = {"env": "Pendulum-v1", "steps": 120, "seeds": 2, "config": TINY, **CLOCKS}
 
 
+@pytest.mark.slow
 def test_a_run_stopped_while_collecting_resumes_to_the_same_bits(tmp_path, monkeypatch):
     whole = train("sac", out=tmp_path / "whole", eval_episodes=1, **SETTINGS)
 
@@ -202,6 +203,7 @@ def test_updates_begin_after_the_warm_up_and_episodes_are_counted(tmp_path):
     assert [row.split(",")[header.index("collect/episodes")] for row in rows[1:]] == ["1.0", "1.0"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", quick((name for name in registry.names() if registry.get(name).online), "dqn", "sac"))
 def test_every_algorithm_that_can_learns_in_an_environment_alone(name, tmp_path):
     algorithm = registry.get(name)
@@ -215,6 +217,7 @@ def test_every_algorithm_that_can_learns_in_an_environment_alone(name, tmp_path)
     assert run.policy()(np.ones(probe.spec.obs, np.float32)).shape == probe.spec.action_shape
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "probe"), quick([("dqn", "chain"), ("td3", "trap"), ("ddpg", "trap"), ("sac", "trap")], "dqn")
 )
@@ -275,6 +278,7 @@ def test_what_cannot_be_learned_is_refused(algorithm, settings, message, tmp_pat
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_an_evaluation_that_fails_loses_nothing(tmp_path, monkeypatch):
     play, calls = Evaluator.__call__, []
 
@@ -295,6 +299,7 @@ def test_an_evaluation_that_fails_loses_nothing(tmp_path, monkeypatch):
         assert [row["step"] for row in csv.DictReader(file)] == ["20", "60"]
 
 
+@pytest.mark.slow
 def test_several_environments_a_replica_and_the_size_of_its_replay(tmp_path):
     """As many updates as one environment brings; the ring holds the newest rows, n of each step in turn."""
     settings = {"env": "Pendulum-v1", "steps": 60, "block": 20, "evaluate": False, "config": TINY}

@@ -98,6 +98,7 @@ def test_a_metric_that_is_not_finite_names_the_first_update(monkeypatch):
     assert caught.value.update == 7
 
 
+@pytest.mark.slow
 def test_replay_buffers_are_handed_to_the_next_phase(monkeypatch):
     first = Phase("first", steps=2, refresh=filling, every=10, rings={"written": 20})
     second = Phase("second", mix={"written": 1.0})
@@ -122,6 +123,7 @@ def test_an_empty_replay_buffer_is_refused(monkeypatch):
         next(blocks(programs[1], carry, 0, 2, lambda lo: 2))
 
 
+@pytest.mark.slow
 def test_stopped_replicas_end_the_phase(monkeypatch):
     (program,) = prepared(monkeypatch, Phase(until=lambda cfg, state: jnp.bool_(True)))
     found = list(blocks(program, enter(program, None), 0, STEPS, lambda lo: lo + 4))

@@ -64,6 +64,7 @@ def tuned(offline, tmp_path_factory):
     return finetune(offline, steps=40, out=out, **CLOCKS)
 
 
+@pytest.mark.slow
 def test_every_replica_goes_on_from_its_own_state_with_its_optimisers(offline, tuned):
     source, start = held(offline.path), arrays_of((tuned.path / handover.START).read_bytes(), "start")
     assert {f"state.{name}" for name in start} == {name for name in source if name.startswith("state.")}
@@ -103,12 +104,16 @@ def test_the_result_tells_what_the_switch_cost(tuned):
     table = rows(tuned.path / "evaluations.csv")
     steps = sorted({int(r["step"]) for r in table})
     assert steps == [0, 20, 40]
+    assert tuned.result["finetune"] is None  # no average over settings
+    entry = tuned.result["by_setting"][1]
+    assert entry["values"] == {"alpha": 2.5}
+    table = [r for r in table if r["replica"] in entry["replicas"]]
     curve = [np.mean([float(r["return"]) for r in table if int(r["step"]) == s]) for s in steps]
-    found = tuned.result["finetune"]
+    found = entry["finetune"]
     assert found["return_before"] == pytest.approx(curve[0])
     assert found["return_lowest"] == pytest.approx(min(curve[1:]))
     assert found["return_end"] == pytest.approx(curve[2])
-    assert len(found["replicas"]) == 4
+    assert len(found["replicas"]) == 2
     for name in ("deepest_dip", "regret"):
         assert found[name] == pytest.approx(np.mean([alone[name] for alone in found["replicas"]]))
         low, high = found["intervals"][name]
@@ -161,6 +166,7 @@ def test_curves_and_page_run_through_offline_and_online(offline, tuned):
     assert "mean shortfall from the best (regret)" in labels
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_bits_without_the_offline_one(offline, tuned, tmp_path, monkeypatch):
     source = tmp_path / "offline"
     shutil.copytree(offline.path, source)
@@ -215,6 +221,7 @@ def test_what_cannot_be_fine_tuned_is_refused(offline, tuned, tmp_path):
         finetune(tmp_path / "bare")
 
 
+@pytest.mark.slow
 def test_an_offline_run_that_was_stopped_is_taken_up_with_a_word(offline, tmp_path):
     class Warned(Hook):
         said = ()
@@ -286,6 +293,7 @@ def test_the_command_line(offline, tmp_path, capsys):
     assert "td3_bc" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", quick((n for n in registry.names() if registry.get(n).finetune and n != "td3_bc"), "iql")
 )

@@ -40,6 +40,7 @@ def two(tmp_path_factory):
 # runs
 
 
+@pytest.mark.slow
 def test_a_run_shows_itself_in_a_line(two):
     text = repr(two)
     assert text.startswith("Run('")
@@ -109,6 +110,7 @@ def test_a_policy_with_its_critic_has_values(two):
 # environments
 
 
+@pytest.mark.slow
 def test_an_object_is_not_in_the_files_and_is_given_again(tmp_path):
     run = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):

@@ -44,6 +44,7 @@ def _write(path: Path, rows: int) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from Linux's /proc")
 def test_the_plan_of_a_large_log_takes_few_times_its_file(tmp_path):
     small = _write(tmp_path / "small.npz", 2000)

@@ -19,6 +19,7 @@ def run(out, algorithm, data=None, **settings):
     return train(algorithm, data, out=out, block=200, **settings)
 
 
+@pytest.mark.slow
 def test_bc_learns_from_images_and_ships_a_policy(tmp_path):
     data = pixels.log(100)
     config = {"hidden": (64,), "batch_size": 32, "actor_lr": 1e-3}

@@ -27,6 +27,7 @@ COLLECTS = {"env": "holdfast/trap-v0", "config": {**TINY, "warmup": 4}}
 COMPILED = {"env": "jax/Pendulum-v1", "config": {**TINY, "warmup": 4}, "replay": 10}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("algorithm", "data", "settings"),
     quick([("bc", DATA, {}), ("sac", None, COLLECTS), ("ddpg", None, COMPILED)], "bc", "ddpg"),

@@ -67,6 +67,7 @@ def kill_after(child, folder, lines, delay) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_sigkill_at_random_moments_leaves_the_bits_of_a_run_never_stopped(tmp_path):
     reference, killed = tmp_path / "reference" / "run", tmp_path / "killed" / "run"
     start = ["bc", "--data", DATA, *FLAGS, *SWEPT, *CLOCKS]
@@ -114,6 +115,7 @@ def renames(monkeypatch, die_at=None, after=False):
     return count
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # what dies leaves files open
 def test_death_around_any_rename_loses_nothing(tmp_path, monkeypatch):
     settings = {"steps": 4, "block": 2, "eval_every": 2}

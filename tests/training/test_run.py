@@ -23,7 +23,7 @@ ASKED = {
 }  # fmt: skip
 OURS = {
     "replicas", "sweep", "environment", "episode_seeds", "return_interval", "return_iqm", "normalized_scores",
-    "logged_return_mean", "flops_per_update", "device",
+    "logged_return_mean", "flops_per_update", "device", "by_setting",
 }  # fmt: skip
 
 
@@ -74,6 +74,7 @@ def test_a_seed_is_evaluated_in_the_episodes_that_it_has_alone(tmp_path):
     assert len(set(np.ravel(together))) == 4
 
 
+@pytest.mark.slow
 def test_seeds_together_and_alone(tmp_path):
     settings = {"steps": 20, "block": 10, "evaluate": False}
     together = tiny(tmp_path / "both", "td3_bc", seeds=2, **settings)
@@ -97,6 +98,7 @@ def test_same_settings_same_bits(tmp_path):
     assert checkpoint(other.path) != checkpoint(tmp_path / "a" / "run")
 
 
+@pytest.mark.slow
 def test_clocks_are_absolute_and_move_no_bit(tmp_path):
     """Rows of metrics at every block, evaluation and save; where they fall changes nothing in training."""
     plain = tiny(tmp_path / "plain", "td3_bc", steps=25, block=25, evaluate=False).path
@@ -124,7 +126,17 @@ def test_sweep_trains_every_value_with_every_seed(tmp_path):
     names = ["actor_lr-0.001-seed-0", "actor_lr-0.001-seed-1", "actor_lr-0.003-seed-0", "actor_lr-0.003-seed-1"]
     assert run.result["replicas"] == names
     assert run.result["sweep"] == [{"actor_lr": v} for v in (1e-3, 1e-3, 3e-3, 3e-3)]
-    assert len(run.result["returns"]) == 4
+    returns = np.array(run.result["returns"])
+    entries = run.result["by_setting"]
+    assert [(e["label"], e["values"], e["replicas"]) for e in entries] == [
+        ("actor_lr 0.001", {"actor_lr": 1e-3}, names[:2]), ("actor_lr 0.003", {"actor_lr": 3e-3}, names[2:])
+    ]  # fmt: skip
+    assert [e["return_mean"] for e in entries] == pytest.approx([returns[:2].mean(), returns[2:].mean()])
+    highest = max(e["return_mean"] for e in entries)
+    assert [e["best"] for e in entries] == [e["return_mean"] == highest for e in entries]
+    top = ("return_mean", "return_interval", "return_iqm", "normalized_score")
+    assert {run.result[name] for name in top} == {None}  # no average over settings
+    assert f"{entries[entries[1]['best']]['label']} is best, return" in repr(run)
     table = rows(run.path / "metrics.csv")
     assert [(r["replica"], r["actor_lr"]) for r in table] == [(n, n.split("-")[1]) for n in names]
     assert [run.policy(i).cfg.actor_lr for i in range(4)] == pytest.approx([1e-3, 1e-3, 3e-3, 3e-3])
@@ -374,6 +386,7 @@ def test_folder_left_empty_by_a_killed_start_is_taken(tmp_path):
     assert not list((tmp_path / "run").glob(".aside*"))
 
 
+@pytest.mark.slow
 def test_programs_are_kept_where_asked(tmp_path):
     import os
     import subprocess
@@ -391,6 +404,7 @@ def test_paths(tmp_path):
     assert folder.policy_folders(["a", "b"]) == [folder.policy / "a", folder.policy / "b"]
 
 
+@pytest.mark.slow
 def test_a_logged_discount_of_0_is_a_discount_of_0(tmp_path):
     """Whatever the method: the column multiplies its setting in every target."""
     data = load_dataset(DATA)

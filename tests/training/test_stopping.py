@@ -133,7 +133,7 @@ DDPG = {"env": "jax/Pendulum-v1", "config": {**TINY, "warmup": 4}}
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "data", "settings"), quick([("bc", DATA, {}), ("sac", None, SAC), ("ddpg", None, DDPG)], "bc", "sac")
+    ("algorithm", "data", "settings"), quick([("bc", DATA, {}), ("sac", None, SAC), ("ddpg", None, DDPG)], "bc")
 )
 def test_run_stopped_inside_a_block_resumes_to_the_same_bits(tmp_path, monkeypatch, algorithm, data, settings):
     clocks = {"steps": 24, "block": 12, "seeds": 2, "eval_every": 12, "eval_episodes": 1}
@@ -153,6 +153,7 @@ def test_run_stopped_inside_a_block_resumes_to_the_same_bits(tmp_path, monkeypat
     require_same(resume(cut).path, whole)
 
 
+@pytest.mark.slow
 def test_evaluation_that_is_interrupted_is_repeated(tmp_path, monkeypatch):
     values = {"seeds": 2, "eval_every": 4}
     whole = tiny(tmp_path / "whole" / "run", **values).path

@@ -52,10 +52,11 @@ def enter(cfg: ACA, state: State, ctx: Context, noise: Noise) -> Online:
     """
     if cfg.online_critic == "offline":
         return Online(state.actor, state.actor.net, state.critic, state.target_critic, state.temperature)
-    first, *rest = state.z.net.layers
+    z = nets.mlp_of(state.z.net, "the critic of stage 3 (online_critic aligned)")
+    first, *rest = z.layers
     blind = jnp.zeros((*first.bias.shape[:1], ctx.spec.action, *first.bias.shape[1:]), first.weight.dtype)
     first = layers.Linear(jnp.concatenate([first.weight, blind], 1), first.bias)
-    aligned = nets.Critic(layers.MLP((first, *rest), ()))
+    aligned = nets.Critic(layers.MLP((first, *rest), z.norms, z.activation, z.norm))
     temperature = state.temperature.replace(jnp.zeros_like(state.temperature.net))
     return Online(state.actor, state.actor.net, state.critic.replace(aligned), aligned, temperature)
 

@@ -13,7 +13,6 @@ from ..core.trained import Metrics, Trained, merge
 from ..parts import critics, losses, nets
 from ..parts.distributions import Distribution
 from ..parts.divergence_estimates import BoundedPolicy, discriminator_loss, divergence, learn_weight
-from ..parts.layers import MLP
 from .brac import BRAC, State, optimisers_of, primal
 from .sac import entropy_goal
 
@@ -57,7 +56,7 @@ def soft_values(
 def critic_loss(critic: nets.Critic, y: jax.Array, batch: Batch, decay: Scalar) -> tuple[jax.Array, Metrics]:
     """Squared error to `y` [B] plus weight decay."""
     loss, metrics = critics.squared_error(critic, y, batch)
-    return loss + decay * losses.squared_weights(critic.mlps), metrics
+    return loss + decay * losses.squared_weights(cast(nets.Trunk, critic.nets)), metrics
 
 
 def actor_loss(
@@ -77,7 +76,7 @@ def actor_loss(
     q = losses.mix(critic(batch.obs, action), cfg.mix)
     loss = (weights.entropy * log_prob + weights.divergence * d - weights.value * q).mean()
     metrics = {"divergence": d.mean(), "q": q.mean(), "entropy": -log_prob.mean()}
-    return loss + cfg.actor_weight_decay * losses.squared_weights(cast(MLP, actor.net)), metrics
+    return loss + cfg.actor_weight_decay * losses.squared_weights(cast(nets.Trunk, actor.net)), metrics
 
 
 def discriminate(cfg: BRAC, net: Trained, actor: BoundedPolicy, slices: Batch, noise: Noise) -> tuple[Trained, Metrics]:

@@ -27,7 +27,7 @@ from ..core.noise import Noise
 from ..core.spec import Batch, Scalar, Step
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
-from ..parts import initialisers, layers, losses, nets, optimisers, targets
+from ..parts import initialisers, losses, nets, optimisers, targets
 from ..parts.acting import act, dist
 from ..parts.cloning import weighted_cloning
 from ..parts.critics import squared_error
@@ -40,6 +40,7 @@ class IQL:
     discrete_inverse_temperature: float = 0.1  # beta for discrete actions; ours, because advantages are larger there
     max_weight: float = 100.0  # cap on exp(beta A), authors' code
     discount: float = 0.99  # gamma
+    n_step: int = 1  # steps of the return before it bootstraps; 1 in the paper
     polyak: float = 0.005  # rate at which the target critics follow
     actor_lr: float = 3e-4  # Adam
     value_lr: float = 3e-4  # Adam
@@ -76,7 +77,7 @@ def check(cfg: IQL) -> list[str]:
         "actor_dropout": "in [0, 1)",
         "update_ratio": "positive",
     }
-    return faults(cfg, **rules)
+    return faults(cfg, n_step="positive", **rules)
 
 
 def optimisers_of(cfg: IQL) -> Optimisers:
@@ -114,7 +115,7 @@ def update(cfg: IQL, state: State, batch: Batch, noise: Noise, step: Step) -> tu
     advantage = q - value.net(batch.obs)
     beta = cfg.discrete_inverse_temperature if state.critic.net.discrete else cfg.inverse_temperature
     weight = losses.exp_weight(advantage, beta, cfg.max_weight)
-    keep = layers.dropout(noise, "actor_dropout", cfg.actor_dropout, batch.reward.shape, cfg.hidden)
+    keep = nets.dropout(noise, "actor_dropout", cfg.actor_dropout, batch.reward.shape, state.actor.net.net)
     actor, m2 = state.actor.step(tx.actor, weighted_cloning, weight, batch, keep, name="actor")  # eq. 7
     y = targets.td(batch, value.net(batch.next_obs), cfg.discount)
     critic, m3 = state.critic.step(tx.critic, squared_error, y, batch, name="critic")  # eq. 6
@@ -151,5 +152,16 @@ PRESETS = {
 }
 
 algorithm = Algorithm(
-    "iql", IQL, init, update, act, PRESETS, dist=dist, actions=BOTH, finetune=finetune, check=check, images=True
+    "iql",
+    IQL,
+    init,
+    update,
+    act,
+    PRESETS,
+    needs=targets.n_step_rows,
+    dist=dist,
+    actions=BOTH,
+    finetune=finetune,
+    check=check,
+    images=True,
 )

@@ -25,7 +25,7 @@ from ..core.noise import Noise
 from ..core.spec import Batch, Memory, Mode, Scalar, Seen, Step
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree, ema
-from ..parts import layers, losses, nets, optimisers, targets
+from ..parts import losses, nets, optimisers, targets
 from ..parts import vae as vaes
 from ..parts.critics import squared_error
 from ..parts.perturbation import Perturbation, perturbation
@@ -39,6 +39,7 @@ class PLAS:
     vae_steps: int = 500_000  # updates of the VAE before the run
     kl_weight: float = 0.5  # weight of the KL term in the VAE's loss (a mean over latents), authors' code
     discount: float = 0.99  # gamma
+    n_step: int = 1  # steps of the return before it bootstraps; 1 in the paper
     polyak: float = 0.005  # tau: rate at which the targets follow
     actor_lr: float = 1e-4  # Adam, policy and perturbation
     critic_lr: float = 1e-3  # Adam
@@ -51,7 +52,7 @@ class PLAS:
 class Actor(PyTree):
     """The latent policy, and the perturbation if there is one."""
 
-    latent: layers.MLP
+    latent: nets.Network
     xi: Perturbation | None
 
     def __call__(self, vae: vaes.VAE, obs: jax.Array, reach: Scalar, phi: float) -> tuple[jax.Array, jax.Array]:
@@ -78,7 +79,7 @@ class Optimisers(NamedTuple):
 def check(cfg: PLAS) -> list[str]:
     rules = dict.fromkeys(("max_latent_action", "vae_hidden", "vae_steps"), "positive")
     rules |= dict.fromkeys(("mix", "discount", "polyak"), "in [0, 1]")
-    return faults(cfg, phi="at least 0", kl_weight="at least 0", **rules)
+    return faults(cfg, n_step="positive", phi="at least 0", kl_weight="at least 0", **rules)
 
 
 def optimisers_of(cfg: PLAS) -> Optimisers:
@@ -88,10 +89,9 @@ def optimisers_of(cfg: PLAS) -> Optimisers:
 def init(cfg: PLAS, ctx: Context, noise: Noise) -> State:
     tx = optimisers_of(cfg)
     spec = ctx.spec
-    (d,) = spec.obs
     vae = vaes.vae(noise.sub("vae"), spec, cfg.vae_hidden, 2 * spec.action)
     xi = perturbation(noise.sub("perturbation"), spec, cfg.hidden) if cfg.phi else None
-    actor = Actor(nets.mlp(noise.sub("actor"), (d, *cfg.hidden, 2 * spec.action)), xi)
+    actor = Actor(nets.network(noise.sub("actor"), spec, cfg.hidden, 2 * spec.action, role="actor"), xi)
     critic = nets.critic(noise.sub("critic"), spec, cfg.hidden)
     return State(Trained.new(vae, tx.vae), Trained.new(actor, tx.actor), Trained.new(critic, tx.critic), actor, critic)
 
@@ -144,4 +144,4 @@ PRESETS = {
     ),
 }
 
-algorithm = Algorithm("plas", PLAS, init, update, act, PRESETS, phases=phases, check=check)
+algorithm = Algorithm("plas", PLAS, init, update, act, PRESETS, needs=targets.n_step_rows, phases=phases, check=check)

@@ -29,7 +29,7 @@ from ..core.noise import Noise
 from ..core.spec import Batch, Step
 from ..core.trained import Metrics, Trained, merge, occasionally
 from ..core.tree import PyTree, ema
-from ..parts import initialisers, layers, nets, optimisers, targets
+from ..parts import initialisers, nets, optimisers, targets
 from ..parts import vae as vaes
 from ..parts.critics import squared_error
 from ..parts.support import elbo_price, iwae_price
@@ -47,6 +47,7 @@ class SPOT:
     vae_steps: int = 100_000  # updates of the VAE before the run
     actor_dropout: float = static(default=0.1)  # 0 on AntMaze
     discount: float = 0.99  # gamma
+    n_step: int = 1  # steps of the return before it bootstraps; 1 in the paper
     polyak: float = 0.005  # rate at which the targets follow
     policy_noise: float = 0.2  # standard deviation of the noise on target actions
     noise_clip: float = 0.5  # bound of that noise
@@ -86,7 +87,7 @@ def check(cfg: SPOT) -> list[str]:
     least = ("support_weight", "policy_noise", "noise_clip", "exploration_noise", "last_init")
     rules = dict.fromkeys(positive, "positive") | dict.fromkeys(least, "at least 0")
     rules |= dict.fromkeys(("min_support_share", "discount", "polyak"), "in [0, 1]")
-    return faults(cfg, actor_dropout="in [0, 1)", **rules)
+    return faults(cfg, n_step="positive", actor_dropout="in [0, 1)", **rules)
 
 
 def optimisers_of(cfg: SPOT) -> Optimisers:
@@ -127,14 +128,14 @@ def update(cfg: SPOT, state: State, batch: Batch, noise: Noise, step: Step) -> t
     tx = optimisers_of(cfg)
     shape = batch.reward.shape
     vae = state.vae.net
-    target_keep = layers.dropout(noise, "target_actor_dropout", cfg.actor_dropout, shape, cfg.hidden)
+    target_keep = nets.dropout(noise, "target_actor_dropout", cfg.actor_dropout, shape, state.target_actor.net)
     next_action = target_action(cfg, lambda obs: state.target_actor(obs, target_keep), batch, noise)  # type: ignore[arg-type]
     y = targets.td(batch, state.target_critic(batch.next_obs, next_action).min(0), cfg.discount)
     critic, m1 = state.critic.step(tx.critic, squared_error, y, batch, name="critic")
 
     def delayed(moving: tuple[Trained, nets.Policy, nets.Critic]) -> tuple[tuple, Metrics]:
         actor, target_actor, target_critic = moving
-        keep = layers.dropout(noise, "actor_dropout", cfg.actor_dropout, shape, cfg.hidden)
+        keep = nets.dropout(noise, "actor_dropout", cfg.actor_dropout, shape, actor.net.net)
         eps = noise.normal("vae_latent", (cfg.samples, *shape, vae.latent))
         actor, m = actor.step(tx.actor, actor_loss, critic.net, vae, batch.obs, keep, eps, cfg, name="actor")
         return (actor, ema(actor.net, target_actor, cfg.polyak), ema(critic.net, target_critic, cfg.polyak)), m
@@ -188,4 +189,6 @@ PRESETS = {
     ),
 }
 
-algorithm = Algorithm("spot", SPOT, init, update, act, PRESETS, phases=phases, finetune=finetune, check=check)
+algorithm = Algorithm(
+    "spot", SPOT, init, update, act, PRESETS, needs=targets.n_step_rows, phases=phases, finetune=finetune, check=check
+)

@@ -52,6 +52,7 @@ class UWAC:
     kl_weight: float = 0.5  # weight of the KL term in the VAE's loss (a mean over latents)
     initial_multiplier: float = 1.0  # alpha before the first update
     discount: float = 0.99  # gamma
+    n_step: int = 1  # steps of the return before it bootstraps; 1 in the paper
     polyak: float = 0.005  # rate at which the target critics follow
     actor_lr: float = 1e-4  # Adam
     critic_lr: float = 3e-4  # Adam
@@ -76,7 +77,7 @@ def check(cfg: UWAC) -> list[str]:
     rules = dict.fromkeys((*counts, "beta", "sigma", "initial_multiplier"), "positive")
     rules |= dict.fromkeys(("threshold", "kl_weight", "passes"), "at least 0")
     rules |= dict.fromkeys(("mix", "discount", "polyak"), "in [0, 1]")
-    found = faults(cfg, kernel="laplacian|gaussian", dropout="in (0, 1)", **rules)
+    found = faults(cfg, n_step="positive", kernel="laplacian|gaussian", dropout="in (0, 1)", **rules)
     if cfg.passes == 1:
         found.append("passes is 1, expected 0 or at least 2: one pass has no variance")
     return found
@@ -89,7 +90,7 @@ def init(cfg: UWAC, ctx: Context, noise: Noise) -> State:
     actor = nets.gaussian_heads_policy(noise.sub("actor"), spec, cfg.hidden, low=-5.0, high=2.0, squash="tanh")
     critic = nets.critic(noise.sub("critic"), spec, cfg.hidden)
     multiplier = Trained.new(jnp.log(cfg.initial_multiplier), tx.multiplier)
-    directions = spectral.directions(noise.sub("directions"), critic.mlps) if cfg.spectral_norm else ()
+    directions = spectral.directions(noise.sub("directions"), spectral.layers_of(critic)) if cfg.spectral_norm else ()
     trained = (Trained.new(vae, tx.vae), Trained.new(actor, tx.actor), Trained.new(critic, tx.critic))
     return State(*trained, multiplier, critic, directions)
 
@@ -97,6 +98,11 @@ def init(cfg: UWAC, ctx: Context, noise: Noise) -> State:
 def certainty(cfg: UWAC, variance: jax.Array) -> jax.Array:
     """w: the weight of a row, in [0, 1]."""
     return jnp.exp(-cfg.beta * variance) if cfg.exp_weight else jnp.minimum(cfg.beta / variance, 1)
+
+
+def hidden_of(critic: nets.Critic) -> tuple[int, ...]:
+    """Widths of the hidden layers of the critics, which have dropout."""
+    return nets.mlp_of(critic.nets, "dropout").widths
 
 
 def critic_loss(
@@ -115,7 +121,7 @@ def actor_loss(
     price = alpha * (mmd - cfg.threshold)
     if critic is None:
         return price, {"mmd": mmd}
-    q, variance = moments(critic, obs, jnp.tanh(raw[0]), keep, cfg.dropout, cfg.hidden)
+    q, variance = moments(critic, obs, jnp.tanh(raw[0]), keep, cfg.dropout, hidden_of(critic))
     weight = jax.lax.stop_gradient(certainty(cfg, variance.sum(0)))
     return price - (q.min(0) * weight).mean(), {"mmd": mmd, "q": q.mean(), "weight": weight.mean()}
 
@@ -125,7 +131,8 @@ def update(
 ) -> tuple[State, Metrics]:
     tx = optimisers_of(cfg)
     rows = len(batch.reward)
-    dropped = (cfg.dropout, cfg.passes, cfg.hidden, cfg.shared_masks)
+    hidden = hidden_of(state.critic.net)
+    dropped = (cfg.dropout, cfg.passes, hidden, cfg.shared_masks)
     vae, m1 = vaes.fit(state.vae, cfg.vae_lr, batch, noise, cfg.kl_weight)
     critic, directions = spectral.smooth(state.critic.net, state.directions)
     target_critic, _ = spectral.smooth(state.target_critic, state.directions)
@@ -133,11 +140,11 @@ def update(
     next_eps = noise.normal("target_action", (cfg.candidates, *batch.action.shape))
     next_action = state.actor.net(batch.next_obs).repeat(cfg.candidates).sample(next_eps)
     keep = masks(noise, "target_dropout", (cfg.candidates, rows), *dropped)
-    q, variance = moments(target_critic, batch.next_obs, next_action, keep, cfg.dropout, cfg.hidden)
+    q, variance = moments(target_critic, batch.next_obs, next_action, keep, cfg.dropout, hidden)
     y = targets.td(batch, losses.mix(q, cfg.mix).max(0), cfg.discount)
     variance = variance.sum(0).max(0)
     weight = certainty(cfg, variance)
-    keep = layers.dropout(noise, "data_dropout", cfg.dropout, (2, rows), cfg.hidden)
+    keep = layers.dropout(noise, "data_dropout", cfg.dropout, (2, rows), hidden)
     given = (state.directions, y, jnp.square(weight) if cfg.squared_weight else weight, keep, batch)
     new_critic, m2 = state.critic.step(tx.critic, critic_loss, *given, name="critic")
 
@@ -183,4 +190,6 @@ PRESETS = {
     ),
 }
 
-algorithm = Algorithm("uwac", UWAC, init, update, act, PRESETS, value=value, phases=phases, check=check)
+algorithm = Algorithm(
+    "uwac", UWAC, init, update, act, PRESETS, needs=targets.n_step_rows, value=value, phases=phases, check=check
+)

@@ -20,7 +20,7 @@ from tyro.conf import Suppress, UseAppendAction, arg
 
 from ..core.contract import Treatment
 from ..data.sources.options import DataOptions
-from ..runs.settings import Settings, parse_inputs, parse_sweep
+from ..runs.settings import Settings, parse_inputs, parse_networks, parse_sweep
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -35,8 +35,8 @@ class RunFlags(Settings):
 
     algorithm: Suppress[str] = ""
     data: Annotated[tuple[str, ...], arg(metavar="NAME [NAME ...]")] = ()  # type: ignore[assignment]
-    """Data set: a bundled name, a Minari id or folder, a .hdf5 or .npz file. Several are joined. None: learn in the
-    environment alone."""
+    """Data set: a bundled name, a Minari id or folder, a .hdf5, .npz, .csv or .parquet file. Several are joined. None:
+    learn in the environment alone."""
     config: Suppress[dict[str, Any]] = dataclasses.field(default_factory=dict)
     treatment: Suppress[dict[str, Any]] = dataclasses.field(default_factory=dict)
     data_options: Suppress[dict[str, Any]] = dataclasses.field(default_factory=dict)
@@ -45,6 +45,7 @@ class RunFlags(Settings):
     algorithm_module: Suppress[str | None] = None
     sweep: UseAppendAction[Annotated[tuple[str, ...], arg(metavar="NAME=A,B")]] = ()  # type: ignore[assignment]
     inputs: UseAppendAction[Annotated[tuple[str, ...], arg(name="input", metavar="NAME=FOLDER")]] = ()  # type: ignore[assignment]
+    network: UseAppendAction[Annotated[tuple[str, ...], arg(metavar="[ROLE=]MODULE:NAME")]] = ()  # type: ignore[assignment]
     allow: UseAppendAction[Annotated[list[str], arg(metavar="FAULT")]] = dataclasses.field(default_factory=list)
     evaluate: Annotated[bool, arg(name="eval")] = True
     loggers: UseAppendAction[Annotated[list[str], arg(name="log")]] = dataclasses.field(default_factory=list)
@@ -54,6 +55,7 @@ class RunFlags(Settings):
         values = {field.name: getattr(settings, field.name) for field in dataclasses.fields(Settings)}
         values["data"] = () if settings.data is None else (settings.data, *settings.data_options.get("also", ()))
         values["sweep"] = tuple(f"{name}={','.join(map(repr, swept))}" for name, swept in settings.sweep.items())
+        values["network"] = tuple(f"{role}={name}" for role, name in settings.network.items())
         values["inputs"] = tuple(f"{name}={folder}" for name, folder in settings.inputs.items())
         return dataclasses.replace(self, **values)
 
@@ -62,6 +64,8 @@ class RunFlags(Settings):
         found = {name: getattr(self, name) for name in names}
         if "sweep" in found:
             found["sweep"] = parse_sweep(found["sweep"])
+        if "network" in found:
+            found["network"] = parse_networks(found["network"])
         if "inputs" in found:
             found["inputs"] = parse_inputs(found["inputs"])
         return found
@@ -72,6 +76,7 @@ class DataFlags(DataOptions):
     """How to read the data set."""
 
     cut_jumps: bool = False
+    columns: Annotated[str | None, arg(metavar="FILE")] = None
     id: Suppress[str | None] = None
 
     def values(self) -> dict[str, Any]:

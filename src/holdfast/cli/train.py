@@ -66,6 +66,11 @@ def fresh(name: str | None, argv: Sequence[str], preset: str | None, repeated: s
     if given is not None and usage.peek("holdfast train", argv, "env")[0]["env"] is None:
         environment_in(given.env, str(repeated))
     environment_in(None if given is None else given.data_options.get("env"), str(repeated))
+    if given is not None:
+        asked = usage.peek("holdfast train", argv, "network", "encoder")[0]
+        network = {} if asked["network"] else given.network
+        encoder = "auto" if asked["encoder"] else given.encoder
+        given = dataclasses.replace(given, network=network, encoder=encoder).bind_networks({}, None, str(repeated))
     settings, place = parse(given.algorithm if given else str(name), argv, preset, given)
     if place.trust:
         raise UserError("--trust belongs to --resume: leave it out, an environment of --env is trusted")
@@ -132,10 +137,11 @@ def all_flags(algorithm: Algorithm, cfg: DataclassInstance, treatment: Treatment
         treatment: defaults of the flags of the treatment.
         settings: defaults of the flags of the run.
     """
-    from .options import DataFlags, RunFlags, StartFlags, joined, treatment_flags
+    from ..runs.settings import own_settings
+    from .options import DataFlags, RunFlags, StartFlags, joined, treatment_flags, without
 
     parts: dict[str, DataclassInstance] = {
-        "run": RunFlags().at(settings),
+        "run": without(own_settings(algorithm), RunFlags().at(settings)),
         "start": StartFlags(),
         "algorithm": cfg,
         "treatment": treatment_flags(treatment),

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from numpy.typing import DTypeLike
 
+from .networks import Networks
 from .tree import PyTree, field
 
 Mode = Literal["best", "sample", "explore"]  # the most likely action, a draw from the policy, or a draw for exploring
@@ -48,6 +49,9 @@ def named(**arrays: ArraySpec) -> tuple[tuple[str, ArraySpec], ...]:
     return tuple(sorted(arrays.items()))
 
 
+LATER = ("encoder", "networks")  # entries that version 0.1.0 does not know
+
+
 class Spec(NamedTuple):
     """Shapes of a problem; hashable and static.
 
@@ -60,7 +64,8 @@ class Spec(NamedTuple):
     discrete: bool = False
     masked: bool = False  # rows carry which actions are legal
     horizon: int | None = None  # time limit of an episode in steps; None: episodes have none
-    encoder: str | None = None  # of images, see `parts.encoders`; None: chosen by their size
+    encoder: str | None = None  # of images, see `parts.encoders`; None: chosen by their size. Or that of a user
+    networks: Networks = Networks()  # what a run changes in the networks of the method
 
     @property
     def images(self) -> bool:
@@ -108,16 +113,18 @@ class Spec(NamedTuple):
             obs = {name: one._asdict() for name, one in arrays.items()}
         elif isinstance(self.obs, ArraySpec):
             obs = self.obs._asdict()
-        values = {**self._asdict(), "obs": obs}
-        if self.encoder is None:
-            del values["encoder"]  # version 0.1.0 does not know it
+        values = {**self._asdict(), "obs": obs, "networks": self.networks.changed}
+        for name in LATER:
+            if not values[name]:
+                del values[name]
         return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Spec:
         """The spec that `to_dict` wrote; version 0.1.0 also wrote `agents`, which was always 1."""
-        own = {name: values[name] for name in cls._fields if name != "encoder"}
+        own = {name: values[name] for name in cls._fields if name not in LATER}
         own["encoder"] = values.get("encoder")
+        own["networks"] = Networks.from_dict(values.get("networks", {}))
         obs = values["obs"]
         if isinstance(obs, Mapping):
             whole = "shape" in obs and not isinstance(obs["shape"], Mapping)
@@ -133,7 +140,7 @@ class Batch(PyTree):
     `terminated` is 1 at true ends only and stops the bootstrap. `truncated` is 1 at time limits.
 
     `extra` holds every other column by name. These are the columns that `Needs.columns` names, those that a `refresh`
-    writes, "discount" with n-step rows and "valid" with windows. Read them as attributes: `batch.mc_return`.
+    writes, "discount" with n-step rows and "valid" with windows and chunks. Read them as attributes: `batch.mc_return`.
     """
 
     obs: Obs
@@ -146,7 +153,7 @@ class Batch(PyTree):
     next_mask: jax.Array | None = None
     extra: dict[str, jax.Array] = field(default_factory=dict)  # other columns by name, see above
     parts: tuple[tuple[str, int, int], ...] = field(static=True, default=())  # (source, start, stop) along B
-    axis: int = field(static=True, default=-1)  # of `reward`, along which B lies: -1; -2 in windows [B, K]
+    axis: int = field(static=True, default=-1)  # of `reward`, along which B lies: -1; -2 in windows and chunks [B, K]
 
     def __getattr__(self, name: str) -> jax.Array:
         extra = object.__getattribute__(self, "extra") if name != "extra" else {}

@@ -15,6 +15,7 @@ from ..core.tree import PyTree, field
 from . import layers, nets, targets
 from .distributions import Categorical, take
 from .encoders import Encoded
+from .own import Own
 
 
 class ActionValues(PyTree):
@@ -22,22 +23,26 @@ class ActionValues(PyTree):
 
     net: nets.Network  # A * K outputs, action by action
     count: int = field(static=True, default=1)  # K
+    weights: jax.Array | None = None  # [K]: only one estimate is given, the sum with these weights
 
     def __call__(self, obs: Obs) -> jax.Array:
         """[..., d] to [..., A, K]."""
         out = self.net(obs)
-        return out.reshape(*out.shape[:-1], -1, self.count)
+        out = out.reshape(*out.shape[:-1], -1, self.count)
+        return out if self.weights is None else (out @ self.weights)[..., None]
 
     def mix(self, weights: jax.Array) -> ActionValues:
         """The network with one estimate, the sum of the K estimates with these weights [K].
 
         The last layer is linear, so mixing its weights gives the same numbers as mixing its outputs, at 1/K of the
-        cost.
+        cost. The outputs of a user's module are mixed.
         """
         net = self.net
+        if isinstance(net, Own):
+            return ActionValues(net, self.count, weights)
         if isinstance(net, Encoded):
             mixed = ActionValues(net.net, self.count).mix(weights)
-            return ActionValues(Encoded(net.encoder, mixed.net))
+            return ActionValues(Encoded(net.encoder, mixed.net), mixed.count, mixed.weights)
         *body, last = net.layers
         weight = last.weight.reshape(len(last.weight), -1, self.count) @ weights
         bias = last.bias.reshape(-1, self.count) @ weights
@@ -50,7 +55,7 @@ class ActionValues(PyTree):
 
 def action_values(noise: Noise, spec: Spec, hidden: tuple[int, ...], count: int = 1) -> ActionValues:
     """A network with `count` estimates of the value of each action of `spec`."""
-    return ActionValues(nets.network(noise, spec, hidden, spec.action * count), count)
+    return ActionValues(nets.network(noise, spec, hidden, spec.action * count, role="critic"), count)
 
 
 def best(q: jax.Array, mask: jax.Array | None = None) -> jax.Array:

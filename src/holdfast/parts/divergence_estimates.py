@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ..core.spec import Batch, Scalar
+from ..core.noise import Noise
+from ..core.spec import Batch, Scalar, Spec
 from ..core.trained import Metrics, Trained
 from . import nets
 from .distributions import Distribution, TanhNormal
@@ -25,6 +26,11 @@ class BoundedPolicy(nets.Policy):
     def __call__(self, obs: jax.Array, keep: tuple[jax.Array, ...] = ()) -> TanhNormal:
         mean, x = jnp.split(self.net(obs, keep), 2, -1)
         return TanhNormal(mean, -5 + 2.5 * (jnp.tanh(x) + 1), 1e-3)
+
+
+def bounded_policy(noise: Noise, spec: Spec, hidden: tuple[int, ...]) -> BoundedPolicy:
+    """A new `BoundedPolicy` for the actions of `spec`."""
+    return BoundedPolicy(nets.network(noise, spec, hidden, 2 * spec.action, role="actor"))
 
 
 def cloning_loss(policy: nets.Policy, batch: Batch, weight: Scalar, eps: jax.Array) -> tuple[jax.Array, Metrics]:

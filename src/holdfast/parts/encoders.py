@@ -15,11 +15,13 @@ import jax
 import jax.numpy as jnp
 
 from ..core.errors import UserError, unknown
+from ..core.networks import is_own
 from ..core.noise import Noise
 from ..core.spec import ArraySpec, Obs, Spec
 from ..core.tree import PyTree, field
 from .initialisers import torch_uniform
-from .layers import Linear
+from .layers import Linear, floats
+from .own import Own, own_encoder
 
 Size = tuple[int, int, int]  # height, width, channels
 
@@ -151,7 +153,7 @@ class Impala(PyTree):
         return _flat(jax.nn.relu(x), 3)
 
 
-Encoder = Flatten | Concat | Nature | Impala
+Encoder = Flatten | Concat | Nature | Impala | Own
 
 
 class Encoded(PyTree):
@@ -160,13 +162,8 @@ class Encoded(PyTree):
     encoder: Encoder
     net: Any  # a network of vectors [..., d], such as a critic or a policy
 
-    def __call__(self, obs: Obs, *rest: Any) -> Any:
+    def __call__(self, obs: Obs, *rest: jax.Array | tuple[jax.Array, ...]) -> Any:
         return self.net(self.encoder(obs), *rest)
-
-
-def floats(obs: jax.Array) -> jax.Array:
-    """Bytes (uint8) as floats in [0, 1]; other types as they are."""
-    return obs.astype(jnp.result_type(float)) / 255 if obs.dtype == jnp.uint8 else obs
 
 
 def patches(x: jax.Array, kernel: int, stride: int = 1) -> jax.Array:
@@ -243,12 +240,15 @@ def chosen(name: str, spec: Spec) -> str | None:
     """The name of the encoder for the observations of `spec`, as `Spec.encoder` has it; None if they need none.
 
     Args:
-        name: "nature", "impala", or "auto": nature for images of at least 36 x 36 pixels, impala for smaller ones.
+        name: "nature", "impala", or "auto": nature for images of at least 36 x 36 pixels, impala for smaller ones; or
+            the name of a builder, for observations of any shape.
         spec: shapes of the problem.
 
     Raises:
         UserError: an unknown name, an encoder for observations that are not images, or images that are too small.
     """
+    if is_own(name):
+        return name
     if name not in (AUTO, *ENCODERS):
         raise unknown("encoder (--encoder)", name, [AUTO, *ENCODERS])
     if not spec.images:
@@ -266,7 +266,7 @@ def chosen(name: str, spec: Spec) -> str | None:
 
 
 def encoder(noise: Noise, spec: Spec) -> Encoder:
-    """A new encoder for the observations of `spec`: images by convolutions, other arrays as they are."""
+    """A new encoder for the observations of `spec`: images by convolutions, other arrays as they are; or the user's."""
     arrays = spec.obs_arrays
     if isinstance(arrays, ArraySpec):
         return _encoder(noise, spec, arrays)
@@ -274,6 +274,8 @@ def encoder(noise: Noise, spec: Spec) -> Encoder:
 
 
 def _encoder(noise: Noise, spec: Spec, one: ArraySpec) -> Encoder:
+    if spec.encoder is not None and is_own(spec.encoder):
+        return own_encoder(noise, spec.encoder, one.shape)
     alone = spec._replace(obs=one)
     if not alone.images:
         return Flatten(one.shape)

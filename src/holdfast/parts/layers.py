@@ -19,7 +19,9 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "relu": jax.nn.relu,
     "tanh": jnp.tanh,
     "elu": jax.nn.elu,
-    "gelu": jax.nn.gelu,
+    "gelu": jax.nn.gelu,  # in its tanh approximation
+    "mish": jax.nn.mish,
+    "silu": jax.nn.silu,
     "swish": jax.nn.swish,
 }
 
@@ -52,6 +54,11 @@ def _product_gradients(kept: Pair, slope: jax.Array) -> tuple[jax.Array, jax.Arr
 
 
 product.defvjp(_product, _product_gradients)
+
+
+def floats(x: jax.Array) -> jax.Array:
+    """Bytes (uint8) as floats in [0, 1]; other types as they are."""
+    return x.astype(jnp.result_type(float)) / 255 if x.dtype == jnp.uint8 else x
 
 
 def raised(x: jax.Array, ndim: int) -> jax.Array:
@@ -112,6 +119,9 @@ class LayerNorm(PyTree):
         return scaled(x, self.weight, self.bias)
 
 
+NORMS = ("none", "pre", "post", "first")  # positions of LayerNorm
+
+
 class MLP(PyTree):
     """Dense layers; each hidden layer is followed by its activation.
 
@@ -124,6 +134,11 @@ class MLP(PyTree):
     norms: tuple[LayerNorm, ...]
     activation: str = field(static=True, default="relu")
     norm: str = field(static=True, default="none")
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Widths of the hidden layers."""
+        return tuple(layer.bias.shape[-1] for layer in self.layers[:-1])
 
     def __call__(self, x: jax.Array, keep: tuple[jax.Array, ...] = ()) -> jax.Array:
         """Rows [..., in] to [..., out]. `keep` holds dropout's factors for each hidden layer, see `dropout`."""

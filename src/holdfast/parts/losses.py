@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from ..core.spec import Scalar
 from .layers import MLP
+from .own import Own
 
 
 def expectile(difference: jax.Array, tau: Scalar) -> jax.Array:
@@ -54,6 +55,8 @@ def quantile_huber(quantiles: jax.Array, targets: jax.Array, taus: jax.Array) ->
     return (weight * huber(difference)).mean(2).sum(1)
 
 
-def squared_weights(net: MLP) -> jax.Array:
+def squared_weights(net: MLP | Own) -> jax.Array:
     """The sum of the squared weights (not biases) of all layers: what weight decay adds to a loss."""
+    if isinstance(net, Own):
+        return net.squared_weights()
     return jnp.stack([jnp.square(layer.weight).sum() for layer in net.layers]).sum()

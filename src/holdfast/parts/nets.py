@@ -13,18 +13,23 @@ from typing import Literal, TypedDict, TypeVar, Unpack
 import jax
 import jax.numpy as jnp
 
+from ..core.errors import UserError
+from ..core.networks import Role, is_own
 from ..core.noise import Noise
 from ..core.spec import ArraySpec, Obs, Spec
 from ..core.tree import PyTree, field
+from . import layers as layers_of
 from .distributions import Categorical, Deterministic, Distribution, Normal, TanhNormal, take
 from .encoders import Encoded, encoder
 from .initialisers import Initialiser, torch_uniform
 from .layers import MLP, LayerNorm, joint
+from .own import Own, own_network
 
 N = TypeVar("N")
 # How a Gaussian policy stays within the bounds: samples are clipped, the mean is a tanh, or the sample is a tanh.
 Squash = Literal["none", "mean", "tanh"]
-Network = MLP | Encoded  # of observations: a vector, or what an encoder makes one of
+Trunk = MLP | Own  # of vectors
+Network = Trunk | Encoded  # of observations: a vector, or what an encoder makes one of
 
 
 class Layers(TypedDict, total=False):
@@ -67,9 +72,19 @@ def mlp(
 
 
 def network(
-    noise: Noise, spec: Spec, hidden: tuple[int, ...], out: int, given: int = 0, **how: Unpack[Layers]
+    noise: Noise,
+    spec: Spec,
+    hidden: tuple[int, ...],
+    out: int,
+    given: int = 0,
+    *,
+    role: Role,
+    **how: Unpack[Layers],
 ) -> Network:
     """A network of the observations of `spec`: an MLP if they are vectors, else an encoder and an MLP.
+
+    What `spec.networks` says for the role takes the place of `hidden` and `how`; a user's module takes the place of the
+    MLP, with its own initial weights.
 
     Args:
         noise: draws of the initial weights.
@@ -77,20 +92,68 @@ def network(
         hidden: widths of the hidden layers.
         out: number of outputs.
         given: entries of a second input, for example an action, see `joint_of`.
+        role: what the network is for.
         how: options of the layers of the MLP.
+
+    Raises:
+        UserError: a user's module that fails or gives another shape.
     """
     arrays = spec.obs_arrays
-    if isinstance(arrays, ArraySpec) and len(arrays.shape) == 1:
-        return mlp(noise, (arrays.shape[0] + given, *hidden, out), **how)
+    if isinstance(arrays, ArraySpec) and len(arrays.shape) == 1 and not is_own(spec.encoder):
+        return _trunk(noise, spec, role, (arrays.shape[0] + given, *hidden, out), how)
     made = encoder(noise.sub("encoder"), spec)
-    return Encoded(made, mlp(noise, (made.width + given, *hidden, out), **how))
+    return Encoded(made, _trunk(noise, spec, role, (made.width + given, *hidden, out), how))
+
+
+def _trunk(noise: Noise, spec: Spec, role: Role, sizes: tuple[int, ...], how: Layers) -> Trunk:
+    """The MLP of `sizes` and `how` with the run's changes, or the user's module."""
+    chosen = spec.networks
+    own = chosen.own(role)
+    if own is not None:
+        return own_network(noise, own, sizes[0], sizes[-1])
+    changed: Layers = {**how}
+    if chosen.activation is not None:
+        changed["activation"] = chosen.activation
+    if chosen.layer_norm is not None:
+        changed["norm"] = chosen.layer_norm
+    return mlp(noise, (sizes[0], *chosen.hidden(role, sizes[1:-1]), sizes[-1]), **changed)
 
 
 def joint_of(net: Network, obs: Obs, x: jax.Array, keep: tuple[jax.Array, ...] = ()) -> jax.Array:
     """A network of (observation, x): observations are encoded if they are not vectors, see `layers.joint`."""
     if isinstance(net, Encoded):
-        return joint(net.net, net.encoder(obs), x, keep)
+        return joint_of(net.net, net.encoder(obs), x, keep)
+    if isinstance(net, Own):
+        return net.joint(obs, x, keep)
     return joint(net, obs, x, keep)
+
+
+def mlp_of(net: Network, what: str) -> MLP:
+    """The MLP of a network of vectors, or behind its encoder.
+
+    Args:
+        net: the network, or an ensemble.
+        what: what needs the layers, for the error message.
+
+    Raises:
+        UserError: the network is a user's module.
+    """
+    trunk = net.net if isinstance(net, Encoded) else net
+    if isinstance(trunk, MLP):
+        return trunk
+    raise UserError(
+        f"{what} needs the layers of an MLP, and this network is a module of yours: leave it out for this role, or "
+        f"switch {what} off in the settings of the method"
+    )
+
+
+def dropout(noise: Noise, name: str, rate: float, lead: tuple[int, ...], net: Network) -> tuple[jax.Array, ...]:
+    """`layers.dropout` for the hidden layers of a network.
+
+    Raises:
+        UserError: the network is a user's module, and the rate is not 0.
+    """
+    return layers_of.dropout(noise, name, rate, lead, mlp_of(net, "dropout").widths) if rate else ()
 
 
 def ensemble(make: Callable[[Noise], N], noise: Noise, n: int) -> N:
@@ -122,17 +185,6 @@ class Critic(PyTree):
         """Q(s, .) of a discrete critic: [..., d] to [E, ..., A]."""
         return jax.vmap(lambda net: net(obs))(self.nets)
 
-    @property
-    def mlps(self) -> MLP:
-        """The networks of observations that are vectors, leaves [E, ...].
-
-        Raises:
-            TypeError: observations are images.
-        """
-        if isinstance(self.nets, MLP):
-            return self.nets
-        raise TypeError("these critics encode their observations: expected critics of vectors")
-
 
 def first(nets: N) -> N:
     """The first network of an ensemble; its leaves keep a leading axis [1]."""
@@ -143,7 +195,11 @@ def critic(noise: Noise, spec: Spec, hidden: tuple[int, ...], n: int = 2, **how:
     """`n` independent critics for the action space of `spec`."""
     out = spec.action if spec.discrete else 1
     given = 0 if spec.discrete else spec.action
-    return Critic(ensemble(lambda k: network(k, spec, hidden, out, given, **how), noise, n), spec.discrete)
+
+    def make(noise: Noise) -> Network:
+        return network(noise, spec, hidden, out, given, role="critic", **how)
+
+    return Critic(ensemble(make, noise, n), spec.discrete)
 
 
 class Value(PyTree):
@@ -158,7 +214,7 @@ class Value(PyTree):
 
 def value(noise: Noise, spec: Spec, hidden: tuple[int, ...], **how: Unpack[Layers]) -> Value:
     """A state value network."""
-    return Value(network(noise, spec, hidden, 1, **how))
+    return Value(network(noise, spec, hidden, 1, role="value", **how))
 
 
 class Policy(PyTree):
@@ -239,7 +295,7 @@ def _gaussian(
 
 def categorical_policy(noise: Noise, spec: Spec, hidden: tuple[int, ...], **how: Unpack[Layers]) -> CategoricalPolicy:
     """A policy over the discrete actions of `spec`."""
-    return CategoricalPolicy(network(noise, spec, hidden, spec.action, **how))
+    return CategoricalPolicy(network(noise, spec, hidden, spec.action, role="actor", **how))
 
 
 def deterministic_policy(
@@ -248,7 +304,7 @@ def deterministic_policy(
     """A deterministic policy for the action space of `spec`; a categorical one if actions are discrete."""
     if spec.discrete:
         return categorical_policy(noise, spec, hidden, **how)
-    return DeterministicPolicy(network(noise, spec, hidden, spec.action, **how))
+    return DeterministicPolicy(network(noise, spec, hidden, spec.action, role="actor", **how))
 
 
 def gaussian_policy(
@@ -264,7 +320,7 @@ def gaussian_policy(
     """A Gaussian policy with one deviation for all states (at first 1); a categorical one if actions are discrete."""
     if spec.discrete:
         return categorical_policy(noise, spec, hidden, **how)
-    net = network(noise, spec, hidden, spec.action, **how)
+    net = network(noise, spec, hidden, spec.action, role="actor", **how)
     return GaussianPolicy(net, jnp.zeros(spec.action), low, high, squash)
 
 
@@ -283,5 +339,5 @@ def gaussian_heads_policy(
     """A Gaussian policy whose deviation depends on the state; a categorical one if actions are discrete."""
     if spec.discrete:
         return categorical_policy(noise, spec, hidden, **how)
-    net = network(noise, spec, hidden, 2 * spec.action, **how)
+    net = network(noise, spec, hidden, 2 * spec.action, role="actor", **how)
     return GaussianHeadsPolicy(net, low, high, squash, edge, floor)

@@ -43,19 +43,24 @@ def clipped(tx: optax.GradientTransformation, clip_norm: Scalar) -> optax.Gradie
 
 
 def adamw(
-    lr: Rate, decay: Scalar, clip_norm: Scalar, second_moment: Scalar = 0.999, linear_only: bool = False
+    lr: Rate,
+    weight_decay: Scalar,
+    clip_norm: Scalar | None = None,
+    second_moment: Scalar = 0.999,
+    linear_only: bool = False,
 ) -> optax.GradientTransformation:
-    """Adam with decoupled weight decay: weights also shrink by `lr * decay` of themselves.
+    """Adam with decoupled weight decay: weights also shrink by `lr * weight_decay` of themselves.
 
     Args:
         lr: learning rate.
-        decay: the weight decay.
-        clip_norm: gradients g are first scaled to `clip_norm` / (|g| + 1e-6) where that makes them smaller.
+        weight_decay: how much weights shrink, traced or not.
+        clip_norm: gradients g are first scaled to `clip_norm` / (|g| + 1e-6) where that makes them smaller; None: not.
         second_moment: decay rate of the mean of squared gradients.
         linear_only: shrink the weights of linear layers only, not biases, embeddings and LayerNorm.
     """
     mask = linear_weights if linear_only else None
-    return clipped(optax.adamw(lr, b2=second_moment, weight_decay=decay, mask=mask), clip_norm)
+    tx = optax.adamw(lr, b2=second_moment, weight_decay=weight_decay, mask=mask)
+    return tx if clip_norm is None else clipped(tx, clip_norm)
 
 
 def lamb(lr: Rate, decay: Scalar, clip_norm: Scalar) -> optax.GradientTransformation:

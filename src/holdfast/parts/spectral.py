@@ -40,9 +40,18 @@ def _normalise(layer: layers.Linear, u: jax.Array) -> tuple[layers.Linear, jax.A
     return layers.Linear(layer.weight / sigma, layer.bias), u
 
 
+def layers_of(critic: nets.Critic) -> layers.MLP:
+    """The layers of critics of vectors, leaves [E, ...].
+
+    Raises:
+        UserError: the critics are a user's modules.
+    """
+    return nets.mlp_of(critic.nets, "spectral normalisation")
+
+
 def smooth(critic: nets.Critic, towards: Directions) -> tuple[nets.Critic, Directions]:
     """Critics with the largest singular value of every layer divided out, unless there are no directions."""
     if not towards:
         return critic, towards
-    ensemble, after = jax.vmap(normalise)(critic.mlps, towards)
+    ensemble, after = jax.vmap(normalise)(layers_of(critic), towards)
     return nets.Critic(ensemble), after

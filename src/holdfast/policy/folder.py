@@ -15,8 +15,11 @@ import numpy as np
 from ..core.errors import UserError
 from ..core.files import JSON as Json
 from ..core.files import read_checked, read_json, write_json
+from ..core.networks import is_own
 from ..core.schema import fits, require_types, shown
+from ..core.spec import LATER
 from ..core.version import __version__
+from ..parts.encoders import ENCODERS
 from .storage import arrays_of, metadata_of, save_tree
 
 FORMAT = 1
@@ -98,6 +101,7 @@ INFO: dict[str, Any] = {
     "inputs": dict[str, str] | None,
     "action_space": str | None,
     "observation_space": str | None,
+    "table": dict[str, Any] | None,
     "algorithm_module": str | None,
     "target": dict[str, Any],
 }
@@ -107,7 +111,16 @@ SPEC: dict[str, Any] = {
     "discrete": bool,
     "masked": bool,
     "horizon": int | None,
-    "encoder": Literal["nature", "impala"] | None,  # not in the files of version 0.1.0
+    "encoder": str | None,  # this and the next are not in the files of version 0.1.0
+    "networks": dict[str, Any],
+}
+NETWORKS: dict[str, Any] = {
+    "activation": str,
+    "layer_norm": str,
+    "actor_hidden": list[int],
+    "critic_hidden": list[int],
+    "value_hidden": list[int],
+    "network": dict[str, str],
 }
 TREATMENT: dict[str, Any] = {
     "reward_scale": float,
@@ -147,7 +160,8 @@ def require_facts(facts: Json, where: str) -> None:
     """
     hints = {"algorithm": str, "config": dict[str, Any], "spec": dict, "treatment": dict, "info": dict}
     found = require_types(facts, hints, where, hints)
-    spec = require_types(found["spec"], SPEC, f"spec in {where}", [name for name in SPEC if name != "encoder"])
+    spec = require_types(found["spec"], SPEC, f"spec in {where}", [name for name in SPEC if name not in LATER])
+    require_types(spec.get("networks", {}), NETWORKS, f"networks in {where}")
     require_types(found["treatment"], TREATMENT, f"treatment in {where}")
     checked_info(found["info"], where)
     obs = spec["obs"]
@@ -162,12 +176,16 @@ def require_facts(facts: Json, where: str) -> None:
     sizes = [spec["action"], *(k for one in arrays for k in one["shape"]), *(math.prod(a["shape"]) for a in arrays)]
     if not all(0 < size <= LARGEST for size in sizes):
         raise UserError(f"spec in {where} has sizes {sizes}, expected numbers from 1 to {LARGEST:,}")
-    for name, value in found["config"].items():
+    if spec.get("encoder") not in (None, *ENCODERS) and not is_own(spec.get("encoder")):
+        raise UserError(
+            f"encoder in {where} is {shown(spec['encoder'])}, expected {', '.join(ENCODERS)} or module:name"
+        )
+    for name, value in (*found["config"].items(), *spec.get("networks", {}).items()):
         if isinstance(value, list) and len(value) > MOST_LAYERS:
             raise UserError(f"{name} in {where} has {len(value)} entries, expected at most {MOST_LAYERS}")
         sizes = value if isinstance(value, list) else [value]
-        if name == "hidden" and not all(fits(n, int) and 0 < n < 2**20 for n in sizes):
-            raise UserError(f"hidden in {where} is {shown(value)}, expected sizes of layers")
+        if name.endswith("hidden") and not all(fits(n, int) and 0 < n < 2**20 for n in sizes):
+            raise UserError(f"{name} in {where} is {shown(value)}, expected sizes of layers")
 
 
 def policies_in(path: Path) -> list[Path]:

@@ -19,11 +19,14 @@ from ..core import config as configs
 from ..core.contract import Algorithm, Phase, Treatment
 from ..core.errors import UserError, unknown
 from ..core.files import read_json
+from ..core.networks import ALL, ROLES, Networks, bound, given, given_by_role, is_own, of_file
 from ..core.schema import require_types
 from ..core.trust import NAME_IT, environment_in
 from ..data.references import env_id_of
 from ..data.sources.options import DataOptions
+from ..data.tables.schema import read_roles
 from ..environments.gym.workers import TIMEOUT
+from . import networks as networks_of
 from .presets import chosen, described
 
 if TYPE_CHECKING:
@@ -53,7 +56,8 @@ class Settings:
     algorithm: str
     """Name of the algorithm, see `holdfast algorithms`."""
     data: str | None = None
-    """Data set: a bundled name, a Minari id or folder, a .hdf5 or .npz file. None: learn in the environment alone."""
+    """Data set: a bundled name, a Minari id or folder, a .hdf5, .npz, .csv or .parquet file. None: learn in the
+    environment alone."""
     steps: int = at_least(1, 100_000)
     """Updates of each replica. A phase that collects data counts environment steps instead."""
     config: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -98,8 +102,22 @@ class Settings:
     """The run that this one fine-tunes: its folder and the step of its checkpoint."""
     inputs: dict[str, str] = dataclasses.field(default_factory=dict)
     """Policies of other runs that the algorithm reads: a name of the algorithm's and the policy's folder."""
+    dynamics: str | None = None
+    """The run whose learned model to use, instead of training one on the same data. None: train one if it is needed."""
     encoder: str = "auto"
-    """Encoder of images: nature (DQN), impala, or auto: nature for images of at least 36 x 36 pixels, else impala."""
+    """Encoder of images: nature, impala, or auto (nature from 36 x 36 pixels on); or your own as module:name."""
+    activation: str | None = None
+    """Activation of all hidden layers: relu, tanh, elu, gelu, mish, silu or swish. None: as published."""
+    layer_norm: str | None = None
+    """LayerNorm: pre (before each activation), post, first (the first only) or none. None: as published."""
+    actor_hidden: tuple[int, ...] = ()
+    """Widths of the hidden layers of policies. Empty: those of --hidden."""
+    critic_hidden: tuple[int, ...] = ()
+    """Widths of the hidden layers of action values. Empty: those of --hidden."""
+    value_hidden: tuple[int, ...] = ()
+    """Widths of the hidden layers of state values. Empty: those of --hidden."""
+    network: dict[str, str] = dataclasses.field(default_factory=dict)
+    """Your own networks in place of the published ones: a builder for all roles, or for actor, critic or value."""
     random_shift: int = at_least(0, 0)
     """Shift the images of each batch at random by up to so many pixels (DrQ: 4). 0: do not."""
     keep_policies: bool = False
@@ -115,6 +133,8 @@ class Settings:
         for field in dataclasses.fields(self):
             if field.metadata.get("automatic") and getattr(self, field.name) == 0:
                 object.__setattr__(self, field.name, None)  # version 0.1.0 wrote 0 for: choose automatically
+        for role in ROLES:
+            object.__setattr__(self, f"{role}_hidden", tuple(getattr(self, f"{role}_hidden")))  # JSON has lists
 
     @classmethod
     def of(
@@ -147,23 +167,34 @@ class Settings:
         found = registry.get(algorithm)
         data, env = (str(settings.get(name) or "") for name in ("data", "env"))
         preset = chosen(found, preset, data, env)
-        cfg, treated = resolve(found, preset, config, treatment)
+        taken = {name: settings.pop(name) for name in own_settings(found) if settings.get(name)}
+        cfg, treated = resolve(found, preset, {**taken, **(config or {})}, treatment)
         require_known(settings, "argument of train", field_names() - {"algorithm_module", "in_memory", "source"})
+        if settings.get("dynamics"):
+            settings["dynamics"] = str(Path(str(settings["dynamics"])).expanduser().resolve())
         accepted = list(allow)
         if clip_actions:
             accepted += [] if "action_bounds" in accepted else ["action_bounds"]
             treated = treated if treated.clip_actions is not None else treated._replace(clip_actions=0.0)
+        options: Any = settings.get("data_options") or {}
+        if options.get("columns") is not None:  # the roles themselves, so that the run does not depend on their file
+            settings["data_options"] = {**options, "columns": read_roles(options["columns"]).to_dict()}
         values: dict[str, Any] = {
             "config": configs.to_dict(cfg),
             "treatment": treated._asdict(),
             "allow": accepted,
+            "network": given_by_role(settings.pop("network", None)),  # type: ignore[arg-type]
             "sweep": {name: [float(value) for value in swept] for name, swept in (sweep or {}).items()},
         }
+        encoder: Any = settings.get("encoder")
+        if callable(encoder) or (isinstance(encoder, str) and is_own(encoder)):
+            settings["encoder"] = given(encoder, "encoder")
         return cls(found.name, preset=preset, **values | settings)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready values, with the number of the format."""
-        return {"format": FORMAT, **dataclasses.asdict(self)}
+        values = dataclasses.asdict(self)
+        return {"format": FORMAT, **{k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], where: str) -> Settings:
@@ -191,6 +222,22 @@ class Settings:
         if values.get("source") is not None:
             require_types(values["source"], {"run": str, "step": int}, f"source in {where}", ("run", "step"))
         return cls(**values)
+
+    def bind_networks(self, again: Mapping[str, str], encoder: str | None, where: str, trust: bool = False) -> Settings:
+        """The settings of a file, with the functions behind the networks that they name.
+
+        Args:
+            again: the builders that the caller gives, by role.
+            encoder: the builder of the encoder that the caller gives.
+            where: name of the file, for error messages.
+            trust: import the modules that the file names.
+
+        Raises:
+            UserError: a network whose builder is not known, or other builders than those of the file.
+        """
+        networks = bound(self.network, again, where, trust)
+        made = of_file(self.encoder, encoder, where, trust) if is_own(self.encoder) or encoder else self.encoder
+        return dataclasses.replace(self, network=networks, encoder=made)
 
     def require_no_module(self, where: str, remedy: str = NAME_IT) -> None:
         """Refuse environments whose ids name a module: making them would run code that a file chooses.
@@ -240,6 +287,7 @@ class Settings:
             found.append("--keep-policies keeps the policies of evaluations, and --no-eval skips these: drop one")
         if self.seed + self.seeds > MOST_SEEDS:
             found.append(f"the last seed is {self.seed + self.seeds - 1}, expected less than {MOST_SEEDS}")
+        found += networks_of.faults(Networks.of(vars(self)))
         numbers = [*self.config.items(), *self.treatment.items()]
         numbers += [(f"--sweep {name}", value) for name, values in self.sweep.items() for value in values]
         found += [
@@ -265,6 +313,11 @@ class Settings:
     def subject(self) -> str:
         """Name of what the run learns from: the data set, or the environment."""
         return str(self.data if self.data is not None else env_id_of(self.env) or self.env)
+
+
+def own_settings(algorithm: Algorithm) -> list[str]:
+    """The settings of networks that an algorithm has itself, such as the widths of its critics."""
+    return sorted({*Networks._fields} & {field.name for field in dataclasses.fields(algorithm.Config)})
 
 
 def field_names() -> set[str]:
@@ -354,6 +407,10 @@ def notes_for(settings: Settings, steps: int | None) -> list[str]:
     notes = [described(algorithm, name, settings.data, settings.env)]
     if steps is not None and TUNED in algorithm.presets and not name.startswith(OURS):
         notes.append(preset_note(settings.subject, steps) or "")
+    changed = Networks.of(vars(settings)).changed
+    if changed:
+        texts = ", ".join(f"{name} {value}" for name, value in changed.items())
+        notes.append(f"note: the networks are not those of preset {name} ({texts}): its published results do not apply")
     return [note for note in notes if note]
 
 
@@ -387,6 +444,12 @@ def parse_inputs(texts: Sequence[str]) -> dict[str, str]:
             raise UserError(f"--input {text}: expected NAME=FOLDER (--input policy=runs/bc-1)")
         found[name.strip()] = str(Path(folder.strip()).expanduser().resolve())
     return found
+
+
+def parse_networks(texts: Sequence[str]) -> dict[str, str]:
+    """`["critic=my_nets:tower", ...]` as builders by role; without a role, for all roles."""
+    pairs = [text.rpartition("=") for text in texts]
+    return {role.strip() or ALL: name.strip() for role, _, name in pairs}
 
 
 def replicas(
@@ -437,5 +500,5 @@ def _require_sweepable(algorithm: Algorithm, cfg: DataclassInstance, name: str) 
         why = f"its type is {fields[name].type}, not float"
     raise UserError(
         f"--sweep {name}: {why}; only float settings that leave the program unchanged can be swept "
-        f"({', '.join(traced)}); start one run for each value instead"
+        f"({', '.join(traced)}); start one run for each value, then holdfast compare"
     )

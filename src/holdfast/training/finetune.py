@@ -19,8 +19,8 @@ from .hooks import Hook
 
 # what a fine-tuning run takes from the offline run, and cannot change
 TAKEN = (
-    "algorithm", "algorithm_module", "allow", "data", "data_options", "encoder", "in_memory", "preset", "seed", "seeds",
-    "sweep", "treatment",
+    "activation", "actor_hidden", "algorithm", "algorithm_module", "allow", "critic_hidden", "data", "data_options",
+    "encoder", "in_memory", "layer_norm", "network", "preset", "seed", "seeds", "sweep", "treatment", "value_hidden",
 )  # fmt: skip
 # what it takes from the offline run, unless another value is given
 INHERITED = ("env", "eval_episodes", "inputs", "random_shift", "worker_timeout", "workers")
@@ -34,6 +34,8 @@ def continued(
     config: Mapping[str, Any] | None,
     hooks: Sequence[Hook],
     settings: Mapping[str, Setting],
+    network: Mapping[str, str] | None = None,
+    encoder: str | None = None,
 ) -> Settings:
     """Settings of a fine-tuning run. A warning is reported if the offline run was interrupted.
 
@@ -43,6 +45,8 @@ def continued(
         config: settings of the algorithm to change, by name.
         hooks: observers of the new run.
         settings: other settings of the new run.
+        network: the builders of the offline run's own networks by role, given again.
+        encoder: the builder of its own encoder, given again.
 
     Raises:
         UserError: not a run that can be fine-tuned, or a mistake in the settings.
@@ -51,6 +55,7 @@ def continued(
     values: dict[str, Any] = {**({"env": env} if env is not None else {}), **settings}
     made = dataclasses.replace(finetuning(path, config), **values)
     folder = RunFolder(path)
+    made = made.bind_networks(network or {}, encoder, str(folder.config))
     if env is None:
         environment_in(made.env, str(folder.config))
     environment_in(made.data_options.get("env"), str(folder.config))

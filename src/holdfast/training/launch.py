@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,10 +65,12 @@ def resume(
     trust: bool = False,
     steps: int | None = None,
     env: str | None = None,
+    network: Mapping[str, str] | None = None,
+    encoder: str | None = None,
 ) -> Finished:
     """Resume or prolong a run; the arguments are those of `training.run.resume`.
 
-    `env` is the environment of the run, given again by the caller.
+    `env` is the environment of the run, given again by the caller; so are `network` and `encoder`.
     """
     folder = RunFolder(run)
     facts = folder.read_config()
@@ -82,6 +84,7 @@ def resume(
         settings = dataclasses.replace(settings, env=env)
     if folder.result.is_file() and steps in (None, settings.steps):
         return Finished(folder.path, read_result(folder.result))
+    settings = settings.bind_networks(network or {}, encoder, str(folder.config), trust)
     with contextlib.closing(folder):
         folder.lock()
         return Finished(folder.path, resumed(folder, settings, facts, data, hooks, steps))

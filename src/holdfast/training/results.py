@@ -36,10 +36,12 @@ class Results:
     result: dict[str, Any]
     env: str | None = dataclasses.field(default=None, compare=False)  # the environment, if the caller gave one
     data: Dataset | None = dataclasses.field(default=None, compare=False)  # the data set, if it was in memory
+    network: dict[str, str] = dataclasses.field(default_factory=dict, compare=False)  # own networks by role
+    encoder: str | None = dataclasses.field(default=None, compare=False)  # the own encoder
 
     def policies(self) -> list[Policy]:
         """The final policy of each replica."""
-        return [Policy.load(folder) for folder in self._policy_folders()]
+        return [self._loaded(folder) for folder in self._policy_folders()]
 
     def policy(self, replica: int = 0, critic: bool = False) -> Policy:
         """The final policy of one replica.
@@ -51,7 +53,7 @@ class Results:
         Raises:
             UserError: the policy or the checkpoint is missing, damaged, or of another step.
         """
-        found = Policy.load(self._policy_folders()[replica])
+        found = self._loaded(self._policy_folders()[replica])
         if not critic:
             return found
         saved = RunFolder(self.path).checkpoints.read()
@@ -127,7 +129,8 @@ class Results:
 
     def __repr__(self) -> str:
         facts = dict(self._facts())
-        rest = f", return {facts['return']}" if "return" in facts else ""
+        best = f"{facts['best setting']} is best, " if "best setting" in facts else ""
+        rest = f", {best}return {facts['return']}" if "return" in facts else ""
         about = f"{str(self.path)!r}: {self._title()}, {facts['replicas']}, {facts['steps']} steps{rest}"
         return line(type(self).__name__, about)
 
@@ -142,14 +145,19 @@ class Results:
     def _facts(self) -> list[tuple[str, str]]:
         found = self.result
         facts = [("replicas", counted(len(found["replicas"]), "replica")), ("steps", f"{found['steps']:,}")]
-        if found.get("return_mean") is not None:
-            low, high = found.get("return_interval") or (None, None)
-            facts.append(("return", str(Estimate(found["return_mean"], low, high))))
-        if found.get("normalized_score") is not None:
-            facts.append(("normalised score", f"{found['normalized_score']:.1f}"))
+        entries = found.get("by_setting", [])
+        for entry in entries:
+            if entry["best"]:
+                facts += [("best setting", entry["label"])] if len(entries) > 1 else []
+                facts.append(("return", str(Estimate(entry["return_mean"], *entry["return_interval"]))))
+                if entry["normalized_score"] is not None:
+                    facts.append(("normalised score", f"{entry['normalized_score']:.1f}"))
         if found.get("logged_return_mean") is not None:
             facts.append(("return of the log", f"{found['logged_return_mean']:.1f}"))
         return [*facts, ("folder", str(self.path))]
+
+    def _loaded(self, folder: Path) -> Policy:
+        return Policy.load(folder, network=self.network or None, encoder=self.encoder)
 
     def _policy_folders(self) -> list[Path]:
         return RunFolder(self.path).policy_folders(self.result["replicas"])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..algorithms import registry
 from ..core.contract import Algorithm
 from ..core.errors import UserError
+from ..core.networks import Builder, given, given_by_role, is_own
 from ..data.dataset import Dataset
 from ..environments.gym.given import GivenEnv
 from ..environments.gym.naming import named, rebound
@@ -69,6 +70,8 @@ def train(
     hooks: Sequence[Hook] = (),
     progress: bool = True,
     clip_actions: bool = False,
+    network: Builder | str | Mapping[str, Builder | str] | None = None,
+    encoder: Builder | str = Settings.encoder,
     **settings: Setting,
 ) -> Run:
     """Train an algorithm on logged data, or in an environment.
@@ -89,6 +92,10 @@ def train(
         hooks: observers of the run, see `training.hooks`.
         progress: show the progress and the warnings of the run.
         clip_actions: clip logged actions that are outside the action space. Otherwise such data are refused.
+        network: your own networks in place of the MLPs: a function `(key, inputs, outputs)` that builds an Equinox
+            module of one row [inputs] to [outputs], for all roles, or one for each of actor, critic and value.
+        encoder: name of the encoder of images; or a function `(key, shape)` that builds an Equinox module of one
+            observation [*shape] to a vector.
         settings: any other field of `runs.settings.Settings`, for example `eval_every` or `workers`.
 
     Returns:
@@ -113,12 +120,14 @@ def train(
         treatment=treatment,
         clip_actions=clip_actions,
         sweep=sweep,
+        network=network,  # type: ignore[arg-type]
+        encoder=encoder,  # type: ignore[arg-type]
         **{"data": name, "steps": steps, "seeds": seeds, "seed": seed, **settings},  # type: ignore[arg-type]
     )
     place = None if env is None else named(env)
     module = registry.module_of(chosen)
     made = dataclasses.replace(made, env=place, in_memory=dataset is not None, algorithm_module=module)
-    return _run(launch.start(made, out, dataset, _watched(hooks, progress)), place, dataset)
+    return _run(launch.start(made, out, dataset, _watched(hooks, progress)), place, dataset, made.network, made.encoder)
 
 
 def resume(
@@ -130,6 +139,8 @@ def resume(
     steps: int | None = None,
     *,
     env: EnvLike | None = None,
+    network: Builder | str | Mapping[str, Builder | str] | None = None,
+    encoder: Builder | str | None = None,
     progress: bool = True,
 ) -> Run:
     """Resume an interrupted run. The result has the same bits as that of a run without interruption.
@@ -142,10 +153,12 @@ def resume(
         hooks: observers of the run.
         algorithm: the algorithm that the caller expects, by name; or the algorithm of your own that the run trains.
             None: any.
-        trust: do what `config.json` says even if it imports a module (an environment `module:Name-v0`, an algorithm of
-            your own), downloads the data or logs to a service (W&B, MLflow).
+        trust: do what `config.json` says even if it imports a module (an environment `module:Name-v0`, an algorithm or
+            networks of your own), downloads the data or logs to a service (W&B, MLflow).
         steps: steps of the prolonged run in all, more than the run has. None: the steps that the run has.
         env: the environment, if the run was started with an object or a function.
+        network: the functions of the run's own networks, as in `train`.
+        encoder: the function of its own encoder, as in `train`.
         progress: show the progress and the warnings of the run.
 
     Raises:
@@ -155,7 +168,11 @@ def resume(
     """
     expected = registry.register(algorithm) if isinstance(algorithm, Algorithm) else algorithm
     place = None if env is None else rebound(env, RunFolder(run).read_config().get("env"), str(run))
-    return _run(launch.resume(run, data, _watched(hooks, progress), expected, trust, steps, place), place, data)
+    own = given_by_role(network)
+    seen = None if encoder is None else given(encoder, "encoder")
+    watched = _watched(hooks, progress)
+    finished = launch.resume(run, data, watched, expected, trust, steps, place, own, seen)
+    return _run(finished, place, data, own, seen)
 
 
 def finetune(
@@ -166,6 +183,8 @@ def finetune(
     out: str | Path | None = None,
     config: Mapping[str, Any] | None = None,
     data: Dataset | None = None,
+    network: Builder | str | Mapping[str, Builder | str] | None = None,
+    encoder: Builder | str | None = None,
     hooks: Sequence[Hook] = (),
     progress: bool = True,
     **settings: Setting,
@@ -180,6 +199,8 @@ def finetune(
         out: folder of the new run. None: a free folder in `runs/`.
         config: settings of the algorithm to change, by name. By default all learning rates are constant.
         data: the data set, if the offline run was started with one in memory.
+        network: the functions of the offline run's own networks, as in `train`.
+        encoder: the function of its own encoder, as in `train`.
         hooks: observers of the run.
         progress: show the progress and the warnings of the run.
         settings: any other field of `runs.settings.Settings` that a fine-tuning run can change, see
@@ -194,18 +215,25 @@ def finetune(
     """
     path = run.path if isinstance(run, Run) else Path(run)
     kept = run if isinstance(run, Run) else None
-    given = env if env is not None or kept is None else kept.env
+    again = env if env is not None or kept is None else kept.env
     data = data if data is not None or kept is None else kept.data
-    place = None if given is None else named(given)
+    place = None if again is None else named(again)
+    own = given_by_role(network) if network is not None or kept is None else kept.network
+    seen = kept.encoder if encoder is None and kept is not None else encoder
+    seen = None if seen is None else given(seen, "encoder")
     watched = _watched(hooks, progress)
-    made = continued(path, place, config, watched, {"steps": steps, **settings})
-    return _run(launch.start(made, out, data if data is not None else in_memory(made, path), watched), place, data)
+    made = continued(path, place, config, watched, {"steps": steps, **settings}, own, seen)
+    finished = launch.start(made, out, data if data is not None else in_memory(made, path), watched)
+    return _run(finished, place, data, made.network, made.encoder)
 
 
 def _watched(hooks: Sequence[Hook], progress: bool) -> list[Hook]:
     return [*([Progress()] if progress else []), *hooks]
 
 
-def _run(finished: launch.Finished, env: str | None, data: Dataset | None) -> Run:
+def _run(
+    finished: launch.Finished, env: str | None, data: Dataset | None, network: Mapping[str, str], encoder: str | None
+) -> Run:
     """The run, with those of the caller's objects that its files do not hold."""
-    return Run(finished.path, finished.result, env if isinstance(env, GivenEnv) else None, data)
+    place = env if isinstance(env, GivenEnv) else None
+    return Run(finished.path, finished.result, place, data, dict(network), encoder if is_own(encoder) else None)

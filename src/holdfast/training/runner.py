@@ -136,6 +136,7 @@ class Runner:
                     self._save(at)
                     stopping.require_no_stop()
             self._save(at)
+        self.shipping.ship_dynamics(program, at.carry)
         return at
 
     def _after(self, program: Program, block: driver.Block, at: Position) -> None:
@@ -181,7 +182,7 @@ class Runner:
         if targets:
             result["targets"] = targets
         if self.plan.settings.source:
-            result["finetune"] = handover.summary(self.folder.evaluations) if evaluates else None
+            handover.add_summaries(result, self.folder.evaluations)
         write_json(self.folder.result, result)
         return result
 

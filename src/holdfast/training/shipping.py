@@ -7,13 +7,16 @@ from typing import Any
 import jax
 import numpy as np
 
+from ..dynamics.learning import learns_ends
 from ..evaluation.evaluate import Evaluation, Evaluator
 from ..policy.acting import Replicas
+from ..policy.dynamics import Dynamics
 from ..policy.policy import Policy
 from ..runs.folder import RunFolder
 from .carry import Carry
 from .loop import Program
 from .plan.inputs import policy_folder
+from .plan.models import ends_of
 from .plan.plan import Plan
 from .run_tables import RunTables
 from .stopping import shielded
@@ -94,6 +97,31 @@ class Shipping:
         rows = found.returns.reshape(len(self.plan.replicas), len(targets), -1)
         return [{"target": target, "returns": rows[:, i].tolist()} for i, target in enumerate(targets)]
 
+    def ship_dynamics(self, program: Program, carry: Carry) -> None:
+        """Save the model that the phase has trained, of every replica.
+
+        Raises:
+            UserError: the disk is full or read-only.
+        """
+        algorithm = self.plan.algorithm
+        task = self.plan.task
+        if algorithm.dynamics is None or not program.phase.models or task.model is not None:
+            return
+        replicas = self.plan.replicas
+        for i, path in enumerate(self.folder.dynamics_folders([replica.name for replica in replicas])):
+            state = jax.tree.map(lambda x, i=i: x[i], carry.state)
+            cfg = replicas[i].cfg
+            info = {
+                "algorithm": algorithm.name,
+                "dataset": self.plan.settings.data,
+                "dataset_fingerprint": task.fingerprint,
+                "env_id": task.env_id,
+                "env_spec": task.env,
+                "learned_ends": learns_ends(cfg),
+                "seed": replicas[i].seed,
+            }
+            Dynamics(algorithm.dynamics(cfg, state), task.spec, task.fitted, ends_of(cfg, task.rule), info).save(path)
+
     def ship(self, program: Program, carry: Carry, step: int, kept: bool = False) -> None:
         """Save the policy of every replica.
 
@@ -133,6 +161,8 @@ class Shipping:
                 info["observation_space"] = task.raw_space
             if task.raw_action_space is not None:
                 info["action_space"] = task.raw_action_space
+            if task.table is not None:
+                info["table"] = task.table
             if self.plan.settings.inputs:
                 given = self.plan.settings.inputs.items()
                 info["inputs"] = {name: str(policy_folder(folder)) for name, folder in given}

@@ -97,7 +97,7 @@ def run(out, steps=60, seeds=2, **cfg):
         {"mix": "half"},
         pytest.param({"mix": "proportional"}, marks=pytest.mark.slow),
         pytest.param({"mix": "half", "length": 3, "first": 30}, marks=pytest.mark.slow),
-        {"mix": "online", "whole": True},
+        pytest.param({"mix": "online", "whole": True}, marks=pytest.mark.slow),
     ],
     ids=["half", "proportional", "nstep-two-phases", "whole"],
 )
@@ -125,6 +125,7 @@ def test_updates_start_after_warm_up_and_delay_and_draw_from_both(tmp_path):
     assert all(online != data for online, data in both)
 
 
+@pytest.mark.slow
 def test_rows_of_whole_episodes_wait_for_their_end_and_carry_returns(tmp_path):
     found = run(tmp_path / "run", 480, 1, mix="online", whole=True)
     made = [int(row["updates"]) for row in rows(found.path / "timing.csv")]

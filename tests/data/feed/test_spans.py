@@ -108,6 +108,7 @@ def test_spans_in_a_log_equal_a_walk_and_stop_at_every_end(n):
     require_walk(sampler.View(columns, jnp.asarray(inside)), np.arange(12), made, n)
 
 
+@pytest.mark.slow
 def test_a_logged_discount_enters_step_by_step():
     columns = cols.Columns(
         np.arange(5.0, dtype=np.float32)[:, None],
@@ -124,6 +125,7 @@ def test_a_logged_discount_enters_step_by_step():
     np.testing.assert_allclose(y, [5.5 + 0.9**2 * 0.125 * 2, 32.5 + 0.9**2 * 0.25 * 2], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_rows_of_one_step_are_the_plain_ones():
     ring = buffer.empty(buffer.blank_row(SPEC), 20)
     made = streams(np.random.default_rng(0), 1, 12)
@@ -153,6 +155,7 @@ def test_a_cut_ends_what_is_open_in_every_environment():
             assert after[slot] == before[slot]
 
 
+@pytest.mark.slow
 def test_a_proportional_mix_draws_every_row_alike():
     ring = buffer.empty(buffer.blank_row(SPEC), 30)
     made = streams(np.random.default_rng(1), 1, 6)
@@ -174,6 +177,7 @@ def test_a_proportional_mix_draws_every_row_alike():
     assert all(np.isclose(data.rewards, value, atol=1e-6).any() for value in np.asarray(only.reward))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mix", [{"data": 0.5, "online": 0.5}, "proportional"])
 def test_collected_rows_have_the_discount_1_where_the_log_has_its_own(mix):
     made = streams(np.random.default_rng(1), 1, 6)
@@ -189,6 +193,7 @@ def test_collected_rows_have_the_discount_1_where_the_log_has_its_own(mix):
     np.testing.assert_array_equal(batch.discount, np.where(logged, 0.25, 1))
 
 
+@pytest.mark.slow
 def test_a_preloaded_ring_holds_the_rows_and_their_ends():
     data = log(np.random.default_rng(5), (3, 2, 4))
     columns = jax.tree.map(jnp.asarray, cols.prepare(data, treatment.fit(Treatment(), data)))

@@ -139,6 +139,7 @@ def test_windows_in_mixes(mix, slices):
         assert (np.asarray(batch.of("data").obs)[..., 0] != 9).all()
 
 
+@pytest.mark.slow
 def test_windows_of_a_growing_log_and_of_written_columns():
     columns = logged(())
     noise = Noise(jax.random.PRNGKey(0))

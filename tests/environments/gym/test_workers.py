@@ -129,6 +129,7 @@ def test_a_worker_that_hangs_is_replaced(team, tmp_path):
     assert sum(theirs.pool.restarts) == 1
 
 
+@pytest.mark.slow
 def test_starting_and_replaying_take_longer_than_a_step_may(team):
     ours, theirs = local(odd(), (1,), 1), team(odd(how="slow"), (1,), 1, timeout=1.0)
     ours.begin()
@@ -265,6 +266,7 @@ def test_a_run_with_workers_equals_the_run_without(tmp_path):
     require_same(ours.path, theirs.path)
 
 
+@pytest.mark.slow
 def test_evaluations_in_workers_equal_those_in_this_process(tmp_path):
     fuse = tmp_path / "fuse"
     policy = train("ddpg", env=odd(), out=tmp_path / "run", **SETTINGS).policy()

@@ -159,6 +159,7 @@ class Stops(Hook):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("algorithm", "env"), quick([("ddpg", "jax/Pendulum-v1"), ("dqn", "holdfast/chain-v0")], "ddpg")
 )
@@ -173,12 +174,14 @@ def test_a_run_in_the_compiled_loop_resumes_to_the_same_bits(algorithm, env, tmp
         require_same(resume(out).path, whole.path)
 
 
+@pytest.mark.slow
 def test_returns_and_lengths_of_episodes_are_reported(tmp_path, no_python):
     found = train("ddpg", env="holdfast/constant-v0", out=tmp_path / "run", **{**SETTINGS, "evaluate": False})
     for row in rows(found.path / "metrics.csv"):
         assert (row["collect/return"], row["collect/length"], row["collect/episodes"]) == ("10.0", "10.0", "3.0")
 
 
+@pytest.mark.slow
 def test_the_compiled_loop_learns(tmp_path, no_python):
     config = {"hidden": (32,), "batch_size": 64, "warmup": 200}
     found = train("ddpg", env="holdfast/aim-v0", steps=2500, config=config, eval_episodes=50, out=tmp_path / "run")
@@ -220,6 +223,7 @@ def test_as_gymnasium_environments_they_repeat_themselves():
     assert noisy.reset(seed=1)[0].shape == (5,)
 
 
+@pytest.mark.slow
 def test_policies_are_evaluated_in_them(tmp_path):
     found = train("ddpg", env="jax/Pendulum-v1", out=tmp_path / "run", **{**SETTINGS, "steps": 30, "seeds": 1})
     again = evaluate(found.policy(), episodes=2)

@@ -1,4 +1,4 @@
-"""Drawing batches on the device: transitions, n-step rows and windows from columns, views of them and rings.
+"""Drawing batches on the device: transitions, n-step rows, windows and chunks from columns, views and rings.
 
 Mixes are static (each source gives its share of a batch) or proportional (every row is equally likely).
 """
@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ...core.contract import Anchor, Needs, NStep, Transitions, Windows
+from ...core.contract import Anchor, Chunks, Needs, NStep, Transitions, Windows
 from ...core.errors import UserError
 from ...core.noise import Noise
 from ...core.spec import Array, Batch, Scalar, Step
@@ -87,10 +87,7 @@ def spans(source: Source, index: jax.Array, length: int, discount: Scalar) -> Ba
     It stops at a true end, at a time limit (and bootstraps beyond it), where a log breaks off, and at the newest row.
     A logged column "discount" enters step by step. `next_action` is that of the last step, other columns of the first.
     """
-    where, alive = _onward(source, index, length)
-    steps = at(source, where)
-    ended = (steps.terminated + steps.truncated) > 0
-    alive = jnp.cumprod(alive & jnp.concatenate([jnp.ones_like(ended[:1]), ~ended[:-1]]), 0)  # steps of the span
+    where, steps, alive = _until_the_end(source, index, length)
     factor = discount * steps.extra["discount"] if "discount" in steps.extra else jnp.full_like(steps.reward, discount)
     weight = jnp.cumprod(jnp.concatenate([jnp.ones_like(factor[:1]), factor[:-1]]), 0)
     last = alive.sum(0) - 1
@@ -146,21 +143,39 @@ def _since_start(source: Source, index: jax.Array, length: int) -> tuple[jax.Arr
     The newest comes first: [length, ...] and [...].
     """
     where, alive = _backward(source, index, length)
-    ended = _ended(source, where)
+    steps = at(source, where)
+    ended = (steps.terminated + steps.truncated) > 0
     return where, jnp.cumprod(alive & jnp.concatenate([jnp.ones_like(ended[:1]), ~ended[1:]]), 0).sum(0)
 
 
 def _until_end(source: Source, index: jax.Array, length: int) -> tuple[jax.Array, jax.Array]:
     """Numbers of the row at `index` and of `length` - 1 rows after it, and how many of them are of its episode."""
+    where, _, alive = _until_the_end(source, index, length)
+    return where, alive.sum(0)
+
+
+def chunks(source: Source, index: jax.Array, length: int) -> Batch:
+    """The `length` steps that begin at the transitions at `index` [...]: leaves [..., length, *], in their order.
+
+    A chunk ends where a span does, see `spans`. Its column "valid" [..., length] is False after that; there the last
+    valid step is repeated, so that every row holds numbers that occur.
+    """
+    where, _, alive = _until_the_end(source, index, length)
+    valid = alive > 0
+    last = jnp.take_along_axis(where, alive.sum(0)[None] - 1, 0)
+    steps = at(source, jnp.moveaxis(jnp.where(valid, where, last), 0, -1))
+    extra = {**steps.extra, "valid": jnp.moveaxis(valid, 0, -1)}
+    return Batch(**{**vars(steps), "extra": extra, "axis": -2})
+
+
+def _until_the_end(source: Source, index: jax.Array, length: int) -> tuple[jax.Array, Batch, jax.Array]:
+    """Numbers of the row at `index` and of the `length` - 1 rows after it, these rows, and whether each belongs to the
+    same stretch of steps (1 or 0): [length, ...].
+    """
     where, alive = _onward(source, index, length)
-    ended = _ended(source, where)
-    return where, jnp.cumprod(alive & jnp.concatenate([jnp.ones_like(ended[:1]), ~ended[:-1]]), 0).sum(0)
-
-
-def _ended(source: Source, where: jax.Array) -> jax.Array:
-    """Whether the episode ends with each row, by its end or by a time limit."""
     steps = at(source, where)
-    return (steps.terminated + steps.truncated) > 0
+    ended = (steps.terminated + steps.truncated) > 0
+    return where, steps, jnp.cumprod(alive & jnp.concatenate([jnp.ones_like(ended[:1]), ~ended[:-1]]), 0)
 
 
 def _backward(source: Source, index: jax.Array, length: int) -> tuple[jax.Array, jax.Array]:
@@ -206,11 +221,16 @@ def _read_windows(source: Source, index: jax.Array, needs: Windows, discount: Sc
     return windows(source, index, needs.length, needs.anchor)
 
 
+def _read_chunks(source: Source, index: jax.Array, needs: Chunks, discount: Scalar) -> Batch:
+    return chunks(source, index, needs.length)
+
+
 # How each kind of `Needs` is read; what is not here is refused when a run is planned.
 READ: Mapping[type, Callable[[Source, jax.Array, Any, Any], Batch]] = {
     Transitions: _read_transitions,
     NStep: _read_n_steps,
     Windows: _read_windows,
+    Chunks: _read_chunks,
 }
 
 
@@ -260,6 +280,7 @@ def sample(
     noise: Noise,
     written: Mapping[str, jax.Array] | None = None,
     discount: Scalar | None = None,
+    fixed: Noise | None = None,
 ) -> Batch:
     """One update's batch: rows uniform within each source, with replacement; leaves [B, ...] or [k, B, ...].
 
@@ -271,6 +292,7 @@ def sample(
         noise: noise of the draw.
         written: columns of the data that training itself writes, [N, ...] each; they join `extra`.
         discount: discount of rows that span several steps.
+        fixed: noise that is the same for every update: of the bootstrap samples, if `needs` asks for them.
 
     Raises:
         UserError: columns that a ring does not have.
@@ -288,11 +310,27 @@ def sample(
         return _proportional({name: size(sources[name]) for name in pool(sources)}, (*lead, batch_size), draw, noise)
     parts, bounds, start = [], [], 0
     for name, count in shares(mix, batch_size).items():
-        parts.append(draw(name, noise.integers(f"rows_{name}", (*lead, count), size(sources[name]))))
+        index = noise.integers(f"rows_{name}", (*lead, count), size(sources[name]))
+        if fixed is not None and isinstance(needs, Transitions) and needs.bootstrap:
+            index = bootstrapped(fixed, index, size(sources[name]))
+        parts.append(draw(name, index))
         bounds.append((name, start, start + count))
         start += count
     whole = jax.tree.map(lambda *x: jnp.concatenate(x, axis=len(lead)), *_alike(parts))
     return Batch(**{**vars(whole), "parts": tuple(bounds)})
+
+
+def bootstrapped(fixed: Noise, index: jax.Array, rows: jax.Array | int) -> jax.Array:
+    """The rows at the places `index` [k, B] of k bootstrap samples of `rows` rows, one for each slice.
+
+    Place i of sample j always has the same row, which follows from `fixed`, i and j: nothing is stored.
+    """
+
+    def row(sample: jax.Array, place: jax.Array) -> jax.Array:
+        return fixed.fold(sample).fold(place).integers("row", (), rows)
+
+    samples = jnp.broadcast_to(jnp.arange(index.shape[0])[:, None], index.shape)
+    return jax.vmap(jax.vmap(row))(samples, index)
 
 
 def _with(source: Source, written: Mapping[str, jax.Array]) -> Source:

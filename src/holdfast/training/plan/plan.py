@@ -25,6 +25,7 @@ from ..carry import Carry
 from ..exploring import COLLECTED
 from ..loop import Program
 from ..trackers import tracker
+from .networks import require_networks
 from .programs import programs_of
 from .refusals import require_targets
 from .schedule import phases_of, require_needs, resolved
@@ -163,6 +164,7 @@ def plan(settings: Settings, dataset: Dataset | None = None) -> Plan:
     replicas = settings_of.replicas(algorithm, cfg, settings.sweep, seeds)
     task = task_of(settings, algorithm, cfg, dataset)
     require_targets(algorithm, cfg, task.name, task.fitted, task.stats)
+    require_networks(algorithm, cfg, task)
     evaluates = settings.evaluate and task.eval_env is not None
     if evaluates:
         task.require_environment(settings.workers, settings.worker_timeout, evaluation=True)
@@ -170,7 +172,10 @@ def plan(settings: Settings, dataset: Dataset | None = None) -> Plan:
     if (not evaluates or task.env != task.eval_env) and any(program.phase.collect for program in programs.own):
         task.require_environment(settings.workers, settings.worker_timeout)
     evaluator = _evaluator(settings, task, len(replicas)) if evaluates else None
-    return Plan(settings, algorithm, cfg, replicas, task.without_rows(), programs.before, programs.own, evaluator)
+    made = Plan(settings, algorithm, cfg, replicas, task.without_rows(), programs.before, programs.own, evaluator)
+    if task.spec.networks.network:
+        made.shapes()  # an update may need what a user's module does not have, such as hidden layers for dropout
+    return made
 
 
 def _evaluator(settings: Settings, task: Task, replicas: int) -> Callable[..., Evaluator]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ...algorithms import registry
-from ...core.contract import Algorithm, Needs, NStep, Windows
+from ...core.contract import Algorithm, Chunks, Needs, NStep, Windows
 from ...core.errors import UserError
+from ...core.networks import is_own
 from ...core.spec import Cfg, Spec
 from ...data.dataset import Dataset
 from ...data.feed.columns import DERIVED
@@ -31,7 +32,7 @@ def require_actions(algorithm: Algorithm, name: str, discrete: bool, data: bool 
     kind = "discrete" if discrete else "continuous"
     if kind in algorithm.actions:
         return
-    able = [other for other in registry.every() if kind in other.actions]
+    able = [other for other in registry.every() if kind in other.actions and not other.inputs]
     suggested = [other.name for other in able if data or other.online is not None]
     raise UserError(
         f"{algorithm.name} needs {' or '.join(sorted(algorithm.actions))} actions, {name} has {kind} ones; "
@@ -53,7 +54,12 @@ def require_observations(algorithm: Algorithm, name: str, spec: Spec, settings: 
     """
     if settings.random_shift and not spec.images:
         raise UserError(f"--random-shift {settings.random_shift} is for images, {name} has vectors: leave it out")
-    if algorithm.images or len(spec.obs_shape) == 1:
+    if algorithm.images:
+        return
+    if is_own(settings.encoder):
+        able = ", ".join(other.name for other in registry.every() if other.images)
+        raise UserError(f"{algorithm.name} takes observations as they are, without an encoder; --encoder is for {able}")
+    if len(spec.obs_shape) == 1:
         return
     kind = "discrete" if spec.discrete else "continuous"
     suggested = ", ".join(other.name for other in registry.every() if other.images and kind in other.actions)
@@ -114,11 +120,18 @@ def require_episodes(algorithm: Algorithm, cfg: Cfg, dataset: Dataset, scaled: b
         scaled: whether the treatment scales rewards by the returns of episodes.
 
     Raises:
-        UserError: most episodes are single transitions that were cut off.
+        UserError: most episodes are single transitions that were cut off, or no episode has as many steps as a chunk.
     """
     each = [phase.needs or algorithm.needs(cfg) for phase in algorithm.phases(cfg)]
+    chunk = max((needs.length for needs in each if isinstance(needs, Chunks)), default=1)
+    longest = int(dataset.lengths.max(initial=0))
+    if chunk > longest:
+        raise UserError(
+            f"{algorithm.name} learns from chunks of {chunk} steps, but the longest episode of {dataset.id} has "
+            f"{longest}: lower --horizon to at most {longest}"
+        )
     needed = {c for needs in each for c in needs.columns} & DERIVED.keys()
-    long = max((needs.length for needs in each if isinstance(needs, NStep | Windows)), default=1)
+    long = max((needs.length for needs in each if isinstance(needs, NStep | Windows | Chunks)), default=1)
     require_windows(each, dataset)
     if not (needed or algorithm.episodes or long > 1 or scaled):
         return

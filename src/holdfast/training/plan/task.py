@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ import numpy as np
 
 from ...core.contract import Algorithm, Frozen, Treatment
 from ...core.errors import UserError
+from ...core.networks import Networks
 from ...core.spec import Cfg, Spec
 from ...core.trust import environment_in
 from ...data.action_spaces import bounded
@@ -27,6 +28,8 @@ from ...data.scores import usable
 from ...data.sources import load_dataset, with_environment
 from ...data.spaces import to_json
 from ...data.split import by_episodes
+from ...dynamics.ensemble import Ensemble
+from ...dynamics.termination import Rule
 from ...environments.gym.adapter import make_env, raw_action_space_of, raw_space_of
 from ...environments.gym.env_pool import Shape, gives_mask
 from ...environments.gym.matching import name_of, require_match, spec_of
@@ -35,6 +38,7 @@ from ...environments.gym.workers import TIMEOUT
 from ...parts import encoders
 from ...runs.settings import Settings
 from .inputs import inputs_of, require_inputs_match
+from .models import model_of, rule_of
 from .refusals import require_actions, require_episodes, require_observations
 
 if TYPE_CHECKING:
@@ -58,7 +62,10 @@ class Task:
     warnings: list[Fault]  # faults of the data that the settings allow
     raw_space: str | None = None  # of observations that are flattened, as JSON
     raw_action_space: str | None = None  # of several discrete actions that became one, as JSON
+    table: dict[str, Any] | None = None  # the roles of the table that the data come from, complete
     inputs: dict[str, Frozen] = dataclasses.field(default_factory=dict)  # policies of other runs, by name
+    model: Ensemble | None = None  # the model of another run
+    rule: Rule | None = None  # by which rollouts in a model end, if it is known
     env_id: str | None = None  # Gymnasium's id of the environment, if it is known
     steps: int = 0  # transitions that are learned from
     episodes: int = 0  # and their episodes
@@ -149,25 +156,35 @@ def task_of(settings: Settings, algorithm: Algorithm, cfg: Cfg, dataset: Dataset
     require_inputs_match(policies, kept)
     fitted = next(iter(policies.values())).fitted if policies else fit(Treatment(**settings.treatment), kept)
     require_observations(algorithm, kept.id, kept.spec, settings)
+    env = settings.env or environment_in(kept.env_spec, f"the data set {kept.id}")
+    rule = rule_of(algorithm, cfg, kept, fitted, env)
     return Task(
         name=kept.id,
-        spec=kept.spec._replace(encoder=encoders.chosen(settings.encoder, kept.spec)),
+        spec=_with_networks(kept.spec, settings),
         fitted=fitted,
         dataset=kept,
         fingerprint=whole.fingerprint,
         logged=float(whole.returns().mean()),
-        env=settings.env or environment_in(kept.env_spec, f"the data set {kept.id}"),
+        env=env,
         eval_env=settings.env or environment_in(kept.evaluation_spec, f"the data set {kept.id}"),
         reference=kept.reference if kept.reference and usable(kept.reference) else None,
         stats=stats(kept, fitted),
         warnings=warnings,
         raw_space=kept.provenance.get("raw_observation_space"),
         raw_action_space=kept.provenance.get("raw_action_space"),
+        table=kept.provenance.get("table"),
         inputs={name: policy.frozen() for name, policy in policies.items()},
+        model=model_of(settings, algorithm, cfg, kept, fitted, whole.fingerprint, rule),
+        rule=rule,
         env_id=kept.env_id,
         steps=kept.n_steps,
         episodes=kept.n_episodes,
     )
+
+
+def _with_networks(spec: Spec, settings: Settings) -> Spec:
+    """The shapes of the problem, with the encoder and the networks of the run."""
+    return spec._replace(encoder=encoders.chosen(settings.encoder, spec), networks=Networks.of(vars(settings)))
 
 
 def _from_environment(settings: Settings, algorithm: Algorithm, cfg: Cfg) -> Task:
@@ -195,7 +212,7 @@ def _from_environment(settings: Settings, algorithm: Algorithm, cfg: Cfg) -> Tas
         env.close()
     require_actions(algorithm, name, spec.discrete, data=False)
     require_observations(algorithm, name, spec, settings)
-    spec = spec._replace(encoder=encoders.chosen(settings.encoder, spec))
+    spec = _with_networks(spec, settings)
     treatment = Treatment(**settings.treatment)
     of_data = {"normalize_obs": "--normalize-obs", "return_scale": "--return-scale", "clip_actions": "--clip-actions"}
     given = [flag for name, flag in of_data.items() if getattr(treatment, name) is not None]

@@ -245,6 +245,13 @@ CITATIONS: dict[str, str] = {
   booktitle={International Conference on Machine Learning},
   year={2023}
 }""",
+    "zheng2022online": """@inproceedings{zheng2022online,
+  title={Online Decision Transformer},
+  author={Zheng, Qinqing and Zhang, Amy and Grover, Aditya},
+  booktitle={International Conference on Machine Learning},
+  pages={27042--27059},
+  year={2022}
+}""",
     "wu2021uncertainty": """@inproceedings{wu2021uncertainty,
   title={Uncertainty Weighted Actor-Critic for Offline Reinforcement Learning},
   author={Wu, Yue and Zhai, Shuangfei and Srivastava, Nitish and Susskind, Joshua and Zhang, Jian

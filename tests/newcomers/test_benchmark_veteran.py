@@ -42,10 +42,7 @@ def d4rl_file(path: Path) -> None:
         file["timeouts"] = np.arange(40) % 10 == 9
 
 
-@pytest.mark.parametrize(
-    ("algorithm", "preset"),
-    [("iql", "preset mujoco: authors' code"), ("rebrac", "preset hopper-medium: authors' code")],
-)
+@pytest.mark.parametrize(("algorithm", "preset"), [("iql", "mujoco"), ("rebrac", "hopper-medium")])
 def test_a_file_of_d4rl_gets_the_settings_of_the_paper(algorithm: str, preset: str, capsys: Captured) -> None:
     d4rl_file(Path("hopper_medium-v2.hdf5"))
     found = play(f"holdfast train {algorithm} --data hopper_medium-v2.hdf5 --no-eval --dry-run", capsys)

@@ -78,7 +78,7 @@ def compare(*runs: str | Path | Trained) -> Comparison:
     if len(entries) < 2:
         why = f" ({'; '.join(left_out)})" if left_out else ""
         raise UserError(
-            f"{len(entries)} runs with evaluations, expected at least two to compare{why}: name more runs, or a sweep"
+            f"{len(entries)} run{'s' * (len(entries) != 1)} with evaluations, expected at least two to compare{why}: name more runs, or a sweep"
         )
     return Comparison(entries, left_out)
 

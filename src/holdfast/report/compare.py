@@ -77,9 +77,8 @@ def compare(*runs: str | Path | Trained) -> Comparison:
     entries, left_out = entries_of(paths)
     if len(entries) < 2:
         why = f" ({'; '.join(left_out)})" if left_out else ""
-        raise UserError(
-            f"{len(entries)} run{'s' * (len(entries) != 1)} with evaluations, expected at least two to compare{why}: name more runs, or a sweep"
-        )
+        found = f"{len(entries)} run{'s' * (len(entries) != 1)} with evaluations"
+        raise UserError(f"{found}, expected at least two to compare{why}: name more runs, or a sweep")
     return Comparison(entries, left_out)
 
 

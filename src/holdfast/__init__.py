@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .data.sources import load_dataset
     from .evaluation.evaluate import Evaluation, evaluate
     from .evaluation.ope.result import OpeResult
+    from .policy.dynamics import Dynamics
     from .policy.policy import Policy
     from .report.compare import compare
     from .selection.ope import ope
@@ -29,6 +30,7 @@ _HOMES = {
     "Algorithm": "core.contract",
     "Dataset": "data.dataset",
     "Diverged": "core.errors",
+    "Dynamics": "policy.dynamics",
     "Evaluation": "evaluation.evaluate",
     "OpeResult": "evaluation.ope.result",
     "Phase": "core.contract",
@@ -51,9 +53,9 @@ _HOMES = {
 }
 
 __all__ = [
-    "Algorithm", "Dataset", "Diverged", "Evaluation", "OpeResult", "Phase", "Policy", "Preset", "Run", "Selection",
-    "Treatment", "UserError", "algorithm_names", "check", "compare", "evaluate", "finetune", "load_dataset", "ope",
-    "register", "resume", "select", "train",
+    "Algorithm", "Dataset", "Diverged", "Dynamics", "Evaluation", "OpeResult", "Phase", "Policy", "Preset", "Run",
+    "Selection", "Treatment", "UserError", "algorithm_names", "check", "compare", "evaluate", "finetune",
+    "load_dataset", "ope", "register", "resume", "select", "train",
 ]  # fmt: skip
 
 

@@ -36,6 +36,8 @@ NAMES = registry.names()
 CASES = [(n, kind) for n in NAMES for kind in ("continuous", "discrete") if kind in registry.get(n).actions]
 PRESETS = [(n, preset) for n in NAMES for preset in registry.get(n).presets]
 SEEDS = [0, 1, 2]
+# sizes of learned models and of what is done in them
+MODELS = {"rollout_batch": 20, "members": 3, "elites": 2, "adversary_steps": 3, "paths": 2, "length": 6}
 
 # These represent all in the quick run of what takes many compilations each; `make test-slow` runs the others too.
 THOROUGH = ("dqn", "iql", "td3_bc")
@@ -51,6 +53,7 @@ each_case = pytest.mark.parametrize(("name", "kind"), CASES)
 def small(cfg):
     """The same settings with small networks and batches."""
     sizes = {f.name: (8,) for f in dataclasses.fields(cfg) if f.name.endswith("hidden")}
+    sizes |= {name: n for name, n in MODELS.items() if hasattr(cfg, name)}
     return over_the_run(dataclasses.replace(cfg, **sizes, batch_size=16), 50)
 
 

@@ -100,10 +100,15 @@ ELSEWHERE = {
     *("bc", "filtered_bc"),  # they have no values
     *("fqe", "fqe_quantile"),  # they evaluate another run's policy
 }
+SMALL_MODEL = {
+    "members": 4, "elites": 3, "model_hidden": (32, 32), "rollout_batch": 500, "rollout_every": 250, "horizon": 1,
+    "model_every": 250, "patience": 0,
+}  # fmt: skip
+MODELLED = {"mopo", "combo", "mobile", "morel", "rambo"}  # restrained within a learned model, see the end of this file
 
 
 def test_every_method_is_in_a_table():
-    faced = {*MOVED_FOR_TRAP, *MOVED_FOR_DISCRETE, *FREE, *FREE_DISCRETE, *ENSEMBLES, *ELSEWHERE}
+    faced = {*MOVED_FOR_TRAP, *MOVED_FOR_DISCRETE, *FREE, *FREE_DISCRETE, *ENSEMBLES, *ELSEWHERE, *MODELLED}
     assert faced == set(registry.names()), "add a new method to a table above"
     assert set(MOVED_FOR_RUNAWAY) == set(MOVED_FOR_TRAP)
 
@@ -218,3 +223,28 @@ def test_critics_that_differ_lower_untried_actions(name):
         assert (own > BEST - 1).all()
     else:
         assert not any(inside)
+
+
+# learned models
+
+
+@pytest.mark.slow
+def test_a_learned_model_is_exploited_without_a_penalty():
+    """The model continues the slope of the reward into actions that nobody tried. MOPO goes there unless it pays."""
+    sweep = {"penalty_weight": [0.0, 30.0]}
+    found = learned("mopo", "trap", 1000, sweep=sweep, penalty="distance", real_ratio=0.5, **SMALL_MODEL)
+    action, value = found.believed(np.ones((1, 1)))
+    free, paying = action[:2].ravel(), action[2:].ravel()
+    assert (free > MARGIN).all(), free
+    assert (value[:2] > BOUND).all()
+    assert (paying <= MARGIN).all(), paying
+
+
+@pytest.mark.slow
+def test_the_conservative_critic_of_combo_restrains_a_learned_model():
+    sweep = {"penalty_weight": [0.0, 2.0]}
+    found = learned("combo", "trap", 1000, sweep=sweep, n_actions=4, penalty_states="model", **SMALL_MODEL)
+    action, _ = found.believed(np.ones((1, 1)))
+    free, paying = action[:2].ravel(), action[2:].ravel()
+    assert (free > MARGIN).all(), free
+    assert (paying <= MARGIN).all(), paying

@@ -1,5 +1,6 @@
 """`holdfast.ope` from a log to a verdict: bandits, tables, policies, refusals and bad input."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -93,6 +94,8 @@ def test_clusters_widen_intervals():
     cluster = np.tile(np.arange(400), 5)
     plain = holdfast.ope(uniform, ten, estimators=("wis",))["wis"].interval
     grouped = holdfast.ope(uniform, ten, estimators=("wis",), cluster=cluster)["wis"].interval
+    stored = dataclasses.replace(ten, columns={**ten.columns, "cluster": cluster})
+    assert holdfast.ope(uniform, stored, estimators=("wis",))["wis"].interval == grouped
     assert 1.7 < (grouped.high - grouped.low) / (plain.high - plain.low) < 2.8  # sqrt(5) = 2.2
 
 

@@ -195,6 +195,42 @@ CITATIONS: dict[str, str] = {
   pages={40452--40474},
   year={2023}
 }""",
+    "yu2020mopo": """@inproceedings{yu2020mopo,
+  title={{MOPO}: Model-based Offline Policy Optimization},
+  author={Yu, Tianhe and Thomas, Garrett and Yu, Lantao and Ermon, Stefano and Zou, James and Levine, Sergey
+          and Finn, Chelsea and Ma, Tengyu},
+  booktitle={Advances in Neural Information Processing Systems},
+  volume={33},
+  year={2020}
+}""",
+    "yu2021combo": """@inproceedings{yu2021combo,
+  title={{COMBO}: Conservative Offline Model-Based Policy Optimization},
+  author={Yu, Tianhe and Kumar, Aviral and Rafailov, Rafael and Rajeswaran, Aravind and Levine, Sergey
+          and Finn, Chelsea},
+  booktitle={Advances in Neural Information Processing Systems},
+  volume={34},
+  year={2021}
+}""",
+    "sun2023model": """@inproceedings{sun2023model,
+  title={Model-{B}ellman Inconsistency for Model-based Offline Reinforcement Learning},
+  author={Sun, Yihao and Zhang, Jiaji and Jia, Chengxing and Lin, Haoxin and Ye, Junyin and Yu, Yang},
+  booktitle={International Conference on Machine Learning},
+  year={2023}
+}""",
+    "rigter2022rambo": """@inproceedings{rigter2022rambo,
+  title={{RAMBO-RL}: Robust Adversarial Model-Based Offline Reinforcement Learning},
+  author={Rigter, Marc and Lacerda, Bruno and Hawes, Nick},
+  booktitle={Advances in Neural Information Processing Systems},
+  volume={35},
+  year={2022}
+}""",
+    "kidambi2020morel": """@inproceedings{kidambi2020morel,
+  title={{MOReL}: Model-Based Offline Reinforcement Learning},
+  author={Kidambi, Rahul and Rajeswaran, Aravind and Netrapalli, Praneeth and Joachims, Thorsten},
+  booktitle={Advances in Neural Information Processing Systems},
+  volume={33},
+  year={2020}
+}""",
     "nakamoto2023calql": """@inproceedings{nakamoto2023calql,
   title={{Cal-QL}: Calibrated Offline {RL} Pre-Training for Efficient Online Fine-Tuning},
   author={Nakamoto, Mitsuhiko and Zhai, Yuexiang and Singh, Anikait and Sobol Mark, Max and Ma, Yi and Finn, Chelsea

@@ -18,6 +18,7 @@ COMMANDS = {
     "ope": "estimate the value of a policy from logged data, without an environment",
     "select": "rank policies by estimates from logged data",
     "data": "inspect, check, collect, convert and list data sets",
+    "dynamics": "compare a learned model with logged data",
     "runs": "list the runs under a folder",
     "compare": "compare runs: one picture, one table, one page",
     "report": "write the curves and tables of a run as one page",

@@ -25,6 +25,8 @@ class Transitions:
 
     columns: tuple[str, ...] = ()  # derived columns by registry name: mc_return, next_action ...
     batches: int = 1  # k: slices of a batch, leaves [k, B, ...]; 1 gives [B, ...]
+    # each slice has its own bootstrap sample of the rows: as many as there are, drawn once a run with replacement
+    bootstrap: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,6 +101,8 @@ class Context(PyTree):
     data: Data | None = None  # the training columns, if there is a data set
     stats: Mapping[str, Scalar] = field(default_factory=dict)  # scalars of the data: return_max, return_min ...
     inputs: dict[str, Frozen] = field(default_factory=dict)  # by the names in `Algorithm.inputs`
+    dynamics: Any = None  # the model of another run that this run uses, a `dynamics.ensemble.Ensemble`
+    termination: Any = None  # the known rule of the environment's ends, a `dynamics.termination.Rule`
 
 
 class Collect(NamedTuple):
@@ -150,6 +154,7 @@ class Phase(NamedTuple):
     needs: Needs | None = None
     batch_size: int | None = None
     plays: bool = True  # False: the updates do not change the policy, so it is not evaluated during the phase
+    models: bool = False  # it learns a model of the environment; a run that uses the model of another run skips it
     # source -> share of each batch; or PROPORTIONAL: rows are drawn uniformly from the data and all rings
     mix: Mapping[str, float] | str = {"data": 1.0}
     # views of the data by whole episodes, e.g. {"train": 0.8, "holdout": 0.2}; the same for all replicas of a run
@@ -274,3 +279,5 @@ class Algorithm(NamedTuple):
     online: Callable[[Cfg], tuple[Phase, ...]] | None = None  # phases of a run that has an environment and no data
     finetune: Callable[[Cfg], tuple[Phase, ...]] | None = None  # phases that continue an offline run online
     check: Callable[[Cfg], list[str]] = no_faults  # all faults of a config
+    # (cfg, state) -> the model of the environment that the state contains, a `dynamics.ensemble.Ensemble`
+    dynamics: Callable[[Cfg, State], Any] | None = None

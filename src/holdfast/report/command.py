@@ -13,7 +13,7 @@ from ..runs.settings import Setting, Settings, resolve
 
 # settings with another spelling on the command line, or none
 OTHERS = ("algorithm", "algorithm_module", "data", "config", "treatment", "preset", "sweep", "data_options", "allow",
-          "evaluate", "loggers", "network", "source", "inputs", "keep_policies", "in_memory")  # fmt: skip
+          "evaluate", "loggers", "network", "source", "inputs", "dynamics", "keep_policies", "in_memory")  # fmt: skip
 
 
 def command_of(settings: Settings) -> str:
@@ -39,6 +39,7 @@ def command_of(settings: Settings) -> str:
     words += ["--no-eval"] * (not settings.evaluate) + ["--keep-policies"] * settings.keep_policies
     words += [word for name in settings.loggers for word in ("--log", name)]
     words += [word for name, folder in settings.inputs.items() for word in ("--input", f"{name}={Path(folder).name}")]
+    words += ["--dynamics", Path(settings.dynamics).name] if settings.dynamics is not None else []
     words += [word for role, name in settings.network.items() for word in ("--network", f"{role}={name}")]
     cfg, treatment = resolve(registry.get(settings.algorithm), settings.preset, None, None)
     if settings.source:

@@ -147,6 +147,11 @@ class RunFolder:
             raise UserError(f"cannot remove {self.result}: {error.strerror}; make the folder writable") from error
         self.write_config(values)
 
+    def dynamics_folders(self, names: Sequence[str]) -> list[Path]:
+        """The folder of each replica's model: `dynamics`, or `dynamics/NAME` if there are several replicas."""
+        base = self.path / "dynamics"
+        return [base] if len(names) == 1 else [base / name for name in names]
+
     def policy_folders(self, names: Sequence[str], step: int | None = None) -> list[Path]:
         """The folder of each replica's policy: `policy`, or `policy/NAME` if there are several replicas.
 

@@ -100,6 +100,8 @@ class Settings:
     """The run that this one fine-tunes: its folder and the step of its checkpoint."""
     inputs: dict[str, str] = dataclasses.field(default_factory=dict)
     """Policies of other runs that the algorithm reads: a name of the algorithm's and the policy's folder."""
+    dynamics: str | None = None
+    """The run whose learned model to use, instead of training one on the same data. None: train one if it is needed."""
     encoder: str = "auto"
     """Encoder of images: nature, impala, or auto (nature from 36 x 36 pixels on); or your own as module:name."""
     activation: str | None = None
@@ -166,6 +168,8 @@ class Settings:
         taken = {name: settings.pop(name) for name in own_settings(found) if settings.get(name)}
         cfg, treated = resolve(found, preset, {**taken, **(config or {})}, treatment)
         require_known(settings, "argument of train", field_names() - {"algorithm_module", "in_memory", "source"})
+        if settings.get("dynamics"):
+            settings["dynamics"] = str(Path(str(settings["dynamics"])).expanduser().resolve())
         accepted = list(allow)
         if clip_actions:
             accepted += [] if "action_bounds" in accepted else ["action_bounds"]
@@ -184,7 +188,8 @@ class Settings:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready values, with the number of the format."""
-        return {"format": FORMAT, **dataclasses.asdict(self)}
+        values = dataclasses.asdict(self)
+        return {"format": FORMAT, **{k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], where: str) -> Settings:

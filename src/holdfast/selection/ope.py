@@ -71,7 +71,8 @@ def ope(
         endless: estimate the discounted value without a horizon; needs a discount below 1.
         propensity: [N] probabilities (or densities) of the logged actions. None: the column behaviour_log_prob, if
             the data set has it.
-        cluster: [N] numbers of users or days, equal within an episode: intervals then resample whole clusters.
+        cluster: [N] numbers of users or days, equal within an episode: intervals then resample whole clusters. None:
+            the column cluster, if the data set has it.
         propensities: auto: logged ones, else estimated ones; or one of logged, estimated, none.
         model: linear: fitted Q evaluation in features, in seconds; neural: in networks, in minutes; quantile: networks
             of quantiles of the return; none.
@@ -103,6 +104,7 @@ def ope(
     if isinstance(policy, str | Path):
         policy = Policy.load(policy)
     target = target_of(policy, dataset, mode, seed, bandwidth, kernel)
+    cluster = dataset.columns.get("cluster") if cluster is None else cluster
     groups = None if cluster is None else _clusters(cluster, dataset)
     given, why = _propensities(dataset, target, propensity, propensities, bandwidth, names, seed)
     chosen = policy if isinstance(policy, Policy) else None

@@ -186,7 +186,8 @@ class Program:
             sources["data"] = sampler.grown(cast(Columns, sources["data"]), updates - 1 - step, rows)
         discount = getattr(cfg, "discount", None)
         noise = self.noise(key, "sample", step)
-        batch = sampler.sample(sources, self.phase.mix, self.batch_size, self.needs, noise, carry.columns, discount)
+        given = (self.phase.mix, self.batch_size, self.needs, noise, carry.columns, discount)
+        batch = sampler.sample(sources, *given, self.noise(key, "bootstrap", 0))
         return shifted(batch, self.ctx.spec, self.shift, noise)
 
     def _learn(self, cfg: Cfg, key: jax.Array, carry: Carry, batch: Batch, step: Step) -> tuple[Any, Any]:

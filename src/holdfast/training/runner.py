@@ -136,6 +136,7 @@ class Runner:
                     self._save(at)
                     stopping.require_no_stop()
             self._save(at)
+        self.shipping.ship_dynamics(program, at.carry)
         return at
 
     def _after(self, program: Program, block: driver.Block, at: Position) -> None:

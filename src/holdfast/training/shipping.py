@@ -6,13 +6,16 @@ from typing import Any
 
 import jax
 
+from ..dynamics.learning import learns_ends
 from ..evaluation.evaluate import Evaluation, Evaluator
 from ..policy.acting import Replicas
+from ..policy.dynamics import Dynamics
 from ..policy.policy import Policy
 from ..runs.folder import RunFolder
 from .carry import Carry
 from .loop import Program
 from .plan.inputs import policy_folder
+from .plan.models import ends_of
 from .plan.plan import Plan
 from .run_tables import RunTables
 from .stopping import shielded
@@ -68,6 +71,31 @@ class Shipping:
         if self.plan.settings.keep_policies:
             self.ship(program, carry, step, kept=True)
         return found
+
+    def ship_dynamics(self, program: Program, carry: Carry) -> None:
+        """Save the model that the phase has trained, of every replica.
+
+        Raises:
+            UserError: the disk is full or read-only.
+        """
+        algorithm = self.plan.algorithm
+        task = self.plan.task
+        if algorithm.dynamics is None or not program.phase.models or task.model is not None:
+            return
+        replicas = self.plan.replicas
+        for i, path in enumerate(self.folder.dynamics_folders([replica.name for replica in replicas])):
+            state = jax.tree.map(lambda x, i=i: x[i], carry.state)
+            cfg = replicas[i].cfg
+            info = {
+                "algorithm": algorithm.name,
+                "dataset": self.plan.settings.data,
+                "dataset_fingerprint": task.fingerprint,
+                "env_id": task.env_id,
+                "env_spec": task.env,
+                "learned_ends": learns_ends(cfg),
+                "seed": replicas[i].seed,
+            }
+            Dynamics(algorithm.dynamics(cfg, state), task.spec, task.fitted, ends_of(cfg, task.rule), info).save(path)
 
     def ship(self, program: Program, carry: Carry, step: int, kept: bool = False) -> None:
         """Save the policy of every replica.

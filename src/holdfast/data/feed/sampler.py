@@ -230,6 +230,7 @@ def sample(
     noise: Noise,
     written: Mapping[str, jax.Array] | None = None,
     discount: Scalar | None = None,
+    fixed: Noise | None = None,
 ) -> Batch:
     """One update's batch: rows uniform within each source, with replacement; leaves [B, ...] or [k, B, ...].
 
@@ -241,6 +242,7 @@ def sample(
         noise: noise of the draw.
         written: columns of the data that training itself writes, [N, ...] each; they join `extra`.
         discount: discount of rows that span several steps.
+        fixed: noise that is the same for every update: of the bootstrap samples, if `needs` asks for them.
 
     Raises:
         UserError: columns that a ring does not have.
@@ -258,11 +260,27 @@ def sample(
         return _proportional({name: size(sources[name]) for name in pool(sources)}, (*lead, batch_size), draw, noise)
     parts, bounds, start = [], [], 0
     for name, count in shares(mix, batch_size).items():
-        parts.append(draw(name, noise.integers(f"rows_{name}", (*lead, count), size(sources[name]))))
+        index = noise.integers(f"rows_{name}", (*lead, count), size(sources[name]))
+        if fixed is not None and isinstance(needs, Transitions) and needs.bootstrap:
+            index = bootstrapped(fixed, index, size(sources[name]))
+        parts.append(draw(name, index))
         bounds.append((name, start, start + count))
         start += count
     whole = jax.tree.map(lambda *x: jnp.concatenate(x, axis=len(lead)), *_alike(parts))
     return Batch(**{**vars(whole), "parts": tuple(bounds)})
+
+
+def bootstrapped(fixed: Noise, index: jax.Array, rows: jax.Array | int) -> jax.Array:
+    """The rows at the places `index` [k, B] of k bootstrap samples of `rows` rows, one for each slice.
+
+    Place i of sample j always has the same row, which follows from `fixed`, i and j: nothing is stored.
+    """
+
+    def row(sample: jax.Array, place: jax.Array) -> jax.Array:
+        return fixed.fold(sample).fold(place).integers("row", (), rows)
+
+    samples = jnp.broadcast_to(jnp.arange(index.shape[0])[:, None], index.shape)
+    return jax.vmap(jax.vmap(row))(samples, index)
 
 
 def _with(source: Source, written: Mapping[str, jax.Array]) -> Source:

@@ -37,6 +37,8 @@ def phases_of(algorithm: Algorithm, cfg: Cfg, settings: Settings) -> tuple[Phase
 
 
 def _sized(phase: Phase, settings: Settings) -> Phase:
+    if phase.models and settings.dynamics is not None:  # the run uses the model of another run
+        return phase._replace(steps=0, refresh=None, until=None)
     collect = phase.collect
     if collect is None:
         return phase
@@ -80,7 +82,7 @@ def require_needs(phases: Sequence[Phase], own: Needs) -> None:
             raise UserError(
                 f"phase {phase.name} needs {needs!r}, which the sampler cannot read: expected one of {known}"
             )
-        wrong = [f"{name} {value}" for name, value in vars(needs).items() if name != "columns" and value < 1]
+        wrong = [f"{name} {value}" for name, value in vars(needs).items() if type(value) is int and value < 1]
         if wrong:
             raise UserError(f"phase {phase.name} needs rows of {', '.join(wrong)}: expected at least 1")
 

@@ -28,6 +28,8 @@ from ...data.scores import usable
 from ...data.sources import load_dataset, with_environment
 from ...data.spaces import to_json
 from ...data.split import by_episodes
+from ...dynamics.ensemble import Ensemble
+from ...dynamics.termination import Rule
 from ...environments.gym.adapter import make_env, raw_action_space_of, raw_space_of
 from ...environments.gym.env_pool import Shape, gives_mask
 from ...environments.gym.matching import name_of, require_match, spec_of
@@ -36,6 +38,7 @@ from ...environments.gym.workers import TIMEOUT
 from ...parts import encoders
 from ...runs.settings import Settings
 from .inputs import inputs_of, require_inputs_match
+from .models import model_of, rule_of
 from .refusals import require_actions, require_episodes, require_observations
 
 if TYPE_CHECKING:
@@ -60,6 +63,8 @@ class Task:
     raw_space: str | None = None  # of observations that are flattened, as JSON
     raw_action_space: str | None = None  # of several discrete actions that became one, as JSON
     inputs: dict[str, Frozen] = dataclasses.field(default_factory=dict)  # policies of other runs, by name
+    model: Ensemble | None = None  # the model of another run
+    rule: Rule | None = None  # by which rollouts in a model end, if it is known
     env_id: str | None = None  # Gymnasium's id of the environment, if it is known
     steps: int = 0  # transitions that are learned from
     episodes: int = 0  # and their episodes
@@ -150,6 +155,8 @@ def task_of(settings: Settings, algorithm: Algorithm, cfg: Cfg, dataset: Dataset
     require_inputs_match(policies, kept)
     fitted = next(iter(policies.values())).fitted if policies else fit(Treatment(**settings.treatment), kept)
     require_observations(algorithm, kept.id, kept.spec, settings)
+    env = settings.env or environment_in(kept.env_spec, f"the data set {kept.id}")
+    rule = rule_of(algorithm, cfg, kept, fitted, env)
     return Task(
         name=kept.id,
         spec=_with_networks(kept.spec, settings),
@@ -157,7 +164,7 @@ def task_of(settings: Settings, algorithm: Algorithm, cfg: Cfg, dataset: Dataset
         dataset=kept,
         fingerprint=whole.fingerprint,
         logged=float(whole.returns().mean()),
-        env=settings.env or environment_in(kept.env_spec, f"the data set {kept.id}"),
+        env=env,
         eval_env=settings.env or environment_in(kept.evaluation_spec, f"the data set {kept.id}"),
         reference=kept.reference if kept.reference and usable(kept.reference) else None,
         stats=stats(kept, fitted),
@@ -165,6 +172,8 @@ def task_of(settings: Settings, algorithm: Algorithm, cfg: Cfg, dataset: Dataset
         raw_space=kept.provenance.get("raw_observation_space"),
         raw_action_space=kept.provenance.get("raw_action_space"),
         inputs={name: policy.frozen() for name, policy in policies.items()},
+        model=model_of(settings, algorithm, cfg, kept, fitted, whole.fingerprint, rule),
+        rule=rule,
         env_id=kept.env_id,
         steps=kept.n_steps,
         episodes=kept.n_episodes,

@@ -13,7 +13,7 @@ from holdfast.cli import main
 from holdfast.core.errors import UserError
 from holdfast.data.convert import convert
 from holdfast.data.dataset import Dataset
-from holdfast.evaluation.ope import behaviour
+from holdfast.evaluation.ope import behaviour, linear
 from holdfast.evaluation.ope.linear import features_of, implied_weights, solve, sums_of
 from holdfast.evaluation.ope.target import target_of
 from holdfast.policy.policy import Policy
@@ -190,7 +190,8 @@ def test_a_table_gives_the_exact_values():
     )
 
 
-def test_a_deterministic_policy_of_continuous_actions():
+def test_a_deterministic_policy_of_continuous_actions(monkeypatch):
+    monkeypatch.setattr(linear, "WIDTH", 60)
     data = gaussian_log()
     policy = follower(data)
     found = holdfast.ope(policy, data)

@@ -97,6 +97,8 @@ def test_clusters_widen_intervals():
     stored = dataclasses.replace(ten, columns={**ten.columns, "cluster": cluster})
     assert holdfast.ope(uniform, stored, estimators=("wis",))["wis"].interval == grouped
     assert 1.7 < (grouped.high - grouped.low) / (plain.high - plain.low) < 2.8  # sqrt(5) = 2.2
+    logged = dataclasses.replace(ten, columns={**ten.columns, "cluster": cluster})
+    assert holdfast.ope(uniform, logged, estimators=("wis",))["wis"].interval == grouped
 
 
 def chain(n: int = 300, seed: int = 0) -> Dataset:

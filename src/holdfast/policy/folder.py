@@ -101,7 +101,9 @@ INFO: dict[str, Any] = {
     "inputs": dict[str, str] | None,
     "action_space": str | None,
     "observation_space": str | None,
+    "table": dict[str, Any] | None,
     "algorithm_module": str | None,
+    "target": dict[str, Any],
 }
 SPEC: dict[str, Any] = {
     "obs": list[int] | dict[str, Any],

@@ -27,6 +27,9 @@ from ..core.shown import counted, facts_html, line
 from ..core.spec import Cfg, Memory, Obs, Seen, Spec, State
 from ..data import spaces
 from ..data.feed.treatment import Fitted
+from ..data.tables import rows as table_rows
+from ..data.tables.encoding import action_codes, action_labels
+from ..data.tables.schema import Schema
 from ..environments.gym import joint_actions
 from . import arguments, densities
 from . import folder as folder_of
@@ -49,7 +52,9 @@ class Policy:
         fitted: normaliser of observations and bounds of actions, fitted on the training data.
         info: JSON-ready facts: `env_spec`, `dataset`, `seed`, `step` and the like. Where the state's shapes depend on
             them, `stats` (scalars of the data), `phase` (index of the last phase entered) and `inputs` (folders of
-            the policies that it was trained with, by name: they are read again when this one is loaded).
+            the policies that it was trained with, by name: they are read again when this one is loaded). `table` has
+            the roles of the columns if it was trained on a table.
+        table: these roles as a `Schema`; None: it was not trained on a table.
     """
 
     def __init__(
@@ -73,6 +78,8 @@ class Policy:
         self.state = jax.tree.map(lambda x, y: jnp.array(x) if y else jnp.zeros(x.shape, x.dtype), state, keep)
         self.raw_space = _space(self.info, "observation_space")
         self.raw_action_space = _space(self.info, "action_space")
+        roles = self.info.get("table")
+        self.table = None if roles is None else Schema.from_dict(roles, "the policy's table")
         self.whole: Any = None  # the state with its critics, see `with_critic`
         self._team: Replicas | None = None
         self._calls = 0
@@ -91,14 +98,16 @@ class Policy:
         Args:
             obs: one observation [*obs], or several [n, *obs]; a dict of arrays if observations have several. What was
                 flattened for training (dictionaries, tuples, whole numbers), and images in another layout, may be given
-                as the environment gives it. Images are bytes (uint8).
+                as the environment gives it. Images are bytes (uint8). A policy that was trained on a table also takes
+                rows of it: a mapping from column to value, a list of them, or a data frame.
             mode: "best" (the most likely action) or "sample" (a draw).
             mask: legal actions [A] or [n, A], for discrete actions.
             seed: seed of the draw. None: another draw at each call, the same sequence for every new or loaded policy.
 
         Returns:
             Actions in the units and type of the environment's space: [A] or [n, A], integers [] or [n] where discrete,
-            integers [K] or [n, K] where the space has K discrete actions at once (MultiDiscrete, MultiBinary).
+            integers [K] or [n, K] where the space has K discrete actions at once (MultiDiscrete, MultiBinary). For rows
+            of a table: the label or the number of the action, or an array of n; by column if there are several.
 
         Raises:
             UserError: a wrong shape, an entry that is not finite, no legal action, or a policy with memory (use `act`).
@@ -107,6 +116,7 @@ class Policy:
         if jax.tree.leaves(memory):
             raise UserError(
                 f"a policy of {self.algorithm.name} remembers: use policy.act(obs, memory), which returns the memory"
+                f"{'' if self.algorithm.target is None else ', with the reward of the step before (reward=...)'}"
             )
         return action
 
@@ -119,6 +129,7 @@ class Policy:
         reward: ArrayLike | None = None,
         mask: ArrayLike | None = None,
         seed: int | None = None,
+        target_return: ArrayLike | None = None,
     ) -> tuple[Any, Any]:
         """Like calling the policy, with a memory: `(actions, memory)`.
 
@@ -129,21 +140,28 @@ class Policy:
             reward: raw reward of the step before, [] or [n]; needed only by policies that follow a return.
             mask: legal actions [A] or [n, A].
             seed: seed of the draw, as in a call of the policy.
+            target_return: return that a policy which follows a return is asked for, [] or [n], as a sum of raw rewards
+                of an episode. It is read at the start of an episode. None: `self.target_return`.
 
         Raises:
-            UserError: as a call of the policy does, or a memory or a reward that does not fit.
+            UserError: as a call of the policy does, or a memory, a reward or a target that does not fit.
         """
+        obs, mask, labelled = self._from_table(obs, mask)
         rows, single = self._rows(obs)
         n = len(jax.tree.leaves(rows)[0])
         legal = self._mask(mask, n)
+        self._require_reward(memory, reward)
         before = arguments.rewards(reward, n)
+        if target_return is not None and self.algorithm.target is None:
+            raise UserError(f"a policy of {self.algorithm.name} follows no return: leave target_return out")
+        asked = None if target_return is None else arguments.targets(target_return, n)
         acting = self.start(n, mode, self._next_seed() if seed is None else seed)
         begin = np.full((1, n), memory is None)
         if memory is not None:
             acting.memory = arguments.require_memory(memory, acting.memory, n)
         given = jax.tree.map(lambda x: x[None], rows)
         with np.errstate(over="ignore", invalid="ignore"):  # the check below names the row
-            actions = acting(given, before.reshape(1, n), legal, begin)[0]
+            actions = acting(given, before.reshape(1, n), legal, begin, asked)[0]
         bad = ~np.isfinite(actions.reshape(n, int(np.prod(actions.shape[1:])))).all(1)
         if bad.any():
             row = int(np.argmax(bad))
@@ -151,7 +169,16 @@ class Policy:
                             "policy can calculate with")  # fmt: skip
         if self.raw_action_space is not None:
             actions = joint_actions.parts(self.raw_action_space, actions)
+        if labelled and self.table is not None:
+            return action_labels(self.table, actions, single), acting.memory
         return (actions[0] if single else actions), acting.memory
+
+    @property
+    def target_return(self) -> float | None:
+        """The return that the policy aims at, as a sum of raw rewards of an episode; None: it follows no return."""
+        if self.algorithm.target is None:
+            return None
+        return float(self.algorithm.target(config.as_arrays(self.cfg), self.state)) / self.fitted.reward_scale
 
     def probabilities(
         self,
@@ -171,11 +198,13 @@ class Policy:
 
         Returns:
             [A] or [n, A], float32; each row sums to 1. A policy that takes the best action has one 1. Where the space
-            has several discrete actions at once, A counts through their combinations, the last part fastest.
+            has several discrete actions at once, A counts through their combinations, the last part fastest. Labels of
+            a table are in the order of `table.action_names`.
 
         Raises:
             UserError: continuous actions, an algorithm without a distribution, or arguments that `act` refuses.
         """
+        obs, mask, _ = self._from_table(obs, mask)
         found, single = self._log_probabilities(obs, mask, memory, reward)
         return np.exp(found[0] if single else found)
 
@@ -193,6 +222,7 @@ class Policy:
         Args:
             obs: one raw observation [*obs], or several [n, *obs].
             action: the actions in the environment's units, [A] or [n, A]; integers as a call returns them if discrete.
+                For rows of a table: labels or numbers, by column if there are several.
             mask: legal actions [A] or [n, A]. The others have the log-probability -inf.
             memory: what `act` returned for the step before; None at the start of an episode.
             reward: raw reward of the step before, [] or [n]; needed only by policies that follow a return.
@@ -204,6 +234,9 @@ class Policy:
             UserError: an algorithm without a distribution, a deterministic policy of continuous actions, actions
                 outside the action space, or arguments that `act` refuses.
         """
+        obs, mask, labelled = self._from_table(obs, mask)
+        if labelled and self.table is not None:
+            action = action_codes(self.table, action, "the action")
         if self.spec.discrete:
             every, single = self._log_probabilities(obs, mask, memory, reward)
             inside = self._inside(action, len(every))
@@ -238,6 +271,9 @@ class Policy:
             UserError: an algorithm without values, a policy that was shipped without its critic, or arguments that
                 `act` refuses.
         """
+        obs, mask, labelled = self._from_table(obs, mask)
+        if labelled and self.table is not None and action is not None:
+            action = action_codes(self.table, action, "the action")
         rows, single = self._rows(obs)
         chosen = self.act(obs, mask=mask)[0] if action is None else action
         inside = self._inside(chosen, len(jax.tree.leaves(rows)[0]))
@@ -276,6 +312,8 @@ class Policy:
         kind = counted(self.spec.action, f"{'discrete' if self.spec.discrete else 'continuous'} action")
         facts = [("observations", str(self.spec.obs)), ("actions", kind)]
         named = {"trained on": "dataset", "environment": "env_id", "seed": "seed", "step": "step"}
+        if self.target_return is not None:
+            facts.append(("return asked for", f"{self.target_return:.6g} (sum of raw rewards)"))
         return facts + [(name, str(self.info[key])) for name, key in named.items() if self.info.get(key) is not None]
 
     def start(self, n: int, mode: str = "best", seed: int = 0) -> Acting:
@@ -440,12 +478,23 @@ class Policy:
         single = arguments.require_rows(obs, self.spec)
         return jax.tree.map(lambda x: x[None] if single else x, obs), single
 
+    def _from_table(self, obs: Obs, mask: ArrayLike | None) -> tuple[Obs, ArrayLike | None, bool]:
+        """Observations as numbers, legal actions, and whether rows of a table were given."""
+        if self.table is None or not table_rows.is_table(obs):
+            return obs, mask, False
+        found = table_rows.read_rows(self.table, obs)
+        legal = found.legal if mask is None else mask
+        if not found.single:
+            return found.observations, legal, True
+        return found.observations[0], found.legal[0] if mask is None and found.legal is not None else mask, True
+
     def _seen(
         self, rows: Obs, mask: ArrayLike | None, memory: Memory | None, reward: ArrayLike | None
     ) -> tuple[Seen, Memory]:
         """What the distribution of the actions is conditioned on."""
         n = len(jax.tree.leaves(rows)[0])
         legal = self._mask(mask, n)
+        self._require_reward(memory, reward)
         fresh = self.algorithm.memory(config.as_arrays(self.cfg), self.spec, n)
         kept = fresh if memory is None else arguments.require_memory(memory, fresh, n)
         before = np.zeros(n, np.float32) if memory is None else self.fitted.rewards(arguments.rewards(reward, n))
@@ -493,6 +542,16 @@ class Policy:
             row = int(np.argmin(inner))
             raise UserError(f"the action in row {row} is {values[row].tolist()}, outside the policy's action space")
         return inside
+
+    def _require_reward(self, memory: Memory | None, reward: ArrayLike | None) -> None:
+        """Refuse a later step of a policy that follows a return without the reward of the step before."""
+        if self.algorithm.target is None or memory is None or reward is not None:
+            return
+        if not getattr(self.cfg, "delayed", False):
+            raise UserError(
+                f"a policy of {self.algorithm.name} subtracts rewards from the return that it is asked for: give the "
+                "reward of the step before, policy.act(obs, memory, reward=...)"
+            )
 
     def _next_seed(self) -> int:
         with self._lock:

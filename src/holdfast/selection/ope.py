@@ -29,7 +29,6 @@ from .neural import UPDATES, neural_values
 
 Model = Literal["linear", "neural", "quantile", "none"]
 Propensities = Literal["auto", "logged", "estimated", "none"]
-LOGGED = "behaviour_log_prob"  # the column of a data set
 MOST_COUNTS = 200_000_000  # numbers of episodes times resamples
 FEWEST_RESAMPLES = 200
 
@@ -104,7 +103,7 @@ def ope(
     if isinstance(policy, str | Path):
         policy = Policy.load(policy)
     target = target_of(policy, dataset, mode, seed, bandwidth, kernel)
-    cluster = dataset.columns.get("cluster") if cluster is None else cluster
+    cluster = dataset.cluster if cluster is None else cluster
     groups = None if cluster is None else _clusters(cluster, dataset)
     given, why = _propensities(dataset, target, propensity, propensities, bandwidth, names, seed)
     chosen = policy if isinstance(policy, Policy) else None
@@ -166,7 +165,9 @@ def _clusters(cluster: ArrayLike, dataset: Dataset) -> np.ndarray:
         episode = int(dataset.episode_of[int(np.argmax(mixed))])
         raise UserError(f"episode {episode} has several clusters: expected one value for all its steps")
     if first.max() == 0:
-        raise UserError("all episodes are in one cluster: intervals need several, or leave cluster out")
+        raise UserError(
+            "all episodes are in one cluster: intervals need several; cluster=data.episode_of resamples episodes"
+        )
     return np.unique(first, return_inverse=True)[1]
 
 
@@ -209,14 +210,13 @@ def _propensities(
 
 def _logged(dataset: Dataset, propensity: ArrayLike | None) -> np.ndarray | None:
     """Log-propensities [N] of the caller or of the data set."""
-    if propensity is None and LOGGED not in dataset.columns:
-        return None
-    if propensity is None:
-        values = np.exp(dataset.columns[LOGGED].astype(np.float64))
-    else:
+    values = dataset.propensity
+    if propensity is not None:
         values = np.asarray(propensity, np.float64)
         if values.shape != (dataset.n_steps,):
             raise UserError(f"propensity has shape {values.shape}, expected one value a step: ({dataset.n_steps},)")
+    if values is None:
+        return None
     faults = propensity_faults(values, dataset.discrete)
     if faults:
         raise UserError(f"{dataset.id}: {joined(faults)}")

@@ -1,4 +1,4 @@
-"""Drawing batches on the device: transitions, n-step rows and windows from columns, views of them and rings.
+"""Drawing batches on the device: transitions, n-step rows, windows and chunks from columns, views and rings.
 
 Mixes are static (each source gives its share of a batch) or proportional (every row is equally likely).
 """
@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ...core.contract import Needs, NStep, Transitions, Windows
+from ...core.contract import Anchor, Chunks, Needs, NStep, Transitions, Windows
 from ...core.errors import UserError
 from ...core.noise import Noise
 from ...core.spec import Array, Batch, Scalar, Step
@@ -87,10 +87,7 @@ def spans(source: Source, index: jax.Array, length: int, discount: Scalar) -> Ba
     It stops at a true end, at a time limit (and bootstraps beyond it), where a log breaks off, and at the newest row.
     A logged column "discount" enters step by step. `next_action` is that of the last step, other columns of the first.
     """
-    where, alive = _onward(source, index, length)
-    steps = at(source, where)
-    ended = (steps.terminated + steps.truncated) > 0
-    alive = jnp.cumprod(alive & jnp.concatenate([jnp.ones_like(ended[:1]), ~ended[:-1]]), 0)  # steps of the span
+    where, steps, alive = _until_the_end(source, index, length)
     factor = discount * steps.extra["discount"] if "discount" in steps.extra else jnp.full_like(steps.reward, discount)
     weight = jnp.cumprod(jnp.concatenate([jnp.ones_like(factor[:1]), factor[:-1]]), 0)
     last = alive.sum(0) - 1
@@ -113,24 +110,72 @@ def spans(source: Source, index: jax.Array, length: int, discount: Scalar) -> Ba
     )
 
 
-def windows(source: Source, index: jax.Array, length: int) -> Batch:
-    """The `length` steps that end at the transitions at `index` [...]: leaves [..., length, *], the oldest step first.
+def windows(source: Source, index: jax.Array, length: int, anchor: Anchor = "last") -> Batch:
+    """The `length` steps around the transitions at `index` [...]: leaves [..., length, *], the oldest step first.
 
-    A window does not reach back over the start of its episode, over a time limit, over a place where a log breaks off,
-    or over the oldest row of a ring. Its column "valid" [..., length] is False before that; there the first valid step
-    is repeated, so that every row holds numbers that occur.
+    A window does not reach over the start or the end of its episode, over a time limit, over a place where a log breaks
+    off, or over the oldest or the newest row of a ring. A shorter window is padded on the left: its column "valid"
+    [..., length] is False there. Padding repeats the first valid step, so that every row holds numbers that occur.
+
+    Args:
+        source: where the rows are.
+        index: numbers of the drawn rows.
+        length: K.
+        anchor: where the drawn row is in its window, see `core.contract.Windows`.
+    """
+    if anchor == "full":
+        ahead, count = _until_end(source, index, length)
+        index = jnp.take_along_axis(ahead, count[None] - 1, 0)[0]
+    onward = anchor == "first"
+    where, count = (_until_end if onward else _since_start)(source, index, length)
+    place = jnp.arange(length).reshape(-1, *[1] * index.ndim)
+    step = jnp.maximum(place - (length - count[None]), 0)  # steps since the window's first
+    order = step if onward else count[None] - 1 - step
+    rows_of = jnp.moveaxis(jnp.take_along_axis(where, order, 0), 0, -1)
+    steps = at(source, rows_of)
+    extra = {**steps.extra, "valid": jnp.moveaxis(place >= length - count[None], 0, -1)}
+    return Batch(**{**vars(steps), "extra": extra, "axis": -2})
+
+
+def _since_start(source: Source, index: jax.Array, length: int) -> tuple[jax.Array, jax.Array]:
+    """Numbers of the row at `index` and of `length` - 1 rows before it, and how many of them are of its episode.
+
+    The newest comes first: [length, ...] and [...].
     """
     where, alive = _backward(source, index, length)
-    earlier = at(source, where)
-    ended = (earlier.terminated + earlier.truncated) > 0
-    here = jnp.ones_like(ended[:1])
-    valid = jnp.cumprod(alive & jnp.concatenate([here, ~ended[1:]]), 0) > 0  # newest first
-    count = valid.sum(0)
-    oldest = jnp.take_along_axis(where, count[None] - 1, 0)
-    rows_of = jnp.moveaxis(jnp.where(valid, where, oldest)[::-1], 0, -1)
-    steps = at(source, rows_of)
-    extra = {**steps.extra, "valid": jnp.moveaxis(valid[::-1], 0, -1)}
+    steps = at(source, where)
+    ended = (steps.terminated + steps.truncated) > 0
+    return where, jnp.cumprod(alive & jnp.concatenate([jnp.ones_like(ended[:1]), ~ended[1:]]), 0).sum(0)
+
+
+def _until_end(source: Source, index: jax.Array, length: int) -> tuple[jax.Array, jax.Array]:
+    """Numbers of the row at `index` and of `length` - 1 rows after it, and how many of them are of its episode."""
+    where, _, alive = _until_the_end(source, index, length)
+    return where, alive.sum(0)
+
+
+def chunks(source: Source, index: jax.Array, length: int) -> Batch:
+    """The `length` steps that begin at the transitions at `index` [...]: leaves [..., length, *], in their order.
+
+    A chunk ends where a span does, see `spans`. Its column "valid" [..., length] is False after that; there the last
+    valid step is repeated, so that every row holds numbers that occur.
+    """
+    where, _, alive = _until_the_end(source, index, length)
+    valid = alive > 0
+    last = jnp.take_along_axis(where, alive.sum(0)[None] - 1, 0)
+    steps = at(source, jnp.moveaxis(jnp.where(valid, where, last), 0, -1))
+    extra = {**steps.extra, "valid": jnp.moveaxis(valid, 0, -1)}
     return Batch(**{**vars(steps), "extra": extra, "axis": -2})
+
+
+def _until_the_end(source: Source, index: jax.Array, length: int) -> tuple[jax.Array, Batch, jax.Array]:
+    """Numbers of the row at `index` and of the `length` - 1 rows after it, these rows, and whether each belongs to the
+    same stretch of steps (1 or 0): [length, ...].
+    """
+    where, alive = _onward(source, index, length)
+    steps = at(source, where)
+    ended = (steps.terminated + steps.truncated) > 0
+    return where, steps, jnp.cumprod(alive & jnp.concatenate([jnp.ones_like(ended[:1]), ~ended[:-1]]), 0)
 
 
 def _backward(source: Source, index: jax.Array, length: int) -> tuple[jax.Array, jax.Array]:
@@ -173,7 +218,11 @@ def _read_n_steps(source: Source, index: jax.Array, needs: NStep, discount: Scal
 
 
 def _read_windows(source: Source, index: jax.Array, needs: Windows, discount: Scalar) -> Batch:
-    return windows(source, index, needs.length)
+    return windows(source, index, needs.length, needs.anchor)
+
+
+def _read_chunks(source: Source, index: jax.Array, needs: Chunks, discount: Scalar) -> Batch:
+    return chunks(source, index, needs.length)
 
 
 # How each kind of `Needs` is read; what is not here is refused when a run is planned.
@@ -181,6 +230,7 @@ READ: Mapping[type, Callable[[Source, jax.Array, Any, Any], Batch]] = {
     Transitions: _read_transitions,
     NStep: _read_n_steps,
     Windows: _read_windows,
+    Chunks: _read_chunks,
 }
 
 

@@ -58,6 +58,7 @@ bench: $(VENV)/.dev ## measure the speed of every algorithm on this machine
 .PHONY: results
 results: $(VENV)/.run ## train every algorithm on every available data set and write docs/results.md (hours; can be interrupted)
 	@$(BIN)/python benchmarks/results.py $(ARGS)
+	@$(BIN)/python benchmarks/published.py
 
 .PHONY: docs
 docs: $(VENV)/.docs ## build the documentation into site/; a broken link is an error
@@ -108,5 +109,5 @@ constraints: ## write the newest versions that pyproject.toml allows into constr
 
 .PHONY: clean
 clean: ## remove the environment, caches and build results (keeps runs/)
-	rm -rf $(VENV) build dist site .cache docs/reference .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) build dist site .cache docs/reference docs/tutorial.md docs/tutorial-*.png .mypy_cache .ruff_cache .pytest_cache
 	find src tests benchmarks examples docs -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

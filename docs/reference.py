@@ -1,21 +1,30 @@
-"""Write the pages of the reference that follow from the code: docs/reference/*.md. `make docs` runs this first."""
+"""Write the pages that follow from the code: docs/reference/*.md, and docs/tutorial.md from the notebook.
+
+`make docs` runs this first.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import inspect
 import io
 import os
+import pkgutil
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import notebook
+
 import holdfast
+import holdfast.parts
 from holdfast.algorithms import registry
 from holdfast.cli import COMMANDS, main, usage
 from holdfast.cli.algorithms import facts
 from holdfast.cli.completion import flags
+from holdfast.data.feed import columns
 
 HERE = Path(__file__).resolve().parent
 # documented with the public names, because these return or take them
@@ -101,6 +110,33 @@ def algorithms() -> Iterator[str]:
         yield "| preset | differs in, and treatment of the data | source |\n|---|---|---|\n" + "\n".join(rows)
 
 
+def parts() -> Iterator[str]:
+    """What an algorithm is composed of: the functions of the room `parts`, and the derived columns."""
+    yield (
+        "# Parts of algorithms\n\nWhat [a new algorithm](../add-an-algorithm.md) can use. The texts are from the code: "
+        "`help(holdfast.parts.losses)` has all of them."
+    )
+    rows = [f"| `{name}` | {first_line(compute)} |" for name, compute in columns.DERIVED.items()]
+    yield "## Derived columns\n\nNames for the argument `columns` of `Transitions`, `NStep` and `Windows`."
+    yield "| column | contents |\n|---|---|\n" + "\n".join(rows)
+    for found in pkgutil.iter_modules(holdfast.parts.__path__):
+        module = importlib.import_module(f"holdfast.parts.{found.name}")
+        own = [
+            (name, value)
+            for name, value in vars(module).items()
+            if getattr(value, "__module__", "") == module.__name__ and not name.startswith("_") and callable(value)
+        ]
+        rows = [f"| `{name}` | {first_line(value)} |" for name, value in own]
+        if rows:
+            yield f"## `parts.{found.name}`\n\n{first_line(module)}"
+            yield "| name | what it is |\n|---|---|\n" + "\n".join(rows)
+
+
+def first_line(value: object) -> str:
+    """The first sentence or line of a docstring, for the cell of a table."""
+    return (inspect.getdoc(value) or "").partition("\n")[0].replace("|", "\\|")
+
+
 def shown(value: Any) -> str:
     """A value as it is written on the command line."""
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
@@ -113,10 +149,13 @@ def write(folder: Path) -> None:
         folder: where to write them.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for name, parts in (("command-line", sections()), ("python", api()), ("settings", algorithms())):
-        (folder / f"{name}.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    pages = {"command-line": sections(), "python": api(), "settings": algorithms(), "parts": parts()}
+    for name, texts in pages.items():
+        (folder / f"{name}.md").write_text("\n\n".join(texts) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
     os.environ.update(COLUMNS="100", NO_COLOR="1", JAX_PLATFORMS="cpu")
     write(Path(sys.argv[1]) if len(sys.argv) > 1 else HERE / "reference")
+    if len(sys.argv) < 2:
+        notebook.write_page(HERE)

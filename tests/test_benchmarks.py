@@ -234,3 +234,20 @@ def test_what_the_peer_runs_needs_no_jax() -> None:
         at_once = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
         names = {n.module if isinstance(n, ast.ImportFrom) else alias.name for n in at_once for alias in n.names}
         assert {n.split(".")[0] for n in names} <= sys.stdlib_module_names | {"numpy", "serving", "synthetic"}
+
+
+def test_the_page_of_published_numbers_is_what_the_script_writes(monkeypatch: Patch, tmp_path: Path) -> None:
+    published = load("published", monkeypatch)
+    assert published.main([str(tmp_path / "page.md")]) == 0
+    assert (tmp_path / "page.md").read_text(encoding="utf-8") == published.PAGE.read_text(encoding="utf-8")
+
+
+def test_the_page_of_published_numbers_by_hand(monkeypatch: Patch) -> None:
+    published = load("published", monkeypatch)
+    hopper = published.markdown().partition("## Hopper, medium")[2].partition("## ")[0]
+    # 100 (1018 + 20.272305) / (3234.3 + 20.272305) = 31.9; CORL's README: 53.51 and 1.76
+    assert "| `bc` | 23.1 [22.0, 24.9] | 31.9 (30,000) | 53.5 ± 1.8 | v2 | A |" in hopper
+    text = "| method | log | updates | return | required |\n| `a` | X | 5 | -1.5 (-2, -1) | 3 |\n| | Y | 6 | 7 | - |\n"
+    assert published.learned(text, "Y") == {"a": ("6", 7.0)}
+    assert published.learned(text, "X") == {"a": ("5", -1.5)}
+    assert published.score(-0.04) == "0.0"

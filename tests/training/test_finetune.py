@@ -104,12 +104,16 @@ def test_the_result_tells_what_the_switch_cost(tuned):
     table = rows(tuned.path / "evaluations.csv")
     steps = sorted({int(r["step"]) for r in table})
     assert steps == [0, 20, 40]
+    assert tuned.result["finetune"] is None  # no average over settings
+    entry = tuned.result["by_setting"][1]
+    assert entry["values"] == {"alpha": 2.5}
+    table = [r for r in table if r["replica"] in entry["replicas"]]
     curve = [np.mean([float(r["return"]) for r in table if int(r["step"]) == s]) for s in steps]
-    found = tuned.result["finetune"]
+    found = entry["finetune"]
     assert found["return_before"] == pytest.approx(curve[0])
     assert found["return_lowest"] == pytest.approx(min(curve[1:]))
     assert found["return_end"] == pytest.approx(curve[2])
-    assert len(found["replicas"]) == 4
+    assert len(found["replicas"]) == 2
     for name in ("deepest_dip", "regret"):
         assert found[name] == pytest.approx(np.mean([alone[name] for alone in found["replicas"]]))
         low, high = found["intervals"][name]

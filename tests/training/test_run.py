@@ -23,7 +23,7 @@ ASKED = {
 }  # fmt: skip
 OURS = {
     "replicas", "sweep", "environment", "episode_seeds", "return_interval", "return_iqm", "normalized_scores",
-    "logged_return_mean", "flops_per_update", "device",
+    "logged_return_mean", "flops_per_update", "device", "by_setting",
 }  # fmt: skip
 
 
@@ -126,7 +126,17 @@ def test_sweep_trains_every_value_with_every_seed(tmp_path):
     names = ["actor_lr-0.001-seed-0", "actor_lr-0.001-seed-1", "actor_lr-0.003-seed-0", "actor_lr-0.003-seed-1"]
     assert run.result["replicas"] == names
     assert run.result["sweep"] == [{"actor_lr": v} for v in (1e-3, 1e-3, 3e-3, 3e-3)]
-    assert len(run.result["returns"]) == 4
+    returns = np.array(run.result["returns"])
+    entries = run.result["by_setting"]
+    assert [(e["label"], e["values"], e["replicas"]) for e in entries] == [
+        ("actor_lr 0.001", {"actor_lr": 1e-3}, names[:2]), ("actor_lr 0.003", {"actor_lr": 3e-3}, names[2:])
+    ]  # fmt: skip
+    assert [e["return_mean"] for e in entries] == pytest.approx([returns[:2].mean(), returns[2:].mean()])
+    highest = max(e["return_mean"] for e in entries)
+    assert [e["best"] for e in entries] == [e["return_mean"] == highest for e in entries]
+    top = ("return_mean", "return_interval", "return_iqm", "normalized_score")
+    assert {run.result[name] for name in top} == {None}  # no average over settings
+    assert f"{entries[entries[1]['best']]['label']} is best, return" in repr(run)
     table = rows(run.path / "metrics.csv")
     assert [(r["replica"], r["actor_lr"]) for r in table] == [(n, n.split("-")[1]) for n in names]
     assert [run.policy(i).cfg.actor_lr for i in range(4)] == pytest.approx([1e-3, 1e-3, 3e-3, 3e-3])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import tyro
 
+from ..core.errors import UserError
 from . import usage
 
 
@@ -31,14 +32,22 @@ def main(argv: Sequence[str]) -> int:
         UserError: the folder is not a run or contains no metrics yet, the extra `report` is not installed, or a file
             cannot be written.
     """
-    args = usage.parse(Args, "holdfast report", argv, tyro.MISSING_NONPROP, config=(tyro.conf.FlagCreatePairsOff,))
+    args = _parsed(argv)
     from rich.console import Console
 
     from ..report.curves import write_curve
     from ..report.page import write_page
     from ..report.table import results_table
+    from ..runs.listing import find_runs
     from ..runs.read import read_run
 
+    if not (args.run / "config.json").is_file():
+        inside = sum(1 for _ in find_runs(args.run))
+        if inside:
+            raise UserError(
+                f"{args.run} contains {inside} run{'s' * (inside > 1)}: name one of them, or compare them with "
+                f"holdfast compare {args.run}"
+            )
     record = read_run(args.run)
     Console().print(results_table(record))
     written = [write_page(record, args.out)]
@@ -51,3 +60,20 @@ def main(argv: Sequence[str]) -> int:
 
         webbrowser.open(written[0].resolve().as_uri())
     return 0
+
+
+def _parsed(argv: Sequence[str]) -> Args:
+    """The arguments.
+
+    Raises:
+        UserError: a mistake in them; several folders get the command that compares them.
+    """
+    try:
+        return usage.parse(Args, "holdfast report", argv, tyro.MISSING_NONPROP, config=(tyro.conf.FlagCreatePairsOff,))
+    except UserError as error:
+        folders = [word for word in argv if Path(word).is_dir()]
+        if len(folders) < 2:
+            raise
+        raise UserError(
+            f"holdfast report takes one run; to compare these: holdfast compare {' '.join(folders)}"
+        ) from error

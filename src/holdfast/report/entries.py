@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import UserError
+from ..runs.groups import Group
 from ..runs.listing import find_runs
-from ..runs.read import Group, Record, read_run
+from ..runs.read import Record, read_run
 from ..runs.settings import Setting, Settings
 
 MOST_NAMED = 3  # settings in a label; if more differ, the name of the folder is clearer

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..evaluation.statistics import Estimate, average_name, mean_interval
-from ..runs.read import Group, Record
+from ..runs.groups import Group
+from ..runs.read import Record
 from .curves import axis_of
 
 if TYPE_CHECKING:
@@ -56,9 +57,12 @@ def table_of(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for i, column in enumerate(header):
-        table.add_column(column, justify="left" if i < left else "right", overflow="fold")
+        words = [word for text in (column, *(cells[i] for cells in rows)) for word in text.split()]
+        whole = max(map(len, words), default=0)  # no number is broken; names are, if the terminal is narrow
+        justify: Literal["left", "right"] = "left" if i < left else "right"
+        table.add_column(column, justify=justify, overflow="fold", min_width=None if i < left else whole)
     for cells in rows:
         table.add_row(*map(Text, cells))
     return table
@@ -81,8 +85,7 @@ def rows(record: Record, logged: Estimate | None = None) -> list[list[tuple[str,
         elif group == best:
             section = [(BEST + section[0][0], *section[0][1:])]
         sections.append(section)
-    switched = (record.result or {}).get("finetune")
-    return [*sections, _switched(record, switched)] if switched else sections
+    return [*sections, *_switches(record)]
 
 
 def average_label(group: Group, best: bool = False) -> str:
@@ -96,14 +99,29 @@ def is_average(label: str) -> bool:
     return label.startswith((BEST, "IQM over", "mean over"))
 
 
-def _switched(record: Record, found: dict[str, Any]) -> list[tuple[str, str, str, str]]:
-    """The returns before and after the switch to online learning, over all replicas."""
+def _switches(record: Record) -> list[list[tuple[str, str, str, str]]]:
+    """What the switch to online learning did to the returns, of a fine-tuning run: one section for each setting."""
+    result = record.result or {}
+    if result.get("finetune"):
+        return [_switched(record, result["finetune"])]
+    entries = [entry for entry in result.get("by_setting", []) if entry.get("finetune")]
+    return [_switched(record, entry["finetune"], f", {entry['label']}") for entry in entries]
+
+
+def _switched(record: Record, found: dict[str, Any], setting: str = "") -> list[tuple[str, str, str, str]]:
+    """The returns of one setting before and after the switch, over its replicas.
+
+    Args:
+        record: the run.
+        found: what `training.handover.summary` returned.
+        setting: end of the labels, `, alpha 2.5`; empty if nothing was swept.
+    """
     lowest = f"lowest after it (step {found['lowest_step']:,})"
     names = {"before the first online step": "return_before", lowest: "return_lowest", "at the end": "return_end"}
     intervals = found.get("intervals", {})  # empty if there is one replica
     values = {name: Estimate(found[name], *intervals.get(name, (None, None))) for name in (*names.values(), "regret")}
-    rows = [_row(record, label, values[name]) for label, name in names.items()]
-    regret = _row(record, "mean shortfall from the best (regret)", values["regret"])
+    rows = [_row(record, label + setting, values[name]) for label, name in names.items()]
+    regret = _row(record, f"mean shortfall from the best (regret){setting}", values["regret"])
     return [*rows, (*regret[:3], "-")]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,15 +20,9 @@ from ..policy import folder as folder_of
 from . import csv_tables
 from .csv_tables import Row
 from .folder import OFFLINE, RunFolder
+from .groups import Group, best_of, groups_of
 from .schema import optional_result, require_name
-from .settings import Settings, value_texts
-
-
-class Group(NamedTuple):
-    """Replicas that differ only in their seed."""
-
-    label: str  # "expectile 0.7", or "" if nothing was swept
-    rows: list[int]  # indices of its replicas
+from .settings import Settings
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -60,12 +54,7 @@ class Record:
     @property
     def groups(self) -> list[Group]:
         """Replicas by swept values, in the order of the run."""
-        names = self.sweep[0] if self.sweep else {}
-        texts = {name: value_texts(values[name] for values in self.sweep) for name in names}
-        found: dict[str, list[int]] = {}
-        for i, values in enumerate(self.sweep):
-            found.setdefault(", ".join(f"{name} {texts[name][value]}" for name, value in values.items()), []).append(i)
-        return [Group(label, rows) for label, rows in found.items()]
+        return groups_of(self.sweep)
 
     @property
     def title(self) -> str:
@@ -98,11 +87,8 @@ class Record:
 
     @property
     def best(self) -> Group:
-        """The group with the highest average of the last returns.
-
-        The choice looks at the returns that it reports, so the average of the best of many groups is too high.
-        """
-        return max(self.groups, key=lambda group: self.average(group.rows).value)
+        """The group with the highest average of the last returns: `runs.groups.best_of`."""
+        return best_of(self.groups, self.returns[:, -1])
 
     def score(self, value: ArrayLike) -> Any:
         """Normalised score of returns of any shape; None if no reference is known."""

@@ -11,6 +11,7 @@ from typing import Any
 from ..core.errors import UserError
 from ..core.files import JSON, read_json
 from ..core.schema import require_types
+from .groups import upgraded
 from .settings import Settings
 
 RESULT: dict[str, Any] = {
@@ -24,6 +25,7 @@ RESULT: dict[str, Any] = {
     "environment": str | None,
     "returns": list[list[float | None]],
     "episode_seeds": list[list[int]],
+    "by_setting": list[dict[str, Any]],
     "return_mean": float | None,
     "return_interval": list[float | None] | None,
     "return_iqm": dict[str, float | None] | None,
@@ -49,6 +51,16 @@ FINETUNE: dict[str, Any] = {
     "regret": float,
     "lowest_step": int,
     "intervals": dict[str, tuple[float, float]],
+}
+BY_SETTING: dict[str, Any] = {
+    "label": str,
+    "values": dict[str, float],
+    "replicas": list[str],
+    "return_mean": float | None,
+    "return_interval": list[float | None],
+    "return_iqm": dict[str, float | None],
+    "normalized_score": float | None,
+    "best": bool,
 }
 CHECKPOINT: dict[str, Any] = {
     "phase": int,
@@ -91,7 +103,9 @@ def read_result(path: Path) -> dict[str, Any]:
     if found.get("finetune") is not None:
         needed = [name for name in FINETUNE if name != "intervals"]
         require_types(found["finetune"], FINETUNE, f"finetune of {path}", needed)
-    return found
+    for entry in found.get("by_setting", []):
+        require_types(entry, BY_SETTING, f"by_setting of {path}", [*BY_SETTING])
+    return upgraded(found)
 
 
 def require_name(name: str, where: str) -> None:

@@ -188,7 +188,8 @@ class Settings:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready values, with the number of the format."""
-        return {"format": FORMAT, **dataclasses.asdict(self)}
+        values = dataclasses.asdict(self)
+        return {"format": FORMAT, **{k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], where: str) -> Settings:
@@ -494,5 +495,5 @@ def _require_sweepable(algorithm: Algorithm, cfg: DataclassInstance, name: str) 
         why = f"its type is {fields[name].type}, not float"
     raise UserError(
         f"--sweep {name}: {why}; only float settings that leave the program unchanged can be swept "
-        f"({', '.join(traced)}); start one run for each value instead"
+        f"({', '.join(traced)}); start one run for each value, then holdfast compare"
     )

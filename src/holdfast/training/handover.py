@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -77,11 +77,12 @@ def kept(folder: RunFolder, source: Mapping[str, Any], like: T) -> T:
     return load_tree(start, like)
 
 
-def summary(path: Path) -> dict[str, Any] | None:
+def summary(path: Path, rows: Sequence[int] | None = None) -> dict[str, Any] | None:
     """What the handover did to the returns, from the evaluations of a fine-tuning run.
 
     Args:
         path: its `evaluations.csv`.
+        rows: indices of the replicas that count, which have the same settings; None: all.
 
     Returns:
         None if there is only one evaluation. Else, for the mean curve of the replicas: `return_before`, the mean return
@@ -99,8 +100,8 @@ def summary(path: Path) -> dict[str, Any] | None:
     steps = table.steps.tolist()
     if len(steps) < 2:
         return None
-    curves = table.returns.mean(2)
-    count = len(table.replicas)
+    curves = table.returns.mean(2) if rows is None else table.returns[list(rows)].mean(2)
+    count = len(curves)
     lowest = _lowest(curves.mean(0))
     measures = _measures(curves, np.full(count, lowest))
     found: dict[str, Any] = {name: float(x.mean()) for name, x in measures.items()}
@@ -116,6 +117,23 @@ def summary(path: Path) -> dict[str, Any] | None:
         bounds = [tail, 100 - tail]
         found["intervals"] = {name: np.percentile(x[draws].mean(1), bounds).tolist() for name, x in measures.items()}
     return found
+
+
+def add_summaries(result: dict[str, Any], path: Path) -> None:
+    """Write `summary` into the results of a fine-tuning run: of a sweep, into the entry of each setting.
+
+    Args:
+        result: the contents of `result.json`; `finetune` is added. It is None in a sweep.
+        path: the run's `evaluations.csv`.
+
+    Raises:
+        UserError: the table cannot be read.
+    """
+    entries = result["by_setting"]
+    result["finetune"] = summary(path) if len(entries) == 1 else None
+    if len(entries) > 1:
+        for entry in entries:
+            entry["finetune"] = summary(path, [result["replicas"].index(name) for name in entry["replicas"]])
 
 
 def _lowest(curve: np.ndarray) -> int:

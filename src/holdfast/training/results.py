@@ -126,7 +126,8 @@ class Results:
 
     def __repr__(self) -> str:
         facts = dict(self._facts())
-        rest = f", return {facts['return']}" if "return" in facts else ""
+        best = f"{facts['best setting']} is best, " if "best setting" in facts else ""
+        rest = f", {best}return {facts['return']}" if "return" in facts else ""
         about = f"{str(self.path)!r}: {self._title()}, {facts['replicas']}, {facts['steps']} steps{rest}"
         return line(type(self).__name__, about)
 
@@ -141,11 +142,13 @@ class Results:
     def _facts(self) -> list[tuple[str, str]]:
         found = self.result
         facts = [("replicas", counted(len(found["replicas"]), "replica")), ("steps", f"{found['steps']:,}")]
-        if found.get("return_mean") is not None:
-            low, high = found.get("return_interval") or (None, None)
-            facts.append(("return", str(Estimate(found["return_mean"], low, high))))
-        if found.get("normalized_score") is not None:
-            facts.append(("normalised score", f"{found['normalized_score']:.1f}"))
+        entries = found.get("by_setting", [])
+        for entry in entries:
+            if entry["best"]:
+                facts += [("best setting", entry["label"])] if len(entries) > 1 else []
+                facts.append(("return", str(Estimate(entry["return_mean"], *entry["return_interval"]))))
+                if entry["normalized_score"] is not None:
+                    facts.append(("normalised score", f"{entry['normalized_score']:.1f}"))
         if found.get("logged_return_mean") is not None:
             facts.append(("return of the log", f"{found['logged_return_mean']:.1f}"))
         return [*facts, ("folder", str(self.path))]

@@ -13,6 +13,7 @@ from ..evaluation.evaluate import Evaluation
 from ..policy.folder import versions
 from ..runs.csv_tables import Table
 from ..runs.folder import RunFolder
+from ..runs.groups import alone, by_setting
 from ..runs.settings import Replica, Settings
 from .plan.plan import Plan
 
@@ -146,21 +147,22 @@ def result_of(
         more["source"] = settings.source
     if plan.task.spec.networks.changed:
         more["networks"] = plan.task.spec.networks.changed
+    names = [r.name for r in replicas]
+    sweep = [r.values for r in replicas]
+    settings_found = by_setting(names, sweep, last.returns, last.scores) if last else []
     return {
         "algorithm": settings.algorithm,
         "dataset": settings.data,
         "dataset_fingerprint": plan.task.fingerprint,
         "steps": step,
         "seeds": [r.seed for r in replicas],
-        "replicas": [r.name for r in replicas],
-        "sweep": [r.values for r in replicas],
+        "replicas": names,
+        "sweep": sweep,
         "environment": last.env_id if last else None,
         "returns": last.returns.tolist() if last else [],
         "episode_seeds": last.seeds.tolist() if last else [],
-        "return_mean": float(last.returns.mean()) if last else None,
-        "return_interval": [last.mean.low, last.mean.high] if last else None,
-        "return_iqm": last.iqm._asdict() if last else None,
-        "normalized_score": last.score if last else None,
+        "by_setting": settings_found,
+        **alone(settings_found),
         "normalized_scores": last.scores.tolist() if last and last.scores is not None else None,
         "logged_return_mean": plan.task.logged,
         "updates_per_second": tables.updates / tables.seconds if tables.seconds else None,

@@ -179,7 +179,7 @@ class Runner:
             self.shipping.ship(program, at.carry, step)
         result = result_of(self.plan, self.tables, step, self.shipping.last, self.play.exact)
         if self.plan.settings.source:
-            result["finetune"] = handover.summary(self.folder.evaluations) if evaluates else None
+            handover.add_summaries(result, self.folder.evaluations)
         write_json(self.folder.result, result)
         return result
 

@@ -235,7 +235,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     data = args.data or [*bundled_names(), *(id for id in local_ids() if id.startswith("zoo/"))]
     try:
-        every = [name for name in registry.names() if name not in ONLINE]
+        every = [name for name in registry.names() if name not in ONLINE and not registry.get(name).inputs]
         names = [registry.get(name).name for name in args.algorithms or every]
         datasets = [(name, load_dataset(name)) for name in data]
     except UserError as error:

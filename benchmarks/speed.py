@@ -356,7 +356,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         names = [registry.get(name).name for name in args.only or registry.names()]
     except UserError as error:
         parser.error(str(error))
-    names = [name for name in names if "continuous" in registry.get(name).actions]
+    names = [name for name in names if "continuous" in registry.get(name).actions and not registry.get(name).inputs]
     names = [] if "algorithms" in args.skip else names
     left_out = (None, "--skip peer")
     peer, missing = left_out if "peer" in args.skip else find_peer(args.peer_python, "d3rlpy")

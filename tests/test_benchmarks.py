@@ -251,3 +251,15 @@ def test_the_page_of_published_numbers_by_hand(monkeypatch: Patch) -> None:
     assert published.learned(text, "Y") == {"a": ("6", 7.0)}
     assert published.learned(text, "X") == {"a": ("5", -1.5)}
     assert published.score(-0.04) == "0.0"
+
+
+@pytest.mark.slow
+def test_the_study_of_estimates(tmp_path: Path, monkeypatch: Patch, capsys: pytest.CaptureFixture[str]) -> None:
+    ope = load("ope", monkeypatch)
+    argv = ["--steps", "4", "--checkpoints", "2", "--episodes", "1", "--models", "linear", "--out", str(tmp_path)]
+    ope.main(argv)
+    table = capsys.readouterr().out
+    assert "| pendulum-mixed | fqe | linear | 6 |" in table
+    monkeypatch.setattr(ope, "ope", None)  # estimates are read from the disk
+    ope.main(argv)
+    assert capsys.readouterr().out == table

@@ -26,6 +26,7 @@ FLOORS = [
     "__init__",
     "studies",
     "collection",
+    "selection",
     "training",
     "report",
     "runs",

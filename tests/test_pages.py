@@ -1,13 +1,17 @@
 """The code of pages is run as it is printed."""
 
 import re
+import shutil
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from holdfast.algorithms import registry
+from holdfast.data.tables.schema import Schema
 
 DOCS = Path(__file__).parent.parent / "docs"
+LOGS = Path(__file__).parent / "data" / "tables" / "open-bandit"
 
 
 @pytest.fixture
@@ -44,3 +48,30 @@ def test_own_networks(run_page):
     assert names["wide"].result["networks"]["critic_hidden"] == [32]
     assert names["mixed"].result["networks"]["network"] == {"critic": "object/Residual"}
     assert names["seen"].policy().spec.encoder == "object/Features"
+
+
+@pytest.mark.slow
+def test_tables(run_page, tmp_path):
+    for log in LOGS.glob("*.gz"):
+        shutil.copy(log, tmp_path)
+    names = run_page("tables.md")
+    assert names["log"].n_episodes == names["log"].n_steps == names["other"].n_steps == 500
+    assert names["item"] in range(46)
+    assert sum(names["chances"].values()) == pytest.approx(1, abs=1e-5)
+    assert ((names["values"] > 0) & (names["values"] <= 1)).all()
+    assert names["other"].table == names["policy"].table
+    assert names["data"].observations[:, 0].tolist() == [118, 121, 125, 125, 98, 118, 104, 104]
+    toml = re.findall(r"```toml\n(.*?)```", (DOCS / "tables.md").read_text(encoding="utf-8"), flags=re.S)
+    assert Schema.from_dict(tomllib.loads(toml[0]), "the page").cluster == "ward"
+
+
+@pytest.mark.slow
+def test_ope(run_page):
+    names = run_page("ope.md")
+    assert names["result"].episodes == names["parts"]["test"].n_episodes
+    assert names["result"].table() or names["result"].refusals()
+    better = names["better"]
+    assert better["dr"].interval.low < 0.7 / 3 < better["dr"].interval.high
+    assert better["dr"].difference.low > 0
+    low, high = better.guarantee
+    assert low < 0.7 / 3 < high

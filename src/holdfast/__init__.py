@@ -18,9 +18,12 @@ if TYPE_CHECKING:
     from .data.dataset import Dataset
     from .data.sources import load_dataset
     from .evaluation.evaluate import Evaluation, evaluate
+    from .evaluation.ope.result import OpeResult
     from .policy.dynamics import Dynamics
     from .policy.policy import Policy
     from .report.compare import compare
+    from .selection.ope import ope
+    from .selection.select import Selection, select
     from .training.run import Run, finetune, resume, train
 
 _HOMES = {
@@ -29,10 +32,12 @@ _HOMES = {
     "Diverged": "core.errors",
     "Dynamics": "policy.dynamics",
     "Evaluation": "evaluation.evaluate",
+    "OpeResult": "evaluation.ope.result",
     "Phase": "core.contract",
     "Policy": "policy.policy",
     "Preset": "core.contract",
     "Run": "training.run",
+    "Selection": "selection.select",
     "Treatment": "core.contract",
     "UserError": "core.errors",
     "check": "data.checks.check",
@@ -40,15 +45,17 @@ _HOMES = {
     "evaluate": "evaluation.evaluate",
     "finetune": "training.run",
     "load_dataset": "data.sources",
+    "ope": "selection.ope",
     "register": "algorithms.registry",
     "resume": "training.run",
+    "select": "selection.select",
     "train": "training.run",
 }
 
 __all__ = [
-    "Algorithm", "Dataset", "Diverged", "Dynamics", "Evaluation", "Phase", "Policy", "Preset", "Run", "Treatment",
-    "UserError", "algorithm_names", "check", "compare", "evaluate", "finetune", "load_dataset", "register", "resume",
-    "train",
+    "Algorithm", "Dataset", "Diverged", "Dynamics", "Evaluation", "OpeResult", "Phase", "Policy", "Preset", "Run",
+    "Selection", "Treatment", "UserError", "algorithm_names", "check", "compare", "evaluate", "finetune",
+    "load_dataset", "ope", "register", "resume", "select", "train",
 ]  # fmt: skip
 
 

@@ -17,9 +17,9 @@ import pytest
 from holdfast.algorithms import registry
 from holdfast.algorithms.citations import CITATIONS
 from holdfast.core.config import as_arrays, from_dict, over_the_run, to_dict, traced_fields
-from holdfast.core.contract import Algorithm, Context, Treatment
+from holdfast.core.contract import Algorithm, Context, Frozen, Treatment
 from holdfast.core.noise import Noise
-from holdfast.core.spec import Batch, Seen
+from holdfast.core.spec import Batch, Seen, Spec
 from holdfast.core.tree import named_leaves
 from holdfast.data.dataset import Dataset
 from holdfast.data.feed import buffer, sampler, treatment
@@ -87,6 +87,15 @@ def logged(kind: str) -> Dataset:
     return Dataset.from_episodes(episodes, action_bounds=(-1.0, 1.0) if kind == "continuous" else None)
 
 
+@functools.cache
+def cloned(spec: Spec) -> Frozen:
+    """A policy with random weights, the input of algorithms that evaluate one."""
+    bc = registry.get("bc")
+    cfg = as_arrays(small(next(iter(bc.presets.values())).config))
+    state = bc.init(cfg, Context(spec), Noise(jax.random.PRNGKey(3)))
+    return Frozen(spec, bc.act, bc.memory, cfg, state, bc.dist)
+
+
 class Case:
     """One algorithm on one kind of data: what is needed to run each of its phases."""
 
@@ -110,7 +119,8 @@ class Case:
             data, fitted, sorted(wanted), discount=getattr(self.cfg, "discount", 0.99), dtype=dtype
         )
         self.columns = jax.tree.map(jnp.asarray, self.columns)
-        self.ctx = Context(self.spec, self.columns, cols.stats(data, fitted))
+        inputs = {one: cloned(self.spec) for one in self.algorithm.inputs}
+        self.ctx = Context(self.spec, self.columns, cols.stats(data, fitted), inputs)
         self.started: dict[int, Carry] = {}
 
     def sources(self, phase) -> dict:
@@ -331,8 +341,9 @@ def test_going_online(name, kind):
     for key, leaf in named_leaves(carry.state).items():
         assert np.isfinite(leaf).all(), key
     require_finite(found)
+    memory = c.algorithm.memory(c.cfg, c.spec, 200)
     action, _ = c.algorithm.act(
-        as_arrays(c.cfg), c.first(carry), observed(c), (), Noise(jax.random.PRNGKey(0)), "explore"
+        as_arrays(c.cfg), c.first(carry), observed(c), memory, Noise(jax.random.PRNGKey(0)), "explore"
     )
     assert np.isfinite(action).all()
 

@@ -17,6 +17,7 @@ from holdfast.core.noise import Noise
 from holdfast.core.spec import Spec
 from holdfast.core.trained import Trained
 from holdfast.parts import nets, optimisers
+from holdfast.parts.critics import mean_squared_error
 from support.formulas import Flat, array, critics, normal_density, row, same
 from support.tapes import Golden, common, replay
 
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("x64")
 def test_losses(run):
     """Critics s + a, 2 s + a, 3 s + a on s = 1: the mean over members and rows; the actor follows their mean."""
     critic = critics([1, 1], [2, 1], [3, 1])
-    loss, metrics = run(lambda y: rlpd.critic_loss(critic, y, row()), array(2.0))
+    loss, metrics = run(lambda y: mean_squared_error(critic, y, row()), array(2.0))
     same(loss, (0.5**2 + 0.5**2 + 1.5**2) / 3)
     same(metrics["spread"], math.sqrt(2 / 3))
     loss, _ = run(lambda eps: rlpd.actor_loss(Flat(None), critic, 0.2, array([1]), eps), array([0.7]))

@@ -41,6 +41,10 @@ MOVED_FOR_TRAP = {
     "brac_v": CLONED | {"alpha": 0.5},
     "cql": {"alpha": 0.1, "n_actions": 4, "cloning_steps": 300},
     "crr": {"temperature": 0.1},
+    "diffusion_ql": {"eta": 1.0, "actor_polyak_start": 0, "actor_polyak_every": 1, "actor_polyak": 0.05},
+    "fql": {"alpha": 1.0},
+    "idql": {"actor_polyak": 0.01, "actor_dropout": 0.0},
+    "ifql": {},
     "iql": {},
     "mcq": VAE | {"in_weight": 0.9},
     "plas": VAE,
@@ -97,7 +101,9 @@ ENSEMBLES = {"sac_n", "edac"}  # restrained only if critics differ, see the end 
 ELSEWHERE = {
     *("aca", "cal_ql", "rlpd", "obac", "iql_concurrent", "iql_online"),  # they learn online
     "tabular_bcq",  # compared with exact solutions in its own tests
-    *("bc", "filtered_bc"),  # they have no values
+    *("bc", "filtered_bc", "flow_bc"),  # they have no values
+    *("qc", "qc_fql"),  # they assign values to chunks of actions, see their tests
+    *("fqe", "fqe_quantile"),  # they evaluate another run's policy
 }
 SMALL_MODEL = {
     "members": 4, "elites": 3, "model_hidden": (32, 32), "rollout_batch": 500, "rollout_every": 250, "horizon": 1,

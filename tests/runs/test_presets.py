@@ -32,6 +32,9 @@ from holdfast.runs.settings import OURS, Settings
         ("sac_n", "hopper-medium-v2", None, "hopper-medium"),
         ("sac_n", "hopper-random-v2", "Walker2d-v5", "hopper"),  # the name of the data comes before the environment
         ("aca", "walker2d-medium-replay-v2", None, "mujoco-medium-replay"),
+        ("fql", "D4RL/door/human-v2", None, "door-human"),
+        ("fql", "antmaze-large-play-v2", None, "antmaze-large-play"),
+        ("diffusion_ql", "walker2d_medium_expert-v2.hdf5", None, "walker2d-medium-expert"),
         ("dqn", None, "ALE/Pong-v5", "atari"),
         ("dqn", None, "CartPole-v1", "control"),
     ],

@@ -26,6 +26,7 @@ from dataclasses import replace
 
 from ..core.contract import Algorithm, Phase, Preset, Treatment
 from ..core.errors import UserError
+from ..parts import targets
 from ..parts.acting import act, dist
 from . import aca_online
 from .aca_offline import ACA, align, check, init, update
@@ -79,4 +80,16 @@ PRESETS = {
     ),
 }
 
-algorithm = Algorithm("aca", ACA, init, update, act, PRESETS, dist=dist, phases=phases, finetune=finetune, check=check)
+algorithm = Algorithm(
+    "aca",
+    ACA,
+    init,
+    update,
+    act,
+    PRESETS,
+    needs=targets.n_step_rows,
+    dist=dist,
+    phases=phases,
+    finetune=finetune,
+    check=check,
+)

@@ -44,6 +44,7 @@ class ACA:
     best_episodes: int = 0  # online: logged episodes of the highest returns that start the replay buffer
     clip_norm: float = 0.25  # online: bound of the norm of the actor's gradient
     discount: float = 0.99  # gamma
+    n_step: int = 1  # steps of the return before it bootstraps; 1 in the paper
     polyak: float = 0.005  # rate at which the target critics follow
     initial_temperature: float = 1.0  # alpha before the first update of stage 1; stage 3 starts at 1
     target_entropy: float = 0.0  # in nats; 0: minus the number of action dimensions (half of that on AntMaze)
@@ -79,7 +80,7 @@ def check(cfg: ACA) -> list[str]:
     rules |= dict.fromkeys(("align_steps", "realign_steps", "best_episodes"), "at least 0")
     rules |= dict.fromkeys(("omega", "floor_width", "prior_weight", "min_prior_weight"), "at least 0")
     rules |= dict.fromkeys(("clip_norm", "initial_temperature", "update_ratio"), "positive")
-    return faults(cfg, discount="in [0, 1]", polyak="in [0, 1]", **rules)
+    return faults(cfg, n_step="positive", discount="in [0, 1]", polyak="in [0, 1]", **rules)
 
 
 def optimisers_of(cfg: ACA) -> Optimisers:

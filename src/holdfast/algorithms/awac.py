@@ -37,6 +37,7 @@ class AWAC:
     mean: str = "unbounded"  # of the normal: unbounded (CORL) or tanh, as in IQL
     value_action: str = "sample"  # V(s) is Q at a sample of the policy (CORL) or at its mode (authors' code)
     discount: float = 0.99  # gamma
+    n_step: int = 1  # steps of the return before it bootstraps; 1 in the paper
     polyak: float = 0.005  # rate at which the target critics follow
     actor_lr: float = 3e-4  # Adam
     critic_lr: float = 3e-4  # Adam
@@ -58,7 +59,7 @@ def check(cfg: AWAC) -> list[str]:
     rules = dict.fromkeys(("temperature", "discrete_temperature", "max_weight", "update_ratio"), "positive")
     rules |= dict.fromkeys(("discount", "polyak"), "in [0, 1]")
     rules |= {"value_action": "sample|mode", "mean": "unbounded|tanh", "actor_dropout": "in [0, 1)"}
-    return faults(cfg, **rules)
+    return faults(cfg, n_step="positive", **rules)
 
 
 def optimisers_of(cfg: AWAC) -> ActorCritic:
@@ -117,5 +118,16 @@ PRESETS = {
 }
 
 algorithm = Algorithm(
-    "awac", AWAC, init, update, act, PRESETS, dist=dist, actions=BOTH, finetune=finetune, check=check, images=True
+    "awac",
+    AWAC,
+    init,
+    update,
+    act,
+    PRESETS,
+    needs=targets.n_step_rows,
+    dist=dist,
+    actions=BOTH,
+    finetune=finetune,
+    check=check,
+    images=True,
 )

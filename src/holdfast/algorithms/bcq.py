@@ -41,6 +41,7 @@ class BCQ:
     acting_candidates: int = 100  # decoded actions to choose from when acting, authors' code
     kl_weight: float = 0.5  # weight of the KL term in the VAE's loss (a mean over latents), authors' code
     discount: float = 0.99  # gamma
+    n_step: int = 1  # steps of the return before it bootstraps; 1 in the paper
     polyak: float = 0.005  # tau: rate at which the targets follow
     actor_lr: float = 1e-3  # Adam, perturbation network
     critic_lr: float = 1e-3  # Adam
@@ -67,7 +68,7 @@ class Optimisers(NamedTuple):
 def check(cfg: BCQ) -> list[str]:
     rules = dict.fromkeys(("candidates", "acting_candidates", "vae_hidden"), "positive")
     rules |= dict.fromkeys(("mix", "discount", "polyak"), "in [0, 1]")
-    return faults(cfg, phi="at least 0", kl_weight="at least 0", **rules)
+    return faults(cfg, n_step="positive", phi="at least 0", kl_weight="at least 0", **rules)
 
 
 def optimisers_of(cfg: BCQ) -> Optimisers:
@@ -127,4 +128,4 @@ PRESETS = {
     ),
 }
 
-algorithm = Algorithm("bcq", BCQ, init, update, act, PRESETS, check=check)
+algorithm = Algorithm("bcq", BCQ, init, update, act, PRESETS, needs=targets.n_step_rows, check=check)

@@ -52,6 +52,7 @@ class BEAR:
     kl_weight: float = 0.5  # weight of the KL term in the VAE's loss (a mean over latents), authors' code
     initial_multiplier: float = 1.0  # alpha before the first update
     discount: float = 0.99  # gamma
+    n_step: int = 1  # steps of the return before it bootstraps; 1 in the paper
     polyak: float = 0.005  # tau: rate at which the targets follow
     actor_lr: float = 1e-4  # Adam; the authors 1e-3
     critic_lr: float = 3e-4  # Adam; the authors 1e-3
@@ -83,7 +84,7 @@ def check(cfg: BEAR) -> list[str]:
     rules = dict.fromkeys((*counts, "sigma", "initial_multiplier"), "positive")
     rules |= dict.fromkeys(("threshold", "std_penalty", "kl_weight"), "at least 0")
     rules |= dict.fromkeys(("mix", "discount", "polyak"), "in [0, 1]")
-    found = faults(cfg, kernel="laplacian|gaussian", aggregate="min|mean", **rules)
+    found = faults(cfg, n_step="positive", kernel="laplacian|gaussian", aggregate="min|mean", **rules)
     if cfg.q_samples > cfg.match_samples:
         found.append(f"q_samples is {cfg.q_samples!r}, expected at most match_samples ({cfg.match_samples!r})")
     return found
@@ -185,4 +186,4 @@ PRESETS = {
     ),
 }
 
-algorithm = Algorithm("bear", BEAR, init, update, act, PRESETS, phases=phases, check=check)
+algorithm = Algorithm("bear", BEAR, init, update, act, PRESETS, needs=targets.n_step_rows, phases=phases, check=check)

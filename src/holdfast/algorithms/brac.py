@@ -26,12 +26,12 @@ import jax.numpy as jnp
 import optax
 
 from ..core.config import Schedule, config, faults
-from ..core.contract import SCALED, Context, Needs, Phase, Preset, Transitions
+from ..core.contract import SCALED, Context, Needs, Phase, Preset
 from ..core.noise import Noise
 from ..core.spec import Batch, Memory, Mode, Seen, Step
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree
-from ..parts import candidates, nets, optimisers
+from ..parts import candidates, nets, optimisers, targets
 from ..parts.distributions import choose
 from ..parts.divergence_estimates import bounded_policy, cloning_loss, learn_weight
 from .sac import entropy_goal
@@ -60,6 +60,7 @@ class BRAC:
     acting: str = "mode"  # mode, or max_q: the best draw by the first critic; the two test policies of the code
     acting_actions: int = 10  # draws of max_q
     discount: float = 0.99  # gamma
+    n_step: int = 1  # steps of the return before it bootstraps; 1 in the paper
     polyak: float = 0.005  # rate at which the target critics follow
     actor_lr: float = 3e-4  # Adam
     actor_decay_steps: Schedule = "constant"  # rate of the actor: constant, or a cosine over the run or N updates
@@ -95,7 +96,7 @@ def check(cfg: BRAC) -> list[str]:
     rules |= dict.fromkeys(("discount", "polyak", "mix"), "in [0, 1]")
     positive = ("acting_actions", "divergence_samples", "sigma", "discriminator_updates", "behaviour_steps")
     rules |= dict.fromkeys((*positive, "critic_hidden"), "positive")
-    return faults(cfg, divergence="kl|mmd|kl_dual|wasserstein", acting="mode|max_q", **rules)
+    return faults(cfg, n_step="positive", divergence="kl|mmd|kl_dual|wasserstein", acting="mode|max_q", **rules)
 
 
 def primal(cfg: BRAC) -> bool:
@@ -155,7 +156,9 @@ def act(cfg: BRAC, state: State, seen: Seen, memory: Memory, noise: Noise, mode:
 
 
 def needs(cfg: BRAC) -> Needs:
-    return Transitions() if primal(cfg) else Transitions(batches=cfg.discriminator_updates, columns=("next_action",))
+    if primal(cfg):
+        return targets.n_step_rows(cfg)
+    return targets.n_step_rows(cfg, ("next_action",), cfg.discriminator_updates)
 
 
 def phases(cfg: BRAC) -> tuple[Phase, ...]:

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.config import config, faults, static
-from ..core.contract import Algorithm, Collect, Context, Needs, Phase, Preset, Transitions, Treatment
+from ..core.contract import Algorithm, Collect, Context, Needs, Phase, Preset, Treatment
 from ..core.noise import Noise
 from ..core.spec import Batch, Scalar, Step
 from ..core.trained import Metrics, Trained, merge
@@ -46,6 +46,7 @@ class CalQL:
     sparse: bool = static(default=False)  # the floor of an episode that only ever failed is r / (1 - discount)
     data_share: float = static(default=0.5)  # online: rows of a batch that come from the data
     discount: float = 0.99  # gamma
+    n_step: int = 1  # steps of the return before it bootstraps; 1 in the paper
     polyak: float = 0.005  # rate at which the target critics follow
     initial_temperature: float = 1.0  # of the entropy term, before the first update
     target_entropy: float = 0.0  # in nats; 0 means minus the number of action dimensions
@@ -61,7 +62,7 @@ class CalQL:
 def check(cfg: CalQL) -> list[str]:
     positive = ("penalty_temperature", "n_actions", "backup_actions", "initial_temperature", "critic_hidden")
     rules = dict.fromkeys((*positive, "update_ratio"), "positive") | {"alpha": "at least 0", "gap": "at least 0"}
-    return faults(cfg, discount="in [0, 1]", polyak="in [0, 1]", data_share="in (0, 1)", **rules)
+    return faults(cfg, n_step="positive", discount="in [0, 1]", polyak="in [0, 1]", data_share="in (0, 1)", **rules)
 
 
 def init(cfg: CalQL, ctx: Context, noise: Noise) -> State:
@@ -82,7 +83,7 @@ def init(cfg: CalQL, ctx: Context, noise: Noise) -> State:
 
 
 def needs(cfg: CalQL) -> Needs:
-    return Transitions(columns=("sparse_return" if cfg.sparse else "mc_return",))
+    return targets.n_step_rows(cfg, ("sparse_return" if cfg.sparse else "mc_return",))
 
 
 def difference_of(

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 CITATIONS: dict[str, str] = {
+    "le2019batch": """@inproceedings{le2019batch,
+  title={Batch Policy Learning under Constraints},
+  author={Le, Hoang M. and Voloshin, Cameron and Yue, Yisong},
+  booktitle={International Conference on Machine Learning},
+  year={2019}
+}""",
     "nair2020awac": """@article{nair2020awac,
   title={{AWAC}: Accelerating Online Reinforcement Learning with Offline Datasets},
   author={Nair, Ashvin and Gupta, Abhishek and Dalal, Murtaza and Levine, Sergey},
@@ -245,6 +251,30 @@ CITATIONS: dict[str, str] = {
           and Salakhutdinov, Ruslan and Goh, Hanlin},
   booktitle={International Conference on Machine Learning},
   year={2021}
+}""",
+    "park2025flow": """@inproceedings{park2025flow,
+  title={Flow {Q}-Learning},
+  author={Park, Seohong and Li, Qiyang and Levine, Sergey},
+  booktitle={International Conference on Machine Learning},
+  year={2025}
+}""",
+    "wang2022diffusion": """@inproceedings{wang2022diffusion,
+  title={Diffusion Policies as an Expressive Policy Class for Offline Reinforcement Learning},
+  author={Wang, Zhendong and Hunt, Jonathan J. and Zhou, Mingyuan},
+  booktitle={International Conference on Learning Representations},
+  year={2023}
+}""",
+    "hansenestruch2023idql": """@article{hansenestruch2023idql,
+  title={{IDQL}: Implicit {Q}-Learning as an Actor-Critic Method with Diffusion Policies},
+  author={Hansen-Estruch, Philippe and Kostrikov, Ilya and Janner, Michael and Kuba, Jakub Grudzien and Levine, Sergey},
+  journal={arXiv preprint arXiv:2304.10573},
+  year={2023}
+}""",
+    "li2025reinforcement": """@inproceedings{li2025reinforcement,
+  title={Reinforcement Learning with Action Chunking},
+  author={Li, Qiyang and Zhou, Zhiyuan and Levine, Sergey},
+  booktitle={Advances in Neural Information Processing Systems},
+  year={2025}
 }""",
 }
 

@@ -49,6 +49,7 @@ class CQL:
     entropy_backup: bool = False  # entropy in the target; the opposite of deterministic_backup in the code
     cloning_steps: int = 40_000  # updates in which the actor clones the data
     discount: float = 0.99  # gamma
+    n_step: int = 1  # steps of the return before it bootstraps; 1 in the paper
     polyak: float = 0.005  # rate at which the target critics follow
     initial_temperature: float = 1.0  # of the entropy term, before the first update
     target_entropy: float = 0.0  # in nats; 0 means minus the number of action dimensions
@@ -78,7 +79,7 @@ class Optimisers(NamedTuple):
 def check(cfg: CQL) -> list[str]:
     positive = ("penalty_temperature", "n_actions", "backup_actions", "initial_temperature", "update_ratio")
     rules = dict.fromkeys(positive, "positive") | dict.fromkeys(("alpha", "gap", "cloning_steps"), "at least 0")
-    found = faults(cfg, mu="softmax|rho", discount="in [0, 1]", polyak="in [0, 1]", **rules)
+    found = faults(cfg, n_step="positive", mu="softmax|rho", discount="in [0, 1]", polyak="in [0, 1]", **rules)
     if cfg.entropy_backup and cfg.backup_actions > 1:
         found.append(f"backup_actions is {cfg.backup_actions!r}, expected 1 with entropy_backup")
     return found
@@ -185,4 +186,6 @@ PRESETS = {
     ),
 }
 
-algorithm = Algorithm("cql", CQL, init, update, act, PRESETS, dist=dist, finetune=finetune, check=check)
+algorithm = Algorithm(
+    "cql", CQL, init, update, act, PRESETS, needs=targets.n_step_rows, dist=dist, finetune=finetune, check=check
+)

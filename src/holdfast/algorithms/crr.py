@@ -48,6 +48,7 @@ class CRR:
     acting: str = "critic"  # policy, or critic for the critic-weighted policy
     acting_actions: int = 4  # draws that the critic-weighted policy chooses from
     discount: float = 0.99  # gamma
+    n_step: int = 1  # steps of the return before it bootstraps; 1 in the paper
     polyak: float = 0.005  # rate at which the targets follow; 1 for copies
     target_every: int = 1  # updates between the steps of the targets; 100 with polyak 1 in the paper and in Acme
     actor_lr: float = 3e-4  # Adam
@@ -65,7 +66,7 @@ def check(cfg: CRR) -> list[str]:
     rules |= dict.fromkeys(("temperature", "discrete_temperature", "max_weight"), "positive")
     rules |= {"weight": "exp|binary", "advantage": "mean|max", "acting": "policy|critic"}
     rules |= {"discount": "in [0, 1]", "polyak": "in [0, 1]", "actor_dropout": "in [0, 1)"}
-    return faults(cfg, **rules)
+    return faults(cfg, n_step="positive", **rules)
 
 
 def optimisers_of(cfg: CRR) -> ActorCritic:
@@ -165,4 +166,6 @@ PRESETS = {
     ),
 }
 
-algorithm = Algorithm("crr", CRR, init, update, act, PRESETS, dist=dist, actions=BOTH, check=check, images=True)
+algorithm = Algorithm(
+    "crr", CRR, init, update, act, PRESETS, needs=targets.n_step_rows, dist=dist, actions=BOTH, check=check, images=True
+)

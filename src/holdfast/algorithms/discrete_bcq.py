@@ -39,6 +39,7 @@ class DiscreteBCQ:
     threshold: float = 0.3  # tau: least probability of an action, relative to the most likely one
     logit_penalty: float = 0.01  # weight of the mean squared logit of G, authors' code
     discount: float = 0.99  # gamma
+    n_step: int = 1  # steps of the return before it bootstraps; 1 in the paper
     polyak: float = 0.005  # rate at which the target follows; 1 with a long `target_every` copies it
     target_every: int = 1  # updates between moves of the target
     epsilon: float = 0.1  # share of random actions in mode explore
@@ -65,7 +66,7 @@ class Optimisers(NamedTuple):
 def check(cfg: DiscreteBCQ) -> list[str]:
     rules = dict.fromkeys(("threshold", "discount", "polyak", "epsilon"), "in [0, 1]")
     rules |= dict.fromkeys(("logit_penalty", "epsilon_steps"), "at least 0")
-    return faults(cfg, target_every="positive", adam_eps="positive", **rules)
+    return faults(cfg, n_step="positive", target_every="positive", adam_eps="positive", **rules)
 
 
 def optimisers_of(cfg: DiscreteBCQ) -> Optimisers:
@@ -150,5 +151,15 @@ PRESETS = {
 }
 
 algorithm = Algorithm(
-    "discrete_bcq", DiscreteBCQ, init, update, act, PRESETS, dist=dist, actions=DISCRETE, check=check, images=True
+    "discrete_bcq",
+    DiscreteBCQ,
+    init,
+    update,
+    act,
+    PRESETS,
+    needs=targets.n_step_rows,
+    dist=dist,
+    actions=DISCRETE,
+    check=check,
+    images=True,
 )

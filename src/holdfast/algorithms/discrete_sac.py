@@ -35,6 +35,7 @@ from .sac import State, finetune, online, optimisers_of
 @config
 class DiscreteSAC:
     discount: float = 0.99  # gamma
+    n_step: int = 1  # steps of the return before it bootstraps; 1 in the paper
     polyak: float = 0.005  # rate at which the target critics follow
     initial_temperature: float = 1.0  # alpha before the first update
     entropy_share: float = 0.98  # H-bar as a share of log(number of legal actions); smaller is greedier
@@ -49,7 +50,9 @@ class DiscreteSAC:
 
 def check(cfg: DiscreteSAC) -> list[str]:
     shares = dict.fromkeys(("discount", "polyak", "entropy_share"), "in [0, 1]")
-    return faults(cfg, initial_temperature="positive", warmup="at least 0", update_ratio="positive", **shares)
+    return faults(
+        cfg, n_step="positive", initial_temperature="positive", warmup="at least 0", update_ratio="positive", **shares
+    )
 
 
 def init(cfg: DiscreteSAC, ctx: Context, noise: Noise) -> State:
@@ -119,6 +122,7 @@ algorithm = Algorithm(
     update,
     act,
     PRESETS,
+    needs=targets.n_step_rows,
     dist=dist,
     actions=DISCRETE,
     online=online,

@@ -22,7 +22,7 @@ from ..core.noise import Noise
 from ..core.spec import Batch, Scalar, Step
 from ..core.trained import Metrics, merge
 from ..core.tree import ema
-from ..parts import nets
+from ..parts import nets, targets
 from ..parts.acting import act, dist
 from . import sac_n
 from .sac import State, optimisers_of
@@ -35,6 +35,7 @@ class EDAC:
     value: str = "min"  # aggregate of the N critics: min, mean or lcb (mean minus deviations)
     value_deviations: float = 1.0  # lcb: standard deviations below the mean
     discount: float = 0.99  # gamma
+    n_step: int = 1  # steps of the return before it bootstraps; 1 in the paper
     polyak: float = 0.005  # rate at which the target critics follow
     initial_temperature: float = 1.0  # alpha before the first update
     target_entropy: float = 0.0  # H, in nats; 0 means minus the number of action dimensions
@@ -48,7 +49,7 @@ class EDAC:
 def check(cfg: EDAC) -> list[str]:
     rules = {"value": "min|mean|lcb", "critics": "positive", "value_deviations": "at least 0"}
     rules |= {"discount": "in [0, 1]", "polyak": "in [0, 1]", "initial_temperature": "positive"}
-    found = faults(cfg, diversity="at least 0", **rules)
+    found = faults(cfg, n_step="positive", diversity="at least 0", **rules)
     if cfg.critics == 1:
         found.append("critics is 1, expected at least 2: diversity is between pairs")
     return found
@@ -112,4 +113,4 @@ PRESETS = {
     "pen-cloned": preset(20, 10.0, "pen/cloned_v1.yaml" + STANDARDISED),
 }
 
-algorithm = Algorithm("edac", EDAC, init, update, act, PRESETS, dist=dist, check=check)
+algorithm = Algorithm("edac", EDAC, init, update, act, PRESETS, needs=targets.n_step_rows, dist=dist, check=check)

@@ -40,6 +40,7 @@ class IQL:
     discrete_inverse_temperature: float = 0.1  # beta for discrete actions; ours, because advantages are larger there
     max_weight: float = 100.0  # cap on exp(beta A), authors' code
     discount: float = 0.99  # gamma
+    n_step: int = 1  # steps of the return before it bootstraps; 1 in the paper
     polyak: float = 0.005  # rate at which the target critics follow
     actor_lr: float = 3e-4  # Adam
     value_lr: float = 3e-4  # Adam
@@ -76,7 +77,7 @@ def check(cfg: IQL) -> list[str]:
         "actor_dropout": "in [0, 1)",
         "update_ratio": "positive",
     }
-    return faults(cfg, **rules)
+    return faults(cfg, n_step="positive", **rules)
 
 
 def optimisers_of(cfg: IQL) -> Optimisers:
@@ -151,5 +152,16 @@ PRESETS = {
 }
 
 algorithm = Algorithm(
-    "iql", IQL, init, update, act, PRESETS, dist=dist, actions=BOTH, finetune=finetune, check=check, images=True
+    "iql",
+    IQL,
+    init,
+    update,
+    act,
+    PRESETS,
+    needs=targets.n_step_rows,
+    dist=dist,
+    actions=BOTH,
+    finetune=finetune,
+    check=check,
+    images=True,
 )

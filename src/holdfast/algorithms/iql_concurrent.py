@@ -18,11 +18,12 @@ from __future__ import annotations
 import jax
 
 from ..core.config import Schedule, config, faults, narrowed, static
-from ..core.contract import Algorithm, Context, Needs, Preset, Transitions, Treatment
+from ..core.contract import Algorithm, Context, Needs, Preset, Treatment
 from ..core.noise import Noise
 from ..core.spec import Batch, Memory, Mode, Seen, Step
 from ..core.trained import Metrics, merge
 from ..core.tree import PyTree
+from ..parts import targets
 from ..parts.distributions import Distribution
 from . import iql, iql_online, sac
 from .obac import actor_and_critic, compared
@@ -38,6 +39,7 @@ class IQLConcurrent:
     target_entropy: float = 0.0  # SAC, in nats; 0 means minus the number of action dimensions
     temperature_loss: str = "log"  # SAC: log (through log alpha) or exp (through alpha)
     discount: float = 0.99  # gamma
+    n_step: int = 1  # steps of the return before it bootstraps; 1 in the paper
     polyak: float = 0.005  # rate at which the target critics follow
     actor_lr: float = 3e-4  # Adam, both policies
     critic_lr: float = 3e-4  # Adam, both pairs of critics
@@ -69,7 +71,7 @@ def init(cfg: IQLConcurrent, ctx: Context, noise: Noise) -> State:
 
 
 def needs(cfg: IQLConcurrent) -> Needs:
-    return Transitions(batches=2)
+    return targets.n_step_rows(cfg, batches=2)
 
 
 def update(cfg: IQLConcurrent, state: State, batch: Batch, noise: Noise, step: Step) -> tuple[State, Metrics]:

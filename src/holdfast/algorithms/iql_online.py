@@ -17,7 +17,7 @@ from __future__ import annotations
 from ..core.config import Schedule, config, faults, narrowed, static
 from ..core.contract import BOTH, Algorithm, Context, Preset, Treatment
 from ..core.noise import Noise
-from ..parts import nets
+from ..parts import nets, targets
 from ..parts.acting import act, dist
 from . import iql
 from .iql import State, update
@@ -32,6 +32,7 @@ class IQLOnline:
     discrete_inverse_temperature: float = 0.1  # beta for discrete actions, as in iql.py
     max_weight: float = 100.0  # cap on exp(beta A), authors' code
     discount: float = 0.99  # gamma
+    n_step: int = 1  # steps of the return before it bootstraps; 1 in the paper
     polyak: float = 0.005  # rate at which the target critics follow
     actor_lr: float = 3e-4  # Adam
     value_lr: float = 3e-4  # Adam
@@ -88,6 +89,7 @@ algorithm = Algorithm(
     update,
     act,
     PRESETS,
+    needs=targets.n_step_rows,
     dist=dist,
     online=online,
     actions=BOTH,

@@ -40,6 +40,7 @@ class MCQ:
     candidates: int = 10  # N: decoded actions per state
     kl_weight: float = 1.0  # weight of the KL term in the VAE's loss (a mean over latents)
     discount: float = 0.99  # gamma
+    n_step: int = 1  # steps of the return before it bootstraps; 1 in the paper
     polyak: float = 0.005  # rate at which the target critics follow
     initial_temperature: float = 1.0  # alpha before the first update
     max_temperature: float = 1.0  # alpha counts as at most this, OfflineRL-Kit
@@ -71,7 +72,7 @@ class Optimisers(NamedTuple):
 def check(cfg: MCQ) -> list[str]:
     rules = dict.fromkeys(("candidates", "vae_hidden", "initial_temperature", "max_temperature"), "positive")
     rules |= dict.fromkeys(("in_weight", "discount", "polyak"), "in [0, 1]")
-    return faults(cfg, kl_weight="at least 0", **rules)
+    return faults(cfg, n_step="positive", kl_weight="at least 0", **rules)
 
 
 def optimisers_of(cfg: MCQ) -> Optimisers:
@@ -162,4 +163,4 @@ PRESETS = {
     ),
 }
 
-algorithm = Algorithm("mcq", MCQ, init, update, act, PRESETS, dist=dist, check=check)
+algorithm = Algorithm("mcq", MCQ, init, update, act, PRESETS, needs=targets.n_step_rows, dist=dist, check=check)

@@ -104,7 +104,8 @@ def init(cfg: MOREL, ctx: Context, noise: Noise) -> State:
         noise.sub("actor"), ctx.spec, cfg.policy_hidden, low=-1.0, squash="none", activation="tanh"
     )
     actor = dataclasses.replace(made_actor, log_std=jnp.full(ctx.spec.action, cfg.initial_log_std))
-    baseline = nets.mlp(noise.sub("baseline"), (d + morel_npg.CLOCK, *cfg.baseline_hidden, 1))
+    seen = ctx.spec._replace(obs=(d + morel_npg.CLOCK,))  # the observation and the time
+    baseline = nets.network(noise.sub("baseline"), seen, cfg.baseline_hidden, 1, role="value")
     rates = (optimisers.adam(cfg.cloning_lr), optimisers.adam(cfg.baseline_lr))
     return Planned(Trained.new(actor, rates[0]), Trained.new(baseline, rates[1]), model)
 

@@ -48,6 +48,7 @@ class OBAC:
     inverse_temperature: float = 0.0  # beta of the weights exp(beta A) of replayed actions; 0: no weights
     max_weight: float = 100.0  # cap on exp(beta A)
     discount: float = 0.99  # gamma
+    n_step: int = 1  # steps of the return before it bootstraps; 1 in the paper
     polyak: float = 0.005  # rate at which both pairs of target critics follow
     first_temperature: float = 0.2  # alpha in the first update alone, authors' code
     initial_temperature: float = 1.0  # alpha in the second update, from which it is learned
@@ -85,7 +86,7 @@ def check(cfg: OBAC) -> list[str]:
     rules = {"gate": "batch|state|always|off", "log_density": "raw|exact", "expectile": "in (0, 1)"}
     rules |= dict.fromkeys(("constraint_weight", "inverse_temperature", "warmup"), "at least 0")
     rules |= dict.fromkeys(("max_weight", "first_temperature", "initial_temperature", "update_ratio"), "positive")
-    return faults(cfg, discount="in [0, 1]", polyak="in [0, 1]", **rules)
+    return faults(cfg, n_step="positive", discount="in [0, 1]", polyak="in [0, 1]", **rules)
 
 
 def optimisers_of(cfg: OBAC) -> Optimisers:
@@ -180,4 +181,16 @@ PRESETS = {
     "tuned_100k": Preset(OBAC(hidden=(256, 256), batch_size=256), Treatment(), "ours, as mujoco with SAC's sizes"),
 }
 
-algorithm = Algorithm("obac", OBAC, init, update, act, PRESETS, dist=dist, online=online, check=check, images=True)
+algorithm = Algorithm(
+    "obac",
+    OBAC,
+    init,
+    update,
+    act,
+    PRESETS,
+    needs=targets.n_step_rows,
+    dist=dist,
+    online=online,
+    check=check,
+    images=True,
+)

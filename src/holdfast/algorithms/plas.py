@@ -39,6 +39,7 @@ class PLAS:
     vae_steps: int = 500_000  # updates of the VAE before the run
     kl_weight: float = 0.5  # weight of the KL term in the VAE's loss (a mean over latents), authors' code
     discount: float = 0.99  # gamma
+    n_step: int = 1  # steps of the return before it bootstraps; 1 in the paper
     polyak: float = 0.005  # tau: rate at which the targets follow
     actor_lr: float = 1e-4  # Adam, policy and perturbation
     critic_lr: float = 1e-3  # Adam
@@ -78,7 +79,7 @@ class Optimisers(NamedTuple):
 def check(cfg: PLAS) -> list[str]:
     rules = dict.fromkeys(("max_latent_action", "vae_hidden", "vae_steps"), "positive")
     rules |= dict.fromkeys(("mix", "discount", "polyak"), "in [0, 1]")
-    return faults(cfg, phi="at least 0", kl_weight="at least 0", **rules)
+    return faults(cfg, n_step="positive", phi="at least 0", kl_weight="at least 0", **rules)
 
 
 def optimisers_of(cfg: PLAS) -> Optimisers:
@@ -143,4 +144,4 @@ PRESETS = {
     ),
 }
 
-algorithm = Algorithm("plas", PLAS, init, update, act, PRESETS, phases=phases, check=check)
+algorithm = Algorithm("plas", PLAS, init, update, act, PRESETS, needs=targets.n_step_rows, phases=phases, check=check)

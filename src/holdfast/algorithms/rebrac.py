@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.config import Schedule, config, faults
-from ..core.contract import SCALED, Algorithm, Context, Needs, Preset, Transitions, Treatment
+from ..core.contract import SCALED, Algorithm, Context, Needs, Preset, Treatment
 from ..core.noise import Noise
 from ..core.spec import Batch, Memory, Mode, Scalar, Seen, Step
 from ..core.trained import Metrics, merge, occasionally
@@ -35,6 +35,7 @@ class ReBRAC:
     actor_penalty: float = 0.05  # beta_1, weight of (pi(s) - a)^2 in the actor's loss; published per data set, below
     critic_penalty: float = 0.01  # beta_2, weight of (pi'(s') - a')^2 in the critics' target
     discount: float = 0.99  # gamma; 0.999 on AntMaze
+    n_step: int = 1  # steps of the return before it bootstraps; 1 in the paper
     polyak: float = 0.005  # rate at which the targets follow
     policy_noise: float = 0.2  # standard deviation of the noise on target actions
     noise_clip: float = 0.5  # bound of that noise
@@ -49,7 +50,7 @@ class ReBRAC:
 
 def check(cfg: ReBRAC) -> list[str]:
     rules = dict.fromkeys(("actor_penalty", "critic_penalty", "policy_noise", "noise_clip"), "at least 0")
-    return faults(cfg, discount="in [0, 1]", polyak="in [0, 1]", policy_every="positive", **rules)
+    return faults(cfg, n_step="positive", discount="in [0, 1]", polyak="in [0, 1]", policy_every="positive", **rules)
 
 
 def optimisers_of(cfg: ReBRAC) -> ActorCritic:
@@ -104,7 +105,7 @@ def act(cfg: ReBRAC, state: State, seen: Seen, memory: Memory, noise: Noise, mod
 
 
 def needs(cfg: ReBRAC) -> Needs:
-    return Transitions(columns=("next_action",))
+    return targets.n_step_rows(cfg, columns=("next_action",))
 
 
 def presets(betas: dict[str, tuple[float, float]], usual: ReBRAC, treatment: Treatment) -> dict[str, Preset]:

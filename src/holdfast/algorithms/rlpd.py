@@ -22,13 +22,14 @@ import jax
 import jax.numpy as jnp
 
 from ..core.config import config, faults, static
-from ..core.contract import Algorithm, Collect, Context, Needs, Phase, Preset, Transitions, Treatment
+from ..core.contract import Algorithm, Collect, Context, Needs, Phase, Preset, Treatment
 from ..core.noise import Noise
 from ..core.spec import Batch, Scalar, Step
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import ema
 from ..parts import initialisers, nets, targets
 from ..parts.acting import act, dist
+from ..parts.critics import mean_squared_error
 from .sac import State, optimisers_of, temperature_loss
 
 
@@ -41,6 +42,7 @@ class RLPD:
     entropy_backup: bool = True  # soft targets; off on AntMaze and Adroit
     warmup: int = 5_000  # environment steps with random actions before the first update
     discount: float = 0.99  # gamma
+    n_step: int = 1  # steps of the return before it bootstraps; 1 in the paper
     polyak: float = 0.005  # rate at which the target critics follow, every critic update
     initial_temperature: float = 1.0  # alpha before the first update
     target_entropy: float = 0.0  # in nats; 0 means minus half the number of action dimensions
@@ -53,7 +55,7 @@ class RLPD:
 
 def check(cfg: RLPD) -> list[str]:
     rules = dict.fromkeys(("update_ratio", "critics", "subset", "warmup", "initial_temperature"), "positive")
-    found = faults(cfg, discount="in [0, 1]", polyak="in [0, 1]", data_share="in (0, 1)", **rules)
+    found = faults(cfg, n_step="positive", discount="in [0, 1]", polyak="in [0, 1]", data_share="in (0, 1)", **rules)
     if cfg.subset > cfg.critics:
         found.append(f"subset is {cfg.subset}, expected at most critics, {cfg.critics}")
     return found
@@ -67,12 +69,6 @@ def init(cfg: RLPD, ctx: Context, noise: Noise) -> State:
     tx = optimisers_of(cfg)
     temperature = Trained.new(jnp.log(cfg.initial_temperature), tx.temperature)
     return State(Trained.new(actor, tx.actor), Trained.new(critic, tx.critic), critic, temperature)
-
-
-def critic_loss(critic: nets.Critic, y: jax.Array, batch: Batch) -> tuple[jax.Array, Metrics]:
-    """Squared error to `y` [B], a mean over members and rows."""
-    q = critic(batch.obs, batch.action)
-    return jnp.square(q - y[None]).mean(), {"q": q.mean(), "spread": q.std(0).mean(), "target": y.mean()}
 
 
 def actor_loss(
@@ -101,7 +97,7 @@ def update(cfg: RLPD, state: State, batch: Batch, noise: Noise, step: Step) -> t
         members = jnp.argsort(order)[: cfg.subset]
         next_q = nets.Critic(jax.tree.map(lambda x: x[members], target.nets))(rows.next_obs, next_action).min(0)
         y = targets.td(rows, next_q - alpha * next_log_prob if cfg.entropy_backup else next_q, cfg.discount)
-        critic, metrics = critic.step(tx.critic, critic_loss, y, rows, name="critic")
+        critic, metrics = critic.step(tx.critic, mean_squared_error, y, rows, name="critic")
         return (critic, ema(critic.net, target, cfg.polyak)), metrics
 
     eps = noise.normal("target_action", shape)
@@ -121,7 +117,7 @@ def update(cfg: RLPD, state: State, batch: Batch, noise: Noise, step: Step) -> t
 
 
 def needs(cfg: RLPD) -> Needs:
-    return Transitions(batches=cfg.update_ratio)
+    return targets.n_step_rows(cfg, batches=cfg.update_ratio)
 
 
 def phases(cfg: RLPD) -> tuple[Phase, ...]:

@@ -40,6 +40,7 @@ class SACN:
     value: str = "min"  # aggregate of the N critics: min, mean, lcb (mean minus deviations) or mixture
     value_deviations: float = 1.0  # lcb: standard deviations below the mean
     discount: float = 0.99  # gamma
+    n_step: int = 1  # steps of the return before it bootstraps; 1 in the paper
     polyak: float = 0.005  # rate at which the target critics follow
     initial_temperature: float = 1.0  # alpha before the first update
     target_entropy: float = 0.0  # H, in nats; 0 means minus the number of action dimensions
@@ -53,7 +54,7 @@ class SACN:
 def check(cfg: SACN) -> list[str]:
     rules = {"value": "min|mean|lcb|mixture", "critics": "positive", "value_deviations": "at least 0"}
     rules |= {"discount": "in [0, 1]", "polyak": "in [0, 1]", "initial_temperature": "positive"}
-    found = faults(cfg, **rules)
+    found = faults(cfg, n_step="positive", **rules)
     if cfg.value == "lcb" and cfg.critics == 1:
         found.append("critics is 1, expected at least 2: value lcb needs their standard deviation")
     return found
@@ -145,4 +146,6 @@ PRESETS = {
     "adroit": preset(100, "pen, door, hammer, relocate; the authors also standardise rewards"),
 }
 
-algorithm = Algorithm("sac_n", SACN, init, update, act, PRESETS, dist=dist, check=check, images=True)
+algorithm = Algorithm(
+    "sac_n", SACN, init, update, act, PRESETS, needs=targets.n_step_rows, dist=dist, check=check, images=True
+)

@@ -47,6 +47,7 @@ class SPOT:
     vae_steps: int = 100_000  # updates of the VAE before the run
     actor_dropout: float = static(default=0.1)  # 0 on AntMaze
     discount: float = 0.99  # gamma
+    n_step: int = 1  # steps of the return before it bootstraps; 1 in the paper
     polyak: float = 0.005  # rate at which the targets follow
     policy_noise: float = 0.2  # standard deviation of the noise on target actions
     noise_clip: float = 0.5  # bound of that noise
@@ -86,7 +87,7 @@ def check(cfg: SPOT) -> list[str]:
     least = ("support_weight", "policy_noise", "noise_clip", "exploration_noise", "last_init")
     rules = dict.fromkeys(positive, "positive") | dict.fromkeys(least, "at least 0")
     rules |= dict.fromkeys(("min_support_share", "discount", "polyak"), "in [0, 1]")
-    return faults(cfg, actor_dropout="in [0, 1)", **rules)
+    return faults(cfg, n_step="positive", actor_dropout="in [0, 1)", **rules)
 
 
 def optimisers_of(cfg: SPOT) -> Optimisers:
@@ -188,4 +189,6 @@ PRESETS = {
     ),
 }
 
-algorithm = Algorithm("spot", SPOT, init, update, act, PRESETS, phases=phases, finetune=finetune, check=check)
+algorithm = Algorithm(
+    "spot", SPOT, init, update, act, PRESETS, needs=targets.n_step_rows, phases=phases, finetune=finetune, check=check
+)

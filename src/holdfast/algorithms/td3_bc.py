@@ -32,6 +32,7 @@ from .td3 import Moving, State, act, follow, state_of, target_action
 class TD3BC:
     alpha: float = 2.5  # weight of Q against cloning, eq. 5
     discount: float = 0.99  # gamma
+    n_step: int = 1  # steps of the return before it bootstraps; 1 in the paper
     polyak: float = 0.005  # rate at which the targets follow
     policy_noise: float = 0.2  # standard deviation of the noise on target actions
     noise_clip: float = 0.5  # bound of that noise
@@ -54,7 +55,7 @@ def check(cfg: TD3BC) -> list[str]:
     rules = dict.fromkeys(("alpha", "policy_noise", "noise_clip", "exploration_noise"), "at least 0")
     rules |= dict.fromkeys(("policy_every", "update_ratio"), "positive")
     rules |= dict.fromkeys(("discount", "polyak", "online_cloning"), "in [0, 1]")
-    return faults(cfg, actor_dropout="in [0, 1)", **rules)
+    return faults(cfg, n_step="positive", actor_dropout="in [0, 1)", **rules)
 
 
 def optimisers_of(cfg: TD3BC) -> ActorCritic:
@@ -140,4 +141,6 @@ PRESETS = {
     ),
 }
 
-algorithm = Algorithm("td3_bc", TD3BC, init, update, act, PRESETS, finetune=finetune, check=check, images=True)
+algorithm = Algorithm(
+    "td3_bc", TD3BC, init, update, act, PRESETS, needs=targets.n_step_rows, finetune=finetune, check=check, images=True
+)

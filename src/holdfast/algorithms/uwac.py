@@ -52,6 +52,7 @@ class UWAC:
     kl_weight: float = 0.5  # weight of the KL term in the VAE's loss (a mean over latents)
     initial_multiplier: float = 1.0  # alpha before the first update
     discount: float = 0.99  # gamma
+    n_step: int = 1  # steps of the return before it bootstraps; 1 in the paper
     polyak: float = 0.005  # rate at which the target critics follow
     actor_lr: float = 1e-4  # Adam
     critic_lr: float = 3e-4  # Adam
@@ -76,7 +77,7 @@ def check(cfg: UWAC) -> list[str]:
     rules = dict.fromkeys((*counts, "beta", "sigma", "initial_multiplier"), "positive")
     rules |= dict.fromkeys(("threshold", "kl_weight", "passes"), "at least 0")
     rules |= dict.fromkeys(("mix", "discount", "polyak"), "in [0, 1]")
-    found = faults(cfg, kernel="laplacian|gaussian", dropout="in (0, 1)", **rules)
+    found = faults(cfg, n_step="positive", kernel="laplacian|gaussian", dropout="in (0, 1)", **rules)
     if cfg.passes == 1:
         found.append("passes is 1, expected 0 or at least 2: one pass has no variance")
     return found
@@ -189,4 +190,6 @@ PRESETS = {
     ),
 }
 
-algorithm = Algorithm("uwac", UWAC, init, update, act, PRESETS, value=value, phases=phases, check=check)
+algorithm = Algorithm(
+    "uwac", UWAC, init, update, act, PRESETS, needs=targets.n_step_rows, value=value, phases=phases, check=check
+)

@@ -40,6 +40,7 @@ class XQL:
     max_weight: float = 100.0  # cap on those weights, authors' code
     huber_delta: float = 20.0  # error beyond which the critics' loss is linear, authors' code
     discount: float = 0.99  # gamma
+    n_step: int = 1  # steps of the return before it bootstraps; 1 in the paper
     polyak: float = 0.005  # rate at which the target critics follow
     actor_lr: float = 3e-4  # Adam
     value_lr: float = 3e-4  # Adam
@@ -58,7 +59,7 @@ def check(cfg: XQL) -> list[str]:
     above = ("gumbel_temperature", "max_exponent", "max_weight", "huber_delta", "value_updates")
     least = ("inverse_temperature", "random_actions", "action_noise")
     rules = dict.fromkeys(above, "positive") | dict.fromkeys(least, "at least 0")
-    return faults(cfg, discount="in [0, 1]", polyak="in [0, 1]", actor_dropout="in [0, 1)", **rules)
+    return faults(cfg, n_step="positive", discount="in [0, 1]", polyak="in [0, 1]", actor_dropout="in [0, 1)", **rules)
 
 
 def optimisers_of(cfg: XQL) -> Optimisers:
@@ -173,4 +174,6 @@ PRESETS = {
     "antmaze-large-diverse": maze("ant_large_diverse", XQL(0.55, 5.0, batch_size=1024)),
 }
 
-algorithm = Algorithm("xql", XQL, init, update, act, PRESETS, dist=dist, check=check, images=True)
+algorithm = Algorithm(
+    "xql", XQL, init, update, act, PRESETS, needs=targets.n_step_rows, dist=dist, check=check, images=True
+)

@@ -15,6 +15,8 @@ COMMANDS = {
     "train": "train an algorithm on logged data, or resume a run",
     "finetune": "continue an offline run in an environment",
     "evaluate": "score the policies of a run in an environment",
+    "ope": "estimate the value of a policy from logged data, without an environment",
+    "select": "rank policies by estimates from logged data",
     "data": "inspect, check, collect, convert and list data sets",
     "dynamics": "compare a learned model with logged data",
     "runs": "list the runs under a folder",
@@ -34,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0 success, 1 `data check` found a fatal fault, 2 a mistake of the user, 3 diverged,
-        130, 143, 129 stopped by Ctrl-C, SIGTERM, SIGHUP.
+        4 `ope` refused an estimate, 130, 143, 129 stopped by Ctrl-C, SIGTERM, SIGHUP.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):

@@ -14,6 +14,8 @@ from . import usage
 COMMANDS = {
     "info": ("data_commands", "Info", "episodes, returns, spaces and action coverage of a data set"),
     "check": ("data_commands", "Check", "faults of a data set, each with its place and how to fix it"),
+    "doctor": ("data_commands", "Doctor", "is a log fit for offline learning, and which methods suit it"),
+    "schema": ("data_commands", "Schema", "propose the roles of a table's columns, as a file for --columns"),
     "collect": ("collect", "Collect", "make a log in an environment"),
     "convert": ("data_commands", "Convert", "write a copy in another form, with faults fixed on request"),
     "list": ("data_commands", "List", "the bundled data sets and the local Minari data sets"),
@@ -24,7 +26,7 @@ def main(argv: Sequence[str]) -> int:
     """Run `holdfast data ...`.
 
     Returns:
-        0, or 1 if `check` found a fault that would make training wrong.
+        0, or 1 if `check` found a fault that would make training wrong, or if a log is not fit for `doctor`.
 
     Raises:
         UserError: a mistake in the flags, or a data set that cannot be read or written.

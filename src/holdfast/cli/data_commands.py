@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from ..core.errors import UserError, unknown
+from ..core.errors import UserError, printable, unknown
 from .options import DataFlags
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from ..data.dataset import Dataset
 
 STYLES = {"fatal": "bold red", "warn": "yellow", "note": "dim"}
+SAID = {"bad": "bold red", "warn": "yellow", "note": "dim", "good": "green"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Source:
     """A data set, and how to read it."""
 
     id: Positional[Annotated[str, arg(metavar="ID")]]
-    """Bundled name, Minari id or folder, D4RL file (.hdf5), or NPZ file."""
+    """Bundled name, Minari id or folder, D4RL file (.hdf5), NPZ file, or table (.csv, .csv.gz, .parquet)."""
     data: DataFlags = dataclasses.field(default_factory=DataFlags)
 
     def load(self) -> Dataset:
@@ -97,6 +99,68 @@ class Check(Source):
         verdict = "[bold red]training would be wrong[/]" if fatal else "[green]fit for training[/]"
         console.print(f"{escape(dataset.id)}: {size}; {counts}: {verdict}")
         return 1 if fatal else 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Doctor(Source):
+    """Examine whether a log is fit for offline learning: coverage, rewards, horizon, stitching, leaks, columns and
+    propensities, and which methods suit it.
+
+    The exit code is 1 if the log is not fit."""
+
+    json: bool = False
+    """Print JSON."""
+    html: Path | None = None
+    """Write a page to this file too."""
+
+    def run(self) -> int:
+        """Print the findings."""
+        from rich.markup import escape
+
+        from ..data.doctor.examine import examine
+
+        found = examine(self.load())
+        if self.html is not None:
+            from ..report.doctor_page import write_doctor_page
+
+            write_doctor_page(found, self.html)
+        if self.json:
+            sys.stdout.write(json.dumps(found.to_dict(), indent=2) + "\n")
+            return 1 if found.verdict == "not fit" else 0
+        console = _console()
+        for one in found.findings:
+            console.print(f"[{SAID[one.level]}]{one.level:<5}[/][bold]{one.topic}[/]  {escape(printable(one.text))}")
+            if one.fix:
+                console.print(f"      {one.fix}", markup=False)
+        console.print("[bold]which methods suit it[/]")
+        for advice in found.advice:
+            names = f"{', '.join(advice.algorithms)}: " if advice.algorithms else ""
+            console.print(f"      {names}{advice.why}", markup=False)
+        size = f"{found.steps:,} steps in {found.episodes:,} episodes"
+        console.print(f"{escape(printable(found.id))}: {size}: [bold]{found.verdict}[/] for offline learning")
+        return 1 if found.verdict == "not fit" else 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Schema:
+    """Propose the roles of the columns of a table, as a roles file with comments for --columns. Read and correct it."""
+
+    log: Positional[Annotated[str, arg(metavar="LOG")]]
+    """CSV (.csv, .csv.gz) or Parquet file."""
+    to: str | None = None
+    """The file to write. None: the name of the table with .roles.toml, in the current folder."""
+
+    def run(self) -> int:
+        """Write the file."""
+        from ..data.tables.frames import SUFFIXES, is_table_file
+        from ..data.tables.propose import write_proposal
+
+        path = Path(self.log)
+        if not is_table_file(path):
+            raise UserError(f"{self.log} is not a table, expected a file ending in {', '.join(SUFFIXES)}")
+        written = write_proposal(self.log, self.to or f"{path.name.split('.')[0]}.roles.toml")
+        _console().print(f"{written}: read it, correct it, then use it with --columns {written}", markup=False)
+        return 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,7 +273,7 @@ def _show(console: Console, dataset: Dataset, facts: dict[str, Any]) -> None:
     for column in ["dimension", *columns] if columns and not dataset.discrete else columns:
         table.add_column(column, justify="right")
     for k, numbers in enumerate(facts["actions"]):
-        cells = [f"{v:.3g}" if name != "action" else f"{v:.0f}" for name, v in numbers.items()]
+        cells = [f"{v:.3g}" if isinstance(v, float) else escape(printable(str(v))) for v in numbers.values()]
         table.add_row(*([str(k), *cells] if not dataset.discrete else cells))
     console.print(table)
 

@@ -35,8 +35,8 @@ class RunFlags(Settings):
 
     algorithm: Suppress[str] = ""
     data: Annotated[tuple[str, ...], arg(metavar="NAME [NAME ...]")] = ()  # type: ignore[assignment]
-    """Data set: a bundled name, a Minari id or folder, a .hdf5 or .npz file. Several are joined. None: learn in the
-    environment alone."""
+    """Data set: a bundled name, a Minari id or folder, a .hdf5, .npz, .csv or .parquet file. Several are joined. None:
+    learn in the environment alone."""
     config: Suppress[dict[str, Any]] = dataclasses.field(default_factory=dict)
     treatment: Suppress[dict[str, Any]] = dataclasses.field(default_factory=dict)
     data_options: Suppress[dict[str, Any]] = dataclasses.field(default_factory=dict)
@@ -76,6 +76,7 @@ class DataFlags(DataOptions):
     """How to read the data set."""
 
     cut_jumps: bool = False
+    columns: Annotated[str | None, arg(metavar="FILE")] = None
     id: Suppress[str | None] = None
 
     def values(self) -> dict[str, Any]:

@@ -50,8 +50,20 @@ class Windows:
     batches: int = 1
 
 
+@dataclasses.dataclass(frozen=True)
+class Chunks:
+    """One update reads the `length` steps that begin at each drawn row: leaves `[B, K, ...]`, see `sampler.chunks`.
+
+    `batch.valid` `[B, K]` is False for the steps after the episode's end.
+    """
+
+    length: int  # K
+    columns: tuple[str, ...] = ()
+    batches: int = 1
+
+
 # What one update reads. `data.feed.sampler.READ` has one reader for each; a plan refuses anything else.
-Needs = Transitions | NStep | Windows
+Needs = Transitions | NStep | Windows | Chunks
 
 
 class Frozen(PyTree):
@@ -66,6 +78,8 @@ class Frozen(PyTree):
     memory: Callable[..., Memory] = field(static=True)
     cfg: Cfg
     state: State
+    # (cfg, state, seen, memory) -> a distribution of actions; None: it only acts
+    dist: Callable[[Cfg, State, Seen, Memory], Any] | None = field(static=True, default=None)
 
     def start(self, n: int) -> Memory:
         """Its memory for n environments at the start of an episode."""

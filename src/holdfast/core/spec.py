@@ -140,7 +140,7 @@ class Batch(PyTree):
     `terminated` is 1 at true ends only and stops the bootstrap. `truncated` is 1 at time limits.
 
     `extra` holds every other column by name. These are the columns that `Needs.columns` names, those that a `refresh`
-    writes, "discount" with n-step rows and "valid" with windows. Read them as attributes: `batch.mc_return`.
+    writes, "discount" with n-step rows and "valid" with windows and chunks. Read them as attributes: `batch.mc_return`.
     """
 
     obs: Obs
@@ -153,7 +153,7 @@ class Batch(PyTree):
     next_mask: jax.Array | None = None
     extra: dict[str, jax.Array] = field(default_factory=dict)  # other columns by name, see above
     parts: tuple[tuple[str, int, int], ...] = field(static=True, default=())  # (source, start, stop) along B
-    axis: int = field(static=True, default=-1)  # of `reward`, along which B lies: -1; -2 in windows [B, K]
+    axis: int = field(static=True, default=-1)  # of `reward`, along which B lies: -1; -2 in windows and chunks [B, K]
 
     def __getattr__(self, name: str) -> jax.Array:
         extra = object.__getattribute__(self, "extra") if name != "extra" else {}

@@ -14,9 +14,9 @@ from ..core.errors import UserError
 if TYPE_CHECKING:
     from gymnasium.spaces import Box, Discrete
 
-STORED_COLUMNS = ("action_mask", "behaviour_log_prob", "discount")  # optional columns that sources look for
+STORED_COLUMNS = ("action_mask", "behaviour_log_prob", "discount", "weight", "cluster")  # optional, read from files
 OBSERVATION_COLUMNS = ("action_mask",)  # those with a row per observation, not per transition
-VECTOR_COLUMNS = ("behaviour_log_prob", "discount")  # those with one number a row
+VECTOR_COLUMNS = ("behaviour_log_prob", "discount", "weight", "cluster")  # those with one number a row
 FLAT_COLUMNS = (*STORED_COLUMNS, *(f"next_{name}" for name in OBSERVATION_COLUMNS))  # optional columns of flat logs
 
 

@@ -34,6 +34,7 @@ from .flat import CutRules
 from .join import fields_from_sets
 from .references import env_id_of
 from .split import by_episodes
+from .tables.schema import Schema
 
 if TYPE_CHECKING:
     from gymnasium.spaces import Box, Discrete
@@ -225,6 +226,43 @@ class Dataset:
             horizon=self.horizon,
         )
 
+    @cached_property
+    def table(self) -> Schema | None:
+        """The roles of the table that the data come from, complete: categories, labels, replacements; None: no table.
+
+        Raises:
+            UserError: the file has another entry there.
+        """
+        roles = self.provenance.get("table")
+        return None if roles is None else Schema.from_dict(roles, f"the table of {self.id}")
+
+    @property
+    def action_names(self) -> list[str] | None:
+        """A name for each discrete action, by its number from 0: the labels of a table; None if there are none."""
+        names = None if self.table is None else self.table.action_names
+        return names if names is not None and self.discrete and len(names) == self.spec.action else None
+
+    @cached_property
+    def propensity(self) -> np.ndarray | None:
+        """Probability of each logged action under the logging policy, [N] float64; of a continuous action, its density.
+
+        None if the log does not have it.
+        """
+        log_prob = self.columns.get("behaviour_log_prob")
+        return None if log_prob is None else frozen(np.exp(log_prob.astype(np.float64)))
+
+    @property
+    def cluster(self) -> np.ndarray | None:
+        """The unit of each step that intervals resample as a whole (a user, a day), [N] int64; None: not logged."""
+        found = self.columns.get("cluster")
+        return None if found is None else frozen(found.astype(np.int64, copy=False))
+
+    @property
+    def weight(self) -> np.ndarray | None:
+        """How much each step counts in averages, [N] float64; None if all count the same."""
+        found = self.columns.get("weight")
+        return None if found is None else frozen(found.astype(np.float64, copy=False))
+
     def returns(self, discount: float = 1.0) -> np.ndarray:
         """The return of each episode, in raw rewards: [E] float64.
 
@@ -336,7 +374,8 @@ class Dataset:
             terminations: `[N]` flags, true ends.
             truncations: `[N]` flags, time limits.
             next_observations: `[N, *obs]`; they also close the episodes.
-            columns: optional columns `[N, ...]`: action_mask, next_action_mask, behaviour_log_prob, discount.
+            columns: optional columns `[N, ...]`: action_mask, next_action_mask, behaviour_log_prob,
+                discount, weight, cluster.
             action_bounds: low and high of a Box of actions; None: [-1, 1].
             max_episode_steps: if there are no truncations, cut episodes after that many steps.
             cut_jumps: end an episode wherever `next_observations` is not the following row; None: only if there are
@@ -369,7 +408,8 @@ class Dataset:
 
         Args:
             episodes: mappings with observations `[T + 1, *obs]`, actions, rewards, terminations and truncations `[T]`.
-                Optional columns (action_mask, behaviour_log_prob, discount) are read if every episode has them.
+                Optional columns (action_mask, behaviour_log_prob, discount, weight, cluster) are read if every episode
+                has them.
             columns: optional columns over all episodes, instead of those in `episodes`.
             action_bounds: low and high of a Box of actions; None: [-1, 1].
             facts: id, observation_space, action_space, env_spec, reference and provenance, as fields of `Dataset`.

@@ -39,17 +39,18 @@ def describe(dataset: Dataset) -> dict[str, Any]:
             "both": int(both.sum()),
         },
         "actions": action_coverage(dataset),
-        "observations": _dimensions(take(dataset.observations, slice(None))),
+        "observations": _observations(dataset),
         "provenance": {k: v for k, v in dataset.provenance.items() if k != "faults"},
     }
 
 
 @np.errstate(invalid="ignore")
-def action_coverage(dataset: Dataset) -> list[dict[str, float]]:
+def action_coverage(dataset: Dataset) -> list[dict[str, Any]]:
     """How the log covers its actions.
 
-    Discrete: the share of each action. Box: for each dimension the mean, the standard deviation, the range, and the
-    shares of actions at the lower and at the upper bound (within 1 % of the range).
+    Discrete: the share of each action, by its number, or by its label if the data come from a table. Box: for each
+    dimension the mean, the standard deviation, the range, and the shares of actions at the lower and at the upper bound
+    (within 1 % of the range).
     """
     if not dataset.n_steps:
         return []
@@ -58,9 +59,13 @@ def action_coverage(dataset: Dataset) -> list[dict[str, float]]:
         count = dataset.spec.action
         inside = dataset.actions.astype(np.int64) - start
         shares = np.bincount(inside[(inside >= 0) & (inside < count)], minlength=count) / dataset.n_steps
-        return [{"action": start + i, "share": float(share)} for i, share in enumerate(shares)]
+        names = dataset.action_names or range(start, start + count)
+        return [{"action": name, "share": float(share)} for name, share in zip(names, shares, strict=True)]
     low, high = dataset.action_space.low, dataset.action_space.high  # type: ignore[union-attr]
-    out = _dimensions(dataset.actions)
+    out: list[dict[str, Any]] = _dimensions(dataset.actions)
+    columns = () if dataset.table is None else dataset.table.action.columns
+    for k, name in enumerate(columns):
+        out[k] = {"column": name, **out[k]}
     for k, numbers in enumerate(out[: len(low)]):
         edge = 0.01 * (float(high[k]) - float(low[k]))
         numbers["low"] = float(low[k])
@@ -94,6 +99,14 @@ def _spread(values: np.ndarray) -> dict[str, float]:
     quartiles = np.quantile(values, [0.0, 0.25, 0.5, 0.75, 1.0])
     named = dict(zip(("min", "lower", "median", "upper", "max"), quartiles.tolist(), strict=True))
     return {"mean": float(values.mean()), "std": float(values.std()), **named}
+
+
+def _observations(dataset: Dataset) -> list[dict[str, Any]]:
+    """The spread of each dimension of the observations, with its name if the data come from a table."""
+    found = _dimensions(take(dataset.observations, slice(None)))
+    if dataset.table is None:
+        return found
+    return [{"column": name, **spread} for name, spread in zip(dataset.table.dimensions, found, strict=True)]
 
 
 @np.errstate(over="ignore", invalid="ignore")

@@ -15,6 +15,7 @@ PROVENANCE: dict[str, Any] = {  # entries that are used, not only shown
     "left_out_rewards": int,
     "raw_action_space": str | None,
     "raw_observation_space": str | None,
+    "table": dict[str, Any] | None,
 }
 
 

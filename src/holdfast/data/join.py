@@ -13,7 +13,11 @@ from .split import by_episodes
 
 Part = Any  # a `Dataset`, whose module imports this one
 
-NEUTRAL: dict[str, float | bool] = {"discount": 1.0, "action_mask": True}  # what a set without the column means
+NEUTRAL: dict[str, float | bool] = {
+    "discount": 1.0,
+    "action_mask": True,
+    "weight": 1.0,
+}  # what a set without the column means
 
 
 def fields_from_sets(sets: Sequence[Part], shares: Sequence[float] | None, seed: int) -> dict[str, Any]:
@@ -86,6 +90,12 @@ def _require_same_spaces(first: Part, other: Part) -> None:
     for name, one, two in pairs:
         if one != two:
             raise UserError(f"{first.id} and {other.id} cannot be joined: their {name} have the spaces {one} and {two}")
+    tables = [(data.table.observations, data.table.action) for data in (first, other) if data.table is not None]
+    if len(tables) == 2 and tables[0] != tables[1]:
+        raise UserError(
+            f"{first.id} and {other.id} cannot be joined: their values or labels are encoded differently; read the "
+            "second one with columns=first.table"
+        )
     if first.env_id and other.env_id and first.env_id != other.env_id:
         raise UserError(f"{first.id} and {other.id} cannot be joined: they come from {first.env_id} and {other.env_id}")
 
@@ -133,7 +143,14 @@ def _facts(parts: Sequence[Part]) -> dict[str, Any]:
     for name in ("left_out", "left_out_rewards"):
         counts = [int(part.provenance.get(name, 0)) for part in parts]
         found |= {name: sum(counts)} if any(counts) else {}
-    for name in ("assumed", "evaluation_spec", "max_episode_steps", "raw_action_space", "raw_observation_space"):
+    for name in (
+        "assumed",
+        "evaluation_spec",
+        "max_episode_steps",
+        "raw_action_space",
+        "raw_observation_space",
+        "table",
+    ):
         value = _common([part.provenance.get(name) for part in parts])
         found |= {name: value} if value is not None else {}
     return found

@@ -1,4 +1,4 @@
-"""Acting by the best of several candidate actions (BCQ, BEAR, UWAC)."""
+"""Acting by the best of several candidate actions (BCQ, BEAR, UWAC, and flow and diffusion policies)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,12 @@ def normals(noise: Noise, mode: Mode, n: int, rows: int, size: int) -> jax.Array
 
 def best(q: jax.Array, actions: jax.Array) -> jax.Array:
     """The action of the highest value for each row: q [n, B] and actions [n, B, A] to [B, A]."""
-    return jnp.take_along_axis(actions, q.argmax(0)[None, :, None], 0)[0]
+    return taken(actions, q.argmax(0))
+
+
+def taken(actions: jax.Array, index: jax.Array) -> jax.Array:
+    """The action with the given number for each row: actions [n, B, A] and index [B] to [B, A]."""
+    return jnp.take_along_axis(actions, index[None, :, None], 0)[0]
 
 
 def best_of(policy: Distribution, critic: Critic, obs: jax.Array, n: int, noise: Noise, mode: Mode) -> jax.Array:

@@ -19,7 +19,8 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "relu": jax.nn.relu,
     "tanh": jnp.tanh,
     "elu": jax.nn.elu,
-    "gelu": jax.nn.gelu,
+    "gelu": jax.nn.gelu,  # in its tanh approximation
+    "mish": jax.nn.mish,
     "silu": jax.nn.silu,
     "swish": jax.nn.swish,
 }

@@ -36,6 +36,11 @@ def adam(lr: Rate, eps: Scalar = 1e-8, clip_norm: Scalar | None = None) -> optax
     return optax.GradientTransformation(tx.init, update)
 
 
+def adamw(lr: Rate, weight_decay: Scalar) -> optax.GradientTransformation:
+    """Adam with decoupled weight decay of all parameters; `lr` and `weight_decay` may be traced."""
+    return optax.adamw(lr, weight_decay=weight_decay)
+
+
 def sgd(lr: Rate, momentum: float) -> optax.GradientTransformation:
     """Gradient descent with momentum, v = momentum v + g."""
     return optax.sgd(lr, momentum=momentum)

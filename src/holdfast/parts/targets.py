@@ -33,11 +33,16 @@ def td(batch: Batch, next_value: jax.Array, discount: Scalar) -> jax.Array:
     return batch.reward + bootstrap * next_value
 
 
-def n_step_rows(cfg: Multistep) -> Needs:
+def n_step_rows(cfg: Multistep, columns: tuple[str, ...] = (), batches: int = 1) -> Needs:
     """Rows for the n-step return of `cfg.n_step` steps: such a batch's reward, next observation and discount make `td`
     bootstrap after n steps, or where the episode ends before. Off-policy corrections are not made, as in Rainbow.
+
+    Args:
+        cfg: the settings.
+        columns: derived columns that the update reads.
+        batches: slices of a batch.
     """
-    return NStep(cfg.n_step) if cfg.n_step > 1 else Transitions()
+    return NStep(cfg.n_step, columns, batches) if cfg.n_step > 1 else Transitions(columns, batches)
 
 
 def follow(new: T, old: T, rate: Scalar, every: int, step: Step) -> T:

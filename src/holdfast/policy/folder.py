@@ -101,6 +101,7 @@ INFO: dict[str, Any] = {
     "inputs": dict[str, str] | None,
     "action_space": str | None,
     "observation_space": str | None,
+    "table": dict[str, Any] | None,
     "algorithm_module": str | None,
 }
 SPEC: dict[str, Any] = {

@@ -27,6 +27,9 @@ from ..core.shown import counted, facts_html, line
 from ..core.spec import Cfg, Memory, Obs, Seen, Spec, State
 from ..data import spaces
 from ..data.feed.treatment import Fitted
+from ..data.tables import rows as table_rows
+from ..data.tables.encoding import action_codes, action_labels
+from ..data.tables.schema import Schema
 from ..environments.gym import joint_actions
 from . import arguments, densities
 from . import folder as folder_of
@@ -49,7 +52,9 @@ class Policy:
         fitted: normaliser of observations and bounds of actions, fitted on the training data.
         info: JSON-ready facts: `env_spec`, `dataset`, `seed`, `step` and the like. Where the state's shapes depend on
             them, `stats` (scalars of the data), `phase` (index of the last phase entered) and `inputs` (folders of
-            the policies that it was trained with, by name: they are read again when this one is loaded).
+            the policies that it was trained with, by name: they are read again when this one is loaded). `table` has
+            the roles of the columns if it was trained on a table.
+        table: these roles as a `Schema`; None: it was not trained on a table.
     """
 
     def __init__(
@@ -73,6 +78,8 @@ class Policy:
         self.state = jax.tree.map(lambda x, y: jnp.array(x) if y else jnp.zeros(x.shape, x.dtype), state, keep)
         self.raw_space = _space(self.info, "observation_space")
         self.raw_action_space = _space(self.info, "action_space")
+        roles = self.info.get("table")
+        self.table = None if roles is None else Schema.from_dict(roles, "the policy's table")
         self.whole: Any = None  # the state with its critics, see `with_critic`
         self._team: Replicas | None = None
         self._calls = 0
@@ -91,14 +98,16 @@ class Policy:
         Args:
             obs: one observation [*obs], or several [n, *obs]; a dict of arrays if observations have several. What was
                 flattened for training (dictionaries, tuples, whole numbers), and images in another layout, may be given
-                as the environment gives it. Images are bytes (uint8).
+                as the environment gives it. Images are bytes (uint8). A policy that was trained on a table also takes
+                rows of it: a mapping from column to value, a list of them, or a data frame.
             mode: "best" (the most likely action) or "sample" (a draw).
             mask: legal actions [A] or [n, A], for discrete actions.
             seed: seed of the draw. None: another draw at each call, the same sequence for every new or loaded policy.
 
         Returns:
             Actions in the units and type of the environment's space: [A] or [n, A], integers [] or [n] where discrete,
-            integers [K] or [n, K] where the space has K discrete actions at once (MultiDiscrete, MultiBinary).
+            integers [K] or [n, K] where the space has K discrete actions at once (MultiDiscrete, MultiBinary). For rows
+            of a table: the label or the number of the action, or an array of n; by column if there are several.
 
         Raises:
             UserError: a wrong shape, an entry that is not finite, no legal action, or a policy with memory (use `act`).
@@ -133,6 +142,7 @@ class Policy:
         Raises:
             UserError: as a call of the policy does, or a memory or a reward that does not fit.
         """
+        obs, mask, labelled = self._from_table(obs, mask)
         rows, single = self._rows(obs)
         n = len(jax.tree.leaves(rows)[0])
         legal = self._mask(mask, n)
@@ -151,6 +161,8 @@ class Policy:
                             "policy can calculate with")  # fmt: skip
         if self.raw_action_space is not None:
             actions = joint_actions.parts(self.raw_action_space, actions)
+        if labelled and self.table is not None:
+            return action_labels(self.table, actions, single), acting.memory
         return (actions[0] if single else actions), acting.memory
 
     def probabilities(
@@ -171,11 +183,13 @@ class Policy:
 
         Returns:
             [A] or [n, A], float32; each row sums to 1. A policy that takes the best action has one 1. Where the space
-            has several discrete actions at once, A counts through their combinations, the last part fastest.
+            has several discrete actions at once, A counts through their combinations, the last part fastest. Labels of
+            a table are in the order of `table.action_names`.
 
         Raises:
             UserError: continuous actions, an algorithm without a distribution, or arguments that `act` refuses.
         """
+        obs, mask, _ = self._from_table(obs, mask)
         found, single = self._log_probabilities(obs, mask, memory, reward)
         return np.exp(found[0] if single else found)
 
@@ -193,6 +207,7 @@ class Policy:
         Args:
             obs: one raw observation [*obs], or several [n, *obs].
             action: the actions in the environment's units, [A] or [n, A]; integers as a call returns them if discrete.
+                For rows of a table: labels or numbers, by column if there are several.
             mask: legal actions [A] or [n, A]. The others have the log-probability -inf.
             memory: what `act` returned for the step before; None at the start of an episode.
             reward: raw reward of the step before, [] or [n]; needed only by policies that follow a return.
@@ -204,6 +219,9 @@ class Policy:
             UserError: an algorithm without a distribution, a deterministic policy of continuous actions, actions
                 outside the action space, or arguments that `act` refuses.
         """
+        obs, mask, labelled = self._from_table(obs, mask)
+        if labelled and self.table is not None:
+            action = action_codes(self.table, action, "the action")
         if self.spec.discrete:
             every, single = self._log_probabilities(obs, mask, memory, reward)
             inside = self._inside(action, len(every))
@@ -238,6 +256,9 @@ class Policy:
             UserError: an algorithm without values, a policy that was shipped without its critic, or arguments that
                 `act` refuses.
         """
+        obs, mask, labelled = self._from_table(obs, mask)
+        if labelled and self.table is not None and action is not None:
+            action = action_codes(self.table, action, "the action")
         rows, single = self._rows(obs)
         chosen = self.act(obs, mask=mask)[0] if action is None else action
         inside = self._inside(chosen, len(jax.tree.leaves(rows)[0]))
@@ -286,7 +307,10 @@ class Policy:
 
     def frozen(self) -> Frozen:
         """This policy as the input of another algorithm; it then takes treated observations."""
-        return Frozen(self.spec, self.algorithm.act, self.algorithm.memory, config.as_arrays(self.cfg), self.state)
+        algorithm = self.algorithm
+        return Frozen(
+            self.spec, algorithm.act, algorithm.memory, config.as_arrays(self.cfg), self.state, algorithm.dist
+        )
 
     def acts_with(self, other: Policy) -> bool:
         """Whether the two differ in nothing but weights and the config's floats, so that one program serves both."""
@@ -436,6 +460,16 @@ class Policy:
         obs = arguments.observations(obs, self.spec, self.raw_space)
         single = arguments.require_rows(obs, self.spec)
         return jax.tree.map(lambda x: x[None] if single else x, obs), single
+
+    def _from_table(self, obs: Obs, mask: ArrayLike | None) -> tuple[Obs, ArrayLike | None, bool]:
+        """Observations as numbers, legal actions, and whether rows of a table were given."""
+        if self.table is None or not table_rows.is_table(obs):
+            return obs, mask, False
+        found = table_rows.read_rows(self.table, obs)
+        legal = found.legal if mask is None else mask
+        if not found.single:
+            return found.observations, legal, True
+        return found.observations[0], found.legal[0] if mask is None and found.legal is not None else mask, True
 
     def _seen(
         self, rows: Obs, mask: ArrayLike | None, memory: Memory | None, reward: ArrayLike | None

@@ -239,10 +239,17 @@ def _data(dataset: Dataset, record: Record) -> dict[str, Any]:
         else None,
         "action_header": [*([] if dataset.discrete else ["dimension"]), *columns],
         "actions": [
-            [*([] if dataset.discrete else [str(i)]), *(f"{row[c]:.4g}" for c in columns)]
+            [
+                *([] if dataset.discrete else [str(i)]),
+                *(f"{row[c]:.4g}" if isinstance(row[c], float) else str(row[c]) for c in columns),
+            ]
             for i, row in enumerate(shown)
         ],
     }
+
+
+def _cell(value: float | int | str) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _histogram(returns: np.ndarray, size: drawing.Size) -> Any:

@@ -24,6 +24,7 @@ from ..core.schema import require_types
 from ..core.trust import NAME_IT, environment_in
 from ..data.references import env_id_of
 from ..data.sources.options import DataOptions
+from ..data.tables.schema import read_roles
 from ..environments.gym.workers import TIMEOUT
 from . import networks as networks_of
 from .presets import chosen, described
@@ -55,7 +56,8 @@ class Settings:
     algorithm: str
     """Name of the algorithm, see `holdfast algorithms`."""
     data: str | None = None
-    """Data set: a bundled name, a Minari id or folder, a .hdf5 or .npz file. None: learn in the environment alone."""
+    """Data set: a bundled name, a Minari id or folder, a .hdf5, .npz, .csv or .parquet file. None: learn in the
+    environment alone."""
     steps: int = at_least(1, 100_000)
     """Updates of each replica. A phase that collects data counts environment steps instead."""
     config: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -105,7 +107,7 @@ class Settings:
     encoder: str = "auto"
     """Encoder of images: nature, impala, or auto (nature from 36 x 36 pixels on); or your own as module:name."""
     activation: str | None = None
-    """Activation of all hidden layers: relu, tanh, elu, gelu, silu or swish. None: the published one of the method."""
+    """Activation of all hidden layers: relu, tanh, elu, gelu, mish, silu or swish. None: as published."""
     layer_norm: str | None = None
     """LayerNorm: pre (before each activation), post, first (the first only) or none. None: as published."""
     actor_hidden: tuple[int, ...] = ()
@@ -174,6 +176,9 @@ class Settings:
         if clip_actions:
             accepted += [] if "action_bounds" in accepted else ["action_bounds"]
             treated = treated if treated.clip_actions is not None else treated._replace(clip_actions=0.0)
+        options: Any = settings.get("data_options") or {}
+        if options.get("columns") is not None:  # the roles themselves, so that the run does not depend on their file
+            settings["data_options"] = {**options, "columns": read_roles(options["columns"]).to_dict()}
         values: dict[str, Any] = {
             "config": configs.to_dict(cfg),
             "treatment": treated._asdict(),

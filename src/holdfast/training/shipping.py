@@ -133,6 +133,8 @@ class Shipping:
                 info["observation_space"] = task.raw_space
             if task.raw_action_space is not None:
                 info["action_space"] = task.raw_action_space
+            if task.table is not None:
+                info["table"] = task.table
             if self.plan.settings.inputs:
                 given = self.plan.settings.inputs.items()
                 info["inputs"] = {name: str(policy_folder(folder)) for name, folder in given}

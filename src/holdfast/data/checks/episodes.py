@@ -48,6 +48,9 @@ def one_step_episodes(dataset: Dataset) -> list[Fault]:
         text = f"all {len(single)} episodes have one step: single transitions, whose order is not known"
         fix = "methods that need returns or several steps refuse them; if the rows are in order, check the end flags"
         return [Fault("warn", "one_step", Where(0, 0, "offsets"), len(single), text, fix)]
+    if len(single) == dataset.n_episodes and dataset.table is not None and dataset.table.one_step:
+        text = f"all {len(single)} rows are decisions of one step, as the roles of the table say"
+        return [Fault("note", "one_step", Where(column="offsets"), len(single), text)]
     if len(single) == dataset.n_episodes:
         text = f"all {len(single)} episodes terminate after one step: no step has a next state to learn from"
         fix = "check the end flags, or accept one_step for bandit logs: --allow one_step, allow=['one_step'] in Python"
@@ -125,6 +128,8 @@ def left_out(dataset: Dataset) -> list[Fault]:
     kept = int(np.count_nonzero(dataset.rewards))
     level: Level = "warn" if rewards > RARE * (kept + rewards) and kept < dataset.n_steps else "note"
     fix = "give next_observations, or keep the rows as true ends: --terminal-sessions True"
+    if dataset.table is not None:
+        fix = 'name next_observations in the roles, or keep the rows as true ends: last_row = "terminal"'
     return [Fault(level, "left_out", where, count, text, fix)]
 
 

@@ -1,4 +1,4 @@
-"""Drawing batches on the device: transitions, n-step rows and windows from columns, views of them and rings.
+"""Drawing batches on the device: transitions, n-step rows, windows and chunks from columns, views and rings.
 
 Mixes are static (each source gives its share of a batch) or proportional (every row is equally likely).
 """
@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ...core.contract import Needs, NStep, Transitions, Windows
+from ...core.contract import Chunks, Needs, NStep, Transitions, Windows
 from ...core.errors import UserError
 from ...core.noise import Noise
 from ...core.spec import Array, Batch, Scalar, Step
@@ -87,10 +87,7 @@ def spans(source: Source, index: jax.Array, length: int, discount: Scalar) -> Ba
     It stops at a true end, at a time limit (and bootstraps beyond it), where a log breaks off, and at the newest row.
     A logged column "discount" enters step by step. `next_action` is that of the last step, other columns of the first.
     """
-    where, alive = _onward(source, index, length)
-    steps = at(source, where)
-    ended = (steps.terminated + steps.truncated) > 0
-    alive = jnp.cumprod(alive & jnp.concatenate([jnp.ones_like(ended[:1]), ~ended[:-1]]), 0)  # steps of the span
+    where, steps, alive = _until_the_end(source, index, length)
     factor = discount * steps.extra["discount"] if "discount" in steps.extra else jnp.full_like(steps.reward, discount)
     weight = jnp.cumprod(jnp.concatenate([jnp.ones_like(factor[:1]), factor[:-1]]), 0)
     last = alive.sum(0) - 1
@@ -131,6 +128,30 @@ def windows(source: Source, index: jax.Array, length: int) -> Batch:
     steps = at(source, rows_of)
     extra = {**steps.extra, "valid": jnp.moveaxis(valid[::-1], 0, -1)}
     return Batch(**{**vars(steps), "extra": extra, "axis": -2})
+
+
+def chunks(source: Source, index: jax.Array, length: int) -> Batch:
+    """The `length` steps that begin at the transitions at `index` [...]: leaves [..., length, *], in their order.
+
+    A chunk ends where a span does, see `spans`. Its column "valid" [..., length] is False after that; there the last
+    valid step is repeated, so that every row holds numbers that occur.
+    """
+    where, _, alive = _until_the_end(source, index, length)
+    valid = alive > 0
+    last = jnp.take_along_axis(where, alive.sum(0)[None] - 1, 0)
+    steps = at(source, jnp.moveaxis(jnp.where(valid, where, last), 0, -1))
+    extra = {**steps.extra, "valid": jnp.moveaxis(valid, 0, -1)}
+    return Batch(**{**vars(steps), "extra": extra, "axis": -2})
+
+
+def _until_the_end(source: Source, index: jax.Array, length: int) -> tuple[jax.Array, Batch, jax.Array]:
+    """Numbers of the row at `index` and of the `length` - 1 rows after it, these rows, and whether each belongs to the
+    same stretch of steps (1 or 0): [length, ...].
+    """
+    where, alive = _onward(source, index, length)
+    steps = at(source, where)
+    ended = (steps.terminated + steps.truncated) > 0
+    return where, steps, jnp.cumprod(alive & jnp.concatenate([jnp.ones_like(ended[:1]), ~ended[:-1]]), 0)
 
 
 def _backward(source: Source, index: jax.Array, length: int) -> tuple[jax.Array, jax.Array]:
@@ -176,11 +197,16 @@ def _read_windows(source: Source, index: jax.Array, needs: Windows, discount: Sc
     return windows(source, index, needs.length)
 
 
+def _read_chunks(source: Source, index: jax.Array, needs: Chunks, discount: Scalar) -> Batch:
+    return chunks(source, index, needs.length)
+
+
 # How each kind of `Needs` is read; what is not here is refused when a run is planned.
 READ: Mapping[type, Callable[[Source, jax.Array, Any, Any], Batch]] = {
     Transitions: _read_transitions,
     NStep: _read_n_steps,
     Windows: _read_windows,
+    Chunks: _read_chunks,
 }
 
 

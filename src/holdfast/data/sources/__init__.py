@@ -15,6 +15,8 @@ from ...environments.gym.adapter import make_env, raw_action_space_of
 from .. import spaces
 from ..action_spaces import ASSUMED, Kind, with_action_options, with_action_space
 from ..dataset import Dataset
+from ..tables.frames import SUFFIXES, Frame, is_frame, is_table_file
+from ..tables.schema import Roles, Schema
 
 if TYPE_CHECKING:
     import gymnasium
@@ -35,10 +37,10 @@ def bundled_names() -> list[str]:
 
 
 def load_dataset(
-    name: str | Path,
+    name: str | Path | Frame,
     *,
     download: bool = False,
-    also: Sequence[str | Path] = (),
+    also: Sequence[str | Path | Frame] = (),
     shares: Sequence[float] = (),
     skip_episodes: Sequence[int] = (),
     env: str | None = None,
@@ -46,6 +48,8 @@ def load_dataset(
     action_start: int | None = None,
     action_count: int | None = None,
     action_bounds: spaces.Bounds | None = None,
+    columns: str | Path | Roles | Schema | None = None,
+    part: str | None = None,
     **options: Any,
 ) -> Dataset:
     """Load a data set.
@@ -55,6 +59,7 @@ def load_dataset(
             - a bundled name: `bundled/pendulum-mixed`,
             - a D4RL file (`.hdf5`, `.h5`),
             - an NPZ file: written by `convert`, or with OGBench's or D4RL's columns,
+            - a table: CSV (`.csv`, `.csv.gz`), Parquet (`.parquet`) or a data frame, with `columns`,
             - a folder with a Minari data set,
             - a Minari id: `mujoco/hopper/medium-v0`.
         download: download a Minari data set that is not local.
@@ -66,6 +71,9 @@ def load_dataset(
         action_start: the first discrete action.
         action_count: number of discrete actions.
         action_bounds: low and high of continuous actions, numbers or `[A]`.
+        columns: for a table: the roles of its columns, as a roles file, a mapping, or the schema of another data set or
+            of a policy (`Dataset.table`, `Policy.table`), so that its values and labels mean the same.
+        part: for a table: the part to read, by its column with the role split; `all`: every part.
         options: for flat files (D4RL and OGBench): `max_episode_steps`, `cut_jumps`, `use_next_observations`, `form`,
             `rewards` (OGBench) and `id`; see `data.sources.npz.load`.
 
@@ -76,16 +84,21 @@ def load_dataset(
         UserError: no data set of that name, a file that cannot be read, or an option that the source does not have, or
             that does nothing for these actions.
     """
-    if not isinstance(name, str | Path):
+    if not isinstance(name, str | Path) and not is_frame(name):
         raise UserError(
             f"name has type {type(name).__name__}, expected the name or the path of a data set; Dataset.from_arrays "
             "makes one from the columns of a table"
         )
     if also and skip_episodes:
         raise UserError("--skip-episodes is for one data set: write a copy without them with `holdfast data convert`")
+    options |= {} if columns is None else {"columns": columns}
+    options |= {} if part is None else {"part": part}
     data = _read(name, download, skip_episodes, options)
+    if data.table is not None and (action_kind, action_start, action_count, action_bounds) != (None,) * 4:
+        raise UserError(f"{data.id} is a table, whose roles describe the actions: set kind, labels, low and high there")
     if also or shares:
-        data = Dataset.concat([data, *(_read(other, download, (), options) for other in also)], shares=shares)
+        same = options if data.table is None else {**options, "columns": data.table}
+        data = Dataset.concat([data, *(_read(other, download, (), same) for other in also)], shares=shares)
     if env is not None:
         data = with_environment(data, env)
     return with_action_options(data, action_kind, action_start, action_count, action_bounds)
@@ -113,12 +126,21 @@ def with_environment(dataset: Dataset, env: str, make: Callable[[str], gymnasium
         made.close()
 
 
-def _read(name: str | Path, download: bool, skip_episodes: Sequence[int], options: dict[str, Any]) -> Dataset:
+def _read(name: str | Path | Frame, download: bool, skip_episodes: Sequence[int], options: dict[str, Any]) -> Dataset:
     """The data set as its file has it."""
     from . import minari
 
+    if is_frame(name):
+        return _load_table(name, options, skip_episodes)
     text = str(name)
     path = expanded(text)
+    if is_table_file(path):
+        if not path.exists():
+            raise _missing(text, path)
+        return _load_table(name, options, skip_episodes)
+    for option in ("columns", "part"):
+        if option in options:
+            raise UserError(f"{text} is not a table ({', '.join(SUFFIXES)}), so it takes no {option}: leave it out")
     if text.startswith("bundled/"):
         if text not in bundled_names():
             raise unknown("bundled data set", text, bundled_names())
@@ -137,8 +159,8 @@ def _read(name: str | Path, download: bool, skip_episodes: Sequence[int], option
         )
     if path.exists():
         raise UserError(
-            f"{text} is not a data set; expected one of {', '.join(FILES)}, a Minari folder or id; other files: read "
-            "the columns yourself and pass them to Dataset.from_arrays"
+            f"{text} is not a data set; expected one of {', '.join((*FILES, *SUFFIXES))}, a Minari folder or id; other "
+            "files: read the columns yourself and pass them to Dataset.from_arrays"
         )
     if is_path(text) or not _MINARI_ID.search(text):
         raise _missing(text, path)
@@ -150,8 +172,8 @@ def _missing(text: str, path: Path) -> UserError:
     near = nearest(path.name, [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else [])
     near = near or nearest(text, bundled_names())
     return UserError(
-        f"{text} does not exist{near}; expected a file ({', '.join(FILES)}), a bundled name, a Minari folder or id "
-        "(which ends in -v and a number)"
+        f"{text} does not exist{near}; expected a file ({', '.join((*FILES, *SUFFIXES))}), a bundled name, a Minari "
+        "folder or id (which ends in -v and a number)"
     )
 
 
@@ -166,7 +188,22 @@ def _load_flat(path: Path, options: dict[str, Any], skip_episodes: Sequence[int]
     for option in options:
         if option not in known:
             raise unknown("option of a flat file", option, known)
-    data = load(path, **options)
+    return _skipped(load(path, **options), str(path), skip_episodes)
+
+
+def _load_table(source: str | Path | Frame, options: dict[str, Any], skip_episodes: Sequence[int]) -> Dataset:
+    from ..tables.load import load_table
+
+    known = ("columns", "part", "id")
+    for option in options:
+        if option not in known:
+            raise unknown("option of a table", option, known)
+    data = load_table(source, options.get("columns"), options.get("part"), options.get("id"))
+    return _skipped(data, data.id, skip_episodes)
+
+
+def _skipped(data: Dataset, path: str, skip_episodes: Sequence[int]) -> Dataset:
+    """The data set without some episodes."""
     wrong = [number for number in skip_episodes if not 0 <= number < data.n_episodes]
     if wrong:
         raise UserError(f"{path} has no episode {wrong[0]} to skip; expected 0 to {data.n_episodes - 1}")

@@ -37,6 +37,10 @@ class DataOptions:
     """Share of the episodes of each data set, above 0 and at most 1. None given: all episodes."""
     skip_episodes: tuple[int, ...] = ()
     """Numbers of episodes to leave out, from 0; in a Minari data set those of the file."""
+    columns: str | dict[str, Any] | None = None
+    """Roles of the columns of a table (CSV, Parquet): a roles file, which `holdfast data schema` proposes."""
+    part: str | None = None
+    """The part of a table to read, by its column with the role split; all: every part."""
     id: str | None = None
     """Name of the data set. None: the name of the file."""
 

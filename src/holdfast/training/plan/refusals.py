@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...algorithms import registry
-from ...core.contract import Algorithm, NStep, Windows
+from ...core.contract import Algorithm, Chunks, NStep, Windows
 from ...core.errors import UserError
 from ...core.networks import is_own
 from ...core.spec import Cfg, Spec
@@ -27,7 +27,7 @@ def require_actions(algorithm: Algorithm, name: str, discrete: bool, data: bool 
     kind = "discrete" if discrete else "continuous"
     if kind in algorithm.actions:
         return
-    able = [other for other in registry.every() if kind in other.actions]
+    able = [other for other in registry.every() if kind in other.actions and not other.inputs]
     suggested = [other.name for other in able if data or other.online is not None]
     raise UserError(
         f"{algorithm.name} needs {' or '.join(sorted(algorithm.actions))} actions, {name} has {kind} ones; "
@@ -71,11 +71,18 @@ def require_episodes(algorithm: Algorithm, cfg: Cfg, dataset: Dataset, scaled: b
         scaled: whether the treatment scales rewards by the returns of episodes.
 
     Raises:
-        UserError: most episodes are single transitions that were cut off.
+        UserError: most episodes are single transitions that were cut off, or no episode has as many steps as a chunk.
     """
     each = [phase.needs or algorithm.needs(cfg) for phase in algorithm.phases(cfg)]
+    chunk = max((needs.length for needs in each if isinstance(needs, Chunks)), default=1)
+    longest = int(dataset.lengths.max(initial=0))
+    if chunk > longest:
+        raise UserError(
+            f"{algorithm.name} learns from chunks of {chunk} steps, but the longest episode of {dataset.id} has "
+            f"{longest}: lower --horizon to at most {longest}"
+        )
     needed = {c for needs in each for c in needs.columns} & DERIVED.keys()
-    long = max((needs.length for needs in each if isinstance(needs, NStep | Windows)), default=1)
+    long = max((needs.length for needs in each if isinstance(needs, NStep | Windows | Chunks)), default=1)
     if not (needed or algorithm.episodes or long > 1 or scaled):
         return
     cut = (dataset.lengths == 1) & dataset.truncations[dataset.offsets[1:] - 1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -62,6 +62,7 @@ class Task:
     warnings: list[Fault]  # faults of the data that the settings allow
     raw_space: str | None = None  # of observations that are flattened, as JSON
     raw_action_space: str | None = None  # of several discrete actions that became one, as JSON
+    table: dict[str, Any] | None = None  # the roles of the table that the data come from, complete
     inputs: dict[str, Frozen] = dataclasses.field(default_factory=dict)  # policies of other runs, by name
     model: Ensemble | None = None  # the model of another run
     rule: Rule | None = None  # by which rollouts in a model end, if it is known
@@ -171,6 +172,7 @@ def task_of(settings: Settings, algorithm: Algorithm, cfg: Cfg, dataset: Dataset
         warnings=warnings,
         raw_space=kept.provenance.get("raw_observation_space"),
         raw_action_space=kept.provenance.get("raw_action_space"),
+        table=kept.provenance.get("table"),
         inputs={name: policy.frozen() for name, policy in policies.items()},
         model=model_of(settings, algorithm, cfg, kept, fitted, whole.fingerprint, rule),
         rule=rule,

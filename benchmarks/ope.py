@@ -1,0 +1,136 @@
+"""Estimates against true returns: policies of known return, evaluated on episodes that they did not learn from.
+
+For each data set, some algorithms learn on 70 % of the episodes, and the policies of all their evaluations are kept:
+the true return of each is the mean over the episodes of that evaluation. Every policy is then estimated on the other
+episodes with each model. The table has the error, the rank correlation and the regret of each estimator.
+
+    python benchmarks/ope.py --data zoo/pendulum-mixed-v0 zoo/cartpole-mixed-v0
+
+A run and an estimate that exist are not made again, so that a stopped study continues when it is called again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from holdfast.core.errors import UserError
+from holdfast.core.files import write_atomic
+from holdfast.data.dataset import Dataset
+from holdfast.data.sources import load_dataset
+from holdfast.evaluation.ope import metrics
+from holdfast.evaluation.ope.estimate import USUAL
+from holdfast.policy.policy import Policy
+from holdfast.runs.folder import RunFolder
+from holdfast.selection.ope import ope
+from holdfast.training.run import Run, train
+
+HERE = Path(__file__).resolve().parent
+# two that learn slowly and one that learns fast, so that the returns differ
+LEARNERS = {
+    "continuous": {"bc": {}, "td3_bc": {}, "iql": {"preset": "tuned_100k"}},
+    "discrete": {"bc": {}, "dqn": {}, "iql": {"preset": "tuned_100k"}},
+}
+HEADER = ("data", "estimator", "model", "policies", "refused", "error", "rank correlation", "regret@1", "regret@3")
+
+
+def policies_of(name: str, part: Dataset, args: argparse.Namespace) -> list[tuple[Path, float]]:
+    """Folders and true returns of the policies that algorithms learn from a part of a data set."""
+    found = []
+    for algorithm, how in LEARNERS["discrete" if part.discrete else "continuous"].items():
+        out = args.out / Path(name).name / algorithm
+        if not (out / "result.json").is_file():
+            config = {"hidden": (64, 64)}
+            every = max(1, args.steps // args.checkpoints)
+            train(
+                algorithm,
+                part,
+                steps=args.steps,
+                eval_every=every,
+                eval_episodes=args.episodes,
+                keep_policies=True,
+                out=out,
+                config=config,
+                progress=False,
+                **how,
+            )
+        table = Run.load(out).evaluations
+        steps = np.asarray(table["step"])
+        for step in np.unique(steps[steps > 0]):
+            folder = RunFolder(out).policy_folders(["seed-0"], int(step))[0]
+            found.append((folder, float(np.asarray(table["return"])[steps == step].mean())))
+    return found
+
+
+def estimate(folder: Path, data: Dataset, model: str, args: argparse.Namespace) -> dict[str, Any]:
+    """The estimates of one policy with one model, read from the disk if they exist."""
+    file = folder / f"ope-{model}-{args.updates if model != 'linear' else 0}.json"
+    if file.is_file():
+        return json.loads(file.read_text(encoding="utf-8"))
+    mode = "sample" if data.discrete else "best"
+    found = ope(Policy.load(folder), data, mode=mode, model=model, updates=args.updates, force=True)
+    values = {row.name: {"value": row.value, "refused": list(row.refused)} for row in found.rows}
+    write_atomic(file, json.dumps(values).encode())
+    return values
+
+
+def rows_of(name: str, args: argparse.Namespace) -> list[tuple[str, ...]]:
+    """The rows of the table for one data set."""
+    data = load_dataset(name)
+    parts = data.split({"train": 0.7, "test": 0.3}, seed=0)
+    policies = policies_of(name, parts["train"], args)
+    true = np.array([value for _, value in policies])
+    found = []
+    for model in args.models:
+        estimates = [estimate(folder, parts["test"], model, args) for folder, _ in policies]
+        for estimator in USUAL:
+            if estimator in ("pdis", "wis", "sn_pdis") and model != args.models[0]:
+                continue  # they read no model
+            rows = [one[estimator] for one in estimates]
+            if any(row["value"] is None for row in rows):
+                continue
+            values = np.array([row["value"] for row in rows])
+            refused = sum(bool(row["refused"]) for row in rows)
+            numbers = (
+                metrics.error(true, values),
+                metrics.rank_correlation(true, values),
+                metrics.regret(true, values, 1),
+                metrics.regret(true, values, 3),
+            )
+            texts = [f"{numbers[0]:.0f}", *(f"{number:.2f}" for number in numbers[1:])]
+            used = "-" if estimator in ("pdis", "wis", "sn_pdis") else model
+            found.append((Path(name).name, estimator, used, str(len(true)), str(refused), *texts))
+    print(f"{name}: true returns {true.min():.0f} to {true.max():.0f}", file=sys.stderr)
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the study and print the table as Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", nargs="+", default=["bundled/pendulum-mixed"], help="data sets with an environment")
+    parser.add_argument("--models", nargs="+", default=["linear", "neural"], help="linear, neural, quantile")
+    parser.add_argument("--steps", type=int, default=5_000, help="updates of each algorithm")
+    parser.add_argument("--checkpoints", type=int, default=4, help="policies of each algorithm")
+    parser.add_argument("--episodes", type=int, default=20, help="episodes of each true return")
+    parser.add_argument("--updates", type=int, default=5_000, help="updates of each network of a model")
+    parser.add_argument("--out", type=Path, default=Path("runs/ope"), help="folder of the runs")
+    args = parser.parse_args(argv)
+    warnings.simplefilter("ignore", RuntimeWarning)  # forced estimates may be without meaning
+    lines = ["| " + " | ".join(HEADER) + " |", "|" + "---|" * len(HEADER)]
+    for name in args.data:
+        lines += ["| " + " | ".join(row) + " |" for row in rows_of(name, args)]
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"ope: {error}")

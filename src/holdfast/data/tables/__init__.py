@@ -1,0 +1,1 @@
+"""Tables as data sets: CSV, Parquet and data frames, with the roles of their columns."""

@@ -101,7 +101,7 @@ ENSEMBLES = {"sac_n", "edac"}  # restrained only if critics differ, see the end 
 ELSEWHERE = {
     *("aca", "cal_ql", "rlpd", "obac", "iql_concurrent", "iql_online"),  # they learn online
     "tabular_bcq",  # compared with exact solutions in its own tests
-    *("bc", "filtered_bc", "flow_bc"),  # they have no values
+    *("bc", "filtered_bc", "flow_bc", "decision_transformer", "odt"),  # they have no values
     *("qc", "qc_fql"),  # they assign values to chunks of actions, see their tests
     *("fqe", "fqe_quantile"),  # they evaluate another run's policy
 }

@@ -236,7 +236,7 @@ def test_critics_that_differ_lower_untried_actions(name):
 @pytest.mark.slow
 def test_a_learned_model_is_exploited_without_a_penalty():
     """The model continues the slope of the reward into actions that nobody tried. MOPO goes there unless it pays."""
-    sweep = {"penalty_weight": [0.0, 30.0]}
+    sweep = {"penalty_weight": [0.0, 100.0]}
     found = learned("mopo", "trap", 1000, sweep=sweep, penalty="distance", real_ratio=0.5, **SMALL_MODEL)
     action, value = found.believed(np.ones((1, 1)))
     free, paying = action[:2].ravel(), action[2:].ravel()

@@ -33,7 +33,7 @@ ROLES = {
     "idql": {"critic", "value"},
     "awr": {"actor", "value"},
     "morel": {"actor", "value"},
-    "tabular_bcq": set(),
+    **{name: set() for name in ("tabular_bcq", "decision_transformer", "odt")},  # a table, and transformers
     **{name: {"critic"} for name in ("dqn", "qr_dqn", "ensemble_dqn", "rem", "discrete_cql")},
     **{name: {"actor", "critic", "value"} for name in ("ifql", "iql", "iql_online", "iql_concurrent", "xql", "obac")},
 }

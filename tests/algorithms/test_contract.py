@@ -49,7 +49,10 @@ few_cases = pytest.mark.parametrize(("name", "kind"), quick(CASES, *THOROUGH))
 each_preset = pytest.mark.parametrize(("name", "preset"), PRESETS)
 # of the methods that learn a model, whose programs are large, one is in the quick run
 LEAN = [n for n in NAMES if registry.get(n).dynamics is None or n == "mopo"]
-each_case = pytest.mark.parametrize(("name", "kind"), quick(CASES, *LEAN))
+# of the methods for both kinds of actions, most are in the quick run with continuous ones
+FIRST = [(n, kind) for n, kind in CASES if kind == "continuous" or (n, "continuous") not in CASES]
+SECOND = [case for case in CASES if case not in FIRST]
+each_case = pytest.mark.parametrize(("name", "kind"), [*quick(FIRST, *LEAN), *quick(SECOND, "bc", "iql")])
 
 
 # sizes of sequence models

@@ -28,7 +28,7 @@ def play(command: str, capsys: pytest.CaptureFixture[str]) -> Played:
     capsys.readouterr()
     try:
         status = main(shlex.split(command, comments=True)[1:])
-    except SystemExit as end:  # of --help
+    except SystemExit as end:  # --help
         status = int(end.code or 0)
     return Played(status, *capsys.readouterr())
 

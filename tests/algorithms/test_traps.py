@@ -103,6 +103,7 @@ ELSEWHERE = {
     "tabular_bcq",  # compared with exact solutions in its own tests
     *("bc", "filtered_bc", "flow_bc"),  # they have no values
     *("qc", "qc_fql"),  # they assign values to chunks of actions, see their tests
+    *("algae_dice", "opti_dice"),  # their values are multipliers, which are not estimates of returns
     *("fqe", "fqe_quantile"),  # they evaluate another run's policy
 }
 SMALL_MODEL = {

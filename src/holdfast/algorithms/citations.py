@@ -276,6 +276,18 @@ CITATIONS: dict[str, str] = {
   booktitle={Advances in Neural Information Processing Systems},
   year={2025}
 }""",
+    "lee2021optidice": """@inproceedings{lee2021optidice,
+  title={{OptiDICE}: Offline Policy Optimization via Stationary Distribution Correction Estimation},
+  author={Lee, Jongmin and Jeon, Wonseok and Lee, Byung-Jun and Pineau, Joelle and Kim, Kee-Eung},
+  booktitle={International Conference on Machine Learning},
+  year={2021}
+}""",
+    "nachum2019algaedice": """@article{nachum2019algaedice,
+  title={{AlgaeDICE}: Policy Gradient from Arbitrary Experience},
+  author={Nachum, Ofir and Dai, Bo and Kostrikov, Ilya and Chow, Yinlam and Li, Lihong and Schuurmans, Dale},
+  journal={arXiv preprint arXiv:1912.02074},
+  year={2019}
+}""",
 }
 
 

@@ -31,6 +31,7 @@ class Row(NamedTuple):
 
 ROWS: dict[str, Row] = {
     "aca": Row("aca", "Actor-critic alignment, offline to online", "yu2023actor"),
+    "algae_dice": Row("algae_dice", "Policy gradient from any data, by duality", "nachum2019algaedice"),
     "awac": Row("awac", "Advantage-weighted actor-critic", "nair2020awac"),
     "awr": Row("awr", "Advantage-weighted regression", "peng2019advantage"),
     "bc": Row("bc", "Behaviour cloning", "pomerleau1989alvinn"),
@@ -65,6 +66,7 @@ ROWS: dict[str, Row] = {
     "mopo": Row("mopo", "Model-based offline policy optimisation", "yu2020mopo"),
     "morel": Row("morel", "Model-based offline RL with a pessimistic model", "kidambi2020morel"),
     "obac": Row("obac", "Offline-boosted actor-critic", "luo2024offline"),
+    "opti_dice": Row("opti_dice", "Policy of the best stationary distribution", "lee2021optidice"),
     "plas": Row("plas", "Policy in the latent action space", "zhou2020plas"),
     "qc": Row("qc", "Q-learning on chunks of actions", "li2025reinforcement"),
     "qc_fql": Row("qc_fql", "Flow Q-learning on chunks of actions", "li2025reinforcement"),

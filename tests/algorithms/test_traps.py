@@ -104,7 +104,7 @@ ELSEWHERE = {
     *("bc", "filtered_bc", "flow_bc"),  # they have no values
     *("qc", "qc_fql"),  # they assign values to chunks of actions, see their tests
     *("algae_dice", "opti_dice"),  # their values are multipliers, which are not estimates of returns
-    *("fqe", "fqe_quantile"),  # they evaluate another run's policy
+    *("dice", "fqe", "fqe_quantile"),  # they evaluate another run's policy
 }
 SMALL_MODEL = {
     "members": 4, "elites": 3, "model_hidden": (32, 32), "rollout_batch": 500, "rollout_every": 250, "horizon": 1,

@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ..core.config import config, faults
+from ..core.config import config, faults, static
 from ..core.contract import Algorithm, Collect, Context, Needs, Phase, Preset, Transitions, Treatment
 from ..core.noise import Noise
 from ..core.spec import Batch, Memory, Mode, Seen, Step
@@ -39,7 +39,7 @@ from .sac import entropy_goal, temperature_loss
 @config
 class AlgaeDICE:
     algae_alpha: float = 0.01  # weight of the divergence from the data, in units of rewards
-    exponent: float = 1.5  # p of f(x) = |x|^p / p
+    exponent: float = static(default=1.5)  # p of f(x) = |x|^p / p
     undiscounted: bool = False  # the branch of gamma 1: average reward, with a learned multiplier
     use_dqn: bool = True  # two critics and the smaller of their targets; else one
     use_init_states: bool = True  # s0 is the first observation of an episode; else the drawn observation

@@ -288,6 +288,13 @@ CITATIONS: dict[str, str] = {
   journal={arXiv preprint arXiv:1912.02074},
   year={2019}
 }""",
+    "yang2020offpolicy": """@inproceedings{yang2020offpolicy,
+  title={Off-Policy Evaluation via the Regularized {Lagrangian}},
+  author={Yang, Mengjiao and Nachum, Ofir and Dai, Bo and Li, Lihong and Schuurmans, Dale},
+  booktitle={Advances in Neural Information Processing Systems},
+  volume={33},
+  year={2020}
+}""",
 }
 
 

@@ -45,6 +45,7 @@ ROWS: dict[str, Row] = {
     "crr": Row("crr", "Critic-regularised regression", "wang2020critic"),
     "ddpg": Row("ddpg", "Deep deterministic policy gradient", "lillicrap2015continuous"),
     "diffusion_ql": Row("diffusion_ql", "Q-learning with a diffusion policy", "wang2022diffusion"),
+    "dice": Row("dice", "Value of a policy by ratios of visits (DualDICE, GenDICE, BestDICE)", "yang2020offpolicy"),
     "discrete_bcq": Row("discrete_bcq", "Batch-constrained Q-learning, discrete actions", "fujimoto2019benchmarking"),
     "discrete_cql": Row("discrete_cql", "Conservative Q-learning, discrete actions", "kumar2020conservative"),
     "discrete_sac": Row("discrete_sac", "Soft actor-critic for discrete actions", "christodoulou2019soft"),

@@ -122,7 +122,8 @@ def update(cfg: AlgaeDICE, state: State, batch: Batch, noise: Noise, step: Step)
         _, log_prob = old.actor.net(batch.next_obs).sample_and_log_prob(eps[0])
         given = (cfg, critic.net, old.target_critic, temperature, batch, eps)
         actor, m2 = old.actor.step(tx.actor, actor_loss, *given, name="actor")
-        warmth, m3 = old.temperature, {}
+        warmth = old.temperature
+        m3: Metrics = {}
         if cfg.learn_temperature:
             goal = entropy_goal(cfg, batch)
             warmth, m3 = warmth.step(tx.temperature, temperature_loss, log_prob, goal, "exp", name="temperature")

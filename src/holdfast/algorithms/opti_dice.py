@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import optax
 
 from ..core.config import Horizon, config, faults, static
-from ..core.contract import BOTH, Algorithm, Context, Needs, Preset, Transitions, Treatment
+from ..core.contract import BOTH, Algorithm, Context, Preset, Treatment
 from ..core.noise import Noise
 from ..core.spec import Batch, Scalar, Step
 from ..core.trained import Metrics, Trained, merge, occasionally
@@ -88,10 +88,6 @@ def check(cfg: OptiDICE) -> list[str]:
     return faults(cfg, **rules)
 
 
-def needs(cfg: OptiDICE) -> Needs:
-    return Transitions(starts.COLUMNS)
-
-
 def optimiser_of(cfg: OptiDICE) -> optax.GradientTransformation:
     return optimisers.adam(cfg.lr, eps=1e-7)
 
@@ -106,9 +102,9 @@ def init(cfg: OptiDICE, ctx: Context, noise: Noise) -> State:
     actor = Trained.new(actor_of(spec, cfg.hidden, noise.sub("actor")), tx)
     data_policy = Trained.new(data_policy_of(spec, cfg.hidden, cfg.components, noise.sub("data_policy")), tx)
     networks = (Trained.new(value, tx), Trained.new(advantage, tx), none, none, actor, data_policy, none)
-    known = ctx.data is not None and cfg.standardise_rewards
-    mean, std = (ctx.data.reward.mean(), ctx.data.reward.std() + 1e-10) if known else (none.net, none.net + 1)
-    return State(*networks, mean, std)
+    if ctx.data is None or not cfg.standardise_rewards:
+        return State(*networks, none.net, none.net + 1)
+    return State(*networks, ctx.data.reward.mean(), ctx.data.reward.std() + 1e-10)
 
 
 def errors(cfg: OptiDICE, value: nets.Value, batch: Batch, reward: jax.Array) -> jax.Array:
@@ -190,13 +186,13 @@ def update(cfg: OptiDICE, state: State, batch: Batch, noise: Noise, step: Step) 
     return State(*moved, state.reward_mean, state.reward_std), merge(metrics, shown)
 
 
-STANDARD = Treatment(normalize_obs=1e-10)
 CODE = "authors' code, github.com/secury/optidice, default_config.py and util.py"
+MAZE = OptiDICE(alpha=0.001, advantage_loss="mse")
 PRESETS = {
-    "d4rl": Preset(OptiDICE(), STANDARD, CODE),
-    "maze2d": Preset(OptiDICE(alpha=0.001, advantage_loss="mse"), STANDARD, CODE + ", README.md"),
+    "d4rl": Preset(OptiDICE(), Treatment(normalize_obs=1e-10), CODE),
+    "maze2d": Preset(MAZE, Treatment(normalize_obs=1e-10), CODE + ", README.md"),
 }
 
 algorithm = Algorithm(
-    "opti_dice", OptiDICE, init, update, act, PRESETS, dist=dist, needs=needs, actions=BOTH, check=check
+    "opti_dice", OptiDICE, init, update, act, PRESETS, dist=dist, needs=starts.rows, actions=BOTH, check=check
 )

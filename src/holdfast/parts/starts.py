@@ -9,9 +9,15 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from ..core.spec import Batch
+from ..core.contract import Needs, Transitions
+from ..core.spec import Batch, Cfg
 
 COLUMNS = ("initial_obs", "episode_steps")  # what `Needs.columns` has to name
+
+
+def rows(cfg: Cfg) -> Needs:
+    """Transitions with the first observation of their episode."""
+    return Transitions(COLUMNS)
 
 
 def start_weights(batch: Batch) -> jax.Array:

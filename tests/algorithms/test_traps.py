@@ -103,7 +103,8 @@ ELSEWHERE = {
     "tabular_bcq",  # compared with exact solutions in its own tests
     *("bc", "filtered_bc", "flow_bc", "decision_transformer", "odt"),  # they have no values
     *("qc", "qc_fql"),  # they assign values to chunks of actions, see their tests
-    *("fqe", "fqe_quantile"),  # they evaluate another run's policy
+    *("algae_dice", "opti_dice"),  # their values are multipliers, which are not estimates of returns
+    *("dice", "fqe", "fqe_quantile"),  # they evaluate another run's policy
 }
 SMALL_MODEL = {
     "members": 4, "elites": 3, "model_hidden": (32, 32), "rollout_batch": 500, "rollout_every": 250, "horizon": 1,

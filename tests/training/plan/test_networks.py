@@ -35,7 +35,10 @@ ROLES = {
     "morel": {"actor", "value"},
     **{name: set() for name in ("tabular_bcq", "decision_transformer", "odt")},  # a table, and transformers
     **{name: {"critic"} for name in ("dqn", "qr_dqn", "ensemble_dqn", "rem", "discrete_cql")},
-    **{name: {"actor", "critic", "value"} for name in ("ifql", "iql", "iql_online", "iql_concurrent", "xql", "obac")},
+    **{
+        name: {"actor", "critic", "value"}
+        for name in ("ifql", "iql", "iql_online", "iql_concurrent", "xql", "obac", "opti_dice")
+    },
 }
 NAMES = [n for n in registry.names() if not registry.get(n).inputs]  # the others need a policy of another run
 SPECS = {"continuous": Spec((3,), 2, horizon=20), "discrete": Spec((3,), 4, True, horizon=20)}

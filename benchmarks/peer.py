@@ -17,11 +17,13 @@ import synthetic
 NAMES = {
     "td3_bc": "TD3PlusBC", "iql": "IQL", "bc": "BC", "awac": "AWAC", "sac": "SAC", "td3": "TD3", "ddpg": "DDPG",
     "crr": "CRR", "cql": "CQL", "bcq": "BCQ", "bear": "BEAR", "plas": "PLAS", "rebrac": "ReBRAC", "cal_ql": "CalQL",
+    "decision_transformer": "DecisionTransformer",
 }  # fmt: skip
+SEQUENCES = ("decision_transformer",)  # with the published sizes of both: 20 steps, three blocks of width 128, batch 64
 
 
 class Peer:
-    """One algorithm with 256-256 networks, on the CPU or the first GPU."""
+    """One algorithm with 256-256 networks, or a transformer, on the CPU or the first GPU."""
 
     def __init__(self, name: str) -> None:
         warnings.simplefilter("ignore")
@@ -40,12 +42,18 @@ class Peer:
             timeouts=data["truncated"],
         )
         config = getattr(d3rlpy.algos, f"{NAMES[name]}Config")
-        nets = d3rlpy.models.encoders.VectorEncoderFactory([256, 256])
-        encoders = {k: nets for k in config.__dataclass_fields__ if k.endswith("encoder_factory")}
         device = "cuda:0" if torch.cuda.is_available() else "cpu:0"
-        self.algo = config(batch_size=synthetic.BATCH, **encoders).create(device=device)
+        if name in SEQUENCES:
+            one = d3rlpy.models.encoders.VectorEncoderFactory([128], exclude_last_activation=True)
+            self.algo = config(encoder_factory=one, context_size=20).create(device=device)
+            draw = self.dataset.sample_trajectory_batch
+            self.batches = [draw(self.algo.config.batch_size, 20) for _ in range(64)]
+        else:
+            nets = d3rlpy.models.encoders.VectorEncoderFactory([256, 256])
+            encoders = {k: nets for k in config.__dataclass_fields__ if k.endswith("encoder_factory")}
+            self.algo = config(batch_size=synthetic.BATCH, **encoders).create(device=device)
+            self.batches = [self.dataset.sample_transition_batch(synthetic.BATCH) for _ in range(64)]
         self.algo.build_with_dataset(self.dataset)
-        self.batches = [self.dataset.sample_transition_batch(synthetic.BATCH) for _ in range(64)]
         self.at = 0
 
     def versions(self) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What `speed.py` starts in processes of their own: it reads one JSON request a line and answers each with one line.
 
-`python worker.py ours NAME`, or handwritten NAME, or evaluation ENVIRONMENT, or online ENVIRONMENT.
+`python worker.py ours NAME`, or handwritten NAME, or evaluation ENVIRONMENT ALGORITHM, or online ENVIRONMENT.
 """
 
 from __future__ import annotations
@@ -77,7 +77,8 @@ class Ours:
         episodes = n // synthetic.EPISODE
         own = self.algorithm.needs(self.cfg)
         needed = {c for phase in self.algorithm.phases(self.cfg) for c in (phase.needs or own).columns}
-        extra = {c: data["action"] if c == "next_action" else data["reward"] for c in sorted(needed)}
+        own_columns = {"next_action": data["action"], "timestep": (np.arange(n) % synthetic.EPISODE).astype(np.int32)}
+        extra = {c: own_columns.get(c, data["reward"]) for c in sorted(needed)}
         obs = np.concatenate([data["obs"], data["obs"][:episodes]])
         row = (np.arange(n) + np.arange(n) // synthetic.EPISODE).astype(np.int32)
         columns = Columns(obs, row, data["action"], data["reward"], 0 * data["reward"], data["truncated"], None, extra)
@@ -201,7 +202,7 @@ class Handwritten:
 class Evaluation:
     """Rollouts of a freshly initialised policy."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, own: str = "td3_bc") -> None:
         import gymnasium
 
         from holdfast.algorithms import registry
@@ -215,7 +216,7 @@ class Evaluation:
         fitted = untreated(env.observation_space, env.action_space)
         spec = Spec(env.observation_space.shape, env.action_space.shape[0])
         env.close()
-        algorithm = registry.get("td3_bc")
+        algorithm = registry.get(own)
         cfg = next(iter(algorithm.presets.values())).config
         state = algorithm.init(cfg, Context(spec), Noise(jax.random.PRNGKey(0)))
         self.name, self.policy = name, Policy(algorithm, cfg, state, spec, fitted)
@@ -350,4 +351,4 @@ class Online:
 KINDS = {"ours": Ours, "handwritten": Handwritten, "evaluation": Evaluation, "online": Online}
 
 if __name__ == "__main__":
-    serving.serve(lambda: KINDS[sys.argv[1]](sys.argv[2]))
+    serving.serve(lambda: KINDS[sys.argv[1]](*sys.argv[2:]))

@@ -28,3 +28,10 @@ def test_own_data():
 @pytest.mark.slow
 def test_sweep():
     assert len(load("sweep").main(steps=20)) == 6
+
+
+@pytest.mark.slow
+def test_target_return():
+    pairs = load("target_return").main(steps=20)
+    assert [asked for asked, _ in pairs] == [-150.0, -500.0, -1000.0, -1500.0]
+    assert all(-2500 < got < 0 for _, got in pairs)

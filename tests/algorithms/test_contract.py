@@ -47,12 +47,23 @@ each_name = pytest.mark.parametrize("name", NAMES)
 few_names = pytest.mark.parametrize("name", quick(NAMES, *THOROUGH))
 few_cases = pytest.mark.parametrize(("name", "kind"), quick(CASES, *THOROUGH))
 each_preset = pytest.mark.parametrize(("name", "preset"), PRESETS)
-each_case = pytest.mark.parametrize(("name", "kind"), CASES)
+# of the methods that learn a model, whose programs are large, one is in the quick run
+LEAN = [n for n in NAMES if registry.get(n).dynamics is None or n == "mopo"]
+# of the methods for both kinds of actions, most are in the quick run with continuous ones
+FIRST = [(n, kind) for n, kind in CASES if kind == "continuous" or (n, "continuous") not in CASES]
+SECOND = [case for case in CASES if case not in FIRST]
+each_case = pytest.mark.parametrize(("name", "kind"), [*quick(FIRST, *LEAN), *quick(SECOND, "bc", "iql")])
+
+
+# sizes of sequence models
+SEQUENCES = {"width": 8, "heads": 2, "layers": 1, "context": 4, "acting_context": 3, "max_timestep": 10}
 
 
 def small(cfg):
     """The same settings with small networks and batches."""
-    sizes = {f.name: (8,) for f in dataclasses.fields(cfg) if f.name.endswith("hidden")}
+    names = {f.name for f in dataclasses.fields(cfg)}
+    sizes = {name: (8,) for name in names if name.endswith("hidden")}
+    sizes |= {name: size for name, size in SEQUENCES.items() if name in names}
     sizes |= {name: n for name, n in MODELS.items() if hasattr(cfg, name)}
     return over_the_run(dataclasses.replace(cfg, **sizes, batch_size=16), 50)
 
@@ -311,7 +322,8 @@ def test_discrete_actions_without_masks(name):
         assert jax.tree.leaves(carry.state)
         assert program.metrics
     state = jax.tree.map(lambda x: jnp.zeros(x.shape[1:], x.dtype), carry.state)
-    action, _ = c.algorithm.act(as_arrays(c.cfg), state, observed(c), (), Noise(jax.random.PRNGKey(0)), "sample")
+    memory = c.algorithm.memory(c.cfg, c.spec, 200)
+    action, _ = c.algorithm.act(as_arrays(c.cfg), state, observed(c), memory, Noise(jax.random.PRNGKey(0)), "sample")
     assert set(np.unique(action)) <= {0, 1, 2, 3}
 
 

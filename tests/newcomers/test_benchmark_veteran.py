@@ -44,7 +44,7 @@ def d4rl_file(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("algorithm", "preset"),
-    [("iql", "preset mujoco: authors' code"), ("rebrac", "preset hopper-medium: authors' code")],
+    [("iql", "mujoco"), ("rebrac", "hopper-medium, published for hopper_medium-v2.hdf5")],
 )
 def test_a_file_of_d4rl_gets_the_settings_of_the_paper(algorithm: str, preset: str, capsys: Captured) -> None:
     d4rl_file(Path("hopper_medium-v2.hdf5"))

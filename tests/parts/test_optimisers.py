@@ -9,6 +9,7 @@ import optax
 import pytest
 
 from holdfast.parts import optimisers
+from holdfast.parts.layers import Linear
 from support.formulas import (
     array,
     same,
@@ -48,3 +49,36 @@ def test_cosine(run):
     assert optimisers.cosine(2.0, "constant")(7) == 2.0
     swept = jax.vmap(lambda lr: optimisers.cosine(lr, 100)(50))(array(2, 4))
     same(swept, [1, 2])
+
+
+def test_a_rate_that_rises_and_then_falls_to_a_tenth(run):
+    rate = optimisers.warmed(2.0, 4.0, "constant")
+    same(run(rate, array(0, 1, 3, 4, 100)), [0.5, 1, 2, 2, 2])
+    falling = optimisers.warmed(2.0, 4.0, 12)  # t + 1 = 8 is half of the way from 4 to 12
+    same(run(falling, array(1, 3, 7, 9, 11, 100)), [1, 2, 1, 1 + np.cos(0.75 * np.pi), 0.2, 0.2], 1e-12)
+    with pytest.raises(ValueError, match="over_the_run"):
+        optimisers.warmed(2.0, 4.0, "run")
+
+
+def test_adamw_by_hand():
+    """The norm 5 is clipped to 1; the first step of Adam is the sign; weights shrink by rate times decay."""
+    net = (Linear(array([3.0]), array(4.0)), array(0.0))
+    grads = (Linear(array([3.0]), array(4.0)), array(0.0))
+    for linear_only, shrunk in ((False, 1.0), (True, 0.0)):
+        tx = optimisers.adamw(0.1, 0.5, 1.0, linear_only=linear_only)
+        moved, opt = jax.jit(tx.update)(grads, tx.init(net), net)
+        same(moved[0].weight, [[-0.1 - 0.1 * 0.5 * 3.0]], 1e-6)
+        same(moved[0].bias, [-0.1 - 0.1 * 0.5 * 4.0 * shrunk], 1e-6)
+        same(opt[0].mu[0].weight, [[0.1 * 3 / (5 + 1e-6)]], 1e-9)
+        same(opt[0].nu[0].weight, [[0.001 * (3 / (5 + 1e-6)) ** 2]], 1e-9)
+
+
+def test_lamb_by_hand():
+    """Each array moves by the rate times its own norm, in the direction of the sign of the gradient and its decay."""
+    params = {"a": array(3, 4), "b": array(0, 0)}
+    grads = {"a": array(0.01, -0.01), "b": array(0.02, 0.01)}
+    tx = optimisers.lamb(0.1, 0.5, 0.25)
+    moved, _ = jax.jit(tx.update)(grads, tx.init(params), params)
+    step = np.array([1 + 0.5 * 3, -1 + 0.5 * 4])
+    same(moved["a"], -0.1 * step * 5 / np.linalg.norm(step), 1e-5)
+    same(moved["b"], [-0.1, -0.1], 1e-5)  # a norm of 0 has no ratio

@@ -26,7 +26,10 @@ class Played(NamedTuple):
 def play(command: str, capsys: pytest.CaptureFixture[str]) -> Played:
     """Run `holdfast ...` in this process and folder."""
     capsys.readouterr()
-    status = main(shlex.split(command, comments=True)[1:])
+    try:
+        status = main(shlex.split(command, comments=True)[1:])
+    except SystemExit as end:  # --help
+        status = int(end.code or 0)
     return Played(status, *capsys.readouterr())
 
 

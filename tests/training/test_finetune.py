@@ -162,8 +162,8 @@ def test_curves_and_page_run_through_offline_and_online(offline, tuned):
     text = page(record)
     assert ">online</text>" in text
     labels = [cells[0] for section in table_rows(record) for cells in section]
-    assert "before the first online step" in labels
-    assert "mean shortfall from the best (regret)" in labels
+    assert "before the first online step, alpha 1" in labels
+    assert "mean shortfall from the best (regret), alpha 2.5" in labels
 
 
 @pytest.mark.slow
@@ -299,7 +299,11 @@ def test_the_command_line(offline, tmp_path, capsys):
 )
 def test_every_algorithm_that_can_goes_online(name, tmp_path):
     algorithm = registry.get(name)
-    fields = {f: (8,) for f in algorithm.Config.__dataclass_fields__ if f.endswith("hidden")}
+    known = algorithm.Config.__dataclass_fields__
+    fields = {f: (8,) for f in known if f.endswith("hidden")}
+    fields |= {f: 4 for f in ("width", "layers") if f in known} | {
+        f: 1 for f in ("context", "acting_context") if f in known
+    }
     probe = probes.get("trap" if "continuous" in algorithm.actions else "chain")
     bounds = {} if probe.spec.discrete else {"action_bounds": (-1.0, 1.0)}
     data = Dataset.from_arrays(**probes.collect(probe, 40), **bounds)
@@ -307,4 +311,4 @@ def test_every_algorithm_that_can_goes_online(name, tmp_path):
     found = finetune(run, steps=24, out=tmp_path / "tuned", eval_episodes=1, eval_every=24, data=data, evaluate=True)
     assert [r for r in rows(found.path / "metrics.csv") if any(k.endswith("/loss") and v for k, v in r.items())]
     assert np.isfinite(found.result["finetune"]["return_before"])
-    assert found.policy()(np.zeros(probe.spec.obs, np.float32)).shape == probe.spec.action_shape
+    assert found.policy().act(np.zeros(probe.spec.obs, np.float32))[0].shape == probe.spec.action_shape

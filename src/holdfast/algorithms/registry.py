@@ -1,4 +1,4 @@
-"""Algorithms by name. To add one: write its file, add its row here, write its page in docs/algorithms.
+"""Algorithms by name. To add one: write its file, add its row to rows.py, write its page in docs/algorithms.
 
 Algorithms of other packages are known too: those that an installed package registers as an entry point of the group
 `holdfast.algorithms`, and those that a caller registers with `register`.
@@ -10,78 +10,16 @@ import functools
 import importlib
 import importlib.metadata
 import sys
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ..core.errors import UserError, one_line, unknown
 from ..core.imports import found_in, import_named
+from .rows import ROWS, Row
 
 if TYPE_CHECKING:
     from ..core.contract import Algorithm
 
 GROUP = "holdfast.algorithms"  # of entry points: name = "package.module:algorithm"
-
-
-class Row(NamedTuple):
-    """What is known of an algorithm without importing it."""
-
-    module: str
-    title: str
-    paper: str | None  # BibTeX key in citations.py; None: no paper is known
-
-
-ROWS: dict[str, Row] = {
-    "aca": Row("aca", "Actor-critic alignment, offline to online", "yu2023actor"),
-    "awac": Row("awac", "Advantage-weighted actor-critic", "nair2020awac"),
-    "awr": Row("awr", "Advantage-weighted regression", "peng2019advantage"),
-    "bc": Row("bc", "Behaviour cloning", "pomerleau1989alvinn"),
-    "bcq": Row("bcq", "Batch-constrained Q-learning, continuous", "fujimoto2019offpolicy"),
-    "bear": Row("bear", "Bootstrapping error accumulation reduction", "kumar2019stabilizing"),
-    "brac_p": Row("brac_p", "Behaviour-regularised actor-critic, policy penalty", "wu2019behavior"),
-    "brac_v": Row("brac_v", "Behaviour-regularised actor-critic, value penalty", "wu2019behavior"),
-    "cal_ql": Row("cal_ql", "Calibrated conservative Q-learning", "nakamoto2023calql"),
-    "combo": Row("combo", "Conservative offline model-based policy optimisation", "yu2021combo"),
-    "cql": Row("cql", "Conservative Q-learning", "kumar2020conservative"),
-    "crr": Row("crr", "Critic-regularised regression", "wang2020critic"),
-    "ddpg": Row("ddpg", "Deep deterministic policy gradient", "lillicrap2015continuous"),
-    "diffusion_ql": Row("diffusion_ql", "Q-learning with a diffusion policy", "wang2022diffusion"),
-    "discrete_bcq": Row("discrete_bcq", "Batch-constrained Q-learning, discrete actions", "fujimoto2019benchmarking"),
-    "discrete_cql": Row("discrete_cql", "Conservative Q-learning, discrete actions", "kumar2020conservative"),
-    "discrete_sac": Row("discrete_sac", "Soft actor-critic for discrete actions", "christodoulou2019soft"),
-    "dqn": Row("dqn", "Deep Q-network", "mnih2015human"),
-    "edac": Row("edac", "SAC-N with diversified critics", "an2021uncertainty"),
-    "ensemble_dqn": Row("ensemble_dqn", "Average of the heads of a Q-network", "agarwal2020optimistic"),
-    "filtered_bc": Row("filtered_bc", "Cloning of the best trajectories (%BC)", "chen2021decision"),
-    "flow_bc": Row("flow_bc", "Behaviour cloning with a flow policy", "park2025flow"),
-    "fqe": Row("fqe", "Fitted Q evaluation of a policy", "le2019batch"),
-    "fqe_quantile": Row("fqe_quantile", "Fitted Q evaluation of the distribution of returns", "le2019batch"),
-    "fql": Row("fql", "Flow Q-learning", "park2025flow"),
-    "idql": Row("idql", "Implicit Q-learning with a diffusion policy", "hansenestruch2023idql"),
-    "ifql": Row("ifql", "Implicit flow Q-learning", "park2025flow"),
-    "iql": Row("iql", "Implicit Q-learning", "kostrikov2021offline"),
-    "iql_concurrent": Row("iql_concurrent", "Implicit Q-learning on the replay buffer of SAC", "luo2024offline"),
-    "iql_online": Row("iql_online", "Implicit Q-learning that collects its own data", "kostrikov2021offline"),
-    "mcq": Row("mcq", "Mildly conservative Q-learning", "lyu2022mildly"),
-    "mobile": Row("mobile", "Model-Bellman inconsistency penalised policy optimisation", "sun2023model"),
-    "mopo": Row("mopo", "Model-based offline policy optimisation", "yu2020mopo"),
-    "morel": Row("morel", "Model-based offline RL with a pessimistic model", "kidambi2020morel"),
-    "obac": Row("obac", "Offline-boosted actor-critic", "luo2024offline"),
-    "plas": Row("plas", "Policy in the latent action space", "zhou2020plas"),
-    "qc": Row("qc", "Q-learning on chunks of actions", "li2025reinforcement"),
-    "qc_fql": Row("qc_fql", "Flow Q-learning on chunks of actions", "li2025reinforcement"),
-    "qr_dqn": Row("qr_dqn", "Quantile regression DQN", "dabney2018distributional"),
-    "rambo": Row("rambo", "Robust adversarial model-based offline RL", "rigter2022rambo"),
-    "rebrac": Row("rebrac", "TD3+BC with separate penalties, deeper and normalised", "tarasov2023revisiting"),
-    "rem": Row("rem", "Random ensemble mixture", "agarwal2020optimistic"),
-    "rlpd": Row("rlpd", "Online learning with prior data", "ball2023efficient"),
-    "sac": Row("sac", "Soft actor-critic", "haarnoja2018soft"),
-    "sac_n": Row("sac_n", "Soft actor-critic with the minimum of N critics", "an2021uncertainty"),
-    "spot": Row("spot", "Supported policy optimisation", "wu2022supported"),
-    "tabular_bcq": Row("tabular_bcq", "Batch-constrained Q-learning, finite", "fujimoto2019offpolicy"),
-    "td3": Row("td3", "Twin delayed DDPG", "fujimoto2018addressing"),
-    "td3_bc": Row("td3_bc", "TD3 with a cloning term", "fujimoto2021minimalist"),
-    "uwac": Row("uwac", "Uncertainty weighted actor-critic", "wu2021uncertainty"),
-    "xql": Row("xql", "Extreme Q-learning", "garg2023extreme"),
-}
 
 
 _registered: dict[str, Algorithm] = {}  # by callers, in this process

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
+from ..core.errors import UserError
 from ..environments.gym.workers import TIMEOUT
 from . import usage
 
@@ -37,6 +38,10 @@ class Args:
     """Processes that step environments; a dead one is replaced. 0: no processes."""
     worker_timeout: float = TIMEOUT
     """Seconds that a worker process may take for one step."""
+    target_return: Annotated[tuple[float, ...], arg(metavar="RETURN [RETURN ...]")] = ()
+    """Returns to ask policies for that follow a return: sums of raw rewards. Default: each policy's own."""
+    picture: Annotated[Path | None, arg(metavar="PICTURE.png")] = None
+    """Draw reached against asked return, if there are several target returns."""
     record: Annotated[Path | None, arg(metavar="VIDEO.mp4")] = None
     """Also record the first episode of the first policy as a video."""
     json: bool = False
@@ -50,6 +55,8 @@ def main(argv: Sequence[str]) -> int:
         UserError: not a policy, an unknown environment, spaces that do not match, or a video that cannot be made.
     """
     args = usage.parse(Args, "holdfast evaluate", argv)
+    if args.picture is not None and len(args.target_return) < 2:
+        raise UserError("--picture draws reached against asked return: give several returns, --target-return 1000 2000")
     from ..core import config
     from ..evaluation.evaluate import environment_of, evaluate
     from ..policy.folder import policies_in
@@ -72,11 +79,20 @@ def main(argv: Sequence[str]) -> int:
         args.mode,
         workers=args.workers,
         worker_timeout=args.worker_timeout,
+        target_return=args.target_return,
     )
+    if args.picture is not None:
+        from ..report.asked import write_asked
+
+        sys.stderr.write(f"{write_asked(found, args.picture)}: reached against asked return\n")
     if args.json:
         sys.stdout.write(json.dumps({"policies": [str(f) for f in folders], **found.to_dict()}, indent=2) + "\n")
     else:
-        show(names, found, together=all(config.to_dict(p.cfg) == config.to_dict(policies[0].cfg) for p in policies))
+        asked = len(args.target_return)
+        alike = all(config.to_dict(p.cfg) == config.to_dict(policies[0].cfg) for p in policies)
+        if asked > 1:
+            names = [f"{name}, asked for {x:g}" for name in names for x in args.target_return]
+        show(names, found, together=alike and asked < 2)
     return 0
 
 

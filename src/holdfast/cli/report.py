@@ -42,11 +42,11 @@ def main(argv: Sequence[str]) -> int:
     from ..runs.read import read_run
 
     if not (args.run / "config.json").is_file():
-        inside = sum(1 for _ in find_runs(args.run))
+        inside = list(find_runs(args.run))
         if inside:
+            others = f", or compare them with holdfast compare {args.run}" if len(inside) > 1 else ""
             raise UserError(
-                f"{args.run} contains {inside} run{'s' * (inside > 1)}: name one of them, or compare them with "
-                f"holdfast compare {args.run}"
+                f"{args.run} is not a run folder, it contains {len(inside)}: name one, for example {inside[0]}{others}"
             )
     record = read_run(args.run)
     Console().print(results_table(record))

@@ -32,6 +32,7 @@ STUDIES = {
         "overestimation",
         "estimates of every method during training, against true returns",
     ),
+    "sequence": ("sequence", "DT, %BC, BC and IQL with immediate and with delayed rewards; reached and asked returns"),
 }
 
 

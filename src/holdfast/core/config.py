@@ -105,6 +105,8 @@ def from_dict(cls: type[C], values: dict[str, Any]) -> C:
 def _of_type(cls: type, name: str, value: JSON, hint: Any) -> Any:
     if typing.get_origin(hint) is tuple:
         item = typing.get_args(hint)[0]
+        if item is float and isinstance(value, (list, tuple)):
+            value = [float(v) if isinstance(v, int) and not isinstance(v, bool) else v for v in value]
         if isinstance(value, (list, tuple)) and all(isinstance(v, item) and not isinstance(v, bool) for v in value):
             return tuple(value)
     elif hint in (Schedule, Horizon):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -38,16 +38,24 @@ class NStep:
     batches: int = 1
 
 
+Anchor = Literal["last", "first", "full"]
+
+
 @dataclasses.dataclass(frozen=True)
 class Windows:
-    """One update reads the `length` steps that end at each drawn row: leaves `[B, K, ...]`, see `sampler.windows`.
+    """One update reads `length` steps of an episode around each drawn row: leaves `[B, K, ...]`, see `sampler.windows`.
 
-    `batch.valid` `[B, K]` is False for the steps before the episode's start.
+    Shorter windows are padded on the left: `batch.valid` `[B, K]` is False there. `anchor` says where the drawn row is:
+
+    * "last": the window ends at the drawn row. It is shorter at the start of an episode.
+    * "first": the window begins at the drawn row. It is shorter at the end of an episode.
+    * "full": the window begins at the drawn row, or as much earlier as the end of the episode requires.
     """
 
     length: int  # K
     columns: tuple[str, ...] = ()
     batches: int = 1
+    anchor: Anchor = "last"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -280,6 +288,9 @@ class Algorithm(NamedTuple):
     value: Callable[[Cfg, State, jax.Array, jax.Array], jax.Array] | None = None
     # (cfg, spec, n) -> the memory at the start of an episode, leaves [n, ...]
     memory: Callable[[Cfg, Spec, int], Memory] = no_memory
+    # (cfg, state) -> the return, in treated units, that the policy aims at if nobody asks for another one; None: it
+    # follows no return. The field `target_return` of its config has the raw returns that evaluations ask for
+    target: Callable[[Cfg, State], jax.Array] | None = None
     needs: Callable[[Cfg], Needs] = plain_transitions  # what `update` reads
     phases: Callable[[Cfg], tuple[Phase, ...]] = one_phase  # phases of a run that has logged data
     # (cfg, data set) -> data set, for algorithms that choose what to learn from

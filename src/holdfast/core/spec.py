@@ -178,3 +178,4 @@ class Seen(PyTree):
     reward: jax.Array  # [n] treated reward of the step before; 0 at an episode's start
     mask: jax.Array | None = None  # [n, A] legal actions
     step: Step = 0  # updates so far, for schedules of exploration
+    target: jax.Array | None = None  # [n] treated return that is asked for; read at an episode's start

@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Returns of R policies in E episodes each, with summary statistics."""
+    """Returns of R policies in E episodes each, with summary statistics.
+
+    If policies were asked for G returns, each has G rows, one after the other.
+    """
 
     env_id: str
     mode: str
@@ -38,6 +41,7 @@ class Evaluation:
     lengths: np.ndarray  # [R, E] int64, steps
     seeds: np.ndarray  # [R, E] int64, as given to `env.reset`
     reference: Reference | None = None  # returns of a random and of an expert policy
+    targets: np.ndarray | None = None  # [R] float64, raw return that each row was asked for; None: not asked
 
     @property
     def means(self) -> list[Estimate]:
@@ -94,6 +98,7 @@ class Evaluation:
             "return_iqm": self.iqm._asdict(),
             "normalized_scores": None if self.scores is None else self.scores.tolist(),
             "normalized_score": self.score,
+            **({} if self.targets is None else {"target_returns": self.targets.tolist()}),
         }
 
 
@@ -111,6 +116,7 @@ class Evaluator:
         slots: int = SLOTS,
         workers: int = 0,
         timeout: float = TIMEOUT,
+        targets: Sequence[float] = (),
     ) -> None:
         """
         Args:
@@ -122,6 +128,7 @@ class Evaluator:
             slots: the largest number of environments for each policy.
             workers: worker processes that step the environments; 0: this process.
             timeout: seconds that a step may take in a worker; a slower one is replaced.
+            targets: raw returns that every policy is asked for, in E episodes each. Empty: the policies' own.
 
         Raises:
             UserError: an unknown environment, a missing package, or no episodes.
@@ -130,7 +137,9 @@ class Evaluator:
             raise UserError(f"{episodes} episodes: expected at least 1")
         pool = functools.partial(Workers, env, processes=workers, timeout=timeout) if workers else None
         make = functools.partial(env_for_spaces, env, workers, timeout) if workers else functools.partial(make_env, env)
-        self.rollout = Rollout(make, replicas, episodes, slots, pool)
+        self.targets = tuple(targets)
+        self.episodes = episodes
+        self.rollout = Rollout(make, replicas, episodes * max(1, len(self.targets)), slots, pool)
         self.reference = reference if reference is not None else reference_of(info or {}, self.rollout.name)
 
     def __call__(
@@ -151,8 +160,12 @@ class Evaluator:
         Raises:
             UserError: spaces that do not match, an environment that fails, or numbers that are not finite.
         """
-        played = self.rollout.run(policies, seed, mode, ended=ended)
-        return Evaluation(self.rollout.name, mode, *played, self.reference)
+        played = self.rollout.run(policies, seed, mode, ended=ended, targets=self.targets)
+        if not self.targets:
+            return Evaluation(self.rollout.name, mode, *played, self.reference)
+        returns, lengths, seeds = (x.reshape(-1, self.episodes) for x in played)
+        asked = np.tile(np.asarray(self.targets, np.float64), policies.count)
+        return Evaluation(self.rollout.name, mode, returns, lengths, seeds, self.reference, asked)
 
     def close(self) -> None:
         """Close the environments."""
@@ -169,6 +182,7 @@ def evaluate(
     workers: int = 0,
     worker_timeout: float = TIMEOUT,
     progress: bool = True,
+    target_return: Sequence[float] | float = (),
 ) -> Evaluation:
     """Score a policy, or several of one run, by rollouts in a Gymnasium environment.
 
@@ -182,28 +196,39 @@ def evaluate(
         reference: returns of a random and an expert policy, for the normalised score; None: the known ones.
         workers: worker processes that step the environments; one that dies or hangs is replaced. 0: this process.
         worker_timeout: seconds that a step may take in a worker. Starting a worker may take a minute in any case.
-
         progress: show how many episodes have ended.
+        target_return: returns that policies which follow a return are asked for, as sums of raw rewards of an episode.
+            All are played in one rollout. Empty: each policy's own.
 
     Returns:
-        Returns and lengths of all episodes, [policies, episodes], with their statistics.
+        Returns and lengths of all episodes, [policies, episodes], with their statistics. With several targets each
+        policy has a row for each of them.
 
     Raises:
         UserError: no environment is known, its spaces do not match, it fails, or it gives numbers that are not finite.
     """
     policies = [policy] if isinstance(policy, Policy) else list(policy)
     info = policies[0].info
+    targets = _targets(policies, target_return)
     place = named(env) if env is not None else environment_of(info)
     alike = all(policies[0].acts_with(other) for other in policies)
     groups = [policies] if alike else [[one] for one in policies]
     found: list[Evaluation] = []
-    with counting(len(policies) * episodes, progress) as show:
+    with counting(len(policies) * episodes * max(1, len(targets)), progress) as show:
         for group in groups:
             evaluator = Evaluator(
-                place, len(group), episodes, reference=reference, info=info, workers=workers, timeout=worker_timeout
+                place,
+                len(group),
+                episodes,
+                reference=reference,
+                info=info,
+                workers=workers,
+                timeout=worker_timeout,
+                targets=targets,
             )
             try:
-                ended = functools.partial(_ended, show, episodes * len(found), evaluator.rollout.name)
+                before = sum(one.returns.size for one in found)
+                ended = functools.partial(_ended, show, before, evaluator.rollout.name)
                 found.append(evaluator(Policy.stacked(group), seed, mode, ended))
             finally:
                 evaluator.close()
@@ -212,7 +237,27 @@ def evaluate(
         returns=np.concatenate([one.returns for one in found]),
         lengths=np.concatenate([one.lengths for one in found]),
         seeds=np.concatenate([one.seeds for one in found]),
+        targets=None if not targets else np.concatenate([one.targets for one in found if one.targets is not None]),
     )
+
+
+def _targets(policies: Sequence[Policy], target_return: Sequence[float] | float) -> tuple[float, ...]:
+    """The returns to ask for.
+
+    Raises:
+        UserError: numbers that are not finite, or a policy that follows no return.
+    """
+    try:
+        targets = tuple(float(x) for x in np.atleast_1d(np.asarray(target_return, np.float64)))
+    except (TypeError, ValueError) as fault:
+        raise UserError(f"target_return is {target_return!r}, expected returns of episodes as numbers") from fault
+    if not np.isfinite(targets).all():
+        raise UserError(f"target_return is {target_return!r}, expected finite numbers, sums of raw rewards")
+    for policy in policies if targets else ():
+        if policy.algorithm.target is None:
+            raise UserError(f"a policy of {policy.algorithm.name} follows no return: leave the target return out")
+        policy.fitted.returns(targets)
+    return targets
 
 
 def _ended(show: Callable[[int, str], None], before: int, name: str, count: int) -> None:

@@ -95,6 +95,7 @@ class Rollout:
         mode: str = "best",
         max_steps: int = ENDLESS,
         ended: Callable[[int], None] | None = None,
+        targets: Sequence[float] = (),
     ) -> EpisodeReturns:
         """Play the E episodes with every policy.
 
@@ -105,12 +106,14 @@ class Rollout:
             mode: "best" or "sample".
             max_steps: an episode of more steps is refused, since it has no end.
             ended: is called after each episode, with the number of episodes that have ended.
+            targets: raw returns to ask for, G. The episodes are then G times the same E / G: the first E / G are played
+                with the first target, and so on. Empty: the policies' own.
 
         Raises:
             UserError: spaces that do not match, an environment that fails, an observation, reward or action that is not
                 finite, or an episode without end; the line names the episode's seed and the step.
         """
-        return _Run(self, policies, seed, mode, max_steps, ended).play()
+        return _Run(self, policies, seed, mode, max_steps, ended, targets).play()
 
 
 class _Run:
@@ -124,6 +127,7 @@ class _Run:
         mode: str,
         max_steps: int,
         ended: Callable[[int], None] | None = None,
+        targets: Sequence[float] = (),
     ) -> None:
         require_match(rollout.env, policies.spec, policies.fitted)
         rows = rollout.replicas
@@ -134,7 +138,10 @@ class _Run:
         self.max_steps = max_steps
         self.ended = ended
         self.count = 0  # episodes that have ended
-        self.seeds = np.stack([episode_seeds(one, rollout.episodes) for one in seeds])
+        each = rollout.episodes // max(1, len(targets))  # episodes with one target
+        self.seeds = np.stack([np.tile(episode_seeds(one, each), max(1, len(targets))) for one in seeds])
+        self.targets = np.repeat(np.asarray(targets, np.float64), each)  # [E], or empty
+        self.target = np.zeros((rows, n)) if len(targets) else None
         self.returns = np.zeros((rows, rollout.episodes))
         self.lengths = np.zeros((rows, rollout.episodes), np.int64)
         self.obs = np.zeros((rows, n, *policies.spec.obs_shape), rollout.pool.dtype)
@@ -152,7 +159,7 @@ class _Run:
             self.reset(slot)
         while self.playing:
             self.require_finite_observations()
-            actions = self.act(self.obs, self.reward, self.mask, self.start)
+            actions = self.act(self.obs, self.reward, self.mask, self.start, self.target)
             self.require_finite_actions(actions)
             self.start[:] = False
             self.step([actions[slot].item() if self.spec.discrete else actions[slot] for slot in self.playing])
@@ -205,6 +212,8 @@ class _Run:
         except SlotFailed as fault:
             raise self.failed(fault) from fault
         self.observe(slot, obs, mask)
+        if self.target is not None:
+            self.target[slot] = self.targets[self.playing[slot]]
         self.reward[slot] = 0.0
         self.start[slot] = True
 

@@ -142,6 +142,18 @@ class TanhNormal(Distribution):
         return (normal_log_prob(u, self.mean, self.log_std) - squash).sum(-1)
 
 
+def bounded_tanh_normal(out: jax.Array, low: float, high: float) -> TanhNormal:
+    """The tanh of a normal from outputs [..., 2 A]: its mean, and its log deviation, which a tanh moves into bounds.
+
+    Args:
+        out: outputs of a network.
+        low: lowest log deviation.
+        high: highest log deviation.
+    """
+    mean, log_std = jnp.split(out, 2, -1)
+    return TanhNormal(mean, low + (high - low) / 2 * (jnp.tanh(log_std) + 1))
+
+
 class Categorical(Distribution):
     """Discrete actions by their logits [..., A]."""
 

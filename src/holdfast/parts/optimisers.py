@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,10 @@ import optax
 
 from ..core.config import Horizon, Schedule
 from ..core.spec import Cfg, Scalar, Step
+from ..core.trained import Network
+from .layers import Linear
 from .settings import DecayingRates
+from .transformer import Projection
 
 R = TypeVar("R", bound=NamedTuple)
 Rate = Scalar | Callable[[Scalar], Scalar]  # a learning rate, or a schedule of it
@@ -24,8 +27,11 @@ def adam(lr: Rate, eps: Scalar = 1e-8, clip_norm: Scalar | None = None) -> optax
     optimiser's state is the same with and without, so a phase can begin to clip.
     """
     tx = optax.adam(lr, eps=eps)
-    if clip_norm is None:
-        return tx
+    return tx if clip_norm is None else clipped(tx, clip_norm)
+
+
+def clipped(tx: optax.GradientTransformation, clip_norm: Scalar) -> optax.GradientTransformation:
+    """An optimiser that first scales gradients g to `clip_norm` / (|g| + 1e-6) where that makes them smaller."""
 
     def update(
         gradient: optax.Updates, state: optax.OptState, params: optax.Params | None = None
@@ -36,9 +42,74 @@ def adam(lr: Rate, eps: Scalar = 1e-8, clip_norm: Scalar | None = None) -> optax
     return optax.GradientTransformation(tx.init, update)
 
 
-def adamw(lr: Rate, weight_decay: Scalar) -> optax.GradientTransformation:
-    """Adam with decoupled weight decay of all parameters; `lr` and `weight_decay` may be traced."""
-    return optax.adamw(lr, weight_decay=weight_decay)
+def adamw(
+    lr: Rate,
+    weight_decay: Scalar,
+    clip_norm: Scalar | None = None,
+    second_moment: Scalar = 0.999,
+    linear_only: bool = False,
+) -> optax.GradientTransformation:
+    """Adam with decoupled weight decay: weights also shrink by `lr * weight_decay` of themselves.
+
+    Args:
+        lr: learning rate.
+        weight_decay: how much weights shrink, traced or not.
+        clip_norm: gradients g are first scaled to `clip_norm` / (|g| + 1e-6) where that makes them smaller; None: not.
+        second_moment: decay rate of the mean of squared gradients.
+        linear_only: shrink the weights of linear layers only, not biases, embeddings and LayerNorm.
+    """
+    mask = linear_weights if linear_only else None
+    tx = optax.adamw(lr, b2=second_moment, weight_decay=weight_decay, mask=mask)
+    return tx if clip_norm is None else clipped(tx, clip_norm)
+
+
+def lamb(lr: Rate, decay: Scalar, clip_norm: Scalar) -> optax.GradientTransformation:
+    """LAMB (You et al. 2020): steps of AdamW, each array's scaled by |w| / |step|.
+
+    Gradients are clipped to `clip_norm` as in `adamw`, and then to a norm of 1, which the optimiser does by itself.
+    """
+    parts = (
+        optax.clip_by_global_norm(1.0),
+        optax.scale_by_adam(),
+        optax.add_decayed_weights(decay),
+        optax.scale_by_trust_ratio(),
+        optax.scale_by_learning_rate(lr),
+    )
+    return clipped(optax.chain(*parts), clip_norm)
+
+
+def linear_weights(params: Network) -> Network:
+    """Booleans in the form of the parameters: True for the weights of linear layers."""
+
+    def of(part: Linear | Projection | jax.Array) -> Any:
+        if isinstance(part, Linear):
+            return Linear(True, False)  # type: ignore[arg-type]
+        return Projection(True) if isinstance(part, Projection) else False  # type: ignore[arg-type]
+
+    return jax.tree.map(of, params, is_leaf=lambda part: isinstance(part, Linear | Projection))
+
+
+def warmed(lr: Scalar, warmup: Scalar, steps: Schedule) -> Callable[[Scalar], Scalar]:
+    """`lr` rising along a line over the first `warmup` updates, then constant, or falling along half a cosine.
+
+    Update t (from 0) takes lr min((t + 1) / warmup, 1). If `steps` is a number, the cosine begins after the warm-up and
+    would end at 0 after `steps` updates; the rate does not fall below a tenth of `lr`.
+
+    Raises:
+        ValueError: `steps` is "run", see `cosine`.
+    """
+    if steps == "run":
+        cosine(lr, steps)
+
+    def rate(count: Scalar) -> Scalar:
+        done = count + 1
+        risen = lr * jnp.minimum(done / warmup, 1)
+        if isinstance(steps, str):
+            return risen
+        share = jnp.clip((done - warmup) / jnp.maximum(steps - warmup, 1), 0, 1)
+        return risen * jnp.maximum(0.1, 0.5 * (1 + jnp.cos(jnp.pi * share)))
+
+    return rate
 
 
 def sgd(lr: Rate, momentum: float) -> optax.GradientTransformation:

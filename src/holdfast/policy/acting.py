@@ -76,17 +76,18 @@ def _layout(
 
 @functools.lru_cache(maxsize=64)
 def compiled(act: Callable, memory: Callable, spec: Spec, layout: Layout, mode: str, many: bool) -> Callable:
-    """The jitted step `(leaves, cfg, (obs, reward, mask, start), memory, key, time, updates) -> (actions, memory)`.
+    """The jitted step `(leaves, cfg, given, memory, key, time, updates) -> (actions, memory)`.
 
-    Shapes [n, ...], or [R, n, ...] with `many`. Rows with `start` set begin with a fresh memory.
+    `given` is (obs, reward, mask, start, target), of shapes [n, ...], or [R, n, ...] with `many`. Rows with `start` set
+    begin with a fresh memory.
     """
 
     def one(leaves: tuple, cfg_leaves: tuple, given: tuple, kept: Memory, key: jax.Array, updates: Step) -> Any:
         cfg, state = layout.build(leaves, cfg_leaves)
-        obs, reward, mask, start = given
+        obs, reward, mask, start, target = given
         fresh = memory(cfg, spec, start.shape[0])
         kept = remembered(fresh, kept, start)
-        return act(cfg, state, Seen(obs, reward, mask, updates), kept, Noise(key), mode)
+        return act(cfg, state, Seen(obs, reward, mask, updates, target), kept, Noise(key), mode)
 
     def step(
         leaves: tuple, cfg_leaves: tuple, given: tuple, kept: Memory, key: jax.Array, time: Step, updates: Step
@@ -155,7 +156,14 @@ class Acting:
         self.key = jax.random.PRNGKey(require_seed(seed))
         self.time = 0
 
-    def __call__(self, obs: Obs, reward: np.ndarray, mask: np.ndarray | None, start: np.ndarray) -> np.ndarray:
+    def __call__(
+        self,
+        obs: Obs,
+        reward: np.ndarray,
+        mask: np.ndarray | None,
+        start: np.ndarray,
+        target: np.ndarray | None = None,
+    ) -> np.ndarray:
         """Actions in the environment's units, [R, n, ...].
 
         Args:
@@ -163,11 +171,12 @@ class Acting:
             reward: raw rewards of the step before, [R, n].
             mask: legal actions, [R, n, A] booleans, or None.
             start: which rows begin an episode, [R, n]: they get a fresh memory, and 0 for their reward.
+            target: raw returns that are asked for, [R, n]; None: the policies' own, or they follow none.
         """
         team = self.team
         obs = team.fitted.observe(obs)
         reward = np.where(start, np.float32(0), team.fitted.rewards(reward))
-        given = (obs, reward, mask, start)
+        given = (obs, reward, mask, start, None if target is None else team.fitted.returns(target))
         if not self.many:
             given = jax.tree.map(lambda x: x[0], given)
         inside, self.memory = self.step(

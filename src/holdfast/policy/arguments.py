@@ -134,6 +134,20 @@ def rewards(reward: ArrayLike | None, n: int) -> np.ndarray:
     return values.reshape(n)
 
 
+def targets(target: ArrayLike, n: int) -> np.ndarray:
+    """Raw returns that a policy is asked for as [1, n] float64; one number is for all.
+
+    Raises:
+        UserError: not n finite numbers.
+    """
+    values = array(target, "target_return", np.float64)
+    if values.shape not in ((), (n,)):
+        raise UserError(f"target_return has shape {values.shape}, expected one number or ({n},)")
+    if not np.isfinite(values).all():
+        raise UserError(f"target_return is {_shown(target)}, expected finite numbers, sums of raw rewards")
+    return np.broadcast_to(values, (1, n))
+
+
 def require_seed(seed: SupportsIndex) -> int:
     """A seed as a Python integer.
 

@@ -103,6 +103,7 @@ INFO: dict[str, Any] = {
     "observation_space": str | None,
     "table": dict[str, Any] | None,
     "algorithm_module": str | None,
+    "target": dict[str, Any],
 }
 SPEC: dict[str, Any] = {
     "obs": list[int] | dict[str, Any],

@@ -118,6 +118,7 @@ class Policy:
         if jax.tree.leaves(memory):
             raise UserError(
                 f"a policy of {self.algorithm.name} remembers: use policy.act(obs, memory), which returns the memory"
+                f"{'' if self.algorithm.target is None else ', with the reward of the step before (reward=...)'}"
             )
         return action
 
@@ -130,6 +131,7 @@ class Policy:
         reward: ArrayLike | None = None,
         mask: ArrayLike | None = None,
         seed: int | None = None,
+        target_return: ArrayLike | None = None,
     ) -> tuple[Any, Any]:
         """Like calling the policy, with a memory: `(actions, memory)`.
 
@@ -140,22 +142,28 @@ class Policy:
             reward: raw reward of the step before, [] or [n]; needed only by policies that follow a return.
             mask: legal actions [A] or [n, A].
             seed: seed of the draw, as in a call of the policy.
+            target_return: return that a policy which follows a return is asked for, [] or [n], as a sum of raw rewards
+                of an episode. It is read at the start of an episode. None: `self.target_return`.
 
         Raises:
-            UserError: as a call of the policy does, or a memory or a reward that does not fit.
+            UserError: as a call of the policy does, or a memory, a reward or a target that does not fit.
         """
         obs, mask, labelled = self._from_table(obs, mask)
         rows, single = self._rows(obs)
         n = len(jax.tree.leaves(rows)[0])
         legal = self._mask(mask, n)
+        self._require_reward(memory, reward)
         before = arguments.rewards(reward, n)
+        if target_return is not None and self.algorithm.target is None:
+            raise UserError(f"a policy of {self.algorithm.name} follows no return: leave target_return out")
+        asked = None if target_return is None else arguments.targets(target_return, n)
         acting = self.start(n, mode, self._next_seed() if seed is None else seed)
         begin = np.full((1, n), memory is None)
         if memory is not None:
             acting.memory = arguments.require_memory(memory, acting.memory, n)
         given = jax.tree.map(lambda x: x[None], rows)
         with np.errstate(over="ignore", invalid="ignore"):  # the check below names the row
-            actions = acting(given, before.reshape(1, n), legal, begin)[0]
+            actions = acting(given, before.reshape(1, n), legal, begin, asked)[0]
         bad = ~np.isfinite(actions.reshape(n, int(np.prod(actions.shape[1:])))).all(1)
         if bad.any():
             row = int(np.argmax(bad))
@@ -166,6 +174,13 @@ class Policy:
         if labelled and self.table is not None:
             return action_labels(self.table, actions, single), acting.memory
         return (actions[0] if single else actions), acting.memory
+
+    @property
+    def target_return(self) -> float | None:
+        """The return that the policy aims at, as a sum of raw rewards of an episode; None: it follows no return."""
+        if self.algorithm.target is None:
+            return None
+        return float(self.algorithm.target(config.as_arrays(self.cfg), self.state)) / self.fitted.reward_scale
 
     def probabilities(
         self,
@@ -299,6 +314,8 @@ class Policy:
         kind = counted(self.spec.action, f"{'discrete' if self.spec.discrete else 'continuous'} action")
         facts = [("observations", str(self.spec.obs)), ("actions", kind)]
         named = {"trained on": "dataset", "environment": "env_id", "seed": "seed", "step": "step"}
+        if self.target_return is not None:
+            facts.append(("return asked for", f"{self.target_return:.6g} (sum of raw rewards)"))
         return facts + [(name, str(self.info[key])) for name, key in named.items() if self.info.get(key) is not None]
 
     def start(self, n: int, mode: str = "best", seed: int = 0) -> Acting:
@@ -498,6 +515,7 @@ class Policy:
         """What the distribution of the actions is conditioned on."""
         n = len(jax.tree.leaves(rows)[0])
         legal = self._mask(mask, n)
+        self._require_reward(memory, reward)
         fresh = self.algorithm.memory(config.as_arrays(self.cfg), self.spec, n)
         kept = fresh if memory is None else arguments.require_memory(memory, fresh, n)
         before = np.zeros(n, np.float32) if memory is None else self.fitted.rewards(arguments.rewards(reward, n))
@@ -545,6 +563,16 @@ class Policy:
             row = int(np.argmin(inner))
             raise UserError(f"the action in row {row} is {values[row].tolist()}, outside the policy's action space")
         return inside
+
+    def _require_reward(self, memory: Memory | None, reward: ArrayLike | None) -> None:
+        """Refuse a later step of a policy that follows a return without the reward of the step before."""
+        if self.algorithm.target is None or memory is None or reward is not None:
+            return
+        if not getattr(self.cfg, "delayed", False):
+            raise UserError(
+                f"a policy of {self.algorithm.name} subtracts rewards from the return that it is asked for: give the "
+                "reward of the step before, policy.act(obs, memory, reward=...)"
+            )
 
     def _next_seed(self) -> int:
         with self._lock:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from ..core.errors import UserError
 from ..core.files import write_atomic
+from ..core.shown import counted
 from .compare_page import page, picture, tables
 from .comparison import ComparisonTables, pair_row
 from .drawing import png
@@ -78,7 +79,8 @@ def compare(*runs: str | Path | Trained) -> Comparison:
     if len(entries) < 2:
         why = f" ({'; '.join(left_out)})" if left_out else ""
         raise UserError(
-            f"{len(entries)} runs with evaluations, expected at least two to compare{why}: name more runs, or a sweep"
+            f"{counted(len(entries), 'run')} with evaluations, expected at least two to compare{why}: name more runs, "
+            "or a sweep"
         )
     return Comparison(entries, left_out)
 

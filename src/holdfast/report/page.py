@@ -21,6 +21,7 @@ from ..evaluation.statistics import Estimate, average_name
 from ..runs.read import Record, logged_returns, read_run
 from ..runs.settings import Settings
 from . import drawing, html
+from .asked import draw_record
 from .command import command_of
 from .curves import axis_of, draw
 from .table import BEST_NOTE, HEADER, is_average, number, rows
@@ -29,6 +30,9 @@ from .verdict import verdict_of
 MOST_POINTS = 200  # points of a metric's line; a longer line is thinned out evenly
 MOST_ACTIONS = 40  # rows in the table of action coverage
 MOST_FAULTS = 20  # faults of the data in the list
+ASKED = (
+    "return of an episode against the return that was asked for: mean over seeds with its 95 % interval; dotted: equal"
+)
 CURVE = "return of an episode: mean over seeds with its 95 % interval over seeds and episodes; thin: each seed"
 
 # a value of a run's config.json
@@ -82,6 +86,10 @@ def page(record: Record) -> str:
         curve=html.both(lambda size: draw(record, size), f"learning curve, {record.title}") if len(record.eval_steps)
         else None,
         curve_caption=CURVE,
+        asked=html.both(lambda size: draw_record(record, size), f"reached and asked return, {record.title}")
+        if len((record.result or {}).get("targets", [])) > 1
+        else None,
+        asked_caption=ASKED,
         keys=_keys(record),
         metrics=[] if few else [(name, _metric(record, name)) for name in metrics],
         metric_header=["metric", *record.replicas],

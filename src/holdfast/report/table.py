@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..evaluation.statistics import Estimate, average_name, mean_interval
+import numpy as np
+
+from ..evaluation.statistics import Estimate, average_name, mean_interval, two_stage_interval
 from ..runs.groups import Group
 from ..runs.read import Record
 from .curves import axis_of
@@ -85,7 +87,17 @@ def rows(record: Record, logged: Estimate | None = None) -> list[list[tuple[str,
         elif group == best:
             section = [(BEST + section[0][0], *section[0][1:])]
         sections.append(section)
-    return [*sections, *_switches(record)]
+    asked = _asked(record)
+    return [*sections, *([asked] if asked else []), *_switches(record)]
+
+
+def _asked(record: Record) -> list[tuple[str, str, str, str]]:
+    """A row for each return that the policies were asked for, with the mean return that they reached."""
+    found = (record.result or {}).get("targets", [])
+    return [
+        _row(record, f"asked for {number(one['target'])}", two_stage_interval(np.asarray(one["returns"])))
+        for one in found
+    ]
 
 
 def average_label(group: Group, best: bool = False) -> str:

@@ -43,7 +43,9 @@ RESULT: dict[str, Any] = {
     "source": dict[str, Any] | None,
     "networks": dict[str, Any],
     "finetune": dict[str, Any] | None,
+    "targets": list[dict[str, Any]],
 }
+TARGET: dict[str, Any] = {"target": float, "returns": list[list[float]]}
 FINETUNE: dict[str, Any] = {
     "return_before": float,
     "return_lowest": float,
@@ -100,6 +102,8 @@ def read_result(path: Path) -> dict[str, Any]:
         raise UserError(f"replicas in {path} is empty, expected at least one name: restore it from a copy")
     for name in found["replicas"]:
         require_name(name, str(path))
+    for i, target in enumerate(found.get("targets", [])):
+        require_types(target, TARGET, f"targets[{i}] of {path}", tuple(TARGET))
     if found.get("finetune") is not None:
         needed = [name for name in FINETUNE if name != "intervals"]
         require_types(found["finetune"], FINETUNE, f"finetune of {path}", needed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +84,7 @@ class Results:
         workers: int = 0,
         worker_timeout: float = TIMEOUT,
         progress: bool = True,
+        target_return: Sequence[float] | float = (),
     ) -> Evaluation:
         """Score the final policies of all replicas; the arguments are those of `holdfast.evaluate`."""
         place = self.env if env is None else env
@@ -95,6 +97,7 @@ class Results:
             workers=workers,
             worker_timeout=worker_timeout,
             progress=progress,
+            target_return=target_return,
         )
 
     def curve(self) -> Figure:

@@ -178,6 +178,9 @@ class Runner:
         else:
             self.shipping.ship(program, at.carry, step)
         result = result_of(self.plan, self.tables, step, self.shipping.last, self.play.exact)
+        targets = self.shipping.asked(program, at.carry, step)
+        if targets:
+            result["targets"] = targets
         if self.plan.settings.source:
             handover.add_summaries(result, self.folder.evaluations)
         write_json(self.folder.result, result)

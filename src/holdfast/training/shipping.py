@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import numpy as np
 
 from ..dynamics.learning import learns_ends
 from ..evaluation.evaluate import Evaluation, Evaluator
@@ -59,18 +60,42 @@ class Shipping:
         """
         if self.evaluator is None:
             return None
-        task = self.plan.task
-        team = Replicas(self.plan.algorithm, program.cfgs, carry.state, task.spec, task.fitted, step)
-        # every seed plays its own episodes, the same ones as if it were trained alone: shared episodes would correlate
-        # the policies' returns, and the interval over them would be too narrow
         with shielded(False):  # playing can take minutes, and changes no file
-            found = self.evaluator(team, seed=[replica.seed * 1_000_003 + step for replica in self.plan.replicas])
+            found = self.evaluator(self._team(program, carry, step), seed=self._seeds(step))
         self.tables.evaluation(step, program.phase.name, found)
         self.last = found
         self.ship(program, carry, step)
         if self.plan.settings.keep_policies:
             self.ship(program, carry, step, kept=True)
         return found
+
+    def asked(self, program: Program, carry: Carry, step: int) -> list[dict[str, Any]]:
+        """The returns that policies which follow a return reach for each return that the config names.
+
+        Each is `{"target": raw return, "returns": [R][E]}`. Several targets are played in one rollout. If the config
+        names none or one, the last evaluation has played it. Empty for other policies, or without evaluations.
+
+        Raises:
+            UserError: an environment fails.
+        """
+        algorithm = self.plan.algorithm
+        if algorithm.target is None or self.plan.evaluator is None or self.last is None:
+            return []
+        targets = tuple(self.plan.cfg.target_return)
+        if len(targets) < 2:
+            own = (
+                np.asarray(jax.vmap(algorithm.target)(program.cfgs, carry.state))[0]
+                / self.plan.task.fitted.reward_scale
+            )
+            return [{"target": targets[0] if targets else float(own), "returns": self.last.returns.tolist()}]
+        evaluator = self.plan.evaluator(targets=targets)
+        try:
+            with shielded(False):
+                found = evaluator(self._team(program, carry, step), seed=self._seeds(step))
+        finally:
+            evaluator.close()
+        rows = found.returns.reshape(len(self.plan.replicas), len(targets), -1)
+        return [{"target": target, "returns": rows[:, i].tolist()} for i, target in enumerate(targets)]
 
     def ship_dynamics(self, program: Program, carry: Carry) -> None:
         """Save the model that the phase has trained, of every replica.
@@ -127,6 +152,9 @@ class Shipping:
                 "phase": program.index,
                 "stats": task.stats,
             }
+            if self.plan.algorithm.target is not None:
+                aim = float(self.plan.algorithm.target(replica.cfg, state)) / task.fitted.reward_scale
+                info["target"] = {"return": aim, "unit": "sum of the raw rewards of an episode"}
             if self.plan.settings.algorithm_module:
                 info["algorithm_module"] = self.plan.settings.algorithm_module
             if task.raw_space is not None:
@@ -139,3 +167,15 @@ class Shipping:
                 given = self.plan.settings.inputs.items()
                 info["inputs"] = {name: str(policy_folder(folder)) for name, folder in given}
             Policy(self.plan.algorithm, replica.cfg, state, task.spec, task.fitted, info).save(path)
+
+    def _team(self, program: Program, carry: Carry, step: int) -> Replicas:
+        task = self.plan.task
+        return Replicas(self.plan.algorithm, program.cfgs, carry.state, task.spec, task.fitted, step)
+
+    def _seeds(self, step: int) -> list[int]:
+        """Seeds of the episodes of an evaluation, one a replica.
+
+        Every seed plays its own episodes, the same ones as if it were trained alone: shared episodes would correlate
+        the policies' returns, and the interval over them would be too narrow.
+        """
+        return [replica.seed * 1_000_003 + step for replica in self.plan.replicas]

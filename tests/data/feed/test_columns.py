@@ -121,4 +121,5 @@ def test_stats_are_of_treated_rewards(data):
         "reward_min": 2.0,
         "n_steps": 5.0,
         "n_episodes": 2.0,
+        "reward_scale": 1.0,
     }

@@ -63,6 +63,31 @@ def test_windows_of_logged_rows_are_cut_at_episode_starts(length, view):
     assert found.next_obs.shape == (len(index), length, 2)
 
 
+@pytest.mark.parametrize("source", ["columns", "ring"])
+@pytest.mark.parametrize("anchor", ["first", "full"])
+def test_windows_that_begin_at_the_drawn_row(anchor, source):
+    """ "first" ends with the episode and is padded on the left; "full" moves back so that it is full if it can be."""
+    length = 3
+    columns = logged()
+    given = columns
+    if source == "ring":
+        rows = sampler.rows(columns, jnp.arange(sum(LENGTHS)))
+        row = jax.tree.map(lambda x: x[0], rows)
+        given = buffer.add(buffer.empty(row, 20), rows, np.ones(sum(LENGTHS), bool))
+    found = jax.jit(lambda s, i: sampler.windows(s, i, length, anchor))(given, jnp.arange(sum(LENGTHS)))
+    i = 0
+    for e, n in enumerate(LENGTHS):
+        for t in range(n):
+            end = min(t + length, n)
+            first = t if anchor == "first" else max(0, end - length)
+            padding = length - (end - first)
+            wanted = [first] * padding + [*range(first, end)]
+            assert np.asarray(found.obs[i]).tolist() == [[e, step] for step in wanted], (e, t)
+            assert np.asarray(found.valid[i]).tolist() == [False] * padding + [True] * (end - first), (e, t)
+            i += 1
+    np.testing.assert_array_equal(found.timestep, np.asarray(found.obs)[..., 1])
+
+
 @pytest.mark.parametrize(("envs", "capacity", "steps"), [(1, 50, 30), (3, 24, 40), (3, 25, 60), (2, 5, 11), (1, 1, 4)])
 @pytest.mark.parametrize("length", [1, 3, 7])
 def test_windows_in_a_ring_equal_a_walk_with_and_without_wrap_around(envs, capacity, steps, length):

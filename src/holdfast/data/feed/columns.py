@@ -161,7 +161,7 @@ def _cast(column: np.ndarray, dtype: DTypeLike) -> np.ndarray:
 
 
 def stats(dataset: Dataset, fitted: Fitted) -> dict[str, float]:
-    """Scalars of the treated data: extremes of episode returns and of rewards, and sizes."""
+    """Scalars of the treated data: extremes of episode returns and of rewards, sizes, and the factor of rewards."""
     reward = fitted.rewards(dataset.rewards, np.float64)
     returns = np.add.reduceat(reward, dataset.offsets[:-1])
     return {
@@ -171,6 +171,7 @@ def stats(dataset: Dataset, fitted: Fitted) -> dict[str, float]:
         "reward_min": float(reward.min()),
         "n_steps": float(dataset.n_steps),
         "n_episodes": float(dataset.n_episodes),
+        "reward_scale": fitted.reward_scale,
     }
 
 

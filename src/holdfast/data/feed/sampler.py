@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ...core.contract import Chunks, Needs, NStep, Transitions, Windows
+from ...core.contract import Anchor, Chunks, Needs, NStep, Transitions, Windows
 from ...core.errors import UserError
 from ...core.noise import Noise
 from ...core.spec import Array, Batch, Scalar, Step
@@ -110,24 +110,48 @@ def spans(source: Source, index: jax.Array, length: int, discount: Scalar) -> Ba
     )
 
 
-def windows(source: Source, index: jax.Array, length: int) -> Batch:
-    """The `length` steps that end at the transitions at `index` [...]: leaves [..., length, *], the oldest step first.
+def windows(source: Source, index: jax.Array, length: int, anchor: Anchor = "last") -> Batch:
+    """The `length` steps around the transitions at `index` [...]: leaves [..., length, *], the oldest step first.
 
-    A window does not reach back over the start of its episode, over a time limit, over a place where a log breaks off,
-    or over the oldest row of a ring. Its column "valid" [..., length] is False before that; there the first valid step
-    is repeated, so that every row holds numbers that occur.
+    A window does not reach over the start or the end of its episode, over a time limit, over a place where a log breaks
+    off, or over the oldest or the newest row of a ring. A shorter window is padded on the left: its column "valid"
+    [..., length] is False there. Padding repeats the first valid step, so that every row holds numbers that occur.
+
+    Args:
+        source: where the rows are.
+        index: numbers of the drawn rows.
+        length: K.
+        anchor: where the drawn row is in its window, see `core.contract.Windows`.
+    """
+    if anchor == "full":
+        ahead, count = _until_end(source, index, length)
+        index = jnp.take_along_axis(ahead, count[None] - 1, 0)[0]
+    onward = anchor == "first"
+    where, count = (_until_end if onward else _since_start)(source, index, length)
+    place = jnp.arange(length).reshape(-1, *[1] * index.ndim)
+    step = jnp.maximum(place - (length - count[None]), 0)  # steps since the window's first
+    order = step if onward else count[None] - 1 - step
+    rows_of = jnp.moveaxis(jnp.take_along_axis(where, order, 0), 0, -1)
+    steps = at(source, rows_of)
+    extra = {**steps.extra, "valid": jnp.moveaxis(place >= length - count[None], 0, -1)}
+    return Batch(**{**vars(steps), "extra": extra, "axis": -2})
+
+
+def _since_start(source: Source, index: jax.Array, length: int) -> tuple[jax.Array, jax.Array]:
+    """Numbers of the row at `index` and of `length` - 1 rows before it, and how many of them are of its episode.
+
+    The newest comes first: [length, ...] and [...].
     """
     where, alive = _backward(source, index, length)
-    earlier = at(source, where)
-    ended = (earlier.terminated + earlier.truncated) > 0
-    here = jnp.ones_like(ended[:1])
-    valid = jnp.cumprod(alive & jnp.concatenate([here, ~ended[1:]]), 0) > 0  # newest first
-    count = valid.sum(0)
-    oldest = jnp.take_along_axis(where, count[None] - 1, 0)
-    rows_of = jnp.moveaxis(jnp.where(valid, where, oldest)[::-1], 0, -1)
-    steps = at(source, rows_of)
-    extra = {**steps.extra, "valid": jnp.moveaxis(valid[::-1], 0, -1)}
-    return Batch(**{**vars(steps), "extra": extra, "axis": -2})
+    steps = at(source, where)
+    ended = (steps.terminated + steps.truncated) > 0
+    return where, jnp.cumprod(alive & jnp.concatenate([jnp.ones_like(ended[:1]), ~ended[1:]]), 0).sum(0)
+
+
+def _until_end(source: Source, index: jax.Array, length: int) -> tuple[jax.Array, jax.Array]:
+    """Numbers of the row at `index` and of `length` - 1 rows after it, and how many of them are of its episode."""
+    where, _, alive = _until_the_end(source, index, length)
+    return where, alive.sum(0)
 
 
 def chunks(source: Source, index: jax.Array, length: int) -> Batch:
@@ -194,7 +218,7 @@ def _read_n_steps(source: Source, index: jax.Array, needs: NStep, discount: Scal
 
 
 def _read_windows(source: Source, index: jax.Array, needs: Windows, discount: Scalar) -> Batch:
-    return windows(source, index, needs.length)
+    return windows(source, index, needs.length, needs.anchor)
 
 
 def _read_chunks(source: Source, index: jax.Array, needs: Chunks, discount: Scalar) -> Batch:

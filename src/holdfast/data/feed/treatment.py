@@ -154,6 +154,19 @@ class Fitted:
         """Treated rewards in `dtype`: `(reward + reward_shift) * reward_scale`."""
         return np.asarray(self.numbers(dtype).rewards(np.asarray(rewards, dtype)))
 
+    def returns(self, returns: ArrayLike) -> np.ndarray:
+        """Raw returns of episodes as sums of treated rewards, float32: `return * reward_scale`.
+
+        Raises:
+            UserError: rewards are shifted, so that a sum of treated rewards depends on the length of the episode.
+        """
+        if self.reward_shift:
+            raise UserError(
+                f"rewards are shifted by {self.reward_shift:g}, so a raw return has no treated value: train without it "
+                "(--reward-shift 0) to ask for returns"
+            )
+        return np.asarray(np.asarray(returns, np.float64) * self.reward_scale, np.float32)
+
     def numbers(self, dtype: DTypeLike = np.float32) -> Numbers:
         """The numbers of this treatment in a float type."""
         dtype = np.dtype(dtype)

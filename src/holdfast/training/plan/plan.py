@@ -27,6 +27,7 @@ from ..loop import Program
 from ..trackers import tracker
 from .networks import require_networks
 from .programs import programs_of
+from .refusals import require_targets
 from .schedule import phases_of, require_needs, resolved
 from .task import Task, task_of
 
@@ -42,7 +43,7 @@ class Plan:
     task: Task
     before: tuple[Program, ...]  # phases of the offline run that this run fine-tunes
     programs: tuple[Program, ...]  # phases of this run
-    evaluator: Callable[[], Evaluator] | None  # opens the evaluation environments; None: nothing is evaluated
+    evaluator: Callable[..., Evaluator] | None  # opens the evaluation environments; None: nothing is evaluated
 
     @property
     def phases(self) -> tuple[Phase, ...]:
@@ -56,10 +57,10 @@ class Plan:
 
     @property
     def save_interval(self) -> int:
-        """Steps between checkpoints. A run that collects also saves its replay buffer, so it saves less often."""
+        """Steps between checkpoints. A run with replay buffers also saves these, so it saves less often."""
         settings = self.settings
-        collects = any(phase.collect for phase in self.phases)
-        return settings.save_every or (max(settings.block, settings.steps // 20) if collects else settings.block)
+        buffers = any(phase.capacities for phase in self.phases)
+        return settings.save_every or (max(settings.block, settings.steps // 20) if buffers else settings.block)
 
     def due(self, phase: Phase, base: int, local: int) -> int:
         """The step of a phase at which a block that starts at `local` has to end.
@@ -162,6 +163,7 @@ def plan(settings: Settings, dataset: Dataset | None = None) -> Plan:
     seeds = range(settings.seed, settings.seed + settings.seeds)
     replicas = settings_of.replicas(algorithm, cfg, settings.sweep, seeds)
     task = task_of(settings, algorithm, cfg, dataset)
+    require_targets(algorithm, cfg, task.name, task.fitted, task.stats)
     require_networks(algorithm, cfg, task)
     evaluates = settings.evaluate and task.eval_env is not None
     if evaluates:
@@ -176,7 +178,7 @@ def plan(settings: Settings, dataset: Dataset | None = None) -> Plan:
     return made
 
 
-def _evaluator(settings: Settings, task: Task, replicas: int) -> Callable[[], Evaluator]:
+def _evaluator(settings: Settings, task: Task, replicas: int) -> Callable[..., Evaluator]:
     return functools.partial(
         Evaluator,
         task.eval_env or "",

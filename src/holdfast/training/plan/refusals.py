@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from ...algorithms import registry
-from ...core.contract import Algorithm, Chunks, NStep, Windows
+from ...core.contract import Algorithm, Chunks, Needs, NStep, Windows
 from ...core.errors import UserError
 from ...core.networks import is_own
 from ...core.spec import Cfg, Spec
 from ...data.dataset import Dataset
 from ...data.feed.columns import DERIVED
+from ...data.feed.treatment import Fitted
 from ...runs.settings import Settings
+
+FAR = 100  # times the largest logged return: a target beyond is in another unit
 
 
 def require_actions(algorithm: Algorithm, name: str, discrete: bool, data: bool = True) -> None:
@@ -61,6 +66,50 @@ def require_observations(algorithm: Algorithm, name: str, spec: Spec, settings: 
     raise UserError(f"{algorithm.name} needs vectors of observations, {name} has images; for those: {suggested}")
 
 
+def require_targets(algorithm: Algorithm, cfg: Cfg, name: str, fitted: Fitted, stats: Mapping[str, float]) -> None:
+    """Refuse returns that a policy cannot be asked for.
+
+    Args:
+        algorithm: the algorithm.
+        cfg: its config.
+        name: name of the data set or of the environment, for the message.
+        fitted: the treatment of the data.
+        stats: scalars of the treated data, as `Context.stats`.
+
+    Raises:
+        UserError: rewards are shifted, or a target is so far from the logged returns that its unit must be another one.
+    """
+    if algorithm.target is None:
+        return
+    targets = getattr(cfg, "target_return", ())
+    fitted.returns(targets)
+    if "return_max" not in stats:
+        return
+    low, high = (stats[bound] / fitted.reward_scale for bound in ("return_min", "return_max"))
+    most = FAR * max(abs(low), abs(high))
+    wrong = [f"{target:g}" for target in targets if abs(target) > most > 0]
+    if wrong:
+        raise UserError(
+            f"--target-return {' '.join(wrong)}: the returns of {name} are from {low:.6g} to {high:.6g}; expected "
+            "one of that size, the sum of an episode's rewards in units of the environment"
+        )
+
+
+def require_windows(each: Sequence[Needs], dataset: Dataset) -> None:
+    """Refuse windows that are longer than every episode.
+
+    Raises:
+        UserError: naming the longest episode.
+    """
+    asked = max((needs.length for needs in each if isinstance(needs, Windows)), default=1)
+    longest = int(dataset.lengths.max())
+    if asked > longest:
+        raise UserError(
+            f"windows of {asked} steps are longer than every episode of {dataset.id}, whose longest has {longest}: ask "
+            f"for at most {longest} (--context {longest})"
+        )
+
+
 def require_episodes(algorithm: Algorithm, cfg: Cfg, dataset: Dataset, scaled: bool = False) -> None:
     """Refuse data of single transitions if the run needs whole episodes.
 
@@ -83,6 +132,7 @@ def require_episodes(algorithm: Algorithm, cfg: Cfg, dataset: Dataset, scaled: b
         )
     needed = {c for needs in each for c in needs.columns} & DERIVED.keys()
     long = max((needs.length for needs in each if isinstance(needs, NStep | Windows | Chunks)), default=1)
+    require_windows(each, dataset)
     if not (needed or algorithm.episodes or long > 1 or scaled):
         return
     cut = (dataset.lengths == 1) & dataset.truncations[dataset.offsets[1:] - 1]

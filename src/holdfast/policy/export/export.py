@@ -15,7 +15,7 @@ from jax.extend.core import Jaxpr
 from ...core.errors import UserError, unknown
 from ...core.files import write_atomic, write_json
 from ...core.noise import Noise
-from ...core.spec import Memory
+from ...core.spec import Memory, Mode, Obs
 from ...data.tables.encoding import fill_block
 from ...environments.gym import joint_actions
 from ..folder import versions
@@ -118,7 +118,7 @@ def _runner(to: Format, data: bytes, served: Served) -> writers.Run:
     return writers.stablehlo_runner(data, served) if to == "stablehlo" else writers.numpy_runner(data)
 
 
-def compare(policy: Actor, served: Served, run: writers.Run, mode: str) -> Parity:
+def compare(policy: Actor, served: Served, run: writers.Run, mode: Mode) -> Parity:
     """Compare a file with its policy on `ROWS` random rows: two steps of them where the policy has a memory.
 
     Args:
@@ -177,6 +177,7 @@ def random_rows(policy: Actor, generator: np.random.Generator, count: int = ROWS
         return (fitted.obs_mean + 2 * fitted.obs_std * spread).astype(np.float32)
 
     arrays = spec.obs_arrays
+    observations: Obs
     if policy.table is not None:
         given, observations = _table_rows(policy, normal(spec.obs_shape), generator)
         made = {"row": given}
@@ -219,7 +220,7 @@ def _table_rows(policy: Actor, values: np.ndarray, generator: np.random.Generato
     return row, observations
 
 
-def _draws(policy: Actor, given: Mapping[str, Any], key: jax.Array, mode: str) -> dict[str, np.ndarray]:
+def _draws(policy: Actor, given: Mapping[str, Any], key: jax.Array, mode: Mode) -> dict[str, np.ndarray]:
     """The noise that the policy draws with a key, by the names of the inputs."""
 
     def made(given: dict[str, Any], key: jax.Array) -> dict[str, jax.Array]:
@@ -253,7 +254,7 @@ def _operations(jaxpr: Jaxpr) -> set[str]:
     return found
 
 
-def _facts(policy: Actor, served: Served, mode: str) -> dict[str, Any]:
+def _facts(policy: Actor, served: Served, mode: Mode) -> dict[str, Any]:
     """The description of an exported policy, JSON-ready."""
     spec, fitted = policy.spec, policy.fitted
     action: dict[str, Any] = {"kind": "discrete" if spec.discrete else "continuous"}

@@ -15,7 +15,7 @@ from ...core import config
 from ...core.contract import Algorithm, remembered
 from ...core.errors import UserError, one_line
 from ...core.noise import Noise
-from ...core.spec import ArraySpec, Cfg, Obs, Scalar, Seen, Spec, State
+from ...core.spec import ArraySpec, Cfg, Mode, Obs, Scalar, Seen, Spec, State
 from ...core.tree import Tree, name_of
 from ...data.feed.treatment import Fitted
 from ...data.tables.encoding import codes_of
@@ -64,7 +64,7 @@ class Draws:
     def sub(self, name: str) -> Draws:
         return self._inner(f"{name}.", None if self.source is None else self.source.sub(name))
 
-    def fold(self, i: int) -> Draws:
+    def fold(self, i: jax.Array | int) -> Draws:
         if isinstance(i, jax.core.Tracer):
             raise UserError("this policy draws noise in a loop, which cannot be exported")
         return self._inner(f"{int(i)}.", None if self.source is None else self.source.fold(i))
@@ -121,7 +121,7 @@ class Served(NamedTuple):
     program: Any
 
 
-def serve(policy: Actor, mode: str) -> Served:
+def serve(policy: Actor, mode: Mode) -> Served:
     """The function of a policy, traced with a free number of rows.
 
     Args:
@@ -167,7 +167,7 @@ def serve(policy: Actor, mode: str) -> Served:
     return Served(narrowed, arguments, ports, outputs, kinds, program)
 
 
-def act(policy: Actor, given: Arrays, noise: Draws, mode: str) -> Arrays:
+def act(policy: Actor, given: Arrays, noise: Draws, mode: Mode) -> Arrays:
     """Actions in the environment's units, and the next memory, of the inputs by name."""
     spec = policy.spec
     numbers = jax.tree.map(jnp.asarray, policy.fitted.numbers())

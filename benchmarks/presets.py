@@ -42,10 +42,9 @@ class Candidate(NamedTuple):
     about: str = ""
 
 
-PUBLISHED = {"iql": "mujoco", "bc": "mujoco", "td3_bc": "mujoco"}
 CANDIDATES = {
     "bc": {
-        "mujoco": Candidate("mujoco", about="CORL"),
+        "corl": Candidate("corl", about="CORL"),
         "d3rlpy": Candidate("d3rlpy", about="d3rlpy"),
         "decay": Candidate("d3rlpy", {"actor_decay_steps": "run"}, about="d3rlpy with a rate that falls"),
         "slow": Candidate(

@@ -263,3 +263,15 @@ def test_the_study_of_estimates(tmp_path: Path, monkeypatch: Patch, capsys: pyte
     monkeypatch.setattr(ope, "ope", None)  # estimates are read from the disk
     ope.main(argv)
     assert capsys.readouterr().out == table
+
+
+def test_a_preset_is_chosen_by_the_other_logs(monkeypatch: Patch) -> None:
+    presets = load("presets", monkeypatch)
+    scores = {"a": {"x": 90.0, "y": 10.0, "z": 20.0}, "b": {"x": 0.0, "y": 30.0, "z": 30.0}}
+    assert presets.left_out(scores) == {"x": "b", "y": "a", "z": "a"}
+
+
+def test_the_page_of_presets_is_that_of_the_table(monkeypatch: Patch) -> None:
+    presets = load("presets", monkeypatch)
+    rows = presets.read(FOLDER / "results" / "presets.csv")
+    assert (FOLDER.parent / "docs" / "presets.md").read_text(encoding="utf-8") == presets.markdown(rows)

@@ -47,7 +47,12 @@ each_name = pytest.mark.parametrize("name", NAMES)
 few_names = pytest.mark.parametrize("name", quick(NAMES, *THOROUGH))
 few_cases = pytest.mark.parametrize(("name", "kind"), quick(CASES, *THOROUGH))
 each_preset = pytest.mark.parametrize(("name", "preset"), PRESETS)
-each_case = pytest.mark.parametrize(("name", "kind"), CASES)
+# of the methods that learn a model, whose programs are large, one is in the quick run
+LEAN = [n for n in NAMES if registry.get(n).dynamics is None or n == "mopo"]
+# of the methods for both kinds of actions, most are in the quick run with continuous ones
+FIRST = [(n, kind) for n, kind in CASES if kind == "continuous" or (n, "continuous") not in CASES]
+SECOND = [case for case in CASES if case not in FIRST]
+each_case = pytest.mark.parametrize(("name", "kind"), [*quick(FIRST, *LEAN), *quick(SECOND, "bc", "iql")])
 
 
 # sizes of sequence models

@@ -83,7 +83,8 @@ def test_every_setting_is_a_flag_with_its_comment(name, capsys, monkeypatch):
     text = capsys.readouterr().out
     for field in dataclasses.fields(registry.get(name).Config):
         flag = "--" + field.name.replace("_", "-")
-        found = re.search(rf"--(no-)?{flag[2:]}\b([^\n]*(\n[^\n]*)?)", text)  # a switch that is on shows its negation
+        # a switch that is on shows its negation
+        found = re.search(rf"\n\W*--(no-)?{flag[2:]}\b([^\n]*(\n[^\n]*)?)", text)
         assert found, flag
         assert re.search(r"[a-z]{3,}", found[2].split("(default")[0]), f"{name} {flag} has no help"
 

@@ -16,8 +16,9 @@ from holdfast.data.feed import columns, sampler, treatment
 from holdfast.parts import targets
 from support.learned import Learned, settings
 
-# They learn from whole episodes or chunks of actions, or have no values.
-WITHOUT = {"awr", "bc", "decision_transformer", "filtered_bc", "flow_bc", "odt", "qc", "qc_fql", "tabular_bcq"}
+# They learn from whole episodes, chunks or a model of single steps, evaluate a given policy, or have no values.
+MODELS = {"combo", "fqe", "fqe_quantile", "mobile", "mopo", "morel", "rambo"}
+WITHOUT = MODELS | {"awr", "bc", "decision_transformer", "filtered_bc", "flow_bc", "odt", "qc", "qc_fql", "tabular_bcq"}
 NAMES = [name for name in registry.names() if "n_step" in settings(name)]
 
 

@@ -118,5 +118,5 @@ def test_a_misspelt_name_is_not_looked_for_at_minari(tmp_path, monkeypatch, name
     assert "server" not in str(caught.value)
     assert ("did you mean" in str(caught.value)) == ("pendulum" in name)
     (tmp_path / "log.csv").touch()
-    with pytest.raises(UserError, match=r"is not a data set.*from_arrays"):
+    with pytest.raises(UserError, match="is a table: say what its columns are with --columns"):
         load_dataset("log.csv")

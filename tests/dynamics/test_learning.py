@@ -64,6 +64,7 @@ def test_the_model_becomes_better_and_the_policy_learns_from_its_rollouts(run):
     assert float(last["rollout/ends"]) == 0.0
 
 
+@pytest.mark.slow
 def test_a_run_with_a_model_resumes_to_the_same_bits(run, tmp_path):
     cut = tmp_path / "cut" / "run"
     with pytest.raises(KeyboardInterrupt):
@@ -74,6 +75,7 @@ def test_a_run_with_a_model_resumes_to_the_same_bits(run, tmp_path):
         assert tensors(cut / file) == tensors(run.path / file)
 
 
+@pytest.mark.slow
 def test_another_run_takes_the_model_up(run, tmp_path):
     chosen = run.path / "dynamics" / "seed-0"
     other = train("mopo", DATA, dynamics=str(chosen), out=tmp_path / "run", **SETTINGS)

@@ -310,7 +310,7 @@ def test_the_report_command(tmp_path: Path, capsys: Capture) -> None:
     assert "logging policy" in said
     assert str(run / "report.html") in said.replace("\n", "")
     assert (run / "curve.png").is_file()
-    with pytest.raises(UserError, match="is not a run folder"):
+    with pytest.raises(UserError, match="is not a run folder, it contains 1: name one"):
         main([str(tmp_path)])
     with pytest.raises(UserError, match="--opne"):
         main([str(run), "--opne"])

@@ -13,7 +13,7 @@ from holdfast.cli import main
 from holdfast.core.errors import UserError
 from holdfast.data.convert import convert
 from holdfast.data.dataset import Dataset
-from holdfast.evaluation.ope import behaviour
+from holdfast.evaluation.ope import behaviour, linear
 from holdfast.evaluation.ope.linear import features_of, implied_weights, solve, sums_of
 from holdfast.evaluation.ope.target import target_of
 from holdfast.policy.policy import Policy
@@ -94,6 +94,8 @@ def test_clusters_widen_intervals():
     cluster = np.tile(np.arange(400), 5)
     plain = holdfast.ope(uniform, ten, estimators=("wis",))["wis"].interval
     grouped = holdfast.ope(uniform, ten, estimators=("wis",), cluster=cluster)["wis"].interval
+    stored = dataclasses.replace(ten, columns={**ten.columns, "cluster": cluster})
+    assert holdfast.ope(uniform, stored, estimators=("wis",))["wis"].interval == grouped
     assert 1.7 < (grouped.high - grouped.low) / (plain.high - plain.low) < 2.8  # sqrt(5) = 2.2
     logged = dataclasses.replace(ten, columns={**ten.columns, "cluster": cluster})
     assert holdfast.ope(uniform, logged, estimators=("wis",))["wis"].interval == grouped
@@ -190,7 +192,8 @@ def test_a_table_gives_the_exact_values():
     )
 
 
-def test_a_deterministic_policy_of_continuous_actions():
+def test_a_deterministic_policy_of_continuous_actions(monkeypatch):
+    monkeypatch.setattr(linear, "WIDTH", 60)
     data = gaussian_log()
     policy = follower(data)
     found = holdfast.ope(policy, data)

@@ -24,8 +24,9 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_the_best_policy_is_chosen(place, capsys):
-    data = gaussian_log(60)
+def test_the_best_policy_is_chosen(place, capsys, monkeypatch):
+    monkeypatch.setattr(linear, "WIDTH", 60)
+    data = gaussian_log(200)
     names = [str(place / name) for name in ("opposite", "none", "same")]
     found = holdfast.select(names, data)
     assert [one.name for one in found.candidates] == ["same", "none", "opposite"]

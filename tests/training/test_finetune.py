@@ -162,8 +162,8 @@ def test_curves_and_page_run_through_offline_and_online(offline, tuned):
     text = page(record)
     assert ">online</text>" in text
     labels = [cells[0] for section in table_rows(record) for cells in section]
-    assert "before the first online step" in labels
-    assert "mean shortfall from the best (regret)" in labels
+    assert "before the first online step, alpha 1" in labels
+    assert "mean shortfall from the best (regret), alpha 2.5" in labels
 
 
 @pytest.mark.slow

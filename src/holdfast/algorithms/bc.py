@@ -5,12 +5,15 @@ tanh-squashed normal whose mean and log standard deviation come from the network
 the bounds, where the density of a squashed normal is infinite. Discrete: cross-entropy plus a penalty on small
 log-probabilities, which keeps the policy from memorising the noise of a small log.
 
-The method has no authors' code. Continuous actions follow CORL (any_percent_bc.py), discrete ones d3rlpy (DiscreteBC).
+The method has no authors' code. The defaults are those of d3rlpy (BC and DiscreteBC); the preset `corl` is CORL's
+(any_percent_bc.py).
 Ours: the Gaussian kind, and a learning rate that can follow a cosine to 0 at the end of the run. Published codes keep
 the rate constant, and their last policies then differ much from one update to the next.
 """
 
 from __future__ import annotations
+
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -31,10 +34,10 @@ from ..parts.distributions import Categorical, Deterministic
 class BC:
     kind: str = "deterministic"  # continuous policy: deterministic (mean squared error) or gaussian (likelihood)
     logit_penalty: float = 0.5  # discrete: weight of the mean squared log-probability, as in d3rlpy; 0 for none
-    actor_lr: float = 3e-4  # Adam, CORL
+    actor_lr: float = 1e-3  # Adam
     actor_decay_steps: Schedule = "constant"  # learning rate: constant, or a cosine over the run or N updates
-    hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers, CORL
-    batch_size: int = 256  # rows per update
+    hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers
+    batch_size: int = 100  # rows per update
 
 
 class State(PyTree):
@@ -84,16 +87,19 @@ def update(cfg: BC, state: State, batch: Batch, noise: Noise, step: Step) -> tup
     return State(actor), metrics
 
 
+CORL = BC(actor_lr=3e-4, batch_size=256)
 PRESETS = {
-    "mujoco": Preset(BC(), Treatment(normalize_obs=1e-3), "CORL, algorithms/offline/any_percent_bc.py, configs/bc"),
-    "d3rlpy": Preset(BC(actor_lr=1e-3, batch_size=100), Treatment(), "d3rlpy 2, BC and DiscreteBC"),
+    "d3rlpy": Preset(BC(), Treatment(), "d3rlpy 2, BC and DiscreteBC"),
+    "corl": Preset(CORL, Treatment(normalize_obs=1e-3), "CORL, algorithms/offline/any_percent_bc.py, configs/bc"),
     "tuned_gaussian": Preset(
-        BC(kind="gaussian", actor_decay_steps="run"),
+        dataclasses.replace(CORL, kind="gaussian", actor_decay_steps="run"),
         Treatment(normalize_obs=1e-3),
         "ours, the likelihood form with CORL's networks and a rate that falls",
     ),
     "tuned_100k": Preset(
-        BC(actor_decay_steps="run"), Treatment(), "ours, observations as logged and a rate that falls, for short logs"
+        dataclasses.replace(CORL, actor_decay_steps="run"),
+        Treatment(),
+        "ours, observations as logged and a rate that falls, for short logs",
     ),
 }
 

@@ -114,7 +114,7 @@ def update(cfg: BCQ, state: State, batch: Batch, noise: Noise, step: Step) -> tu
 
 def act(cfg: BCQ, state: State, seen: Seen, memory: Memory, noise: Noise, mode: Mode) -> tuple[jax.Array, Memory]:
     vae = state.vae.net
-    latent = candidates.normals(noise, mode, cfg.acting_candidates, len(seen.obs), vae.latent)
+    latent = candidates.normals(noise, mode, cfg.acting_candidates, seen.reward.shape[0], vae.latent)
     action = state.perturbation.net(seen.obs, vae.decode(seen.obs, jnp.clip(latent, -0.5, 0.5)), cfg.phi)
     return candidates.best(nets.first(state.critic.net)(seen.obs, action)[0], action), memory
 

@@ -153,7 +153,7 @@ def act(
     cfg: DiffusionQL, state: State, seen: Seen, memory: Memory, noise: Noise, mode: Mode
 ) -> tuple[jax.Array, Memory]:
     critic = state.target_critic
-    rows = len(seen.reward)
+    rows = seen.reward.shape[0]
     draws = noise.sub("candidates")
     eps = diffusion.acting_noise(draws, mode, cfg.diffusion_steps, cfg.candidates, rows, state.actor.net.size)
     action = diffusion.by_posterior(state.actor.net, seen.obs, eps)

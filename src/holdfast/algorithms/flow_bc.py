@@ -61,7 +61,7 @@ def update(cfg: FlowBC, state: State, batch: Batch, noise: Noise, step: Step) ->
 
 def act(cfg: FlowBC, state: State, seen: Seen, memory: Memory, noise: Noise, mode: Mode) -> tuple[jax.Array, Memory]:
     flow = state.flow.net
-    x0 = flows.start(noise, mode, (len(seen.reward), flow.size))
+    x0 = flows.start(noise, mode, (seen.reward.shape[0], flow.size))
     return flows.euler(flow, seen.obs, x0, cfg.flow_steps), memory
 
 

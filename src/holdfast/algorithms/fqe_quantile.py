@@ -28,7 +28,7 @@ from .fqe import RULES, Range, act, drawn, endless, needs, onward, range_of, see
 
 @config
 class FQEQuantile:
-    quantiles: int = 32  # N
+    quantiles: int = 32  # N, quantiles of the return after each action
     policy_mode: str = "best"  # how the policy will act: best, or sample
     discount: float = 0.99  # gamma
     horizon: int = 0  # steps of an episode, after which nothing follows; 0: none

@@ -148,7 +148,7 @@ def update(cfg: FQL, state: State, batch: Batch, noise: Noise, step: Step) -> tu
 
 def act(cfg: FQL, state: State, seen: Seen, memory: Memory, noise: Noise, mode: Mode) -> tuple[jax.Array, Memory]:
     size = state.flow.net.size
-    z = flows.start(noise, mode, (len(seen.reward), size))
+    z = flows.start(noise, mode, (seen.reward.shape[0], size))
     return jnp.clip(state.actor.net(seen.obs, z), -1, 1), memory
 
 

@@ -142,7 +142,7 @@ def update(cfg: IDQL, state: State, batch: Batch, noise: Noise, step: Step) -> t
 def act(cfg: IDQL, state: State, seen: Seen, memory: Memory, noise: Noise, mode: Mode) -> tuple[jax.Array, Memory]:
     actor = state.average_actor
     size = actor.last.bias.shape[-1]
-    eps = diffusion.acting_noise(noise, mode, cfg.diffusion_steps, cfg.candidates, len(seen.reward), size)
+    eps = diffusion.acting_noise(noise, mode, cfg.diffusion_steps, cfg.candidates, seen.reward.shape[0], size)
     action = diffusion.by_steps(actor, seen.obs, eps)
     return candidates.best(state.target_critic(seen.obs, action).min(0), action), memory
 

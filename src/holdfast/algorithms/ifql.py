@@ -97,7 +97,7 @@ def update(cfg: IFQL, state: State, batch: Batch, noise: Noise, step: Step) -> t
 
 def act(cfg: IFQL, state: State, seen: Seen, memory: Memory, noise: Noise, mode: Mode) -> tuple[jax.Array, Memory]:
     flow = state.flow.net
-    x0 = candidates.normals(noise, mode, cfg.candidates, len(seen.reward), flow.size)
+    x0 = candidates.normals(noise, mode, cfg.candidates, seen.reward.shape[0], flow.size)
     action = flows.euler(flow, seen.obs, x0, cfg.flow_steps)
     return candidates.best(state.critic.net(seen.obs, action).min(0), action), memory
 

@@ -54,7 +54,7 @@ class ODT:
     width: int = 512  # width of a token
     activation: str = "relu"  # of the MLPs: relu or gelu
     dropout: float = static(default=0.1)  # of embedded tokens, attention weights and outputs of the blocks
-    actor_lr: float = 1e-4  # LAMB
+    actor_lr: float = 1e-4  # of LAMB, the optimiser
     warmup_updates: float = 10_000.0  # updates over which the rate rises along a line
     weight_decay: float = 5e-4  # decoupled
     clip_norm: float = 0.25  # largest norm of the gradient

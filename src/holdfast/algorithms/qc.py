@@ -111,7 +111,7 @@ def update(cfg: QC, state: State, batch: Batch, noise: Noise, step: Step) -> tup
 
 def act(cfg: QC, state: State, seen: Seen, memory: Memory, noise: Noise, mode: Mode) -> tuple[jax.Array, Memory]:
     """The next action of the chunk that is carried out; a new one, the best, if no action is left."""
-    x0 = candidates.normals(noise, mode, cfg.candidates, len(seen.reward), state.flow.net.size)
+    x0 = candidates.normals(noise, mode, cfg.candidates, seen.reward.shape[0], state.flow.net.size)
     return chunks.carried_out(memory, chosen(state, seen.obs, x0, cfg.flow_steps))
 
 

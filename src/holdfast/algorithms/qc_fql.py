@@ -113,7 +113,7 @@ def update(cfg: QCFQL, state: State, batch: Batch, noise: Noise, step: Step) -> 
 
 def act(cfg: QCFQL, state: State, seen: Seen, memory: Memory, noise: Noise, mode: Mode) -> tuple[jax.Array, Memory]:
     """The next action of the chunk that is carried out; a new chunk if no action is left."""
-    z = flows.start(noise, mode, (len(seen.reward), state.flow.net.size))
+    z = flows.start(noise, mode, (seen.reward.shape[0], state.flow.net.size))
     return chunks.carried_out(memory, jnp.clip(state.actor.net(seen.obs, z), -1, 1))
 
 

@@ -15,6 +15,7 @@ class Row(NamedTuple):
 
 ROWS: dict[str, Row] = {
     "aca": Row("aca", "Actor-critic alignment, offline to online", "yu2023actor"),
+    "algae_dice": Row("algae_dice", "Policy gradient from any data, by duality", "nachum2019algaedice"),
     "awac": Row("awac", "Advantage-weighted actor-critic", "nair2020awac"),
     "awr": Row("awr", "Advantage-weighted regression", "peng2019advantage"),
     "bc": Row("bc", "Behaviour cloning", "pomerleau1989alvinn"),
@@ -29,6 +30,7 @@ ROWS: dict[str, Row] = {
     "ddpg": Row("ddpg", "Deep deterministic policy gradient", "lillicrap2015continuous"),
     "decision_transformer": Row("decision_transformer", "Decision Transformer", "chen2021decision"),
     "diffusion_ql": Row("diffusion_ql", "Q-learning with a diffusion policy", "wang2022diffusion"),
+    "dice": Row("dice", "Value of a policy by ratios of visits (DualDICE, GenDICE, BestDICE)", "yang2020offpolicy"),
     "discrete_bcq": Row("discrete_bcq", "Batch-constrained Q-learning, discrete actions", "fujimoto2019benchmarking"),
     "discrete_cql": Row("discrete_cql", "Conservative Q-learning, discrete actions", "kumar2020conservative"),
     "discrete_sac": Row("discrete_sac", "Soft actor-critic for discrete actions", "christodoulou2019soft"),
@@ -51,6 +53,7 @@ ROWS: dict[str, Row] = {
     "morel": Row("morel", "Model-based offline RL with a pessimistic model", "kidambi2020morel"),
     "obac": Row("obac", "Offline-boosted actor-critic", "luo2024offline"),
     "odt": Row("odt", "Online Decision Transformer", "zheng2022online"),
+    "opti_dice": Row("opti_dice", "Policy of the best stationary distribution", "lee2021optidice"),
     "plas": Row("plas", "Policy in the latent action space", "zhou2020plas"),
     "qc": Row("qc", "Q-learning on chunks of actions", "li2025reinforcement"),
     "qc_fql": Row("qc_fql", "Flow Q-learning on chunks of actions", "li2025reinforcement"),

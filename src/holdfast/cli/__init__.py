@@ -17,6 +17,7 @@ COMMANDS = {
     "evaluate": "score the policies of a run in an environment",
     "ope": "estimate the value of a policy from logged data, without an environment",
     "select": "rank policies by estimates from logged data",
+    "export": "write a policy as one file for ONNX Runtime, StableHLO or NumPy",
     "data": "inspect, check, collect, convert and list data sets",
     "dynamics": "compare a learned model with logged data",
     "runs": "list the runs under a folder",

@@ -120,10 +120,20 @@ def sinusoids(t: jax.Array, width: int) -> jax.Array:
 TIME = 16  # numbers that describe a step, Diffusion-QL
 
 
+class StepCode(PyTree):
+    """Numbers that describe a step, by a small MLP that a run's choice of networks does not change."""
+
+    net: MLP
+
+    def __call__(self, features: jax.Array) -> jax.Array:
+        """Features of steps [..., n] to [..., k]."""
+        return self.net(features)
+
+
 class SinusoidNet(PyTree):
     """Diffusion-QL's network: sinusoids of t through a small MLP, next to (s, x), through an MLP."""
 
-    time: MLP
+    time: StepCode
     net: Network
     size: int = field(static=True)  # numbers of an action
 
@@ -134,7 +144,7 @@ class SinusoidNet(PyTree):
 
 def sinusoid_net(noise: Noise, spec: Spec, hidden: tuple[int, ...]) -> SinusoidNet:
     """A network of Diffusion-QL for the actions of `spec`."""
-    time = mlp(noise.sub("time"), (TIME, 2 * TIME, TIME), activation="mish")
+    time = StepCode(mlp(noise.sub("time"), (TIME, 2 * TIME, TIME), activation="mish"))
     net = network(noise.sub("net"), spec, hidden, spec.action, spec.action + TIME, role="actor", activation="mish")
     return SinusoidNet(time, net, spec.action)
 
@@ -159,7 +169,7 @@ class ResidualNet(PyTree):
     """IDQL's network: learned Fourier features of t through an MLP, next to (x, s), through residual blocks."""
 
     frequencies: jax.Array  # [FOURIER / 2]
-    time: MLP
+    time: StepCode
     first: Linear
     blocks: tuple[Block, ...]
     last: Linear
@@ -190,7 +200,7 @@ def residual_net(noise: Noise, spec: Spec, hidden: tuple[int, ...]) -> ResidualN
 
     return ResidualNet(
         frequencies=0.2 * noise.normal("frequencies", (FOURIER // 2,)),
-        time=mlp(noise.sub("time"), (FOURIER, CODE, CODE), activation="mish", init=make),
+        time=StepCode(mlp(noise.sub("time"), (FOURIER, CODE, CODE), activation="mish", init=make)),
         first=make(noise.sub("first"), spec.action + d + CODE, width),
         blocks=tuple(block(i) for i in range(len(hidden))),
         last=make(noise.sub("last"), width, spec.action),

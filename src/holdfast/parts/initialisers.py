@@ -62,6 +62,17 @@ def xavier(heads: int = 1) -> Initialiser:
     return make
 
 
+def groups(*parts: tuple[Initialiser, int]) -> Initialiser:
+    """A layer whose outputs are groups of given sizes, each with its own initialiser."""
+
+    def make(noise: Noise, n_in: int, n_out: int) -> Linear:
+        made = [init(noise.fold(i), n_in, size) for i, (init, size) in enumerate(parts)]
+        weight, bias = (jnp.concatenate([getattr(one, name) for one in made], -1) for name in ("weight", "bias"))
+        return Linear(weight, bias)
+
+    return make
+
+
 def _orthonormal(a: jax.Array) -> jax.Array:
     """Gram-Schmidt with two projections per column: `jnp.linalg.qr`, batched, can hang the thread pool of XLA's CPU."""
 

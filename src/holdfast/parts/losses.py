@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.spec import Scalar
+from .encoders import Encoded
 from .layers import MLP
 from .own import Own
 
@@ -60,3 +61,16 @@ def squared_weights(net: MLP | Own) -> jax.Array:
     if isinstance(net, Own):
         return net.squared_weights()
     return jnp.stack([jnp.square(layer.weight).sum() for layer in net.layers]).sum()
+
+
+def not_orthogonal(net: MLP | Own | Encoded) -> jax.Array:
+    """The squared products of different columns of every weight, summed: 0 if all columns are orthogonal.
+
+    The orthogonal regularisation of Brock et al. 2019 (arXiv:1809.11096, eq. 3), without its factor. The weights of an
+    encoder of images are left out.
+    """
+    if isinstance(net, Encoded):
+        return not_orthogonal(net.net)
+    weights = net.columns() if isinstance(net, Own) else [layer.weight for layer in net.layers]
+    products = [weight.T @ weight for weight in weights]
+    return jnp.asarray(sum(jnp.square(one * (1 - jnp.eye(len(one)))).sum() for one in products))

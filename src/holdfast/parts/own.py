@@ -71,6 +71,11 @@ class Own(PyTree):
         leaves = zip(jax.tree.leaves(self.arrays), self.frame.matrices, strict=True)
         return jnp.asarray(sum(jnp.square(x).sum() for x, matrix in leaves if matrix))
 
+    def columns(self) -> list[jax.Array]:
+        """The arrays that are weights and not biases as [in, out], from Equinox's [out, ...]."""
+        leaves = zip(jax.tree.leaves(self.arrays), self.frame.matrices, strict=True)
+        return [x.reshape(len(x), -1).T for x, matrix in leaves if matrix]
+
 
 def own_network(noise: Noise, name: str, inputs: int, outputs: int) -> Own:
     """A network of the builder `name`, of rows [..., inputs] to [..., outputs].

@@ -9,7 +9,7 @@ import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +35,8 @@ from . import arguments, densities
 from . import folder as folder_of
 from .acting import Acting, Layout, Replicas, layout_of
 from .again import NOTHING, Again
+from .export import export
+from .export.export import Exported, Format
 from .q_values import estimated_value, has_value
 from .storage import fill, leaves_by_name, under
 
@@ -362,6 +364,25 @@ class Policy:
         facts, arrays = self._parts()
         folder_of.write(path, facts, arrays)
         return path
+
+    def export(self, path: str | Path, to: Format = "onnx", mode: Literal["best", "sample"] = "best") -> Exported:
+        """Write the policy as one file for other programs: raw rows in, actions out, any number of rows.
+
+        The file is compared with the policy on 1,000 random rows. If it does not agree, nothing is written.
+
+        Args:
+            path: the file, or a folder, in which it becomes `policy.onnx`, `policy.stablehlo` or `policy.npz`.
+            to: "onnx" for ONNX Runtime, "stablehlo" for `jax.export` and other compilers, "numpy" for NumPy only.
+            mode: "best" (the most likely action) or "sample" (a draw, from noise that is an input).
+
+        Returns:
+            The file, its comparison with the policy, and its description.
+
+        Raises:
+            UserError: a part of the policy that cannot be exported, a package that is missing, a file that does not
+                agree with the policy, or a file that cannot be written.
+        """
+        return export.export(self, path, to, mode)
 
     @staticmethod
     def load(

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from ..core.errors import UserError
 from ..core.files import write_atomic
+from ..core.shown import counted
 from .compare_page import page, picture, tables
 from .comparison import ComparisonTables, pair_row
 from .drawing import png
@@ -77,8 +78,10 @@ def compare(*runs: str | Path | Trained) -> Comparison:
     entries, left_out = entries_of(paths)
     if len(entries) < 2:
         why = f" ({'; '.join(left_out)})" if left_out else ""
-        found = f"{len(entries)} run{'s' * (len(entries) != 1)} with evaluations"
-        raise UserError(f"{found}, expected at least two to compare{why}: name more runs, or a sweep")
+        raise UserError(
+            f"{counted(len(entries), 'run')} with evaluations, expected at least two to compare{why}: name more runs, "
+            "or a sweep"
+        )
     return Comparison(entries, left_out)
 
 

@@ -131,9 +131,14 @@ def _variables(style: str) -> str:
     return style
 
 
+LONGEST = 120  # characters of a text in a picture
+
+
 def plain(text: str) -> str:
-    """A text that Matplotlib does not read as a formula."""
-    return printable(text).replace("$", r"\$")
+    """A text that Matplotlib does not read as a formula, cut to `LONGEST` characters, which a picture has room for."""
+    text = printable(text)
+    text = text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+    return text.replace("$", r"\$")
 
 
 def colours(count: int) -> list[str]:
@@ -155,8 +160,8 @@ def short(x: float) -> str:
 
 
 def value_text(value: float) -> str:
-    """The text of a level: no digits after the point from 10."""
-    return f"{value:,.0f}" if abs(value) >= 10 else f"{value:.3g}"
+    """The text of a level: no digits after the point from 10, a power of ten from a billion."""
+    return f"{value:,.0f}" if 10 <= abs(value) < 1e9 else f"{value:.3g}"
 
 
 def draw_curves(axes: Axes, curves: Sequence[Curve], size: Size, shades: Sequence[str] | None = None) -> None:

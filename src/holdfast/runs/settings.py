@@ -85,7 +85,7 @@ class Settings:
     eval_every: int | None = at_least(1, None)
     """Steps between evaluations. None: a tenth of the run."""
     save_every: int | None = at_least(1, None)
-    """Steps between checkpoints. None: every block, or a twentieth of the run if it collects data."""
+    """Steps between checkpoints. None: every block, or a twentieth of the run if it has replay buffers."""
     block: int = at_least(1, 1000)
     """Steps between rows of metrics."""
     workers: int = at_least(0, 0)

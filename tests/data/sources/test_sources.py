@@ -51,7 +51,7 @@ def damaged(tmp_path):
         ("absent.npz", "does not exist"),
         ("absent", "does not exist"),
         ("folder", "without a Minari data set"),
-        ("data.csv", "is not a data set"),
+        ("data.csv", "is a table: say what its columns are with --columns"),
     ],
 )
 def test_what_cannot_be_read_is_one_line(tmp_path, name, says):

@@ -11,7 +11,7 @@ from holdfast.core.errors import UserError
 from holdfast.data.checks.check import check
 from holdfast.data.convert import convert
 from holdfast.data.dataset import Dataset
-from holdfast.data.sources import load_dataset
+from holdfast.data.sources import files, load_dataset
 
 LOGS = Path(__file__).parent / "open-bandit"
 # two episodes whose rows are interleaved and in no order
@@ -166,7 +166,7 @@ def test_a_complete_schema_is_applied_as_it_is():
     ):
         load_dataset(FRAME.with_columns(dose=pl.lit(7)), columns=data.table)
     with pytest.raises(UserError, match="encoded differently"):
-        Dataset.concat([data, load_dataset(FRAME.filter(pl.col("who") == "a"), columns=ROLES)])
+        Dataset.concat([data, load_dataset(FRAME.with_columns(pl.col("x") + 1), columns=ROLES)])
     joined = load_dataset(FRAME, columns=ROLES, also=[other.with_columns(x=pl.lit(0.0))])
     assert (joined.n_steps, joined.table) == (8, data.table)
 
@@ -280,11 +280,13 @@ def test_times_that_tie():
     assert load_dataset(dates, columns=ROLES).fingerprint == load_dataset(FRAME, columns=ROLES).fingerprint
 
 
-def test_files_of_strangers(tmp_path):
+def test_files_of_strangers(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "ALWAYS_UNPACKED", 2**20)
     (tmp_path / "a.parquet").write_bytes(b"PAR1 nothing PAR1")
     (tmp_path / "b.csv.gz").write_bytes(b"no gzip")
     (tmp_path / "c.csv").write_bytes(b"")
-    (tmp_path / "d.csv.gz").write_bytes(gzip.compress(b"x," * 2**26))  # 128 MiB of text
+    (tmp_path / "d.csv.gz").write_bytes(gzip.compress(b"x," * 2**20))
+    (tmp_path / "f.csv").write_bytes(b"x," * 2**17)
     (tmp_path / "e.csv").write_text("x,dose\n1,2,3,4\n")
     for name, message in {
         "a.parquet": "expected a Parquet file",
@@ -292,6 +294,7 @@ def test_files_of_strangers(tmp_path):
         "c.csv": "is empty",
         "d.csv.gz": "too many for a file of",
         "e.csv": "expected a CSV file",
+        "f.csv": "its first line has 131,073 columns",
         "missing.csv": "does not exist",
     }.items():
         with pytest.raises(UserError, match=message) as caught:

@@ -17,6 +17,7 @@ from holdfast.core.networks import Networks, given
 from holdfast.core.noise import Noise
 from holdfast.core.spec import Spec
 from holdfast.dynamics.learning import Learning
+from holdfast.parts.diffusion import StepCode
 from holdfast.parts.layers import MLP
 from holdfast.parts.own import Own
 from holdfast.parts.vae import VAE
@@ -32,9 +33,12 @@ ROLES = {
     "idql": {"critic", "value"},
     "awr": {"actor", "value"},
     "morel": {"actor", "value"},
-    "tabular_bcq": set(),
+    **{name: set() for name in ("tabular_bcq", "decision_transformer", "odt")},  # a table, and transformers
     **{name: {"critic"} for name in ("dqn", "qr_dqn", "ensemble_dqn", "rem", "discrete_cql")},
-    **{name: {"actor", "critic", "value"} for name in ("ifql", "iql", "iql_online", "iql_concurrent", "xql", "obac")},
+    **{
+        name: {"actor", "critic", "value"}
+        for name in ("ifql", "iql", "iql_online", "iql_concurrent", "xql", "obac", "opti_dice")
+    },
 }
 NAMES = [n for n in registry.names() if not registry.get(n).inputs]  # the others need a policy of another run
 SPECS = {"continuous": Spec((3,), 2, horizon=20), "discrete": Spec((3,), 4, True, horizon=20)}
@@ -76,8 +80,8 @@ def shapes(tree):
 
 
 def found(state, kind):
-    """The networks of a kind outside of autoencoders and learned models."""
-    every = jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, (kind, VAE, Learning)))
+    """The networks of a kind outside of autoencoders, learned models and descriptions of diffusion steps."""
+    every = jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, (kind, VAE, Learning, StepCode)))
     return [x for x in every if isinstance(x, kind)]
 
 

@@ -100,6 +100,21 @@ def initial_obs(given: Given) -> np.ndarray:
     return given.fitted.observe(take(data.observations, first), given.dtype)
 
 
+@derived
+def initial_mask(given: Given) -> np.ndarray:
+    """Legal actions at the first observation of each transition's episode, [N, A]; all if the data do not say."""
+    data = given.dataset
+    first = (data.offsets[:-1] + np.arange(data.n_episodes))[data.episode_of]
+    mask = data.columns.get("action_mask")
+    return np.ones((data.n_steps, data.spec.action), bool) if mask is None else np.asarray(mask)[first]
+
+
+@derived
+def episode_steps(given: Given) -> np.ndarray:
+    """Number of steps of each transition's episode, [N] int32."""
+    return given.dataset.lengths[given.dataset.episode_of].astype(np.int32)
+
+
 def column_names(dataset: Dataset) -> list[str]:
     """Every column that `prepare` can give for this data set: derived ones and those it stores."""
     return sorted({*DERIVED, *(c for c in dataset.columns if c not in OBSERVATION_COLUMNS)})

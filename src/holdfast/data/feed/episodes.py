@@ -12,7 +12,7 @@ from ...core.errors import UserError
 from ...core.spec import Batch, Spec
 from .columns import failed_for_ever, to_go
 
-COLLECTED = ("mc_return", "sparse_return", "return_to_go", "next_action", "timestep", "initial_obs")
+COLLECTED = ("mc_return", "sparse_return", "return_to_go", "next_action", "timestep", "initial_obs", "episode_steps")
 
 
 def blank_column(name: str, spec: Spec) -> np.ndarray:
@@ -29,7 +29,7 @@ def blank_column(name: str, spec: Spec) -> np.ndarray:
     if name == "initial_obs":
         return spec.blank_obs()
     shape = spec.action_shape if name == "next_action" else ()
-    whole = name == "timestep" or (name == "next_action" and spec.discrete)
+    whole = name in ("timestep", "episode_steps") or (name == "next_action" and spec.discrete)
     return np.zeros(shape, np.int32 if whole else np.float32)
 
 
@@ -55,6 +55,7 @@ def episode_columns(
         "return_to_go": lambda: to_go(reward, whole, 1.0).astype(np.float32),
         "next_action": lambda: np.append(action[1:], action[-1:], 0),
         "timestep": lambda: np.arange(steps, dtype=np.int32),
+        "episode_steps": lambda: np.full(steps, steps, np.int32),
         "initial_obs": lambda: jax.tree.map(lambda x: np.repeat(x[:1], steps, 0), obs),
     }
     return {name: made[name]() for name in names}

@@ -28,6 +28,8 @@ SUFFIXES = (".csv", ".csv.gz", ".parquet")
 LARGE = 2**28  # bytes of text; a larger CSV file is first written as Parquet, which is read column by column
 GUESSED = 100_000  # rows from which the types of the columns of a large CSV file are guessed
 PIECE = 2**22  # bytes
+LONGEST_HEADER = 2**22  # bytes of a first line
+MOST_COLUMNS = 2**16  # Polars takes hours for a header of millions of columns
 
 
 def is_table_file(path: Path) -> bool:
@@ -145,6 +147,7 @@ def open_table(
         options = {"null_values": list(missing_texts), "glob": False}
         if not size:
             raise UserError(f"{where} is empty, expected a CSV file with a first line of column names")
+        _require_header(text, where)
         with explained(where, "CSV file"):
             if size <= LARGE:
                 frame = pl.read_csv(text, infer_schema_length=None, **options)
@@ -161,6 +164,26 @@ def _parquet(pl: ModuleType, path: Path, where: str, size: int) -> Table:
     budget = Budget(path)
     budget.take(table.n_rows * 8, "a column of the table")
     return table
+
+
+def _require_header(text: Path | bytes, where: str) -> None:
+    """Refuse a CSV file whose first line is not a list of column names.
+
+    Raises:
+        UserError: the first line is too long, or has too many columns.
+    """
+    if isinstance(text, bytes):
+        start = text[: LONGEST_HEADER + 1]
+    else:
+        with open(text, "rb") as file:
+            start = file.read(LONGEST_HEADER + 1)
+    line, _, _ = start.partition(b"\n")
+    count = line.count(b",") + 1
+    if len(line) > LONGEST_HEADER or count > MOST_COLUMNS:
+        raise UserError(
+            f"{where}: its first line has {count:,} columns or more, expected at most {MOST_COLUMNS:,} column names: "
+            "write the file again"
+        )
 
 
 def _unpacked(path: Path, aside: Path, where: str) -> tuple[Any, int]:

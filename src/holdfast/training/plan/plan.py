@@ -57,10 +57,10 @@ class Plan:
 
     @property
     def save_interval(self) -> int:
-        """Steps between checkpoints. A run that collects also saves its replay buffer, so it saves less often."""
+        """Steps between checkpoints. A run with replay buffers also saves these, so it saves less often."""
         settings = self.settings
-        collects = any(phase.collect for phase in self.phases)
-        return settings.save_every or (max(settings.block, settings.steps // 20) if collects else settings.block)
+        buffers = any(phase.capacities for phase in self.phases)
+        return settings.save_every or (max(settings.block, settings.steps // 20) if buffers else settings.block)
 
     def due(self, phase: Phase, base: int, local: int) -> int:
         """The step of a phase at which a block that starts at `local` has to end.

@@ -238,6 +238,12 @@ def test_every_setting_has_its_comment(name):
         assert "  # " in line, f"{field.name} does not say what it is"
 
 
+@each_name
+def test_no_setting_has_the_name_of_a_treatment(name):
+    """Both are flags of one command."""
+    assert not {field.name for field in dataclasses.fields(registry.get(name).Config)} & {*Treatment._fields}
+
+
 def test_every_citation_is_used_and_every_row_has_one():
     assert {row.paper for row in registry.ROWS.values()} == set(CITATIONS)
 

@@ -19,7 +19,7 @@ from holdfast.parts.mixtures import MixturePolicy, TanhMixture
 from support.formulas import NOISE, array, batch, linear, mlp, normal_density, same, stack
 
 CFG = opti_dice.OptiDICE(
-    alpha=0.5, discount=0.9, hidden=(4,), standardise_rewards=False, reward_scale=1.0, warmup_share=0.0
+    alpha=0.5, discount=0.9, hidden=(4,), standardise_rewards=False, reward_factor=1.0, warmup_share=0.0
 )
 FIRST = {"initial_obs": array([5.0], [7.0]), "episode_steps": jnp.array([1, 3])}
 VALUE = nets.Value(linear([0.25]))

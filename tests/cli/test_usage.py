@@ -192,7 +192,7 @@ def test_train_prints_its_result_and_repeats_from_its_config(tmp_path, capsys):
         "--reward-scale",
         "2",
         "--preset",
-        "mujoco",
+        "corl",
     ]
     assert main(["train", "bc", "--data", DATA, *QUICK, *flags, "--out", str(first)]) == 0
     assert "actor_lr" in capsys.readouterr().out

@@ -18,7 +18,12 @@ from support.learned import Learned, settings
 
 # They learn from whole episodes, chunks or a model of single steps, evaluate a given policy, or have no values.
 MODELS = {"combo", "fqe", "fqe_quantile", "mobile", "mopo", "morel", "rambo"}
-WITHOUT = MODELS | {"awr", "bc", "decision_transformer", "filtered_bc", "flow_bc", "odt", "qc", "qc_fql", "tabular_bcq"}
+RESIDUALS = {"algae_dice", "dice", "opti_dice"}  # duals, of single steps
+WITHOUT = (
+    MODELS
+    | RESIDUALS
+    | {"awr", "bc", "decision_transformer", "filtered_bc", "flow_bc", "odt", "qc", "qc_fql", "tabular_bcq"}
+)
 NAMES = [name for name in registry.names() if "n_step" in settings(name)]
 
 

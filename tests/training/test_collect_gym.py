@@ -266,7 +266,7 @@ def test_illegal_actions_are_never_taken(name, tmp_path):
         ("sac", {}, "nothing to learn from"),
         ("sac", {"env": "CartPole-v1"}, "sac needs continuous actions, CartPole-v1 has discrete ones"),
         ("sac", {"env": "Pendulum-v9"}, "Pendulum"),
-        ("dqn", {"env": "Pendulum-v1"}, "dqn needs discrete actions.*: ddpg, .*, td3$"),
+        ("dqn", {"env": "Pendulum-v1"}, "dqn needs discrete actions.*: algae_dice, .*, td3$"),
         ("sac", {"env": "Pendulum-v1", "steps": 1000}, "before the first update of sac, .* 1000 random steps"),
         ("sac", {"env": "Pendulum-v1", "treatment": {"return_scale": 9.0}}, "--return-scale: .* logged data, but sac"),
         ("sac", {"env": "Pendulum-v1", "envs": -1}, "--envs is -1, expected at least 1"),

@@ -192,7 +192,7 @@ def test_sweep_flags():
         ({"config": {"actor_rl": 1.0}}, "did you mean 'actor_lr'"),
         ({"treatment": {"reward_scale": float("nan")}}, "reward_scale is nan, expected a finite number"),
         ({"treatment": {"reward_scal": 1.0}}, "did you mean 'reward_scale'"),
-        ({"preset": "mujoko"}, "did you mean 'mujoco'"),
+        ({"preset": "d3rlpi"}, "did you mean 'd3rlpy'"),
         ({"stepz": 3}, "did you mean 'steps'"),
         ({"loggers": ["tensorbord"]}, "did you mean 'tensorboard'"),
         ({"allow": ["everything"]}, "unknown fault to allow"),

@@ -39,7 +39,7 @@ from .sac import entropy_goal, temperature_loss
 @config
 class AlgaeDICE:
     algae_alpha: float = 0.01  # weight of the divergence from the data, in units of rewards
-    exponent: float = static(default=1.5)  # p of f(x) = |x|^p / p
+    exponent: float = static(default=1.5)  # power p of f(x) = |x|^p / p
     undiscounted: bool = False  # the branch of gamma 1: average reward, with a learned multiplier
     use_dqn: bool = True  # two critics and the smaller of their targets; else one
     use_init_states: bool = True  # s0 is the first observation of an episode; else the drawn observation

@@ -44,7 +44,7 @@ class DICE:
     norm_regulariser: float = 1.0  # n, weight of the constraint that the mean ratio is 1
     zero_reward: bool = False  # leave the reward out of the residual
     positive: bool = True  # ratios are squares
-    exponent: float = static(default=2.0)  # q of f(x) = |x|^q / q
+    exponent: float = static(default=2.0)  # power q of f(x) = |x|^q / q
     primal_form: bool = False  # nu minimises f* of the residual, without zeta; biased if transitions are random
     samples: int = 1  # actions of the policy at s' and s0, if they are continuous
     nu_orthogonal: float = 0.0  # weight of the penalty of nu's weights that are not orthogonal

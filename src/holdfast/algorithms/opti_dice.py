@@ -10,7 +10,7 @@ e, which is one sample of its mean over s'. The policy is taken from the ratios 
 
 Notation (paper = code): V = nu = `value`; E = e = `advantage`; lambda = `multiplier`; f = `divergence`.
 As in the authors' code (secury/optidice): all networks move at once from the weights before the step; rewards are
-standardised over the data and multiplied by `reward_scale`; the policy waits for a sixth of the run; Adam's epsilon is
+standardised over the data and multiplied by `reward_factor`; the policy waits for a sixth of the run; Adam's epsilon is
 that of Keras. Their word for `normalisation` "linear" is bestdice, for "quadratic" gendice.
 Not as there: observations have no flag of an absorbing state (there the rows of that state are marked as ends, so that
 no other row sees its value); the ratio of `chi` is positive above -alpha (there its log is cut off at 0).
@@ -51,7 +51,7 @@ class OptiDICE:
     target_entropy: float = 0.0  # in nats; 0 means minus the number of action dimensions
     value_l2: float = 0.0  # weight of the norm of V's parameters
     standardise_rewards: bool = True  # subtract the mean of the rewards and divide by their deviation
-    reward_scale: float = 0.1  # factor of the rewards after that
+    reward_factor: float = 0.1  # factor of the rewards after that
     warmup_share: float = static(default=1 / 6)  # share of the run before the policy learns
     run_updates: Horizon = "run"  # updates that the share is of
     lr: float = 3e-4  # Adam, of all networks and multipliers
@@ -82,7 +82,7 @@ def check(cfg: OptiDICE) -> list[str]:
         "extraction": "projection|cloning",
         "components": "positive",
         "value_l2": "at least 0",
-        "reward_scale": "positive",
+        "reward_factor": "positive",
         "warmup_share": "in [0, 1)",
     }
     return faults(cfg, **rules)
@@ -150,7 +150,7 @@ def advantage_loss(
 
 def update(cfg: OptiDICE, state: State, batch: Batch, noise: Noise, step: Step) -> tuple[State, Metrics]:
     tx = optimiser_of(cfg)
-    reward = (batch.reward - state.reward_mean) / state.reward_std * cfg.reward_scale
+    reward = (batch.reward - state.reward_mean) / state.reward_std * cfg.reward_factor
     e = errors(cfg, state.value.net, batch, reward)
     found = state.advantage.net(batch.obs, batch.action)[0]
     lam, lam_e = state.value_multiplier, state.advantage_multiplier

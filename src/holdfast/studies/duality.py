@@ -165,7 +165,7 @@ def learned_optimum(args: Args, found: Problem) -> tuple[np.ndarray, np.ndarray]
     """Ratios and policy of OptiDICE after training, [seeds, S, A] each."""
     config = {
         "alpha": ALPHA, "divergence": "chi", "normalise_value": False, "normalise_advantage": False, "lr": 1e-3,
-        "standardise_rewards": False, "reward_scale": 1.0, "entropy_constraint": False,
+        "standardise_rewards": False, "reward_factor": 1.0, "entropy_constraint": False,
     }  # fmt: skip
     last: Moment | None = None
     for moment in train_in_memory(settings_of("opti_dice", "d4rl", args, config), found.log, args.steps):

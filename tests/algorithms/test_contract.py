@@ -55,6 +55,8 @@ SECOND = [case for case in CASES if case not in FIRST]
 each_case = pytest.mark.parametrize(("name", "kind"), [*quick(FIRST, *LEAN), *quick(SECOND, "bc", "iql")])
 
 
+# counts of draws and steps within an update or an action
+COUNTS = {"passes": 4, "acting_candidates": 5, "flow_steps": 3}
 # sizes of sequence models
 SEQUENCES = {"width": 8, "heads": 2, "layers": 1, "context": 4, "acting_context": 3, "max_timestep": 10}
 
@@ -63,7 +65,7 @@ def small(cfg):
     """The same settings with small networks and batches."""
     names = {f.name for f in dataclasses.fields(cfg)}
     sizes = {name: (8,) for name in names if name.endswith("hidden")}
-    sizes |= {name: size for name, size in SEQUENCES.items() if name in names}
+    sizes |= {name: size for name, size in (SEQUENCES | COUNTS).items() if name in names}
     sizes |= {name: n for name, n in MODELS.items() if hasattr(cfg, name)}
     return over_the_run(dataclasses.replace(cfg, **sizes, batch_size=16), 50)
 
@@ -307,10 +309,11 @@ def test_a_state_is_made_of_arrays(name, kind):
     jax.eval_shape(init, Noise(jax.random.PRNGKey(0)))
 
 
-@each_case
-def test_the_same_updates_twice_give_the_same_bits_and_move_the_weights(name, kind):
+def updates_repeat(name: str, kind: str) -> None:
+    """The same updates twice give the same bits and move the weights."""
     c = case(name, kind)
-    (first, a), (second, b) = (c.train(programs(name, kind), (0, 3)) for _ in range(2))
+    first, a = trained(name, kind)
+    second, b = c.train(programs(name, kind), (0, 50))
     identical(first, second)
     for x, y in zip(a, b, strict=True):
         np.testing.assert_equal(x, y)
@@ -333,8 +336,8 @@ def test_discrete_actions_without_masks(name):
     assert set(np.unique(action)) <= {0, 1, 2, 3}
 
 
-@each_case
-def test_fifty_updates_stay_finite(name, kind):
+def updates_stay_finite(name: str, kind: str) -> None:
+    """Fifty updates have finite states and metrics."""
     carry, found = trained(name, kind)
     for key, leaf in named_leaves(carry.state).items():
         assert leaf.shape[0] == len(SEEDS), key
@@ -494,8 +497,7 @@ def observed(c: Case, n: int = 200) -> Seen:
     return Seen(obs, jnp.zeros(n), mask, jnp.asarray(3))
 
 
-@each_case
-def test_acting(name, kind):
+def actions_are_valid(name: str, kind: str) -> None:
     """In every mode actions are valid and legal; the best one does not depend on chance; densities are finite."""
     c = case(name, kind)
     state, seen = c.first(trained(name, kind)[0]), observed(c)
@@ -534,6 +536,14 @@ def test_acting(name, kind):
         p = np.exp(dist.log_probs())
         np.testing.assert_allclose(p.sum(-1), 1, rtol=1e-5)
         assert (p[~np.asarray(seen.mask)] == 0).all()
+
+
+@each_case
+def test_updates_and_actions(name, kind):
+    """One test, because each of its parts needs the same compiled programs."""
+    updates_stay_finite(name, kind)
+    updates_repeat(name, kind)
+    actions_are_valid(name, kind)
 
 
 @few_names

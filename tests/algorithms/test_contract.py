@@ -369,6 +369,7 @@ def test_going_online(name, kind):
     assert np.isfinite(action).all()
 
 
+@pytest.mark.slow
 @few_cases
 def test_the_boundaries_of_blocks_do_not_matter(name, kind):
     c = case(name, kind)

@@ -135,6 +135,7 @@ def cut(window: sequences.Window, first: int, last: int, length: int) -> sequenc
     return sequences.Window(*columns, jnp.asarray(np.arange(length) >= padding)[None])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("position", "discrete"), [("step", False), ("token", True)])
 def test_acting_step_by_step_reads_the_last_windows_of_the_episode(position, discrete, x64):
     """The logits or actions are those of the model on the window that ends at each step, whatever pads it."""
@@ -194,6 +195,7 @@ def test_the_loss_is_a_mean_over_valid_steps(x64):
     assert dt.actor_loss(net, window, legal, sequences.Keep())[0] == pytest.approx(np.log(2))
 
 
+@pytest.mark.slow
 def test_dropout_has_its_own_draws_and_is_off_when_acting():
     cfg, state = made(dropout=0.5)
     window = episode(SPEC, 4)

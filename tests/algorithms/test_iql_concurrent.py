@@ -53,6 +53,7 @@ def test_each_learner_updates_on_its_own_batch():
     assert iql_concurrent.needs(cfg).batches == 2
 
 
+@pytest.mark.slow
 def test_who_acts():
     small = iql_concurrent.IQLConcurrent(hidden=(8, 8))
     start = jax.jit(lambda: iql_concurrent.init(as_arrays(small), Context(SPEC), NOISE))()

@@ -95,6 +95,7 @@ def test_it_reads_its_last_steps_only_when_it_acts():
     assert odt.memory(cfg, SPEC, 5)["obs"].shape == (5, 2, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("target", "wanted"), [((200.0,), (2.0, 4.0)), ((-150.0,), (-1.5, 0.0)), ((), (3.0, 6.0))])
 def test_exploring_asks_for_more(target, wanted):
     cfg, state = made(target_return=target)

@@ -157,6 +157,7 @@ def test_discrete_policies_are_summed_over_legal_actions():
     assert isinstance(cloned(row.obs), Categorical)
 
 
+@pytest.mark.slow
 def test_the_policy_waits_and_rewards_are_standardised():
     cfg = over_the_run(dataclasses.replace(CFG, warmup_share=0.5, components=2), 10)
     state = opti_dice.init(cfg, Context(Spec((1,), 2)), NOISE)

@@ -175,6 +175,7 @@ def true_value(action: float) -> float:
     return (1 + min(action, 0) if action <= MARGIN else -5.0) / (1 - DISCOUNT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", some("continuous", CRITICS))
 def test_the_trap(name):
     rows = log("trap", 100)
@@ -243,6 +244,7 @@ def spread(name: str) -> Learned:
     return Learned(name, dataset(log("chain", 1500)), 2500, {"expectile": list(TAUS)})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", takes("discrete", EXPECTILE))
 def test_expectiles_order_values_and_one_half_is_the_logging_policy(name):
     probe = get("chain")

@@ -45,6 +45,7 @@ def test_the_advantage_is_normalised():
     same(found, (raw - raw.mean()) / (raw.std() + 1e-6), 1e-6)
 
 
+@pytest.mark.slow
 def test_the_adversary_makes_good_outcomes_less_likely():
     noise = Noise(jax.random.PRNGKey(0))
     net = ensemble.gaussian(noise, 1, 1, (4,), 2)

@@ -108,6 +108,7 @@ def cloner(register):
     return register(ALGORITHM)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("env", quick(["Pendulum-v1", "jax/Pendulum-v1"], "jax/Pendulum-v1"))
 def test_a_run_with_memory_resumes_to_the_same_bits(env, cloner, tmp_path):
     settings = {"env": env, "steps": 480, "seeds": 2, **CLOCKS}  # an episode has 200 steps

@@ -55,6 +55,7 @@ def run(tmp_path_factory):
     return train("mopo", DATA, seeds=2, out=tmp_path_factory.mktemp("models") / "run", **SETTINGS)
 
 
+@pytest.mark.slow
 def test_the_model_becomes_better_and_the_policy_learns_from_its_rollouts(run):
     found = [row for row in rows(run.path / "metrics.csv") if row["replica"] == "seed-0"]
     errors = [float(row["holdout/error"]) for row in found if row["phase"] == "model"]

@@ -79,6 +79,7 @@ def test_every_replica_goes_on_from_its_own_state_with_its_optimisers(offline, t
     assert (state[count] == 8 + 40).all()  # an update a step, counted on from the 8 offline
 
 
+@pytest.mark.slow
 def test_treatment_and_policy_stay_those_of_the_offline_run(offline, tuned):
     ours, theirs = (
         Policy.load(RunFolder(run.path).policy_folders(run.result["replicas"])[0]) for run in (tuned, offline)

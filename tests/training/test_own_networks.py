@@ -80,6 +80,7 @@ def test_from_the_command_line(folder, monkeypatch, capsys):
         second.__reduce__()
 
 
+@pytest.mark.slow
 def test_a_resumed_run_has_the_same_bits(folder):
     """Own networks and encoders that no file can name are given again."""
     own = {"network": lambda *a: straight(*a), "encoder": lambda key, shape: straight(key, shape[0], 5)}

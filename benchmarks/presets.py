@@ -171,8 +171,8 @@ HEAD = """# Presets on logs they were not chosen on
 
 A setting that was chosen on a log looks better on this log than on others. This page compares the presets without this
 bias. Each log is left out once. The settings with the best mean score on the other logs are chosen, and the column
-"left out" has their return on the log that was left out. A preset of ours is kept only if this column is at least as
-good as the published preset.
+"left out" has their return on the log that was left out. A method for which this column is below the published preset
+gains nothing from ours.
 
 The returns are means over the last policies, with their 95 % bootstrap interval over seeds and episodes. The last row
 has the mean of the normalised scores (0: random policy, 100: expert). `benchmarks/presets.py` makes this page from

@@ -176,7 +176,7 @@ PRESETS = {
     },
     **{name: Preset(FQL(alpha=a, value="min"), Treatment(), CODE + f"README.md, {name}") for name, a in HAND.items()},
     "tuned_100k": Preset(
-        FQL(alpha=1.0, normalize_q=True, value="min", decay_steps="run", hidden=(256, 256)),
+        FQL(alpha=0.03, normalize_q=True, value="min", decay_steps="run", hidden=(256, 256)),
         SCALED,
         "ours, the authors' advice for new tasks with smaller networks, for short logs: docs/algorithms/fql.md",
     ),

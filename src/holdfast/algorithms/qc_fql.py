@@ -137,7 +137,7 @@ PRESETS = {
     "tuned_100k": Preset(
         QCFQL(alpha=1.0, normalize_q=True, value="min", decay_steps="run", hidden=(256, 256)),
         SCALED,
-        "ours, as tuned_100k of fql: docs/algorithms/qc_fql.md",
+        "ours, networks and rates as tuned_100k of fql: docs/algorithms/qc_fql.md",
     ),
 }
 

@@ -5,7 +5,7 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 
-from holdfast.algorithms import fqe, fqe_quantile
+from holdfast.algorithms import evaluators, fqe, fqe_quantile
 from holdfast.core.config import as_arrays
 from holdfast.core.contract import Context, Frozen
 from holdfast.core.spec import Seen, Spec
@@ -80,10 +80,10 @@ def test_targets_stay_in_the_range_of_the_rewards():
 
 def test_the_range_contains_zero_and_depends_on_the_horizon():
     ctx = Context(SPEC, None, {"reward_min": 1.0, "reward_max": 2.0})
-    found = fqe.range_of(as_arrays(fqe.FQE(discount=1.0, horizon=5)), ctx)
+    found = evaluators.range_of(as_arrays(fqe.FQE(discount=1.0, horizon=5)), ctx)
     same(found.length, np.array(5.0), 1e-6)
     same(array(found.low, found.high), np.array([-1.0, 11.0]), 1e-5)
-    endless = fqe.range_of(as_arrays(fqe.FQE(discount=0.9)), ctx)
+    endless = evaluators.range_of(as_arrays(fqe.FQE(discount=0.9)), ctx)
     same(endless.length, np.array(10.0), 1e-5)
 
 

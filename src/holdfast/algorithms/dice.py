@@ -32,7 +32,7 @@ from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree
 from ..parts import initialisers, nets, optimisers, starts
 from .dice_losses import Choice, Function, Rows, counts, multiplier_loss, nu_loss, ratios, residuals, zeta_loss
-from .fqe import act, drawn, shares
+from .evaluators import act, drawn, shares
 
 
 @config

@@ -23,7 +23,7 @@ from ..core.trained import Metrics, Trained
 from ..core.tree import PyTree, field
 from ..parts import losses, nets, optimisers, targets
 from ..parts.action_values import pick, td
-from .fqe import RULES, Range, act, drawn, endless, needs, onward, range_of, seen_by_critic, timed
+from .evaluators import RULES, Range, act, drawn, endless, needs, onward, range_of, seen_by_critic, timed
 
 
 @config

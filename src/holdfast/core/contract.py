@@ -288,8 +288,8 @@ class Algorithm(NamedTuple):
     value: Callable[[Cfg, State, jax.Array, jax.Array], jax.Array] | None = None
     # (cfg, spec, n) -> the memory at the start of an episode, leaves [n, ...]
     memory: Callable[[Cfg, Spec, int], Memory] = no_memory
-    # (cfg, state) -> the return, in treated units, that the policy aims at if nobody asks for another one; None: it
-    # follows no return. The field `target_return` of its config has the raw returns that evaluations ask for
+    # (cfg, state) -> the return, in treated units, that the policy aims at by default; None: it follows no
+    # return. The field `target_return` of its config has the raw returns that evaluations ask for
     target: Callable[[Cfg, State], jax.Array] | None = None
     needs: Callable[[Cfg], Needs] = plain_transitions  # what `update` reads
     phases: Callable[[Cfg], tuple[Phase, ...]] = one_phase  # phases of a run that has logged data

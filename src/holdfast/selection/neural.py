@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..algorithms import fqe, fqe_quantile, registry
+from ..algorithms import evaluators, fqe, fqe_quantile, registry
 from ..core.errors import Diverged, UserError
 from ..core.noise import Noise
 from ..core.spec import Cfg, Mode, Seen, State
@@ -166,7 +166,7 @@ def _functions(kind: Kind, cfg: Cfg, state: State, fitted: Fitted) -> Trained:
         many = dataclasses.replace(cfg, samples=DRAWS)
 
         def q(obs: jax.Array, action: jax.Array, step: jax.Array) -> jax.Array:
-            given = fqe.seen_by_critic(cfg, obs, step)
+            given = evaluators.seen_by_critic(cfg, obs, step)
             return state.target_critic(given, action)[0] * state.range.length
 
         def v(obs: jax.Array, mask: jax.Array | None, step: jax.Array) -> jax.Array:
@@ -175,7 +175,7 @@ def _functions(kind: Kind, cfg: Cfg, state: State, fitted: Fitted) -> Trained:
     else:
 
         def q(obs: jax.Array, action: jax.Array, step: jax.Array) -> jax.Array:
-            return state.target_critic(fqe.seen_by_critic(cfg, obs, step), action).mean(-1)
+            return state.target_critic(evaluators.seen_by_critic(cfg, obs, step), action).mean(-1)
 
         def v(obs: jax.Array, mask: jax.Array | None, step: jax.Array) -> jax.Array:
             seen = Seen(obs, jnp.zeros(len(obs)), mask)

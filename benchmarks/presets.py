@@ -68,8 +68,20 @@ CANDIDATES = {
             "tuned_100k of version 0.1: expectile 0.6, inverse temperature 10, weights up to 20, dropout 0.1, rates "
             "that fall, scaled",
         ),
+        "raw": Candidate(
+            "mujoco",
+            {"actor_decay_steps": "constant"},
+            {"return_scale": None},
+            "the paper's constants as d3rlpy has them: rewards as they are, constant rates",
+        ),
         "decay": Candidate(
             "mujoco", {"critic_decay_steps": "run"}, SCALED, "the authors' with rates that fall, scaled"
+        ),
+        "steady": Candidate(
+            "mujoco",
+            {"critic_decay_steps": "run"},
+            {"normalize_obs": 1e-3, "return_scale": None},
+            "the authors' with rates that fall, normalised observations and the rewards as they are",
         ),
     },
     "td3_bc": {

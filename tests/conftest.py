@@ -5,8 +5,11 @@ import os
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false".strip()
 
 import jax
+import jax.numpy as jnp
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
+
+from holdfast.training import compilation
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # Programs of tests run for seconds at most: compiling them with few optimisations halves the suite's time.
@@ -15,6 +18,18 @@ os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # in child processes too: th
 jax.config.update("jax_traceback_in_locations_limit", 0)  # lowering is faster without the lines of each operation
 gc.freeze()
 gc.set_threshold(100_000, 50, 100)  # a trace makes many objects that stay: collections in between only cost time
+
+
+def operation_by_operation(function):
+    """Instead of `compilation.once`: each operation is a small program that all tests share.
+
+    The program of a first state takes seconds to compile, and milliseconds in this form. The copies part the arrays
+    that are one array, since the carry is donated.
+    """
+    return lambda *args: jax.tree.map(jnp.copy, function(*args))
+
+
+compilation.once = operation_by_operation
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from holdfast.core.spec import Seen
 from holdfast.core.trained import Trained
 from holdfast.parts import matching, nets, optimisers
 from support.formulas import flat_critic, flat_vae, mlp
+from support.marks import quick
 from support.tapes import Golden, common, replay, samples_first, vae, warm_then
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -62,7 +63,7 @@ def test_acting_takes_the_best_candidate():
     np.testing.assert_allclose(action, np.tanh([[0.5], [3.0]]))
 
 
-@pytest.mark.parametrize("name", ["bear_laplacian", "bear_gaussian"])
+@pytest.mark.parametrize("name", quick(["bear_laplacian", "bear_gaussian"], "bear_gaussian"))
 def test_bear(name):
     g = Golden(name)
     cfg = bear.BEAR(

@@ -20,6 +20,7 @@ from holdfast.parts.layers import LayerNorm, Linear
 from holdfast.parts.sequences import Asked, TrajectoryModel
 from holdfast.parts.transformer import Block, Embedding, Transformer
 from support.formulas import NOISE, same
+from support.marks import quick
 from support.tapes import Golden, close
 
 RECORDED = ("decision_transformer", "decision_transformer_2layers_2heads")
@@ -80,7 +81,7 @@ def recorded_batch(g: Golden) -> Batch:
     return Batch(obs, action, nothing, obs, nothing, nothing, extra=extra, axis=-2)
 
 
-@pytest.mark.parametrize("name", RECORDED)
+@pytest.mark.parametrize("name", quick(RECORDED, "decision_transformer"))
 def test_recorded_steps(name, x64):
     """Two updates of the authors' code, and the action that it then takes at the second step of an episode."""
     g = Golden(name)

@@ -22,6 +22,7 @@ from holdfast.parts.distributions import TanhNormal
 from holdfast.training.run import train
 from support import formulas
 from support.formulas import NOISE, array, critics, linear, same
+from support.marks import quick
 from support.small_runs import rows
 from support.tapes import Golden, common, replay
 
@@ -235,7 +236,7 @@ def recorded(name):
 
 
 @x64
-@pytest.mark.parametrize("name", ["obac_gate_on", "obac_gate_off"])
+@pytest.mark.parametrize("name", quick(["obac_gate_on", "obac_gate_off"], "obac_gate_on"))
 def test_recorded_updates(name):
     cfg, state, g, expected = recorded(name)
     replay(obac.algorithm, cfg, state, g, expected, LOSSES)

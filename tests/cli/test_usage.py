@@ -21,6 +21,7 @@ from holdfast.cli.train import parse
 from holdfast.core.config import from_dict
 from holdfast.runs.checkpoints import Checkpoints
 from holdfast.training.run import resume, train
+from support.marks import quick
 from support.small_runs import DATA, FLAGS, bits, checkpoint, require_same, tiny
 
 QUICK = [*FLAGS, "--steps", "8", "--block", "4", "--eval-episodes", "1"]
@@ -144,7 +145,7 @@ def test_presets_and_settings_of_an_algorithm(name, capsys, monkeypatch):
     assert f"Presets: published, {next(iter(presets))}" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh"])
+@pytest.mark.parametrize("shell", quick(["bash", "zsh"], "bash"))
 def test_completion_knows_commands_and_flags(shell, capsys):
     assert main(["completion", shell]) == 0
     script = capsys.readouterr().out

@@ -187,7 +187,7 @@ def update(cfg: OptiDICE, state: State, batch: Batch, noise: Noise, step: Step) 
 
 
 CODE = "authors' code, github.com/secury/optidice, default_config.py and util.py"
-SHORT = OptiDICE(alpha=0.1, entropy_constraint=False, warmup_share=0.1, lr=1e-3, batch_size=256)
+SHORT = OptiDICE(alpha=0.03, entropy_constraint=False, warmup_share=0.1, lr=1e-3, batch_size=256)
 MAZE = OptiDICE(alpha=0.001, advantage_loss="mse")
 PRESETS = {
     "d4rl": Preset(OptiDICE(), Treatment(normalize_obs=1e-10), CODE),

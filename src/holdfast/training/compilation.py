@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,11 @@ ONCE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes"
 STRIDE = 50
 # Small networks leave a GPU idle: kernels that don't wait for each other's results run side by side.
 SIDE_BY_SIDE = "xla_gpu_command_buffer_scheduling_mode"
+
+
+def once(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` as a program that is compiled fast, because it is called once."""
+    return jax.jit(function, compiler_options=ONCE)
 
 
 def options() -> dict[str, Any] | None:

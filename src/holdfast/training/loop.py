@@ -27,8 +27,9 @@ from ..data.feed.augment import shifted
 from ..data.feed.columns import Columns
 from ..environments.jax import env as jax_env
 from ..environments.jax.env import JaxEnv
+from . import compilation
 from .carry import BlockMetrics, Carry, Sources, Sums
-from .compilation import ONCE, options, stride_of
+from .compilation import options, stride_of
 from .rings import Rings
 
 
@@ -70,7 +71,7 @@ class Program:
     def start(self, state: State | None, rings: Mapping[str, buffer.Ring] | None = None) -> Carry:
         """The first carry: `init` if there is no state yet, then the phase's `enter`; earlier rings are kept."""
         began = time.perf_counter()
-        state = jax.jit(self._start, compiler_options=ONCE)(self.cfgs, self.keys, self.ctx, state)
+        state = compilation.once(self._start)(self.cfgs, self.keys, self.ctx, state)
         made = jax.jit(self.rings.after)(dict(rings or {}), self.sources)
         self.compile_seconds += time.perf_counter() - began
         world, memory = jax.jit(self._played)(self.cfgs, self.keys)

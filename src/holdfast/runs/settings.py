@@ -127,7 +127,7 @@ class Settings:
     stop_when: str | None = None
     """End the run early: return:N, if the mean return of evaluations has not risen for N of them; estimate:N, if the
     estimated value on held-out episodes has not. The policies of all evaluations are kept. None: train to the end."""
-    holdout: float = 0.0
+    held_out: float = 0.0
     """Share of the episodes that are kept out of training, for estimates. 0: a fifth if --stop-when needs them."""
     growing: float = 0.0
     """Rows of the data that each update adds, as if the log were still being written. 0: all rows from the start."""
@@ -292,10 +292,10 @@ class Settings:
             found.append("--growing needs a data set: name one with --data, or leave it out")
         if self.stop_when is not None and not RULE.fullmatch(self.stop_when):
             found.append(f"--stop-when is {self.stop_when}, expected return:N or estimate:N (--stop-when estimate:5)")
-        if not 0 <= self.holdout < 1:
-            found.append(f"--holdout is {self.holdout}, expected a share of the episodes from 0 to below 1")
-        if self.holdout and self.rule[0] != "estimate":
-            found.append("--holdout keeps episodes for --stop-when estimate:N: give both, or leave it out")
+        if not 0 <= self.held_out < 1:
+            found.append(f"--held-out is {self.held_out}, expected a share of the episodes from 0 to below 1")
+        if self.held_out and self.rule[0] != "estimate":
+            found.append("--held-out keeps episodes for --stop-when estimate:N: give both, or leave it out")
         if self.rule[0] == "estimate" and self.data is None:
             found.append("--stop-when estimate:N needs logged data: name them with --data, or use return:N")
         if self.rule[0] == "return" and not self.evaluate:

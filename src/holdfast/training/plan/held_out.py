@@ -20,6 +20,6 @@ def divided(settings: Settings, whole: Dataset) -> tuple[Dataset, Dataset | None
     """
     if settings.rule[0] != "estimate":
         return whole, None
-    share = settings.holdout or HOLDOUT
+    share = settings.held_out or HOLDOUT
     parts = whole.split({"train": 1 - share, "held out": share}, settings.seed)
     return parts["train"], parts["held out"]

@@ -23,6 +23,7 @@ import synthetic
 
 NAME = "iql"
 BATCH = 1024
+UPDATES = 1_000_000  # of the run that schedules fall over
 CALLS = 20  # before the clock runs
 KINDS = {
     "onnx": "ONNX Runtime",
@@ -41,7 +42,7 @@ class Shipped:
         from gymnasium.spaces import Box
 
         from holdfast.algorithms import registry
-        from holdfast.core.config import as_arrays
+        from holdfast.core.config import as_arrays, over_the_run
         from holdfast.core.contract import Context, Treatment
         from holdfast.core.noise import Noise
         from holdfast.core.spec import Spec
@@ -52,7 +53,7 @@ class Shipped:
         from holdfast.policy.policy import Policy
 
         algorithm = registry.get(name)
-        cfg = next(iter(algorithm.presets.values())).config
+        cfg = over_the_run(next(iter(algorithm.presets.values())).config, UPDATES)
         spec = Spec((synthetic.OBS,), synthetic.ACTION)
         rng = np.random.default_rng(0)
         steps = 5000

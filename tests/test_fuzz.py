@@ -256,7 +256,8 @@ def test_forged_support(files, tmp_path, rng, monkeypatch):
         file = path / "policy" / "support.json"
         facts = json.loads(file.read_text())
         odd = json_of(rng, {name: value for name, value in facts.items() if name != "sha256"})
-        file.write_text(json.dumps({**odd, "sha256": facts["sha256"]} if isinstance(odd, dict) else odd))
+        odd = odd if isinstance(odd, dict) else {"format": odd}
+        file.write_text(json.dumps({**odd, "sha256": facts["sha256"]}))
         seen[0] = {k: v for k, v in json.loads(file.read_text()).items() if k != "sha256"}
 
     require_lines(tmp_path, files / "supported", forge, open_policy, max(COPIES // 4, 1))

@@ -124,6 +124,10 @@ class Settings:
     """Keep the policies of every evaluation, from which `holdfast data collect` can make logs."""
     growing: float = 0.0
     """Rows of the data that each update adds, as if the log were still being written. 0: all rows from the start."""
+    window: int = at_least(0, 0)
+    """Rows of a log larger than memory that are in memory at once, exchanged during training. 0: all rows."""
+    window_draws: float = 2.0
+    """How often a row of the window is drawn, on average, before it leaves. More: the disk is read less often."""
     algorithm_module: str | None = None
     """Where an algorithm of your own is, as `my_module:algorithm`. It is imported only for trusted runs."""
     in_memory: bool = False
@@ -283,6 +287,12 @@ class Settings:
             found.append(f"--growing is {self.growing}, expected at least 0 rows an update")
         if self.growing and self.data is None:
             found.append("--growing needs a data set: name one with --data, or leave it out")
+        if self.window and self.data is None:
+            found.append("--window needs a data set: name one with --data, or leave it out")
+        if self.window and self.growing:
+            found.append("--window and --growing exclude each other: drop one")
+        if not 0 < self.window_draws < math.inf:
+            found.append(f"--window-draws is {self.window_draws}, expected a number above 0")
         if self.keep_policies and not self.evaluate:
             found.append("--keep-policies keeps the policies of evaluations, and --no-eval skips these: drop one")
         if self.seed + self.seeds > MOST_SEEDS:

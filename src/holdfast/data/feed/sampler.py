@@ -26,6 +26,7 @@ class View(PyTree):
 
     columns: Columns
     index: jax.Array  # [n] transitions
+    count: jax.Array | None = None  # int32: only so many of `index` are there; None: all
 
 
 class Growing(PyTree):
@@ -49,7 +50,7 @@ def size(source: Source) -> Any:
     """How many transitions a source holds; traced for sources that grow."""
     if isinstance(source, Ring):
         return source.size
-    if isinstance(source, Growing):
+    if isinstance(source, Growing) or (isinstance(source, View) and source.count is not None):
         return source.count
     return (source.index if isinstance(source, View) else source.row).shape[0]
 

@@ -250,11 +250,27 @@ def read_npz(path: Path) -> Members:
     return Members(path)
 
 
-def _require_header(raw: IO[bytes], size: int, where: str) -> None:
-    """Compare what the header of an array declares with the bytes that follow it."""
+def header_of(path: Path) -> tuple[tuple[int, ...], bool, np.dtype, int]:
+    """What an NPY file declares: shape, whether it is in column order, type, and the first byte of its numbers.
+
+    Raises:
+        UserError: the file does not exist, is not an NPY file, holds Python objects, or has another size than declared.
+    """
+    _require_file(path)
+    try:
+        with open(path, "rb") as raw:
+            return _require_header(raw, require_regular(path), str(path))
+    except UserError:
+        raise
+    except Exception as e:  # NumPy has no common error type
+        raise UserError(f"{path}: cannot be read (not NPY, or damaged); write it again") from e
+
+
+def _require_header(raw: IO[bytes], size: int, where: str) -> tuple[tuple[int, ...], bool, np.dtype, int]:
+    """What the header of an array declares, compared with the bytes that follow it: see `header_of`."""
     version = np.lib.format.read_magic(raw)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read(raw)
+    shape, fortran, dtype = read(raw)
     if dtype.hasobject:
         raise UserError(f"{where} holds Python objects; expected plain arrays (pickles are never read)")
     declared = math.prod(shape) * dtype.itemsize
@@ -262,6 +278,7 @@ def _require_header(raw: IO[bytes], size: int, where: str) -> None:
         raise UserError(
             f"{where} declares {declared:,} bytes and has {size - raw.tell():,}: it is damaged, write the file again"
         )
+    return shape, fortran, dtype, raw.tell()
 
 
 def _require_file(path: Path) -> None:

@@ -129,7 +129,10 @@ class Plan:
             yield "", f"state of {_parameters(carry.state):,} numbers for each replica"
             if carry.rings:
                 yield "", f"replay buffers of {_size(_bytes(carry.rings))}"
-        if self.programs[0].ctx.data is not None:
+        window = self.programs[0].window
+        if window is not None:
+            yield "memory", f"{_size(_bytes(self.programs[0].sources))} of data on the device: {window.describe()}"
+        elif self.programs[0].ctx.data is not None:
             yield "memory", f"{_size(_bytes(self.programs[0].ctx.data))} of data on the device"
         yield "checkpoints", f"every {self.save_interval:,} steps; metrics every {settings.block:,} steps"
         yield "evaluation", self._evaluation()

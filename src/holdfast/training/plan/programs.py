@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,12 +11,14 @@ from ...core import config
 from ...core.contract import Algorithm, Context, Phase
 from ...core.errors import UserError
 from ...core.spec import Cfg
+from ...data.feed.window import NotInMemory, Size, Wanted, Window
 from ...environments.jax.env import JaxEnv, find
 from ...runs.settings import Replica, Settings
 from ..carry import replicate, seed_keys
 from ..collect_jax import fits
+from ..compilation import STRIDE
 from ..loop import Program
-from .schedule import growth_of, phases_of, require_sources, require_updates, ring_rows
+from .schedule import growth_of, phases_of, require_single_rows, require_sources, require_updates, ring_rows
 from .task import Task
 
 
@@ -51,8 +53,16 @@ def programs_of(
         )
     for phase in phases[earlier:]:
         require_updates(settings, phase)
-    columns = task.columns(needed | task.always, getattr(cfg, "discount", None))
-    ctx = Context(task.spec, columns, task.stats, task.inputs, task.model, task.rule)
+    discount = getattr(cfg, "discount", None)
+    window = None
+    if settings.window and task.dataset is not None:
+        require_single_rows("--window", algorithm, cfg)
+        size = Size(settings.window, phases[0].batch_size or cfg.batch_size, settings.window_draws, STRIDE)
+        wanted = Wanted(task.fitted, sorted(needed | task.always), discount)
+        window = Window(task.dataset, wanted, size, settings.seed)
+    columns = task.columns(needed | task.always, discount) if window is None else None
+    seen: Any = columns if window is None else NotInMemory(algorithm.name)
+    ctx = Context(task.spec, seen, task.stats, task.inputs, task.model, task.rule)
     cfgs = replicate([config.as_arrays(replica.cfg) for replica in replicas])
     keys = seed_keys([replica.seed for replica in replicas])
     rows = ring_rows(phases[earlier:], settings)
@@ -60,7 +70,7 @@ def programs_of(
     programs: list[Program] = []
     rings: set[str] = set()
     for index, phase in enumerate(phases):
-        sources = task.sources(columns, phase.split, settings.seed)
+        sources = task.sources(columns, phase.split, settings.seed) if window is None else {"data": window.at(0)}
         rings |= phase.capacities.keys()
         count = 0
         if phase.collect:
@@ -68,7 +78,7 @@ def programs_of(
         require_sources(phase, {*sources, *rings})
         env = _compiled_env(settings, task, phase)
         filled = _filled(task, phase, cfg)
-        given = (sources, count, env, filled, settings.random_shift, growth)
+        given = (sources, count, env, filled, settings.random_shift, growth, window)
         programs.append(Program(algorithm, phase, index, cfgs, keys, ctx, *given))
     return Programs(tuple(programs[:earlier]), tuple(programs[earlier:]))
 

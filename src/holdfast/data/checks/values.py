@@ -238,7 +238,7 @@ def box_actions(dataset: Dataset) -> list[Fault]:
     def outside(actions: np.ndarray) -> np.ndarray:
         return (actions < low - slack) | (actions > high + slack)
 
-    rows = np.flatnonzero(row_wise(lambda actions: outside(actions).any(1), dataset.actions))
+    rows = np.flatnonzero(row_wise(lambda actions: np.asarray(outside(actions).any(1)), dataset.actions))
     if len(rows):
         dim = int(np.argmax(outside(dataset.actions[rows[0]])))
         first = dataset.actions[rows[0], dim]

@@ -399,7 +399,7 @@ def preset_note(data: str, steps: int) -> str | None:
     if steps >= SHORT_LOG:
         return None
     return (
-        f"note: {data} has {steps} steps: preset {TUNED} was chosen on logs of that size; use it with --preset {TUNED}"
+        f"note: {data} has {steps} steps: preset {TUNED} was chosen on some such logs; try it too: --preset {TUNED}"
     )
 
 

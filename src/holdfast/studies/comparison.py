@@ -242,13 +242,13 @@ def wide(table: str, theirs: list[Published], logged: Mapping[str, float], score
         given = {row.method: row.score for row in own if row.task == task}
         ours = [scores[task, m].value if (task, m) in scores else None for m in methods]
         lines.append(line(task, "ours", [text(x) for x in (logged[task], *ours)]))
-        lines.append(line("", "published", ["", *(text(given.get(m)) for m in methods)]))
+        lines.append(line("", "paper", ["", *(text(given.get(m)) for m in methods)]))
     return lines
 
 
 def line(first: str, second: str, cells: Sequence[str]) -> str:
     """A line of a table with columns of fixed widths."""
-    return f"{first:<26}{second:<9}" + "".join(f"{cell:>8}" for cell in cells)
+    return f"{first:<26}{second:<6}" + "".join(f"{cell:>8}" for cell in cells)
 
 
 def text(score: float | None) -> str:

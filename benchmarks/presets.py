@@ -65,8 +65,7 @@ CANDIDATES = {
                 "critic_decay_steps": "run",
             },
             SCALED,
-            "tuned_100k: expectile 0.6, inverse temperature 10, weights up to 20, dropout 0.1, rates "
-            "that fall, scaled",
+            "tuned_100k: expectile 0.6, inverse temperature 10, weights up to 20, dropout 0.1, rates that fall, scaled",
         ),
         "raw": Candidate(
             "mujoco",

@@ -25,6 +25,7 @@ from typing import Any
 import models
 import online
 import peer as d3rlpy
+import shipped
 
 from holdfast.core.version import __version__
 
@@ -170,6 +171,15 @@ def modelling(rounds: int, seconds: float, peer_python: str | None) -> dict[str,
                 worker.close()
 
 
+def serve(rounds: int, seconds: float) -> dict[str, Any]:
+    """Latency and throughput of an exported policy on one core."""
+    worker = Worker(str(HERE / "shipped.py"), shipped.NAME)
+    try:
+        return shipped.measure(worker, rounds, seconds / 3)
+    finally:
+        worker.close()
+
+
 def import_seconds(repeats: int) -> float:
     """Median seconds of `import holdfast` in a fresh interpreter."""
     code = "import time; t = time.perf_counter(); import holdfast; print(time.perf_counter() - t)"
@@ -192,7 +202,7 @@ def machine() -> dict[str, Any]:
     except (OSError, StopIteration):
         pass
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    packages = ("jax", "jaxlib", "optax", "equinox", "numpy", "gymnasium", "mujoco")
+    packages = ("jax", "jaxlib", "optax", "equinox", "numpy", "gymnasium", "mujoco", "onnxruntime")
     versions = {"python": platform.python_version(), "holdfast": __version__}
     for package in packages:
         try:
@@ -281,6 +291,7 @@ def notes(report: dict[str, Any]) -> list[str]:
     """How to read the table, and the figures that are not in it."""
     learning = online.report(report["online"]) if "online" in report else []
     learning += models.report(report["models"]) if "models" in report else []
+    learning += shipped.report(report["serving"]) if "serving" in report else []
     if not report["algorithms"]:
         return learning
     best = max(found["matmul_flops_per_second"] for found in report["algorithms"])
@@ -370,7 +381,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 4, 8], help="seeds in one program")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each contestant")
     parser.add_argument("--seconds", type=float, default=1.5, help="length of a turn")
-    parts = ("algorithms", "online", "models", "peer", "evaluation", "import")
+    parts = ("algorithms", "online", "models", "peer", "evaluation", "serving", "import")
     parser.add_argument("--skip", nargs="+", default=[], choices=parts, help="parts to leave out")
     parser.add_argument("--quick", action="store_true", help="one short turn each, to see whether everything runs")
     parser.add_argument(
@@ -407,6 +418,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         except RuntimeError as error:
             sys.stderr.write(f"{error}\n")
     failed = 0
+    if "serving" not in args.skip:
+        sys.stderr.write("serving\n")
+        try:
+            report["serving"] = serve(args.rounds, args.seconds)
+        except RuntimeError as error:
+            sys.stderr.write(f"{error}\n")
+            failed += 1
     if "online" not in args.skip:
         sys.stderr.write(f"learning in {online.ENV}\n")
         python, why = left_out if "peer" in args.skip else find_peer(args.peer_python, "stable_baselines3")

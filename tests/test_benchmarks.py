@@ -18,7 +18,7 @@ import pytest
 from support.marks import quick
 
 Patch = pytest.MonkeyPatch
-SKIPPED = ["online", "models", "peer", "evaluation", "import"]
+SKIPPED = ["online", "models", "peer", "evaluation", "serving", "import"]
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 
 
@@ -51,11 +51,24 @@ def test_speed_writes_its_report(tmp_path: Path, monkeypatch: Patch, capfd: pyte
 
 
 @pytest.mark.slow
+def test_speed_measures_serving(tmp_path: Path, monkeypatch: Patch) -> None:
+    pytest.importorskip("onnxruntime")
+    speed = load("speed", monkeypatch)
+    skipped = ["algorithms", "peer", "evaluation", "online", "import"]
+    assert speed.main(["--quick", "--skip", *skipped, "--out", str(tmp_path)]) == 0
+    (file,) = tmp_path.glob("speed-*.json")
+    found = json.loads(file.read_text())["serving"]["kinds"]
+    assert list(found) == ["onnx", "onnx_support", "numpy", "compiled", "policy"]
+    assert all(value > 0 for each in found.values() for value in each.values())
+    assert "serving a policy of iql on one core" in file.with_suffix(".md").read_text()
+
+
+@pytest.mark.slow
 def test_speed_tells_of_learning_while_collecting(tmp_path: Path, monkeypatch: Patch) -> None:
     monkeypatch.syspath_prepend(str(FOLDER))
     speed = load("speed", monkeypatch)
     monkeypatch.setattr(speed.online, "ENV", "Pendulum-v1")
-    skipped = ["algorithms", "models", "peer", "evaluation", "import"]
+    skipped = ["algorithms", "models", "peer", "evaluation", "serving", "import"]
     assert speed.main(["--quick", "--skip", *skipped, "--out", str(tmp_path)]) == 0
     (file,) = tmp_path.glob("speed-*.json")
     found = json.loads(file.read_text())["online"]

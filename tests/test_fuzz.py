@@ -29,9 +29,11 @@ from holdfast.policy.storage import metadata_of
 from holdfast.report.page import page
 from holdfast.report.table import results_table
 from holdfast.runs.checkpoints import Checkpoints
+from holdfast.runs.estimates import write_departures, write_estimates
 from holdfast.runs.read import read_run
 from holdfast.runs.schema import checked_checkpoint, read_result
 from holdfast.runs.settings import Settings
+from support.evidence import departed, estimated
 from support.small_runs import DATA, TINY, tiny
 
 COPIES = int(os.environ.get("HOLDFAST_FUZZ", "60"))  # of each file
@@ -178,8 +180,13 @@ def rng(request) -> random.Random:
 def files(tmp_path_factory) -> Path:
     """One of each: a run with its policy and checkpoints, an NPZ file, a D4RL file, a Minari folder."""
     folder = tmp_path_factory.mktemp("whole")
-    tiny(folder / "run", steps=4, block=2)
+    run = tiny(folder / "run", steps=4, block=2).path
     data = load_dataset(DATA).select(range(3))
+    policy = Policy.load(run / "policy").with_support(data, rows=50, fallback=[0.0])
+    policy.save(folder / "supported" / "policy")
+    unplayed = tiny(folder / "unplayed", steps=4, block=2, evaluate=False).path
+    write_estimates(unplayed, [(unplayed / "policy", estimated())], data.fingerprint)
+    write_departures(unplayed, [(unplayed / "policy", departed())], data.fingerprint)
     for name in ("log.npz", "log.hdf5", "set-v0"):
         convert(data, folder / name)
     return folder
@@ -232,6 +239,33 @@ def test_runs(files, tmp_path, rng, name):
 @pytest.mark.parametrize("name", ["policy.json", "policy.safetensors"])
 def test_policies(files, tmp_path, rng, name):
     require_lines(tmp_path, files / "run", lambda path: damage(rng, path / "policy" / name), open_policy)
+
+
+@pytest.mark.parametrize("name", ["support.json", "support.safetensors"])
+def test_supported_policies(files, tmp_path, rng, name):
+    break_ = lambda path: damage(rng, path / "policy" / name)  # noqa: E731
+    require_lines(tmp_path, files / "supported", break_, open_policy, max(COPIES // 4, 1))
+
+
+def test_forged_support(files, tmp_path, rng, monkeypatch):
+    """Descriptions with a valid checksum."""
+    monkeypatch.setattr("holdfast.policy.support.metadata_of", lambda data, where: seen[0])
+    seen: list[Any] = [None]
+
+    def forge(path: Path) -> None:
+        file = path / "policy" / "support.json"
+        facts = json.loads(file.read_text())
+        odd = json_of(rng, {name: value for name, value in facts.items() if name != "sha256"})
+        file.write_text(json.dumps({**odd, "sha256": facts["sha256"]} if isinstance(odd, dict) else odd))
+        seen[0] = {k: v for k, v in json.loads(file.read_text()).items() if k != "sha256"}
+
+    require_lines(tmp_path, files / "supported", forge, open_policy, max(COPIES // 4, 1))
+
+
+@pytest.mark.parametrize("name", ["estimates.json", "departures.json"])
+def test_evidence(files, tmp_path, rng, name):
+    break_ = lambda path: damage(rng, path / name)  # noqa: E731
+    require_lines(tmp_path, files / "unplayed", break_, open_run, max(COPIES // 4, 1))
 
 
 def test_forged_policies(files, tmp_path, rng, monkeypatch):

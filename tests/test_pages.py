@@ -20,10 +20,10 @@ def run_page(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(registry, "_registered", {})
 
-    def run(page: str) -> dict:
+    def run(page: str, skip: int = 0) -> dict:
         found: dict = {"__name__": "__main__"}
         text = (DOCS / page).read_text(encoding="utf-8")
-        code = "\n\n".join(re.findall(r"```python\n(.*?)```", text, flags=re.S))
+        code = "\n\n".join(re.findall(r"```python\n(.*?)```", text, flags=re.S)[skip:])
         exec(compile(code, page, "exec"), found)  # noqa: S102
         return found
 
@@ -63,6 +63,22 @@ def test_tables(run_page, tmp_path):
     assert names["data"].observations[:, 0].tolist() == [118, 121, 125, 125, 98, 118, 104, 104]
     toml = re.findall(r"```toml\n(.*?)```", (DOCS / "tables.md").read_text(encoding="utf-8"), flags=re.S)
     assert Schema.from_dict(tomllib.loads(toml[0]), "the page").cluster == "ward"
+
+
+@pytest.mark.slow
+def test_shipping(run_page):
+    names = run_page("shipping.md", skip=2)  # the first two read files of a service
+    assert names["scores"].shape == names["other"].shape == (3,)
+    assert names["low"].all()
+    assert (names["action"] == 0).all()
+
+
+@pytest.mark.slow
+def test_explaining(run_page):
+    names = run_page("explaining.md")
+    assert len(names["changes"].groups) == 12
+    assert names["why"].outputs == ("actions[0]",)
+    assert all(choice.value is not None for choice in names["why"].choices)
 
 
 @pytest.mark.slow

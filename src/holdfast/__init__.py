@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from .policy.dynamics import Dynamics
     from .policy.policy import Policy
     from .report.compare import compare
+    from .selection.departures import departures
+    from .selection.explain import explain
     from .selection.ope import ope
+    from .selection.race import Race, race
     from .selection.select import Selection, select
     from .training.run import Run, finetune, resume, train
 
@@ -36,16 +39,20 @@ _HOMES = {
     "Phase": "core.contract",
     "Policy": "policy.policy",
     "Preset": "core.contract",
+    "Race": "selection.race",
     "Run": "training.run",
     "Selection": "selection.select",
     "Treatment": "core.contract",
     "UserError": "core.errors",
     "check": "data.checks.check",
     "compare": "report.compare",
+    "departures": "selection.departures",
     "evaluate": "evaluation.evaluate",
+    "explain": "selection.explain",
     "finetune": "training.run",
     "load_dataset": "data.sources",
     "ope": "selection.ope",
+    "race": "selection.race",
     "register": "algorithms.registry",
     "resume": "training.run",
     "select": "selection.select",
@@ -53,9 +60,9 @@ _HOMES = {
 }
 
 __all__ = [
-    "Algorithm", "Dataset", "Diverged", "Dynamics", "Evaluation", "OpeResult", "Phase", "Policy", "Preset", "Run",
-    "Selection", "Treatment", "UserError", "algorithm_names", "check", "compare", "evaluate", "finetune",
-    "load_dataset", "ope", "register", "resume", "select", "train",
+    "Algorithm", "Dataset", "Diverged", "Dynamics", "Evaluation", "OpeResult", "Phase", "Policy", "Preset", "Race",
+    "Run", "Selection", "Treatment", "UserError", "algorithm_names", "check", "compare", "departures", "evaluate",
+    "explain", "finetune", "load_dataset", "ope", "race", "register", "resume", "select", "train",
 ]  # fmt: skip
 
 

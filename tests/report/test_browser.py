@@ -11,11 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.algorithms import registry
 from holdfast.report import compare_page
 from holdfast.report.compare import compare
 from holdfast.report.page import page
 from holdfast.runs.read import read_run
+from support.evidence import departed, estimated, run_with
 from support.made_runs import make_run
+from support.policies import FAKE
 
 BROWSER = next((path for name in ("chromium", "google-chrome") if (path := shutil.which(name))), None)
 WIDTHS = (390, 800, 1440)
@@ -40,11 +43,14 @@ addEventListener("load", () => setTimeout(() => {
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium")
-def test_pages_fit_the_window_and_fetch_nothing(tmp_path: Path) -> None:
+def test_pages_fit_the_window_and_fetch_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_registered", {"fake": FAKE})
     long = "an-environment-with-a-long-name-" * 3
     one = make_run(tmp_path / "a", (0.512345, 0.7, 0.9, 0.95), data="bundled/pendulum-mixed", environment=long)
     two = make_run(tmp_path / "b", algorithm="td3_bc", data="bundled/pendulum-mixed")
-    pages = [page(read_run(one)), page(read_run(two)), compare_page.page(compare(one, two))]
+    three = run_with(tmp_path / "c", estimated(), departed())
+    pages = [page(read_run(one)), page(read_run(two)), page(read_run(three)),
+             compare_page.page(compare(one, two, three))]  # fmt: skip
     frames = [f'<iframe width={width} height=900 style="border:0" srcdoc="{html.escape(text)}"></iframe>'
               for text in pages for width in WIDTHS]  # fmt: skip
     (tmp_path / "all.html").write_text(f"<body>{''.join(frames)}<script>{MEASURE}</script></body>", encoding="utf-8")

@@ -142,7 +142,7 @@ def test_runs_without_evaluations_are_left_out(tmp_path: Path) -> None:
     make_run(tmp_path / "c", evaluated=False)
     found = compare(tmp_path)
     assert len(found.entries) == 2
-    assert found.left_out == [f"{tmp_path / 'c'}: no evaluation yet"]
+    assert found.left_out == [f"{tmp_path / 'c'}: no evaluation yet, and no estimate (holdfast ope)"]
     assert "no evaluation yet" in compare_page.page(found)
 
 

@@ -37,6 +37,7 @@ def main(argv: Sequence[str]) -> int:
 
     from ..report import compare_page as texts
     from ..report.compare import compare
+    from ..report.entries import ESTIMATE_HEADER
     from ..report.table import table_of
 
     found = compare(*args.runs)
@@ -48,6 +49,9 @@ def main(argv: Sequence[str]) -> int:
     for task in found.tasks:
         console.print(task, style="bold")
         console.print(table_of(texts.HEADER, [texts.row_texts(line) for line in lines if line.entry.task == task]))
+    if found.estimated:
+        console.print("not evaluated: estimates from logged data", style="bold")
+        console.print(table_of(ESTIMATE_HEADER, [one.cells for one in found.estimated]))
     aggregates = found.aggregates()
     if aggregates and len(found.tasks) > 1:
         console.print("all tasks", style="bold")

@@ -19,7 +19,8 @@ from . import usage
 class Args:
     """Write a policy as one file for other programs: raw rows in, actions out, any number of rows.
 
-    The file is compared with the policy in JAX on 1,000 random rows. If it does not agree, it is not written.
+    The file is compared with the policy in JAX on 1,000 random rows. If it does not agree, it is not written. A score
+    of support (`holdfast support`) is part of the file. The model card is written next to it.
     """
 
     path: Positional[Annotated[Path, arg(metavar="RUN")]]
@@ -30,6 +31,10 @@ class Args:
     """The file, or a folder for it. None: the folder of the policy."""
     mode: Literal["best", "sample"] = "best"
     """best: the most likely action. sample: a draw from the policy, from noise that is an input."""
+    support: bool = True
+    """Write the score of support and its fallback, if the policy has them; --no-support leaves them out."""
+    card: bool = True
+    """Write the model card next to the file; --no-card leaves it out."""
     json: bool = False
     """Print the description of the file as JSON."""
 
@@ -43,12 +48,20 @@ def main(argv: Sequence[str]) -> int:
     args = usage.parse(Args, "holdfast export", argv)
     from ..policy.folder import policies_in
     from ..policy.policy import Policy
+    from ..report.card import write_card
+    from ..runs.folder import run_of
 
     folders = policies_in(args.path)
     if len(folders) > 1:
         names = ", ".join(folder.name for folder in folders)
         raise UserError(f"{args.path} has {len(folders)} policies ({names}): name the folder of one, {folders[0]}")
-    made = Policy.load(folders[0]).export(folders[0] if args.out is None else args.out, args.to, args.mode)
+    policy = Policy.load(folders[0])
+    given = policy if args.support else policy.without_support()
+    made = given.export(folders[0] if args.out is None else args.out, args.to, args.mode)
+    card = None
+    if args.card:
+        facts = {**made.facts, "file": made.path.name}
+        card = write_card(given, made.path.parent, run_of(folders[0]), folders[0], facts)
     if args.json:
         sys.stdout.write(json.dumps({"path": str(made.path), **made.facts}, indent=2) + "\n")
         return 0
@@ -59,6 +72,8 @@ def main(argv: Sequence[str]) -> int:
         f"agrees with the policy in {made.parity.rows - made.parity.others:,} of {made.parity.rows:,} random rows, "
         f"largest difference {made.parity.difference:.1e}\n"
     )
+    if card is not None:
+        sys.stdout.write(f"{card}\n")
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import sys
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
+from ..core.errors import UserError
 from . import usage
 from .options import DataFlags
 
@@ -24,7 +26,8 @@ REFUSED = 4  # exit status
 class Args:
     """Estimate the value of the policies of a run, or of one policy, from logged data without an environment.
 
-    The exit status is 4 if an estimator that was named is refused, or without names, if all are refused.
+    The estimates of a run are written to `estimates.json` in its folder, for its report, its model card and
+    comparisons. The exit status is 4 if an estimator that was named is refused, or without names, if all are refused.
     """
 
     path: Positional[Annotated[Path, arg(metavar="RUN_OR_POLICY")]]
@@ -80,7 +83,9 @@ def main(argv: Sequence[str]) -> int:
     args = usage.parse(Args, "holdfast ope", argv)
     from ..policy.folder import policies_in
     from ..policy.policy import Policy
+    from ..runs.estimates import write_estimates
     from ..selection.ope import ope
+    from ..selection.select import best_shares
 
     data = args.reading.load(args.data)
     folders = policies_in(args.path)
@@ -107,6 +112,11 @@ def main(argv: Sequence[str]) -> int:
         )
         for folder in folders
     ]
+    if (args.path / "config.json").is_file() and not args.force:
+        shares = None
+        with contextlib.suppress(UserError):  # no estimator is given for all of them
+            shares = best_shares(found).tolist() if len(found) > 1 else None
+        write_estimates(args.path, list(zip(folders, found, strict=True)), data.fingerprint, shares)
     if args.json:
         policies = [{"folder": str(f), **one.to_dict()} for f, one in zip(folders, found, strict=True)]
         sys.stdout.write(json.dumps({"policies": policies}, indent=2) + "\n")

@@ -1,4 +1,4 @@
-"""`holdfast select RUNS... --data LOG`: rank policies by estimates from logged data."""
+"""`holdfast select RUNS...`: rank policies by estimates from logged data, or by a budget of episodes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
+from ..core.errors import UserError
 from . import usage
 from .options import DataFlags
 
@@ -18,13 +19,22 @@ from .options import DataFlags
 class Args:
     """Rank the policies of runs by their estimated values on logged data, with the probability that each is the best.
 
-    The policies that a run kept (--keep-policies) are ranked too.
+    With --env-budget the policies play in an environment instead: every round drops the worse half (sequential
+    halving), and a fifth of the episodes measures the chosen policy again. The policies that a run kept
+    (--keep-policies) are ranked too.
     """
 
     runs: Positional[Annotated[tuple[str, ...], arg(metavar="RUN [RUN ...]")]]
     """Folders of runs, or of policies."""
-    data: str
-    """The log: a bundled name, a Minari id or folder, a .hdf5 or .npz file; not what the policies learned from."""
+    data: str | None = None
+    """The log: a bundled name, a Minari id or folder, a .hdf5 or .npz file; not what the policies learned from. None:
+    choose by --env-budget."""
+    env_budget: int | None = None
+    """Episodes to play in all, to choose in an environment. None: choose by estimates from --data."""
+    env: str | None = None
+    """With --env-budget: environment id. None: the one that the training data came from."""
+    workers: int = 0
+    """With --env-budget: processes that step environments. 0: no processes."""
     estimator: str | None = None
     """Estimator to rank by, see `holdfast ope`. None: dr, wdr, sn_pdis, wis or fqe, the first that is refused for no
     policy."""
@@ -53,9 +63,16 @@ def main(argv: Sequence[str]) -> int:
     """Run the command; 0 if it succeeded.
 
     Raises:
-        UserError: fewer than two policies, or no estimate that all of them have.
+        UserError: fewer than two policies, neither a log nor a budget, or no estimate that all of them have.
     """
     args = usage.parse(Args, "holdfast select", argv)
+    if (args.data is None) == (args.env_budget is None):
+        raise UserError("name what to choose by: a log (--data LOG), or a number of episodes (--env-budget 200)")
+    if args.env_budget is None and (args.env is not None or args.workers):
+        raise UserError("--env and --workers belong to --env-budget: leave them out, or give a budget")
+    if args.env_budget is not None:
+        return _race(args, args.env_budget)
+    assert args.data is not None
     from rich.console import Console
 
     from ..report.table import table_of
@@ -82,4 +99,20 @@ def main(argv: Sequence[str]) -> int:
     console.print(table_of(HEADER, found.table(), left=2))
     for name, value in found.checks.items():
         console.print(f"against true returns: {name} {value:.2f}")
+    return 0
+
+
+def _race(args: Args, budget: int) -> int:
+    from rich.console import Console
+
+    from ..report.table import table_of
+    from ..selection.race import HEADER, race
+
+    found = race(args.runs, budget, env=args.env, mode=args.mode, seed=args.seed, workers=args.workers)
+    if args.json:
+        sys.stdout.write(json.dumps(found.to_dict(), indent=2) + "\n")
+        return 0
+    console = Console(highlight=False, markup=False)
+    console.print(found.verdict, style="bold")
+    console.print(table_of(HEADER, found.table(), left=2))
     return 0

@@ -31,17 +31,21 @@ from ..data.tables import rows as table_rows
 from ..data.tables.encoding import action_codes, action_labels
 from ..data.tables.schema import Schema
 from ..environments.gym import joint_actions
-from . import arguments, densities
+from . import arguments, densities, support_fit
 from . import folder as folder_of
+from . import support as supports
 from .acting import Acting, Layout, Replicas, layout_of
 from .again import NOTHING, Again
 from .export import export
 from .export.export import Exported, Format
 from .q_values import estimated_value, has_value
 from .storage import fill, leaves_by_name, under
+from .support import Guarded, Support
 
 if TYPE_CHECKING:
     from gymnasium.spaces import Space
+
+    from ..data.dataset import Dataset
 
 SLACK = 1e-5  # of actions in inside units: rounding of float32, twice
 
@@ -57,6 +61,7 @@ class Policy:
             the policies that it was trained with, by name: they are read again when this one is loaded). `table` has
             the roles of the columns if it was trained on a table.
         table: these roles as a `Schema`; None: it was not trained on a table.
+        support_model: how near decisions are to the log; None: see `with_support`.
     """
 
     def __init__(
@@ -83,6 +88,7 @@ class Policy:
         roles = self.info.get("table")
         self.table = None if roles is None else Schema.from_dict(roles, "the policy's table")
         self.whole: Any = None  # the state with its critics, see `with_critic`
+        self.support_model: Support | None = None  # see `with_support`
         self._team: Replicas | None = None
         self._calls = 0
         self._lock = threading.Lock()  # of the number of calls: threads draw different numbers
@@ -241,13 +247,13 @@ class Policy:
             action = action_codes(self.table, action, "the action")
         if self.spec.discrete:
             every, single = self._log_probabilities(obs, mask, memory, reward)
-            inside = self._inside(action, len(every))
+            inside = self.to_inside(action, len(every))
             found = np.take_along_axis(every, inside[:, None], 1)[:, 0]
         else:
             dist = densities.require_distribution(self.algorithm)
             rows, single = self._rows(obs)
             seen, kept = self._seen(rows, mask, memory, reward)
-            inside = self._inside(action, len(jax.tree.leaves(rows)[0]))
+            inside = self.to_inside(action, len(jax.tree.leaves(rows)[0]))
             log_density = densities.log_density(self.algorithm.name, dist, self.layout)
             found = np.asarray(log_density(*self._leaves(), seen, kept, inside))
             # from inside units to the environment's: the density falls by the half width of each dimension
@@ -278,7 +284,7 @@ class Policy:
             action = action_codes(self.table, action, "the action")
         rows, single = self._rows(obs)
         chosen = self.act(obs, mask=mask)[0] if action is None else action
-        inside = self._inside(chosen, len(jax.tree.leaves(rows)[0]))
+        inside = self.to_inside(chosen, len(jax.tree.leaves(rows)[0]))
         given = jax.tree.map(jnp.asarray, self.fitted.observe(rows))
         state = self.state if self.whole is None else self.whole
         cfg = config.as_arrays(self.cfg)
@@ -288,6 +294,120 @@ class Policy:
             raise UserError(f"{self.algorithm.name} assigns no values to actions")
         found = np.asarray(estimated_value(self.algorithm, cfg, state, given, jnp.asarray(inside)))
         return found[0] if single else found
+
+    def with_support(
+        self,
+        data: Dataset,
+        *,
+        false_alarms: float = 0.05,
+        fallback: str | Path | Policy | ArrayLike | None = None,
+        rows: int = support_fit.ROWS,
+        seed: int = 0,
+    ) -> Policy:
+        """This policy with a score of support, which says how near a state and an action are to a log.
+
+        The score is saved and exported with the policy. See `policy.support`.
+
+        Args:
+            data: the log that the policy learned from.
+            false_alarms: share of the decisions of such a log whose score is too low, on average.
+            fallback: what acts if the score is too low: "nearest" (the action that was logged in the nearest state), a
+                policy without memory or its folder, or an action in the environment's units. None: nothing.
+            rows: logged decisions that are kept, at most.
+            seed: seed of the held-out episodes and of the rows.
+
+        Raises:
+            UserError: a log of other observations or actions, images, too few episodes, or a fallback that does not
+                fit.
+        """
+        made = self.__deepcopy__({})
+        chosen = support_fit.chosen_fallback(self, fallback, Policy.load)
+        made.support_model = support_fit.fit(self, data, false_alarms, chosen, rows, seed)
+        return made
+
+    def without_support(self) -> Policy:
+        """This policy without its score of support."""
+        made = self.__deepcopy__({})
+        made.support_model = None
+        return made
+
+    def support(self, obs: Obs, action: ArrayLike | None = None, *, mask: ArrayLike | None = None) -> np.ndarray:
+        """How near states and actions are to the log: the share of held-out logged decisions that are at least as far.
+
+        Args:
+            obs: one raw observation [*obs], or several [n, *obs], or rows of a table.
+            action: actions in the environment's units, as for `value`; None: the best ones.
+            mask: legal actions [A] or [n, A], for the best action.
+
+        Returns:
+            [] or [n] float32 in (0, 1]. Below `support_model.false_alarms` it is too low.
+
+        Raises:
+            UserError: a policy without a score of support, or arguments that `act` refuses.
+        """
+        model = supports.required(self.support_model)
+        obs, mask, labelled = self._from_table(obs, mask)
+        if labelled and self.table is not None and action is not None:
+            action = action_codes(self.table, action, "the action")
+        rows, single = self._rows(obs)
+        chosen = self.act(obs, mask=mask)[0] if action is None else action
+        found = model.scores(self.fitted.observe(rows), self.to_inside(chosen, len(rows)))
+        return found[0] if single else found
+
+    def guarded(
+        self, obs: Obs, mode: str = "best", *, mask: ArrayLike | None = None, seed: int | None = None
+    ) -> Guarded:
+        """Like calling the policy, with the fallback in place of actions whose support is too low.
+
+        Args:
+            obs: as for a call.
+            mode: as for a call.
+            mask: as for a call.
+            seed: as for a call.
+
+        Returns:
+            The actions that are to be taken, the scores of the policy's own actions, and whether each is too low.
+
+        Raises:
+            UserError: a policy without a score of support, or arguments that a call refuses.
+        """
+        model = supports.required(self.support_model)
+        obs, mask, labelled = self._from_table(obs, mask)
+        single = self._rows(obs)[1]
+        action = self(obs, mode, mask=mask, seed=seed)
+        found = self.replaced(obs, np.asarray(action)[None] if single else np.asarray(action), model, mask)
+        chosen: Any = found.action[0] if single else found.action
+        if labelled and self.table is not None:
+            chosen = action_labels(self.table, found.action, single)
+        return Guarded(chosen, found.support[0], found.low[0]) if single else found._replace(action=chosen)
+
+    def replaced(self, obs: Obs, action: np.ndarray, model: Support, mask: ArrayLike | None = None) -> Guarded:
+        """Given actions, with the fallback in place of those whose support is too low.
+
+        Args:
+            obs: one raw observation, or several [n, *obs].
+            action: actions of the policy in the environment's units, [n, A] or integers.
+            model: the score of support.
+            mask: legal actions [A] or [n, A].
+        """
+        rows = self._rows(obs)[0]
+        n = len(rows)
+        observed = self.fitted.observe(rows)
+        scores = model.scores(observed, self.to_inside(action, n))
+        low = scores < np.float32(model.false_alarms)
+        fallback = model.fallback
+        if fallback is None or not low.any():
+            return Guarded(action, scores, low)
+        if fallback.policy is not None:
+            legal = mask if fallback.policy.spec.masked else None
+            other = np.asarray(fallback.policy.act(obs, mask=legal)[0]).reshape(action.shape)
+        else:
+            inside = supports.fallback_inside(model, jnp.asarray(observed))
+            other = self.fitted.act_outside(np.broadcast_to(np.asarray(inside), (n, *self.spec.action_shape)))
+            if self.raw_action_space is not None:
+                other = joint_actions.parts(self.raw_action_space, other)
+        kept = low.reshape(n, *[1] * (action.ndim - 1))
+        return Guarded(np.where(kept, other, action).astype(action.dtype), scores, low)
 
     def with_critic(self, arrays: Mapping[str, np.ndarray], where: str) -> Policy:
         """This policy with its whole state, which `value` may need.
@@ -354,6 +474,8 @@ class Policy:
     def save(self, folder: str | Path) -> Path:
         """Write `policy.json` and `policy.safetensors` into `folder`, where an older policy is replaced whole.
 
+        With a score of support it also writes `support.json` and `support.safetensors`.
+
         Returns:
             The folder.
 
@@ -362,7 +484,10 @@ class Policy:
         """
         path = arguments.folder(folder)
         facts, arrays = self._parts()
+        supports.write(path, None)
         folder_of.write(path, facts, arrays)
+        if self.support_model is not None:
+            supports.write(path, self.support_model)
         return path
 
     def export(self, path: str | Path, to: Format = "onnx", mode: Literal["best", "sample"] = "best") -> Exported:
@@ -416,7 +541,9 @@ class Policy:
             )
         facts, arrays, where = folder_of.read(found[0])
         again = Again(given_by_role(network), None if encoder is None else given(encoder, "encoder"))
-        return Policy._made(facts, arrays, where, algorithm, trust, again)
+        made = Policy._made(facts, arrays, where, algorithm, trust, again)
+        made.support_model = supports.read(found[0], made.spec, Policy.load)
+        return made
 
     @staticmethod
     def _made(
@@ -454,6 +581,7 @@ class Policy:
         made = Policy(self.algorithm, self.cfg, self.state, self.spec, self.fitted, info)
         made._calls = self._calls
         made.whole = self.whole
+        made.support_model = self.support_model
         return made
 
     def __copy__(self) -> Policy:
@@ -478,7 +606,7 @@ class Policy:
             )
         facts, arrays = self._parts()
         flat = {f"{part}.{name}": np.asarray(x) for part, values in arrays.items() for name, x in values.items()}
-        return _unpickled, (facts, flat, self._calls)
+        return _unpickled, (facts, flat, self._calls, self.support_model)
 
     def _parts(self) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
         """JSON-ready facts, and arrays by name: what a policy folder keeps."""
@@ -498,6 +626,17 @@ class Policy:
         obs = arguments.observations(obs, self.spec, self.raw_space)
         single = arguments.require_rows(obs, self.spec)
         return jax.tree.map(lambda x: x[None] if single else x, obs), single
+
+    def numbers(self, obs: Obs) -> Any:
+        """One observation as an array [*obs] of the policy's numbers, from the forms that a call takes.
+
+        Raises:
+            UserError: several observations, or what a call refuses.
+        """
+        rows, single = self._rows(self._from_table(obs, None)[0])
+        if not single:
+            raise UserError("several observations, expected one")
+        return rows[0]
 
     def _from_table(self, obs: Obs, mask: ArrayLike | None) -> tuple[Obs, ArrayLike | None, bool]:
         """Observations as numbers, legal actions, and whether rows of a table were given."""
@@ -539,8 +678,12 @@ class Policy:
         """The leaves that acting reads, of the state and of the config."""
         return self.layout.keep(self.state), tuple(jax.tree.leaves(config.as_arrays(self.cfg)))
 
-    def _inside(self, action: ArrayLike, n: int) -> np.ndarray:
-        """Actions of the environment as n rows in inside units.
+    def to_inside(self, action: ArrayLike, n: int = 1) -> np.ndarray:
+        """Actions of the environment as n rows in inside units: [n, A] in [-1, 1], or numbers [n] from 0 if discrete.
+
+        Args:
+            action: [A] or [n, A] in the environment's units, integers as a call returns them if discrete.
+            n: number of rows.
 
         Raises:
             UserError: another shape, or an action outside the action space.
@@ -637,10 +780,13 @@ def same_treatment(a: Fitted, b: Fitted) -> bool:
     )
 
 
-def _unpickled(facts: dict[str, Any], arrays: dict[str, np.ndarray], calls: int) -> Policy:
+def _unpickled(
+    facts: dict[str, Any], arrays: dict[str, np.ndarray], calls: int, support_model: Support | None = None
+) -> Policy:
     """The policy that was pickled."""
     made = Policy._made(facts, arrays, "the pickled policy", None)
     made._calls = calls
+    made.support_model = support_model
     return made
 
 

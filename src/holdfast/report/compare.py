@@ -21,13 +21,16 @@ class Comparison(ComparisonTables):
     """Compared runs: their tables, and the files with pictures."""
 
     def __repr__(self) -> str:
-        return f"Comparison of {len(self.entries)} entries on {', '.join(self.tasks)}"
+        tasks = dict.fromkeys([*self.tasks, *(one.task for one in self.estimated)])
+        return f"Comparison of {len(self.entries) + len(self.estimated)} entries on {', '.join(tasks)}"
 
     def _repr_html_(self) -> str:
         return tables(self)
 
     def write(self, folder: str | Path = "comparison") -> list[Path]:
         """Write `comparison.png`, `comparison.csv`, `differences.csv` and `comparison.html` into a folder.
+
+        Without two runs that were evaluated there is no picture and no file of differences.
 
         Files of an earlier comparison in the same folder are replaced.
 
@@ -43,11 +46,11 @@ class Comparison(ComparisonTables):
         folder = Path(folder)
         pairs = [pair_row(found) for found in self.pairs()]
         files = {
-            "comparison.png": png(picture(self)),
             "comparison.csv": _csv(self.rows()),
-            "differences.csv": _csv(pairs),
             "comparison.html": page(self).encode(errors="backslashreplace"),
         }
+        if pairs:
+            files = {"comparison.png": png(picture(self)), "differences.csv": _csv(pairs), **files}
         for name, data in files.items():
             write_atomic(folder / name, data)
         return [folder / name for name in files]
@@ -72,17 +75,18 @@ def compare(*runs: str | Path | Trained) -> Comparison:
         The comparison; `rows()` is its table, and `write(folder)` writes a picture, tables and a page.
 
     Raises:
-        UserError: a name is not a run, a file is damaged, or there are fewer than two entries with evaluations.
+        UserError: a name is not a run, a file is damaged, or there are fewer than two entries with evaluations or
+            estimates.
     """
     paths = find([run if isinstance(run, (str, Path)) else run.path for run in runs])
-    entries, left_out = entries_of(paths)
-    if len(entries) < 2:
+    entries, estimated, left_out = entries_of(paths)
+    if len(entries) < 2 and len(estimated) + len(entries) < 2:
         why = f" ({'; '.join(left_out)})" if left_out else ""
         raise UserError(
             f"{counted(len(entries), 'run')} with evaluations, expected at least two to compare{why}: name more runs, "
             "or a sweep"
         )
-    return Comparison(entries, left_out)
+    return Comparison(entries, left_out, estimated)
 
 
 def _csv(rows: Iterable[dict[str, Any]]) -> bytes:

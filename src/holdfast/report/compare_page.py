@@ -10,7 +10,7 @@ from ..evaluation.statistics import Estimate
 from . import drawing, html
 from .comparison import Aggregate, ComparisonTables, Line, pair, verdict
 from .curves import axis_of
-from .entries import Entry
+from .entries import ESTIMATE_HEADER, Entry
 from .table import estimate_text
 
 if TYPE_CHECKING:
@@ -26,6 +26,11 @@ NOTE = (
     "run of the first entry. IQM: the mean without the lowest and the highest quarter of the seeds. With fewer than "
     "four seeds nothing can be left out, and the average is the mean. Each interval is for its number alone: among 20 "
     "differences one is expected to look clear by chance."
+)
+ESTIMATE_NOTE = (
+    "These policies were not played: the values are estimates from logged data (holdfast ope), each with the estimator "
+    "that its log supports best. Compare values of one estimator on one log only; holdfast select ranks policies on "
+    "the same resamples."
 )
 AGGREGATE_NOTE = (
     "Over all tasks, in normalised scores, by the definitions of Agarwal et al. 2021 (arXiv:2108.13264) with "
@@ -81,15 +86,20 @@ def page(comparison: ComparisonTables) -> str:
         name = task["name"]
         task["curves"] = html.both(functools.partial(_one, comparison, entries), f"learning curves on {name}")
         task["intervals"] = html.both(functools.partial(_intervals, comparison, entries), f"returns on {name}")
-    names = ", ".join(dict.fromkeys(entry.label for entry in comparison.entries))
+    labels = [entry.label for entry in comparison.entries] + [one.label for one in comparison.estimated]
+    names = ", ".join(dict.fromkeys(labels))
+    places = dict.fromkeys([*comparison.tasks, *(one.task for one in comparison.estimated)])
     return html.render(
         "compare.html",
-        title=f"{len(comparison.entries)} entries on {', '.join(comparison.tasks)}",
+        title=f"{len(comparison.entries) + len(comparison.estimated)} entries on {', '.join(places)}",
         subtitle=names,
+        estimates=[one.cells for one in comparison.estimated],
+        estimate_header=ESTIMATE_HEADER,
+        estimate_note=ESTIMATE_NOTE,
         verdicts=[_verdict(task, entries) for task, entries in comparison.tasks.items()],
         tasks=tasks,
         header=HEADER,
-        note=NOTE,
+        note=NOTE if tasks else "",
         aggregates=[aggregate_texts(found) for found in aggregates],
         aggregate_header=AGGREGATE_HEADER,
         aggregate_note=AGGREGATE_NOTE,

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..evaluation.aggregates import Profile, optimality_gap, performance_profile, probability_of_improvement
 from ..evaluation.statistics import Estimate, average, average_name, difference, iqm_interval
-from .entries import Entry
+from .entries import Entry, EstimatedEntry
 
 THRESHOLDS = 61  # points of a performance profile
 
@@ -56,7 +56,8 @@ class ComparisonTables:
     """
 
     entries: list[Entry]
-    left_out: list[str]  # runs without an evaluation, one line each
+    left_out: list[str]  # runs without an evaluation and without estimates, one line each
+    estimated: list[EstimatedEntry] = dataclasses.field(default_factory=list)  # policies of runs without evaluations
 
     @property
     def tasks(self) -> dict[str, list[Entry]]:
@@ -64,7 +65,7 @@ class ComparisonTables:
         found: dict[str, list[Entry]] = {}
         for entry in self.entries:
             found.setdefault(entry.task, []).append(entry)
-        first = self.entries[0].label
+        first = self.entries[0].label if self.entries else ""
         return {task: sorted(entries, key=lambda entry: entry.label != first) for task, entries in found.items()}
 
     def lines(self) -> list[Line]:
@@ -116,7 +117,7 @@ class ComparisonTables:
 
     def rows(self) -> list[dict[str, Any]]:
         """The table as one dictionary for each entry, for a data frame or a CSV file."""
-        return [_row(line) for line in self.lines()]
+        return [*(_row(line) for line in self.lines()), *(one.row for one in self.estimated)]
 
 
 def pair(one: Entry, other: Entry) -> Pair:

@@ -7,11 +7,14 @@ import dataclasses
 import glob
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..core.errors import UserError
+from ..evaluation.ope.result import bounds, number, signed
+from ..evaluation.statistics import Estimate
+from ..runs.estimates import Estimated, read_evidence
 from ..runs.groups import Group
 from ..runs.listing import find_runs
 from ..runs.read import Record, read_run
@@ -50,6 +53,43 @@ class Entry:
         return int(self.record.eval_steps[-1]) + self.record.origin
 
 
+class EstimatedEntry(NamedTuple):
+    """A policy of a run that was not evaluated, with its best estimate from logged data."""
+
+    label: str
+    task: str
+    record: Record
+    found: Estimated
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """The same columns as those of an evaluated entry."""
+        best = self.found.result.best
+        interval = best.interval or Estimate(float("nan"), None, None)
+        difference = best.difference or Estimate(float("nan"), None, None)
+        return {
+            "task": self.task, "entry": self.label, "run": str(self.record.path),
+            "finished": self.record.result is not None, "seeds": str(self.found.seed),
+            "episodes": self.found.result.episodes, "step": self.found.step, "best": False,
+            "average": f"estimate ({best.name})", "return": best.value, "return_low": interval.low,
+            "return_high": interval.high, "score": None, "reference": f"log {self.found.result.dataset}",
+            "difference": None if best.difference is None else difference.value, "difference_low": difference.low,
+            "difference_high": difference.high, "paired": None, "improvement": None, "improvement_low": None,
+            "improvement_high": None,
+        }  # fmt: skip
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """The texts of `ESTIMATE_HEADER`."""
+        best = self.found.result.best
+        return (self.label, best.name, f"{number(best.value)} {bounds(best.interval)}", signed(best.difference),
+                self.found.result.dataset, str(self.found.result.episodes), str(self.found.step))  # fmt: skip
+
+
+ESTIMATE_HEADER = ("policy", "estimator", "estimate [95 % interval]", "against the log [95 % interval]", "log",
+                   "episodes", "step")  # fmt: skip
+
+
 def find(names: Sequence[str | Path]) -> list[Path]:
     """Folders of runs.
 
@@ -85,25 +125,42 @@ def _matches(name: str | Path) -> list[Path]:
     return found
 
 
-def entries_of(paths: Sequence[Path]) -> tuple[list[Entry], list[str]]:
-    """The entries of runs, and one line for each run that has no evaluation to compare.
+def entries_of(paths: Sequence[Path]) -> tuple[list[Entry], list[EstimatedEntry], list[str]]:
+    """The entries of runs, the estimated policies of runs without evaluations, and one line for each run without both.
 
     Raises:
         UserError: a folder is not a run, or a file is damaged.
     """
     records = [read_run(path) for path in paths]
-    left_out = [f"{record.path}: no evaluation yet" for record in records if not len(record.eval_steps)]
-    records = [record for record in records if len(record.eval_steps)]
     differing = _differing(records)
     found = []
+    estimated: list[EstimatedEntry] = []
+    left_out = []
     for record in records:
+        if not len(record.eval_steps):
+            some = _estimated(record, _settings_texts(record, differing[_family(record)]))
+            estimated += some
+            left_out += [] if some else [f"{record.path}: no evaluation yet, and no estimate (holdfast ope)"]
+            continue
         texts = _settings_texts(record, differing[_family(record)])
         for group in record.groups:
             parts = [*texts, *([group.label] if group.label else [])]
             label = f"{_family(record)} {', '.join(parts)}" if len(parts) <= MOST_NAMED else _by_folder(record, group)
             rows = sorted(group.rows, key=lambda i: record.seeds[i])
             found.append(Entry(label.strip(), _task(record), record, rows))
-    return _distinct(found), left_out
+    return _distinct(found), estimated, left_out
+
+
+def _estimated(record: Record, texts: Sequence[str]) -> list[EstimatedEntry]:
+    """The estimated policies of a run; empty if it has none, or all estimates are refused."""
+    given = [one for one in read_evidence(record.path).estimates if not one.result.refused]
+    found = []
+    for one in given:
+        parts = [*texts] if len(texts) <= MOST_NAMED else [record.path.name]
+        parts += [Path(one.folder).name] if len(given) > 1 else []
+        label = f"{_family(record)} {', '.join(parts)}".strip()
+        found.append(EstimatedEntry(f"{label} ({record.path.name})", _task(record), record, one))
+    return found
 
 
 def _by_folder(record: Record, group: Group) -> str:

@@ -18,12 +18,14 @@ from ..data.checks.check import check
 from ..data.dataset import Dataset
 from ..data.describe import describe
 from ..evaluation.statistics import Estimate, average_name
+from ..runs.estimates import read_evidence
 from ..runs.read import Record, logged_returns, read_run
 from ..runs.settings import Settings
 from . import drawing, html
 from .asked import draw_record
 from .command import command_of
 from .curves import axis_of, draw
+from .evidence import sections
 from .table import BEST_NOTE, HEADER, is_average, number, rows
 from .verdict import verdict_of
 
@@ -73,11 +75,12 @@ def page(record: Record) -> str:
     groups = record.groups
     sweeps = len(groups) > 1
     results, kinds = _results(record, estimate)
+    evidence = read_evidence(record.path)
     return html.render(
         "run.html",
         title=record.title,
         subtitle=_subtitle(record),
-        verdict=verdict_of(record, logged),
+        verdict=verdict_of(record, logged, evidence),
         tiles=_tiles(record, estimate),
         header=(HEADER[0], f"{HEADER[1]} [{HEADER[2]}]", HEADER[3]),
         results=results,
@@ -86,6 +89,7 @@ def page(record: Record) -> str:
         curve=html.both(lambda size: draw(record, size), f"learning curve, {record.title}") if len(record.eval_steps)
         else None,
         curve_caption=CURVE,
+        evidence=sections(record, evidence),
         asked=html.both(lambda size: draw_record(record, size), f"reached and asked return, {record.title}")
         if len((record.result or {}).get("targets", [])) > 1
         else None,
@@ -281,6 +285,12 @@ def _made(record: Record, settings: Settings) -> dict[str, str]:
         "versions": versions,
         "device": str(result.get("device", "")),
     }
+    if result.get("stopped"):
+        stopped = result["stopped"]
+        found["stopped early"] = (
+            f"by {stopped['rule']} at step {stopped['step']:,}; best at step {stopped['best_step']:,}, in "
+            f"{stopped['best_policies']}"
+        )
     return {name: value for name, value in found.items() if value}
 
 

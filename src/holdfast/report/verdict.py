@@ -5,20 +5,26 @@ from __future__ import annotations
 import numpy as np
 
 from ..evaluation.statistics import Estimate, average_name, difference
+from ..runs.estimates import Evidence
 from ..runs.read import Record
 from .curves import axis_of
+from .evidence import estimate_verdict
 from .html import Verdict
 from .table import estimate_text, number
 
 
-def verdict_of(record: Record, logged: np.ndarray | None) -> Verdict:
+def verdict_of(record: Record, logged: np.ndarray | None, evidence: Evidence | None = None) -> Verdict:
     """The mean return of the policies minus the mean return of the log, with its 95 % interval.
 
     Args:
         record: the run. Of a sweep, the best setting counts.
         logged: returns [N] of the logged episodes; None: only their mean is known, if at all.
+        evidence: estimates from logged data, which count if nothing was played; None: there are none.
     """
     if not len(record.eval_steps):
+        estimated = None if evidence is None else estimate_verdict(evidence)
+        if estimated is not None:
+            return estimated
         return Verdict(_not_evaluated(record), _log(logged))
     groups = record.groups
     best = record.best

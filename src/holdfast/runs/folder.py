@@ -26,6 +26,7 @@ class RunFolder:
         self.metrics = self.path / "metrics.csv"
         self.evaluations = self.path / "evaluations.csv"
         self.timing = self.path / "timing.csv"
+        self.heldout = self.path / "heldout.csv"
         self.policy = self.path / "policy"
         self.checkpoints = Checkpoints(self.path / "checkpoints")
         self._lock = Lock(self.path / LOCK)
@@ -166,6 +167,11 @@ class RunFolder:
 
 def _aside(path: Path) -> bool:
     return path.name.startswith(ASIDE)
+
+
+def run_of(folder: Path) -> Path | None:
+    """The run that a policy's folder belongs to; None if it is not in a run."""
+    return next((parent for parent in folder.absolute().parents if (parent / "config.json").is_file()), None)
 
 
 def free_folder(base: Path, stem: str) -> Path:

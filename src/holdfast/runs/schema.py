@@ -44,7 +44,9 @@ RESULT: dict[str, Any] = {
     "networks": dict[str, Any],
     "finetune": dict[str, Any] | None,
     "targets": list[dict[str, Any]],
+    "stopped": dict[str, Any],
 }
+STOPPED: dict[str, Any] = {"rule": str, "step": int, "best_step": int, "best_value": float, "best_policies": str}
 TARGET: dict[str, Any] = {"target": float, "returns": list[list[float]]}
 FINETUNE: dict[str, Any] = {
     "return_before": float,
@@ -75,13 +77,16 @@ CHECKPOINT: dict[str, Any] = {
     "metrics_sha256": str,
     "evaluation_sha256": str,
     "timing_sha256": str,
+    "estimate_rows": int,
+    "estimate_sha256": str,
     "evaluated": list[str | int],
     "updates": int,
     "seconds": float,
     "wall_seconds": float,
     "settings": str,
 }
-LATER = ("settings", "metrics_sha256", "evaluation_sha256", "timing_sha256")  # entries that older versions do not write
+# entries that older versions do not write
+LATER = ("settings", "metrics_sha256", "evaluation_sha256", "timing_sha256", "estimate_rows", "estimate_sha256")
 # settings that a person may change in config.json before a resume: they say where the data are and how a run is
 # executed. `steps` and `eval_every` belong to them because a run can be prolonged.
 FREE = (
@@ -104,6 +109,8 @@ def read_result(path: Path) -> dict[str, Any]:
         require_name(name, str(path))
     for i, target in enumerate(found.get("targets", [])):
         require_types(target, TARGET, f"targets[{i}] of {path}", tuple(TARGET))
+    if "stopped" in found:
+        require_types(found["stopped"], STOPPED, f"stopped of {path}", tuple(STOPPED))
     if found.get("finetune") is not None:
         needed = [name for name in FINETUNE if name != "intervals"]
         require_types(found["finetune"], FINETUNE, f"finetune of {path}", needed)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import re
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 MOST_SEEDS = 2**32  # random keys have 32 bits: two larger seeds could give the same key
+RULE = re.compile(r"(return|estimate):[1-9][0-9]{0,5}")  # of --stop-when
 MOST_REPLICAS = 4096  # far more than a machine can hold, so a larger number is a typing mistake
 REQUIRED = ("algorithm", "data", "steps", "config", "treatment")  # entries that every config.json has
 
@@ -122,6 +124,11 @@ class Settings:
     """Shift the images of each batch at random by up to so many pixels (DrQ: 4). 0: do not."""
     keep_policies: bool = False
     """Keep the policies of every evaluation, from which `holdfast data collect` can make logs."""
+    stop_when: str | None = None
+    """End the run early: return:N, if the mean return of evaluations has not risen for N of them; estimate:N, if the
+    estimated value on held-out episodes has not. The policies of all evaluations are kept. None: train to the end."""
+    held_out: float = 0.0
+    """Share of the episodes that are kept out of training, for estimates. 0: a fifth if --stop-when needs them."""
     growing: float = 0.0
     """Rows of the data that each update adds, as if the log were still being written. 0: all rows from the start."""
     window: int = at_least(0, 0)
@@ -293,6 +300,16 @@ class Settings:
             found.append("--window and --growing exclude each other: drop one")
         if not 0 < self.window_draws < math.inf:
             found.append(f"--window-draws is {self.window_draws}, expected a number above 0")
+        if self.stop_when is not None and not RULE.fullmatch(self.stop_when):
+            found.append(f"--stop-when is {self.stop_when}, expected return:N or estimate:N (--stop-when estimate:5)")
+        if not 0 <= self.held_out < 1:
+            found.append(f"--held-out is {self.held_out}, expected a share of the episodes from 0 to below 1")
+        if self.held_out and self.rule[0] != "estimate":
+            found.append("--held-out keeps episodes for --stop-when estimate:N: give both, or leave it out")
+        if self.rule[0] == "estimate" and self.data is None:
+            found.append("--stop-when estimate:N needs logged data: name them with --data, or use return:N")
+        if self.rule[0] == "return" and not self.evaluate:
+            found.append("--stop-when return:N needs evaluations, and --no-eval skips these: drop one")
         if self.keep_policies and not self.evaluate:
             found.append("--keep-policies keeps the policies of evaluations, and --no-eval skips these: drop one")
         if self.seed + self.seeds > MOST_SEEDS:
@@ -306,6 +323,14 @@ class Settings:
             if isinstance(value, float) and not math.isfinite(value)
         ]
         return found
+
+    @property
+    def rule(self) -> tuple[str, int]:
+        """What --stop-when looks at, and for how many evaluations it may fail to rise; ("", 0) without a rule."""
+        if self.stop_when is None or not RULE.fullmatch(self.stop_when):
+            return "", 0
+        what, _, count = self.stop_when.partition(":")
+        return what, int(count)
 
     @property
     def evaluation_interval(self) -> int:
@@ -398,9 +423,7 @@ def preset_note(data: str, steps: int) -> str | None:
     """
     if steps >= SHORT_LOG:
         return None
-    return (
-        f"note: {data} has {steps} steps: preset {TUNED} was chosen on some such logs; try it too: --preset {TUNED}"
-    )
+    return f"note: {data} has {steps} steps: preset {TUNED} was chosen on some such logs; try it too: --preset {TUNED}"
 
 
 def notes_for(settings: Settings, steps: int | None) -> list[str]:

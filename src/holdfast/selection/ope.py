@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -18,7 +19,7 @@ from ..evaluation.ope import behaviour as behaviours
 from ..evaluation.ope import kernels
 from ..evaluation.ope.behaviour import Behaviour
 from ..evaluation.ope.diagnostics import FEWEST_EPISODES, joined, propensity_faults
-from ..evaluation.ope.estimate import ESTIMATORS, USUAL, Aim, Interval, estimate, require_known
+from ..evaluation.ope.estimate import ESTIMATORS, USUAL, Aim, Interval, estimate, log_of, require_known
 from ..evaluation.ope.linear import linear_values
 from ..evaluation.ope.model_values import ModelValues
 from ..evaluation.ope.result import OpeResult
@@ -97,18 +98,74 @@ def ope(
     """
     dataset = data if isinstance(data, Dataset) else load_dataset(data)
     names = USUAL if estimators is None else require_known(estimators)
-    require_sound(dataset, ("one_step", "same_action"))
     aim = _aim(dataset, discount, horizon, endless)
     aim = _with_intervals(aim, dataset, interval, level, tail, tuple(below), return_range, seed, force)
+    return prepare(
+        policy, dataset, names, aim, mode=mode, propensity=propensity, cluster=cluster, propensities=propensities,
+        model=model, updates=updates, bandwidth=bandwidth, kernel=kernel,
+    ).estimate()  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Prepared:
+    """A policy and a log with everything that estimators read."""
+
+    dataset: Dataset
+    target: Target
+    behaviour: Behaviour | None
+    values: ModelValues | None
+    aim: Aim
+    names: Sequence[str]
+    mode: Mode
+    cluster: np.ndarray | None
+    why: str  # why there are no propensities
+
+    def estimate(self) -> OpeResult:
+        """The estimates."""
+        return estimate(self.dataset, self.target, self.behaviour, self.values, self.aim, self.names, self.mode,
+                        self.cluster, self.why)  # fmt: skip
+
+    def terms(self, name: str) -> tuple[np.ndarray, np.ndarray] | None:
+        """The terms [E] of episodes whose mean is an estimate, and their logged returns [E]; None: it is not a mean."""
+        which = ESTIMATORS[name]
+        if which.terms is None or which.reads != "steps":
+            return None
+        log = log_of(self.dataset, self.aim, self.target, self.behaviour, self.values, self.cluster)
+        return which.terms(log), log.returns
+
+
+def prepare(
+    policy: Policy | str | Path | Probabilities,
+    dataset: Dataset,
+    names: Sequence[str],
+    aim: Aim,
+    *,
+    mode: Mode = "best",
+    propensity: ArrayLike | None = None,
+    cluster: ArrayLike | None = None,
+    propensities: Propensities = "auto",
+    model: Model = "linear",
+    updates: int = UPDATES,
+    bandwidth: float | None = None,
+    kernel: kernels.Kernel = "gaussian",
+) -> Prepared:
+    """What estimators read of a policy and a log. `aim` says what is estimated; the others are those of `ope`."""
+    require_sound(dataset, ("one_step", "same_action"))
     if isinstance(policy, str | Path):
         policy = Policy.load(policy)
-    target = target_of(policy, dataset, mode, seed, bandwidth, kernel)
+    target = target_of(policy, dataset, mode, aim.seed, bandwidth, kernel)
     cluster = dataset.cluster if cluster is None else cluster
     groups = None if cluster is None else _clusters(cluster, dataset)
-    given, why = _propensities(dataset, target, propensity, propensities, bandwidth, names, seed)
+    given, why = _propensities(dataset, target, propensity, propensities, bandwidth, names, aim.seed)
     chosen = policy if isinstance(policy, Policy) else None
     values = _values(dataset, target, chosen, mode, model, updates, aim, groups, names)
-    return estimate(dataset, target, given, values, aim, names, mode, groups, why)
+    return Prepared(dataset, target, given, values, aim, names, mode, groups, why)
+
+
+def usual_aim(dataset: Dataset, discount: float, horizon: int | None, endless: bool, seed: int) -> Aim:
+    """What is estimated, with bootstrap intervals at the usual level; the arguments are those of `ope`."""
+    aim = _aim(dataset, discount, horizon, endless)
+    return _with_intervals(aim, dataset, "bootstrap", LEVEL, aim.tail, (), None, seed, False)
 
 
 def _aim(dataset: Dataset, discount: float, horizon: int | None, endless: bool) -> Aim:

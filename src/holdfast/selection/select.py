@@ -20,7 +20,7 @@ from ..evaluation.ope.result import PREFERRED, OpeResult, bounds, number, signed
 from ..policy.folder import policies_in
 from ..policy.policy import Policy
 from ..runs import csv_tables
-from ..runs.folder import RunFolder
+from ..runs.folder import RunFolder, run_of
 from .neural import UPDATES
 from .ope import Model, Propensities, ope
 
@@ -125,9 +125,7 @@ def select(
     Raises:
         UserError: fewer than two policies, or no estimator that all policies have.
     """
-    folders = list(dict.fromkeys(folder for run in runs for folder in _folders(Path(run))))
-    if len(folders) < 2:
-        raise UserError(f"{len(folders)} policies to choose from: name more runs, or runs that kept policies")
+    folders = folders_of(runs)
     dataset = data if isinstance(data, Dataset) else load_dataset(data)
     names = USUAL if estimator is None else (estimator,)
     results = [
@@ -148,14 +146,29 @@ def select(
         for folder in folders
     ]
     chosen = _common(results, names)
-    draws = np.stack([_drawn(one, chosen) for one in results])
-    share = np.bincount(draws.argmax(0), minlength=len(results)) / draws.shape[1]
+    share = best_shares(results, chosen)
     values = [one[chosen].value for one in results]
     order = np.argsort([-value for value in values if value is not None], kind="stable")
     candidates = [
-        Candidate(folders[i], _name(folders[i]), results[i], float(share[i]), _true(folders[i])) for i in order
+        Candidate(folders[i], name_of(folders[i]), results[i], float(share[i]), _true(folders[i])) for i in order
     ]
     return Selection(dataset.id, chosen, tuple(candidates))
+
+
+def best_shares(results: Sequence[OpeResult], estimator: str | None = None) -> np.ndarray:
+    """The probability of each policy that it has the highest value: its share of the joint resamples, [P].
+
+    Args:
+        results: estimates on the same resamples of one log.
+        estimator: the estimator; None: the first preferred one that is refused for no policy.
+
+    Raises:
+        UserError: every estimator is refused for some policy.
+    """
+    names = [row.name for row in results[0].rows]
+    chosen = _common(results, names) if estimator is None else estimator
+    draws = np.stack([_drawn(one, chosen) for one in results])
+    return np.asarray(np.bincount(draws.argmax(0), minlength=len(results)) / draws.shape[1])
 
 
 def _drawn(result: OpeResult, name: str) -> np.ndarray:
@@ -179,6 +192,18 @@ def _common(results: Sequence[OpeResult], names: Sequence[str]) -> str:
     raise UserError(f"no estimator is given for all {len(results)} policies; {order[-1]}: {'; '.join(fault)}")
 
 
+def folders_of(runs: Sequence[str | Path]) -> list[Path]:
+    """The policies of runs, those that they kept included, or of policy folders.
+
+    Raises:
+        UserError: fewer than two policies.
+    """
+    folders = list(dict.fromkeys(folder for run in runs for folder in _folders(Path(run))))
+    if len(folders) < 2:
+        raise UserError(f"{len(folders)} policies to choose from: name more runs, or runs that kept policies")
+    return folders
+
+
 def _folders(path: Path) -> list[Path]:
     """The policies of a run, those that it kept included, or of a policy folder."""
     kept = sorted((path / "policies").glob("step-*"), key=lambda one: int(one.name.removeprefix("step-")))
@@ -188,19 +213,15 @@ def _folders(path: Path) -> list[Path]:
     return found + [folder for folder in last if Policy.load(folder).info.get("step") not in steps]
 
 
-def _run_of(folder: Path) -> Path | None:
-    """The run that a policy belongs to."""
-    return next((parent for parent in folder.parents if (parent / "config.json").is_file()), None)
-
-
-def _name(folder: Path) -> str:
-    run = _run_of(folder)
-    return folder.name if run is None else str(Path(run.name) / folder.relative_to(run))
+def name_of(folder: Path) -> str:
+    """A policy by its run and its place in it."""
+    run = run_of(folder)
+    return folder.name if run is None else str(Path(run.name) / folder.absolute().relative_to(run))
 
 
 def _true(folder: Path) -> float | None:
     """The mean return of a policy in the evaluation of its run at its step; None if it was not evaluated."""
-    run = _run_of(folder)
+    run = run_of(folder)
     if run is None or not RunFolder(run).evaluations.is_file():
         return None
     info = Policy.load(folder).info

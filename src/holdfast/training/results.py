@@ -53,17 +53,9 @@ class Results:
         Raises:
             UserError: the policy or the checkpoint is missing, damaged, or of another step.
         """
-        found = self._loaded(self._policy_folders()[replica])
-        if not critic:
-            return found
-        saved = RunFolder(self.path).checkpoints.read()
-        if saved.step != found.info.get("step"):
-            raise UserError(
-                f"the newest checkpoint in {self.path} is of step {saved.step}, its policy of step "
-                f"{found.info.get('step')}: finish the run"
-            )
-        arrays = under("state.", arrays_of(saved.data, saved.where))
-        return found.with_critic({name: x[replica] for name, x in arrays.items()}, saved.where)
+        folder = self._policy_folders()[replica]
+        found = self._loaded(folder)
+        return critic_of(found, self.path, folder) if critic else found
 
     @property
     def evaluations(self) -> Columns:
@@ -161,6 +153,32 @@ class Results:
 
     def _policy_folders(self) -> list[Path]:
         return RunFolder(self.path).policy_folders(self.result["replicas"])
+
+
+def critic_of(policy: Policy, run: Path, folder: Path) -> Policy:
+    """A final policy of a run with the critics of the run's checkpoint.
+
+    Args:
+        policy: the policy.
+        run: the run's folder.
+        folder: the policy's folder.
+
+    Raises:
+        UserError: the run is not finished, its newest checkpoint is of another step, or the policy is not a final one.
+    """
+    folders = RunFolder(run).policy_folders(finished_result(run)["replicas"])
+    places = [path.resolve() for path in folders]
+    if folder.resolve() not in places:
+        raise UserError(f"{folder} is not a final policy of {run}: its critics are not stored")
+    saved = RunFolder(run).checkpoints.read()
+    if saved.step != policy.info.get("step"):
+        raise UserError(
+            f"the newest checkpoint in {run} is of step {saved.step}, its policy of step {policy.info.get('step')}: "
+            "finish the run"
+        )
+    arrays = under("state.", arrays_of(saved.data, saved.where))
+    replica = places.index(folder.resolve())
+    return policy.with_critic({name: x[replica] for name, x in arrays.items()}, saved.where)
 
 
 def finished_result(path: str | Path) -> dict[str, Any]:

@@ -10,7 +10,9 @@ import jax
 import numpy as np
 
 from ..evaluation.evaluate import Evaluation
+from ..evaluation.statistics import Estimate
 from ..policy.folder import versions
+from ..runs import csv_tables
 from ..runs.csv_tables import Table
 from ..runs.folder import RunFolder
 from ..runs.groups import alone, by_setting
@@ -38,6 +40,8 @@ class RunTables:
         self.metrics = Table(folder.metrics, [*labels, *names])
         self.evaluations = Table(folder.evaluations, [*labels, "episode", "episode_seed", "return", "length"])
         self.timing = Table(folder.timing, ["step", "phase", "updates", "seconds", "updates_per_second"])
+        heldout = Table(folder.heldout, [*labels, "estimator", "estimate", "low", "high", "refused"])
+        self.heldout = heldout if settings.rule[0] == "estimate" else None  # estimates on held-out episodes
         self.evaluated: list[Any] = []  # phase and step of the last rows of evaluations
         self.updates = 0  # in all blocks
         self.seconds = 0.0  # in all blocks
@@ -51,20 +55,22 @@ class RunTables:
 
     def begin(self) -> None:
         """Write empty tables."""
-        for table in (self.metrics, self.evaluations, self.timing):
+        for table, _ in self._tables:
             table.begin()
+
+    @property
+    def _tables(self) -> list[tuple[Table, str]]:
+        """The tables, with their names in a checkpoint."""
+        found = [(self.metrics, "metrics"), (self.evaluations, "evaluation"), (self.timing, "timing")]
+        return found if self.heldout is None else [*found, (self.heldout, "estimate")]
 
     def counts(self) -> dict[str, Any]:
         """What a checkpoint stores for `go_back`. All rows that it counts are on the disk."""
-        for table in (self.metrics, self.evaluations, self.timing):
+        for table, _ in self._tables:
             table.sync()
         return {
-            "metrics_rows": self.metrics.rows,
-            "evaluation_rows": self.evaluations.rows,
-            "timing_rows": self.timing.rows,
-            "metrics_sha256": self.metrics.sha256,
-            "evaluation_sha256": self.evaluations.sha256,
-            "timing_sha256": self.timing.sha256,
+            **{f"{name}_rows": table.rows for table, name in self._tables},
+            **{f"{name}_sha256": table.sha256 for table, name in self._tables},
             "evaluated": self.evaluated,
             "updates": self.updates,
             "seconds": self.seconds,
@@ -77,7 +83,7 @@ class RunTables:
         Raises:
             UserError: a table has fewer rows, another header or a changed field. No table is changed then.
         """
-        counted = [(self.metrics, "metrics"), (self.evaluations, "evaluation"), (self.timing, "timing")]
+        counted = self._tables
         for table, name in counted:  # all are read before one is changed
             table.first(counts[f"{name}_rows"], counts.get(f"{name}_sha256"))
         for table, name in counted:
@@ -116,6 +122,21 @@ class RunTables:
             rows += [[*self._labels(step, phase, i), e, int(s), float(r), int(n)] for e, (s, r, n) in enumerate(played)]
         self.evaluations.add(rows)
         self.evaluated = [phase, step]
+
+    def estimated(self, step: int, phase: str, found: Sequence[tuple[str, Estimate | None]]) -> None:
+        """Add a row of held-out estimates for every replica: the estimator and its value, or why it is refused."""
+        assert self.heldout is not None, "only a run with the rule estimate:N has this table"
+        rows = []
+        for i, (name, one) in enumerate(found):
+            cells = ["", "", "", "", name] if one is None else [name, *("" if x is None else float(x) for x in one), ""]
+            rows.append([*self._labels(step, phase, i), *cells])
+        self.heldout.add(rows)
+
+    def has_estimates(self, step: int, phase: str) -> bool:
+        """Whether the table of held-out estimates has rows of this step."""
+        assert self.heldout is not None, "only a run with the rule estimate:N has this table"
+        rows = csv_tables.read(self.heldout.path)
+        return any(int(row["step"]) == step and row["phase"] == phase for row in rows)
 
     def has_evaluation(self, step: int, phase: str) -> bool:
         """Whether the last rows of evaluations are of this step."""

@@ -97,6 +97,8 @@ class Runner:
                 at = Position(0, 0, 0, self.plan.programs[0].start(self._first_state()))
         at = self._phase(at)
         for index in range(at.phase + 1, len(self.plan.programs)):
+            if self.shipping.early.reached():
+                break
             with stopping.shielded(False):
                 carry = driver.enter(self.plan.programs[index], at.carry)
             at = self._phase(Position(index, 0, at.total, carry))
@@ -121,20 +123,23 @@ class Runner:
             if self.play.exact is False:
                 self._notify("warn", f"{self.plan.task.env}: the same seed and actions do not give the same episode: a "
                              "resumed run will differ from an uninterrupted one")  # fmt: skip
-            if at.local < steps and not bool(np.asarray(carry.done).all()):
+            ended = self.shipping.early.reached() is not None
+            if at.local < steps and not ended and not bool(np.asarray(carry.done).all()):
                 end = driver.block_end(program.phase, at.local, due(at.local), steps)
                 with stopping.shielded(False):
                     self.play.compile(carry, end - at.local)
                 self._notify("compiled", program.phase.name, program.compile_seconds)
             at = at._replace(carry=carry, log=None, due=False)
             stream = driver.blocks(program, carry, at.local, steps, due, self.play, at.partial)
-            for block in messages.explained(stream, self.plan, self.folder, base):
+            for block in () if ended else messages.explained(stream, self.plan, self.folder, base):
                 at = Position(at.phase, block.hi, base + block.hi, block.carry, None, block.partial)
                 if block.partial is None:
                     self._after(program, block, at)
                 if self.pace.pause():
                     self._save(at)
                     stopping.require_no_stop()
+                if block.partial is None and self.shipping.early.reached():
+                    break
             self._save(at)
         self.shipping.ship_dynamics(program, at.carry)
         return at
@@ -166,7 +171,7 @@ class Runner:
             self._notify("evaluated", hooks.Evaluated(at.total, found))
 
     def _finish(self, at: Position) -> dict[str, Any]:
-        program = self.plan.programs[-1]
+        program = self.plan.programs[at.phase]
         evaluates = self.plan.evaluator is not None
         step = at.total
         if evaluates and (self.shipping.last is None or not self.tables.has_evaluation(step, program.phase.name)):
@@ -181,6 +186,7 @@ class Runner:
         targets = self.shipping.asked(program, at.carry, step)
         if targets:
             result["targets"] = targets
+        result |= self.shipping.early.result()
         if self.plan.settings.source:
             handover.add_summaries(result, self.folder.evaluations)
         write_json(self.folder.result, result)

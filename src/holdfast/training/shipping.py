@@ -14,6 +14,7 @@ from ..policy.dynamics import Dynamics
 from ..policy.policy import Policy
 from ..runs.folder import RunFolder
 from .carry import Carry
+from .early import EarlyStop
 from .loop import Program
 from .plan.inputs import policy_folder
 from .plan.models import ends_of
@@ -37,6 +38,7 @@ class Shipping:
         self.tables = tables
         self.evaluator: Evaluator | None = None
         self.last: Evaluation | None = None
+        self.early = EarlyStop(plan, folder)
 
     def open(self) -> None:
         """Open the evaluation environments, if the run evaluates.
@@ -53,21 +55,35 @@ class Shipping:
             self.evaluator.close()
 
     def evaluate(self, program: Program, carry: Carry, step: int) -> Evaluation | None:
-        """Score and save the policies of `step`; None if the run does not evaluate.
+        """Score, estimate and save the policies of `step`; None if the run does not evaluate.
 
         Raises:
             UserError: an environment fails, or a policy gives actions that are not finite.
         """
         if self.evaluator is None:
+            self._estimate(program, carry, step)
             return None
         with shielded(False):  # playing can take minutes, and changes no file
             found = self.evaluator(self._team(program, carry, step), seed=self._seeds(step))
         self.tables.evaluation(step, program.phase.name, found)
         self.last = found
         self.ship(program, carry, step)
-        if self.plan.settings.keep_policies:
+        if self.plan.settings.keep_policies or self.plan.settings.stop_when:
             self.ship(program, carry, step, kept=True)
+        self._estimate(program, carry, step)
         return found
+
+    def _estimate(self, program: Program, carry: Carry, step: int) -> None:
+        """Estimate the policies of `step` on the held-out episodes, if the rule of the run reads that."""
+        if self.tables.heldout is None or self.tables.has_estimates(step, program.phase.name):
+            return
+        count = len(self.plan.replicas)
+        with shielded(False):  # it takes seconds, and changes no file
+            found = self.early.estimates([self.policy_of(program, carry, step, i) for i in range(count)])
+        self.tables.estimated(step, program.phase.name, found)
+        if self.evaluator is None:
+            self.ship(program, carry, step)
+            self.ship(program, carry, step, kept=True)
 
     def asked(self, program: Program, carry: Carry, step: int) -> list[dict[str, Any]]:
         """The returns that policies which follow a return reach for each return that the config names.
@@ -134,39 +150,50 @@ class Shipping:
         Raises:
             UserError: the disk is full or read-only.
         """
+        names = [replica.name for replica in self.plan.replicas]
+        for i, path in enumerate(self.folder.policy_folders(names, step if kept else None)):
+            self.policy_of(program, carry, step, i).save(path)
+
+    def policy_of(self, program: Program, carry: Carry, step: int, i: int) -> Policy:
+        """The policy of one replica.
+
+        Args:
+            program: the phase.
+            carry: its states.
+            step: steps of the whole run so far.
+            i: number of the replica.
+        """
         task = self.plan.task
-        replicas = self.plan.replicas
-        folders = self.folder.policy_folders([replica.name for replica in replicas], step if kept else None)
-        for i, (replica, path) in enumerate(zip(replicas, folders, strict=True)):
-            state = jax.tree.map(lambda x, i=i: x[i], carry.state)
-            info: dict[str, Any] = {
-                "env_spec": task.eval_env,
-                "env_id": task.env_id,
-                "dataset": self.plan.settings.data,
-                "dataset_fingerprint": task.fingerprint,
-                "reference": list(task.reference) if task.reference else None,
-                "seed": replica.seed,
-                "sweep": replica.values,
-                "step": step,
-                "stage": self.plan.settings.stage,
-                "phase": program.index,
-                "stats": task.stats,
-            }
-            if self.plan.algorithm.target is not None:
-                aim = float(self.plan.algorithm.target(replica.cfg, state)) / task.fitted.reward_scale
-                info["target"] = {"return": aim, "unit": "sum of the raw rewards of an episode"}
-            if self.plan.settings.algorithm_module:
-                info["algorithm_module"] = self.plan.settings.algorithm_module
-            if task.raw_space is not None:
-                info["observation_space"] = task.raw_space
-            if task.raw_action_space is not None:
-                info["action_space"] = task.raw_action_space
-            if task.table is not None:
-                info["table"] = task.table
-            if self.plan.settings.inputs:
-                given = self.plan.settings.inputs.items()
-                info["inputs"] = {name: str(policy_folder(folder)) for name, folder in given}
-            Policy(self.plan.algorithm, replica.cfg, state, task.spec, task.fitted, info).save(path)
+        replica = self.plan.replicas[i]
+        state = jax.tree.map(lambda x: x[i], carry.state)
+        info: dict[str, Any] = {
+            "env_spec": task.eval_env,
+            "env_id": task.env_id,
+            "dataset": self.plan.settings.data,
+            "dataset_fingerprint": task.fingerprint,
+            "reference": list(task.reference) if task.reference else None,
+            "seed": replica.seed,
+            "sweep": replica.values,
+            "step": step,
+            "stage": self.plan.settings.stage,
+            "phase": program.index,
+            "stats": task.stats,
+        }
+        if self.plan.algorithm.target is not None:
+            aim = float(self.plan.algorithm.target(replica.cfg, state)) / task.fitted.reward_scale
+            info["target"] = {"return": aim, "unit": "sum of the raw rewards of an episode"}
+        if self.plan.settings.algorithm_module:
+            info["algorithm_module"] = self.plan.settings.algorithm_module
+        if task.raw_space is not None:
+            info["observation_space"] = task.raw_space
+        if task.raw_action_space is not None:
+            info["action_space"] = task.raw_action_space
+        if task.table is not None:
+            info["table"] = task.table
+        if self.plan.settings.inputs:
+            given = self.plan.settings.inputs.items()
+            info["inputs"] = {name: str(policy_folder(folder)) for name, folder in given}
+        return Policy(self.plan.algorithm, replica.cfg, state, task.spec, task.fitted, info)
 
     def _team(self, program: Program, carry: Carry, step: int) -> Replicas:
         task = self.plan.task

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import UserError
+from ...core.schema import require_types
 from ...core.shown import facts_html, line, table_html
 from ..statistics import Estimate
 from .diagnostics import Support, joined
@@ -193,6 +194,48 @@ class OpeResult:
             "warnings": list(self.warnings),
         }
 
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], where: str) -> OpeResult:
+        """What `to_dict` wrote. The resamples are not stored, so `minus` is not available.
+
+        Args:
+            values: the values.
+            where: name of their file, for error messages.
+
+        Raises:
+            UserError: an entry is missing or of another type.
+        """
+        found = require_types(values, STORED, where, tuple(STORED))
+        rows = []
+        for one in found["estimates"]:
+            row = require_types(one, STORED_ROW, f"estimates in {where}", tuple(STORED_ROW))
+            parts = {name: row[name] for name in STORED_ROW}
+            for name in ("interval", "difference"):
+                parts[name] = _estimate(row[name], where)
+            rows.append(Row(**{**parts, "warnings": tuple(row["warnings"]), "refused": tuple(row["refused"])}))
+        if not rows:
+            raise UserError(f"{where} has no estimates: run holdfast ope again")
+        logged = _estimate(found["logged"], where)
+        assert logged is not None
+        returns = {name: one for name, each in found["returns"].items() if (one := _estimate(each, where)) is not None}
+        support = None
+        if found["effective_episodes"]:
+            effective = np.asarray(found["effective_episodes"], np.float64)
+            blank = np.full(len(effective), np.nan)
+            support = Support(effective, blank, blank, blank, 0, int(found["evaluable_horizon"] or 0))
+        guarantee = found["guarantee"]
+        return cls(
+            **{name: found[name] for name in ("policy", "dataset", "mode", "discount", "horizon", "episodes")},
+            rows=tuple(rows),
+            logged=logged,
+            support=support,
+            behaviour=found["behaviour"],
+            model=found["model"],
+            returns=returns,
+            guarantee=None if guarantee is None else (guarantee[0], guarantee[1]),
+            warnings=tuple(found["warnings"]),
+        )
+
     def __repr__(self) -> str:
         return line("OpeResult", f"{self.policy} on {self.dataset}: {self.verdict}")
 
@@ -200,6 +243,46 @@ class OpeResult:
         table = table_html("estimates", HEADER, self.table())
         refused = table_html("refused", ("estimators", "reason"), self.refusals())
         return facts_html(self.verdict, self.facts()) + table + (refused if self.refusals() else "")
+
+
+STORED: dict[str, Any] = {
+    "policy": str,
+    "dataset": str,
+    "mode": str,
+    "discount": float,
+    "horizon": int | None,
+    "episodes": int,
+    "estimates": list[dict[str, Any]],
+    "logged": dict[str, float | None],
+    "effective_episodes": list[float] | None,
+    "evaluable_horizon": int | None,
+    "behaviour": dict[str, Any],
+    "model": dict[str, Any],
+    "returns": dict[str, dict[str, float | None]],
+    "guarantee": tuple[float, float] | None,
+    "warnings": list[str],
+}
+STORED_ROW: dict[str, Any] = {
+    "name": str,
+    "title": str,
+    "value": float | None,
+    "error": float | None,
+    "interval": dict[str, float | None] | None,
+    "method": str,
+    "difference": dict[str, float | None] | None,
+    "effective": float | None,
+    "warnings": list[str],
+    "refused": list[str],
+}
+
+
+def _estimate(values: dict[str, float | None] | None, where: str) -> Estimate | None:
+    if values is None:
+        return None
+    found = require_types(values, {"value": float, "low": float | None, "high": float | None}, where, Estimate._fields)
+    if (found["low"] is None) != (found["high"] is None):
+        raise UserError(f"{where} has an interval with one bound: run holdfast ope again")
+    return Estimate(found["value"], found["low"], found["high"])
 
 
 def number(value: float | None) -> str:

@@ -15,6 +15,7 @@ from ...data.arrays import take
 from ...data.dataset import Dataset
 from ...environments.gym import joint_actions
 from ...policy.policy import Policy
+from ...policy.support_fit import require_match
 from . import kernels
 
 ROWS = 4096  # observations at once
@@ -93,14 +94,7 @@ def _logged(probabilities: np.ndarray, dataset: Dataset) -> np.ndarray:
 
 
 def _require_match(policy: Policy, dataset: Dataset) -> None:
-    own = dataset.spec
-    here = (policy.spec.obs, policy.spec.action, policy.spec.discrete)
-    if here != (own.obs, own.action, own.discrete):
-        kinds = ["discrete" if discrete else "continuous" for discrete in (policy.spec.discrete, own.discrete)]
-        raise UserError(
-            f"the policy takes observations {policy.spec.obs} and has {policy.spec.action} {kinds[0]} actions, "
-            f"{dataset.id} has observations {own.obs} and {own.action} {kinds[1]} actions: name a policy of these data"
-        )
+    require_match(policy, dataset)
     if jax.tree.leaves(policy.start(1).memory):
         raise UserError(
             f"the policy of {policy.algorithm.name} has a memory, which the estimators do not follow: evaluate it in "

@@ -20,16 +20,18 @@ from ...data.tables.encoding import fill_block
 from ...environments.gym import joint_actions
 from ..folder import versions
 from ..storage import leaves_by_name
+from ..support import Actor, Support
 from . import reader, writers
 from .convert import convert
-from .graph import port
-from .served import Actor, Draws, Served, act, serve
+from .graph import Graph, port
+from .served import Draws, Served, act, serve
 
 Format = Literal["onnx", "stablehlo", "numpy"]
 SUFFIX = {"onnx": ".onnx", "stablehlo": ".stablehlo", "numpy": ".npz"}
 ROWS = 1000  # of the comparison
 CLOSE = 1e-4  # largest difference of an action, in half widths of its range
-READER = "policy_reader.py"  # the reader of the NumPy form, next to the file
+CLOSE_SCORE = 0.01  # largest difference of a score of support: a held-out distance may be rounded to either side
+READER = "policy_reader.py"  # reads the NumPy form, and makes the inputs of both; next to the file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,23 +95,32 @@ def export(policy: Actor, path: str | Path, to: Format = "onnx", mode: Literal["
     path = Path(path)
     path = path / f"policy{SUFFIX[to]}" if path.is_dir() else path
     served = serve(policy, mode)
+    drawn = [name for name in served.draws if name.startswith("noise.fallback.")]
+    if drawn:
+        raise UserError(f"the fallback draws noise for its best action ({drawn[0]}): export needs one that does not")
     graph = None if to == "stablehlo" else convert(served.program, served.inputs, served.outputs)
     facts = _facts(policy, served, mode)
 
-    def written(facts: Mapping[str, Any]) -> bytes:
-        if graph is None:
-            return writers.stablehlo_bytes(served)
-        return writers.onnx_bytes(graph, facts) if to == "onnx" else writers.numpy_bytes(graph, facts)
-
-    data = written(facts)
+    data = _written(to, served, graph, facts)
+    if policy.support_model is not None:  # random rows are mostly far from the log: compare the policy's own actions
+        bare = policy.without_support()
+        alone = serve(bare, mode)
+        own = None if to == "stablehlo" else convert(alone.program, alone.inputs, alone.outputs)
+        compare(bare, alone, _runner(to, _written(to, alone, own, _facts(bare, alone, mode)), alone), mode)
     parity = compare(policy, served, _runner(to, data, served), mode)
     facts["parity"] = dataclasses.asdict(parity)
-    write_atomic(path, data if graph is None else written(facts))
+    write_atomic(path, data if graph is None else _written(to, served, graph, facts))
     if to == "stablehlo":
         write_json(Path(f"{path}.json"), facts)
-    if to == "numpy":
+    if to in ("numpy", "onnx"):
         write_atomic(path.parent / READER, Path(reader.__file__).read_bytes())
     return Exported(path, parity, facts)
+
+
+def _written(to: Format, served: Served, graph: Graph | None, facts: Mapping[str, Any]) -> bytes:
+    if graph is None:
+        return writers.stablehlo_bytes(served)
+    return writers.onnx_bytes(graph, facts) if to == "onnx" else writers.numpy_bytes(graph, facts)
 
 
 def _runner(to: Format, data: bytes, served: Served) -> writers.Run:
@@ -151,6 +162,8 @@ def compare(policy: Actor, served: Served, run: writers.Run, mode: Mode) -> Pari
             action = joint_actions.parts(policy.raw_action_space, action)
         found = run({name: np.asarray(given[name]) for name in names})
         gap = _gaps(policy, found["action"], action)
+        if policy.support_model is not None:
+            gap = _guarded_gaps(policy, policy.support_model, made, found, action, gap)
         same = gap <= CLOSE
         rows += ROWS
         others += int((~same).sum())
@@ -244,6 +257,28 @@ def _gaps(policy: Actor, found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(gap), gap, np.inf)
 
 
+def _guarded_gaps(
+    policy: Actor, model: Support, rows: Rows, found: dict[str, np.ndarray], action: np.ndarray, own: np.ndarray
+) -> np.ndarray:
+    """The gap to the actions with the fallback in place. Scores at the threshold may fall on either side.
+
+    Args:
+        policy: the policy.
+        model: its score of support.
+        rows: what was given.
+        found: outputs of the file.
+        action: the policy's own actions.
+        own: the gap to these, [n].
+    """
+    wanted = policy.replaced(rows.observations, action, model, rows.mask)
+    same = own <= CLOSE if model.fallback is None else np.ones(len(own), bool)
+    if (np.abs(found["support"] - wanted.support)[same] > CLOSE_SCORE).any():
+        raise UserError("the exported policy gives another score of support than the policy: nothing is written")
+    gap = _gaps(policy, found["action"], wanted.action)
+    edge = np.abs(wanted.support - model.false_alarms) <= CLOSE_SCORE
+    return np.where(edge, np.minimum(gap, own), gap)
+
+
 def _operations(jaxpr: Jaxpr) -> set[str]:
     found = set()
     for eqn in jaxpr.eqns:
@@ -278,6 +313,10 @@ def _facts(policy: Actor, served: Served, mode: Mode) -> dict[str, Any]:
     outvars = served.program.jaxpr.outvars
     ports = [port(name, var.aval.shape, var.aval.dtype) for name, var in zip(served.outputs, outvars, strict=True)]
     facts["outputs"] = [each._asdict() for each in ports]
+    if policy.support_model is not None:
+        model = policy.support_model
+        fallback = None if model.fallback is None else model.fallback.text
+        facts["support"] = {"false_alarms": model.false_alarms, "fallback": fallback, **model.facts}
     if policy.table is not None:
         facts["columns"] = [{"name": column.name, **column.to_dict()} for column in policy.table.observations]
         action["columns"] = list(policy.table.action.columns)

@@ -139,7 +139,8 @@ def numbers(facts: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> np.n
             elif column["kind"] == "number":
                 if not isinstance(value, (int, float, np.number, np.bool_)):
                     raise ValueError(f"the column '{name}' is {value!r} in row {row}, expected a number")
-                out[row, i] = value
+                with np.errstate(over="ignore"):  # too large a number becomes infinite
+                    out[row, i] = value
             elif str(value) in places:
                 out[row, i] = places[str(value)]
             elif column.get("unknown", "refuse") == "zeros":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.export
@@ -12,38 +12,22 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ...core import config
-from ...core.contract import Algorithm, remembered
+from ...core.contract import remembered
 from ...core.errors import UserError, one_line
 from ...core.noise import Noise
-from ...core.spec import ArraySpec, Cfg, Mode, Obs, Scalar, Seen, Spec, State
+from ...core.spec import ArraySpec, Mode, Obs, Scalar, Seen
 from ...core.tree import Tree, name_of
-from ...data.feed.treatment import Fitted
 from ...data.tables.encoding import codes_of
-from ...data.tables.schema import Column, Schema, text_of
+from ...data.tables.schema import Column, text_of
 from ...environments.gym import joint_actions
-from ..acting import Acting
 from ..pruning import reads
+from ..support import Actor, Reference, Support, fallback_inside, gaps, score
 from .graph import ROWS, Dim, Port, port
 
 if TYPE_CHECKING:
     from gymnasium.spaces import Space
 
 Arrays = dict[str, Any]  # arrays by name
-
-
-class Actor(Protocol):
-    """What an export reads of a policy."""
-
-    algorithm: Algorithm
-    cfg: Cfg
-    state: State
-    spec: Spec
-    fitted: Fitted
-    info: dict[str, Any]
-    table: Schema | None
-    raw_action_space: Space | None
-
-    def start(self, n: int, mode: str = "best", seed: int = 0) -> Acting: ...
 
 
 class Draws:
@@ -168,13 +152,32 @@ def serve(policy: Actor, mode: Mode) -> Served:
 
 
 def act(policy: Actor, given: Arrays, noise: Draws, mode: Mode) -> Arrays:
-    """Actions in the environment's units, and the next memory, of the inputs by name."""
+    """Actions in the environment's units, the score of support, and the next memory, of the inputs by name."""
+    raw = _given_observations(policy, given)
+    acted = _acted(policy, raw, given, noise, mode)
+    action = acted.action
+    guard: Arrays = {}
+    if policy.support_model is not None:
+        action, guard = _guarded(policy, policy.support_model, raw, given, acted, noise)
+    if policy.raw_action_space is not None:
+        action = _parts(policy.raw_action_space, action)
+    return {"action": action, **guard, **{f"next_memory.{name}": x for name, x in acted.memory.items()}}
+
+
+class _Acted(NamedTuple):
+    """What a policy does."""
+
+    observed: Any  # treated observations
+    inside: jax.Array  # actions in inside units
+    action: jax.Array  # in the environment's units
+    memory: Arrays  # the next one by name
+
+
+def _acted(policy: Actor, raw: Obs, given: Arrays, noise: Draws, mode: Mode) -> _Acted:
     spec = policy.spec
     numbers = jax.tree.map(jnp.asarray, policy.fitted.numbers())
     cfg = config.as_arrays(policy.cfg)
-    obs = _given_observations(policy, given)
-    if not policy.fitted.keep_types:
-        obs = numbers.observe(obs)
+    obs: Any = raw if policy.fitted.keep_types else numbers.observe(raw)
     rows = jax.tree.leaves(obs)[0].shape[0]
     fresh = policy.algorithm.memory(cfg, spec, rows)
     paths, treedef = jax.tree_util.tree_flatten_with_path(fresh)
@@ -182,13 +185,30 @@ def act(policy: Actor, given: Arrays, noise: Draws, mode: Mode) -> Arrays:
     kept = jax.tree.unflatten(treedef, [given[f"memory.{name}"] for name in names])
     start = given["start"]
     reward = jnp.where(start, jnp.float32(0), numbers.rewards(given["reward"]))
-    seen = Seen(obs, reward, given.get("mask"), jnp.int32(policy.info.get("step", 0)))
+    mask = given.get("mask") if spec.masked else None
+    seen = Seen(obs, reward, mask, jnp.int32(policy.info.get("step", 0)))
     draws: Any = noise
     inside, after = policy.algorithm.act(cfg, policy.state, seen, remembered(fresh, kept, start), draws, mode)
-    action = numbers.act_outside(inside)
-    if policy.raw_action_space is not None:
-        action = _parts(policy.raw_action_space, action)
-    return {"action": action, **{f"next_memory.{n}": x for n, x in zip(names, jax.tree.leaves(after), strict=True)}}
+    memory = dict(zip(names, jax.tree.leaves(after), strict=True))
+    return _Acted(obs, inside, numbers.act_outside(inside), memory)
+
+
+def _guarded(
+    policy: Actor, model: Support, raw: Obs, given: Arrays, acted: _Acted, noise: Draws
+) -> tuple[jax.Array, Arrays]:
+    """The actions with the fallback in place of those whose support is too low, and the outputs of the score."""
+    ref = Reference(*(jnp.asarray(x) for x in model.reference))
+    scores = score(ref, gaps(ref, acted.observed, acted.inside, model.discrete))
+    if model.fallback is None:
+        return acted.action, {"support": scores}
+    low = scores < jnp.float32(model.false_alarms)
+    if model.fallback.policy is not None:
+        other = _acted(model.fallback.policy, raw, given, noise.sub("fallback"), "best").action
+    else:
+        numbers = jax.tree.map(jnp.asarray, policy.fitted.numbers())
+        other = numbers.act_outside(fallback_inside(model, acted.observed))
+    chosen = jnp.where(low if acted.action.ndim == 1 else low[:, None], other, acted.action)
+    return chosen, {"support": scores, "fallback": low}
 
 
 def _parts(space: Space, number: jax.Array) -> jax.Array:

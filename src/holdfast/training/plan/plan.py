@@ -27,7 +27,7 @@ from ..loop import Program
 from ..trackers import tracker
 from .networks import require_networks
 from .programs import programs_of
-from .refusals import require_targets
+from .refusals import require_rule, require_targets
 from .schedule import phases_of, require_needs, resolved
 from .task import Task, task_of
 
@@ -71,7 +71,7 @@ class Plan:
             local: steps of the phase so far.
         """
         clocks = [self.settings.block, self.save_interval]
-        clocks += [self.settings.evaluation_interval] if self.evaluator else []
+        clocks += [self.settings.evaluation_interval] if self.evaluator or self.settings.stop_when else []
         step = base + local
         return min((step // every + 1) * every for every in clocks) - base
 
@@ -169,6 +169,7 @@ def plan(settings: Settings, dataset: Dataset | None = None) -> Plan:
     require_targets(algorithm, cfg, task.name, task.fitted, task.stats)
     require_networks(algorithm, cfg, task)
     evaluates = settings.evaluate and task.eval_env is not None
+    require_rule(settings, algorithm, task.spec, task.name, evaluates)
     if evaluates:
         task.require_environment(settings.workers, settings.worker_timeout, evaluation=True)
     programs = programs_of(settings, algorithm, cfg, replicas, task)

@@ -40,6 +40,33 @@ def require_actions(algorithm: Algorithm, name: str, discrete: bool, data: bool 
     )
 
 
+def require_rule(settings: Settings, algorithm: Algorithm, spec: Spec, name: str, evaluates: bool) -> None:
+    """Refuse a rule of --stop-when that the run cannot follow.
+
+    Args:
+        settings: settings of the run.
+        algorithm: the algorithm.
+        spec: shapes of the problem.
+        name: name of the data set or of the environment, for the message.
+        evaluates: whether the run plays evaluations.
+
+    Raises:
+        UserError: no evaluations for the rule return:N, or policies that the estimators do not follow.
+    """
+    what = settings.rule[0]
+    if what == "return" and not evaluates:
+        raise UserError(
+            f"--stop-when {settings.stop_when}: no environment is known for {name}, so no return is measured: name one "
+            "with --env, or use estimate:N"
+        )
+    if what == "estimate" and (spec.images or isinstance(spec.obs_arrays, dict)):
+        raise UserError(f"--stop-when {settings.stop_when}: {name} has images or several arrays, and estimates need "
+                        "vectors: use return:N")  # fmt: skip
+    if what == "estimate" and algorithm.target is not None:
+        raise UserError(f"--stop-when {settings.stop_when}: policies of {algorithm.name} have a memory, which the "
+                        "estimators do not follow: use return:N")  # fmt: skip
+
+
 def require_observations(algorithm: Algorithm, name: str, spec: Spec, settings: Settings) -> None:
     """Refuse images if the algorithm cannot learn from them, and settings of images if there are none.
 

@@ -37,6 +37,7 @@ from ...environments.gym.timed import env_for_spaces
 from ...environments.gym.workers import TIMEOUT
 from ...parts import encoders
 from ...runs.settings import Settings
+from .held_out import divided
 from .inputs import inputs_of, require_inputs_match
 from .models import model_of, rule_of
 from .refusals import require_actions, require_episodes, require_observations
@@ -67,6 +68,7 @@ class Task:
     model: Ensemble | None = None  # the model of another run
     rule: Rule | None = None  # by which rollouts in a model end, if it is known
     env_id: str | None = None  # Gymnasium's id of the environment, if it is known
+    held_out: Dataset | None = None  # episodes that are not learned from, for estimates of --stop-when
     steps: int = 0  # transitions that are learned from
     episodes: int = 0  # and their episodes
 
@@ -152,7 +154,8 @@ def task_of(settings: Settings, algorithm: Algorithm, cfg: Cfg, dataset: Dataset
     warnings = require_sound(whole, settings.allow)
     require_actions(algorithm, whole.id, whole.discrete)
     require_episodes(algorithm, cfg, whole, settings.treatment.get("return_scale") is not None)
-    kept = algorithm.filter(cfg, whole) if algorithm.filter else whole
+    learned, held_out = divided(settings, whole)
+    kept = algorithm.filter(cfg, learned) if algorithm.filter else learned
     require_inputs_match(policies, kept)
     fitted = next(iter(policies.values())).fitted if policies else fit(Treatment(**settings.treatment), kept)
     require_observations(algorithm, kept.id, kept.spec, settings)
@@ -177,6 +180,7 @@ def task_of(settings: Settings, algorithm: Algorithm, cfg: Cfg, dataset: Dataset
         model=model_of(settings, algorithm, cfg, kept, fitted, whole.fingerprint, rule),
         rule=rule,
         env_id=kept.env_id,
+        held_out=held_out,
         steps=kept.n_steps,
         episodes=kept.n_episodes,
     )

@@ -18,14 +18,16 @@ from ..evaluation.ope import behaviour as behaviours
 from ..evaluation.ope import kernels
 from ..evaluation.ope.behaviour import Behaviour
 from ..evaluation.ope.diagnostics import FEWEST_EPISODES, joined, propensity_faults
-from ..evaluation.ope.estimate import ESTIMATORS, USUAL, Aim, Interval, estimate, require_known
+from ..evaluation.ope.estimate import ESTIMATORS, MODEL, USUAL, WEIGHTS, Aim, Interval, estimate, require_known
 from ..evaluation.ope.linear import linear_values
 from ..evaluation.ope.model_values import ModelValues
 from ..evaluation.ope.result import OpeResult
 from ..evaluation.ope.target import Probabilities, Target, target_of
+from ..evaluation.ope.visits import Ratios
 from ..evaluation.statistics import LEVEL
 from ..policy.policy import Policy
 from .neural import UPDATES, neural_values
+from .ratios import visit_ratios
 
 Model = Literal["linear", "neural", "quantile", "none"]
 Propensities = Literal["auto", "logged", "estimated", "none"]
@@ -63,7 +65,8 @@ def ope(
         policy: a policy, the folder of a run or of a policy, or a function from observations [n, *obs] to the
             probabilities [n, A] of discrete actions.
         data: the log, or its name as `load_dataset` takes it. It should not be the data that the policy learned from.
-        estimators: names, see `evaluation.ope.estimate.ESTIMATORS`; None: the usual ones; ("all",): every one.
+        estimators: names, see `evaluation.ope.estimate.ESTIMATORS`; None: the usual ones; ("all",): every one but
+            `dice`.
         mode: how the policy will act: "best" (the most likely action) or "sample".
         discount: gamma in (0, 1].
         horizon: steps of an episode; None: the time limit of the data set, else its longest episode.
@@ -75,7 +78,7 @@ def ope(
         propensities: auto: logged ones, else estimated ones; or one of logged, estimated, none.
         model: linear: fitted Q evaluation in features, in seconds; neural: in networks, in minutes; quantile: networks
             of quantiles of the return; none.
-        updates: updates of each network.
+        updates: updates of each network, also of the ratios of `dice`.
         bandwidth: smooth a deterministic policy of continuous actions by a kernel of this half width, as a share of
             half the range; for episodes of at most three steps.
         kernel: gaussian or epanechnikov.
@@ -108,7 +111,8 @@ def ope(
     given, why = _propensities(dataset, target, propensity, propensities, bandwidth, names, seed)
     chosen = policy if isinstance(policy, Policy) else None
     values = _values(dataset, target, chosen, mode, model, updates, aim, groups, names)
-    return estimate(dataset, target, given, values, aim, names, mode, groups, why)
+    ratios = _ratios(dataset, chosen, mode, updates, aim, names)
+    return estimate(dataset, target, given, values, aim, names, mode, groups, why, ratios)
 
 
 def _aim(dataset: Dataset, discount: float, horizon: int | None, endless: bool) -> Aim:
@@ -188,7 +192,7 @@ def _propensities(
     logged = _logged(dataset, propensity)
     if kind == "logged" and logged is None:
         raise UserError(f"{dataset.id} has no propensities: give propensity=, or estimate them")
-    if kind == "none" or all(ESTIMATORS[name].needs == "model" for name in names):
+    if kind == "none" or not any(ESTIMATORS[name].needs in WEIGHTS for name in names):
         return None, "propensities are not used"
     if target.log_prob is None:
         return None, target.why
@@ -235,7 +239,7 @@ def _values(
     names: Sequence[str],
 ) -> ModelValues | None:
     """The model of the values; None if no estimator needs it or the log is too small."""
-    if model == "none" or all(ESTIMATORS[name].needs == "weights" for name in names):
+    if model == "none" or not any(ESTIMATORS[name].needs in MODEL for name in names):
         return None
     try:
         if model in ("neural", "quantile"):
@@ -249,3 +253,15 @@ def _values(
         if dataset.n_episodes >= FEWEST_EPISODES:
             raise
         return ModelValues(model, np.zeros(dataset.n_steps), np.zeros(len(dataset.observations)), {}, (str(fault),))
+
+
+def _ratios(
+    dataset: Dataset, policy: Policy | None, mode: Mode, updates: int, aim: Aim, names: Sequence[str]
+) -> Ratios | None:
+    """Ratios of visits; None if no estimator reads them, or if they do not exist for what is estimated."""
+    asked = any(ESTIMATORS[name].needs == "ratios" for name in names)
+    if not asked or policy is None or aim.horizon is not None or dataset.n_episodes < FEWEST_EPISODES:
+        return None
+    if updates < 10:
+        raise UserError(f"{updates} updates of the ratios: expected at least 10")
+    return visit_ratios(policy, dataset, mode, aim, updates)

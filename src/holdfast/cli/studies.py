@@ -25,6 +25,7 @@ STUDIES = {
     "bcq-bipedalwalker": ("bcq_bipedalwalker", "BCQ, BC and DDPG on expert, random and imperfect logs of a walker"),
     "bcq-regimes": ("bcq_regimes", "DDPG, BC, VAE-BC and BCQ on the same task, logged in four ways"),
     "chunks": ("chunks", "one-step, n-step and chunked learners in a corridor with one reward at its end"),
+    "decentralised": ("decentralised", "teams that learn from logs: matrix games with exact values, then Spread"),
     "duality": ("duality", "DICE estimates and ratios against exact ones; OptiDICE and AlgaeDICE on a log"),
     "multimodal": ("multimodal", "Gaussian, flow and diffusion policies and a VAE on a log with two groups of actions"),
     "obac": ("obac", "OBAC against SAC and against a constraint that is always on; the gate over time"),

@@ -12,7 +12,7 @@ import math
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ..algorithms import registry
 from ..core import config as configs
@@ -122,6 +122,9 @@ class Settings:
     """Shift the images of each batch at random by up to so many pixels (DrQ: 4). 0: do not."""
     keep_policies: bool = False
     """Keep the policies of every evaluation, from which `holdfast data collect` can make logs."""
+    agents: Literal["independent"] | None = None
+    """How the agents of a team learn: independent, each by itself. None: the data are of one agent, or the method says
+    it."""
     growing: float = 0.0
     """Rows of the data that each update adds, as if the log were still being written. 0: all rows from the start."""
     algorithm_module: str | None = None

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+from ..core.spec import State
 from ..dynamics.learning import learns_ends
 from ..evaluation.evaluate import Evaluation, Evaluator
 from ..policy.acting import Replicas
 from ..policy.dynamics import Dynamics
 from ..policy.policy import Policy
+from ..policy.team import TeamPolicy
 from ..runs.folder import RunFolder
+from ..runs.settings import Replica
 from .carry import Carry
 from .loop import Program
 from .plan.inputs import policy_folder
 from .plan.models import ends_of
 from .plan.plan import Plan
+from .plan.team import TeamTask
 from .run_tables import RunTables
 from .stopping import shielded
 
@@ -152,11 +157,14 @@ class Shipping:
                 "phase": program.index,
                 "stats": task.stats,
             }
+            if self.plan.settings.algorithm_module:
+                info["algorithm_module"] = self.plan.settings.algorithm_module
+            if isinstance(task, TeamTask):
+                self._ship_team(task, replica, state, info, path)
+                continue
             if self.plan.algorithm.target is not None:
                 aim = float(self.plan.algorithm.target(replica.cfg, state)) / task.fitted.reward_scale
                 info["target"] = {"return": aim, "unit": "sum of the raw rewards of an episode"}
-            if self.plan.settings.algorithm_module:
-                info["algorithm_module"] = self.plan.settings.algorithm_module
             if task.raw_space is not None:
                 info["observation_space"] = task.raw_space
             if task.raw_action_space is not None:
@@ -167,6 +175,19 @@ class Shipping:
                 given = self.plan.settings.inputs.items()
                 info["inputs"] = {name: str(policy_folder(folder)) for name, folder in given}
             Policy(self.plan.algorithm, replica.cfg, state, task.spec, task.fitted, info).save(path)
+
+    def _ship_team(self, task: TeamTask, replica: Replica, state: State, info: dict[str, Any], path: Path) -> None:
+        """Save the policies of all agents of one replica."""
+        alone = self.plan.algorithm.member
+        assert alone is not None, "a method that learns a team says how its agents act alone"
+        members = {}
+        for i, own in enumerate(task.members):
+            algorithm, part = alone(replica.cfg, state, i)
+            facts = {**info, "env_spec": None, "env_id": None, "reference": None}
+            facts["stats"] = {**own.stats, "agents": float(len(task.members))}
+            members[own.name] = Policy(algorithm, replica.cfg, part, own.spec, own.fitted, facts)
+        kept = {name: info[name] for name in ("env_spec", "env_id", "dataset", "reference", "seed", "step")}
+        TeamPolicy(members, kept).save(path)
 
     def _team(self, program: Program, carry: Carry, step: int) -> Replicas:
         task = self.plan.task

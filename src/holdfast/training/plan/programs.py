@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...core import config
-from ...core.contract import Algorithm, Context, Phase
+from ...core.contract import Algorithm, Phase
 from ...core.errors import UserError
 from ...core.spec import Cfg
 from ...environments.jax.env import JaxEnv, find
@@ -52,7 +52,7 @@ def programs_of(
     for phase in phases[earlier:]:
         require_updates(settings, phase)
     columns = task.columns(needed | task.always, getattr(cfg, "discount", None))
-    ctx = Context(task.spec, columns, task.stats, task.inputs, task.model, task.rule)
+    ctx = task.context(columns)
     cfgs = replicate([config.as_arrays(replica.cfg) for replica in replicas])
     keys = seed_keys([replica.seed for replica in replicas])
     rows = ring_rows(phases[earlier:], settings)

@@ -26,6 +26,7 @@ STUDIES = {
     "bcq-regimes": ("bcq_regimes", "DDPG, BC, VAE-BC and BCQ on the same task, logged in four ways"),
     "chunks": ("chunks", "one-step, n-step and chunked learners in a corridor with one reward at its end"),
     "comparison": ("comparison", "the tables of COMBO and UWAC on the logs at hand, with the published scores"),
+    "decentralised": ("decentralised", "teams that learn from logs: matrix games with exact values, then Spread"),
     "duality": ("duality", "DICE estimates and ratios against exact ones; OptiDICE and AlgaeDICE on a log"),
     "model-based": ("model_based", "penalties of learned models and true errors; MOPO, MOReL's bound, COMBO and CQL"),
     "multimodal": ("multimodal", "Gaussian, flow and diffusion policies and a VAE on a log with two groups of actions"),

@@ -51,11 +51,11 @@ def convert(dataset: Dataset, target: str | Path, id: str | None = None) -> Path
     text = str(target)
     path = expanded(text)
     if path.suffix in (".hdf5", ".h5"):
-        return _write_whole(path, lambda temporary: _d4rl(dataset, temporary, id or dataset.id))
+        return write_whole(path, lambda temporary: _d4rl(dataset, temporary, id or dataset.id))
     if path.suffix == ".npz":
-        return _write_whole(path, lambda temporary: _npz(dataset, temporary, id or dataset.id))
+        return write_whole(path, lambda temporary: _npz(dataset, temporary, id or dataset.id))
     if path.suffix == folder.SUFFIX:
-        return _write_whole(path, lambda temporary: _columns(dataset, temporary, id or dataset.id))
+        return write_whole(path, lambda temporary: _columns(dataset, temporary, id or dataset.id))
     if not is_path(text):
         path = _minari_root() / text
         id = id or text
@@ -63,7 +63,7 @@ def convert(dataset: Dataset, target: str | Path, id: str | None = None) -> Path
     id = id or path.name
     if not dataset.n_steps:
         raise UserError(f"{dataset.id} is empty: Minari's form needs at least one episode")
-    return _write_whole(path, lambda temporary: _minari(dataset, temporary, _minari_id(id)))
+    return write_whole(path, lambda temporary: _minari(dataset, temporary, _minari_id(id)))
 
 
 def require_free(target: str | Path, id: str | None = None) -> None:
@@ -243,8 +243,12 @@ def _cannot_write(target: str | Path, error: OSError) -> UserError:
     return UserError(f"{target} cannot be written: {error.strerror or error}; free space or choose another place")
 
 
-def _write_whole(path: Path, write: Callable[[Path], None]) -> Path:
-    """Write to a temporary path and rename it, so that whatever exists at `path` is complete."""
+def write_whole(path: Path, write: Callable[[Path], None]) -> Path:
+    """Write to a temporary path and rename it, so that whatever exists at `path` is complete.
+
+    Raises:
+        UserError: the path exists, or it cannot be written.
+    """
     _require_absent(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

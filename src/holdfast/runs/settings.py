@@ -13,7 +13,7 @@ import re
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ..algorithms import registry
 from ..core import config as configs
@@ -129,6 +129,9 @@ class Settings:
     estimated value on held-out episodes has not. The policies of all evaluations are kept. None: train to the end."""
     held_out: float = 0.0
     """Share of the episodes that are kept out of training, for estimates. 0: a fifth if --stop-when needs them."""
+    agents: Literal["independent"] | None = None
+    """How the agents of a team learn: independent, each by itself. None: the data are of one agent, or the method says
+    it."""
     growing: float = 0.0
     """Rows of the data that each update adds, as if the log were still being written. 0: all rows from the start."""
     window: int = at_least(0, 0)

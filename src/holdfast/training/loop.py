@@ -44,7 +44,7 @@ class Program:
     cfgs: Any  # leaves [R]
     keys: jax.Array  # [R, 2]
     ctx: Context
-    sources: Mapping[str, sampler.Source]
+    sources: Mapping[str, sampler.OneOrTeam]
     rows: int = 0  # that the phases which collect bring to a ring, at most
     env: JaxEnv | None = None  # what the phase collects in, where that is written in JAX
     filled: Any = None  # columns of the data that the ring holds from the phase's start on, by number [m]

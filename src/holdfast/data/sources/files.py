@@ -7,6 +7,7 @@ taken.
 from __future__ import annotations
 
 import math
+import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -160,6 +161,32 @@ def open_hdf5(path: Path) -> Iterator[Group]:
     except Exception as e:  # a damaged file fails with various errors, at various places
         reason = "truncated" if "truncated" in str(e) else "not HDF5, or damaged"
         raise UserError(f"{path}: cannot be read ({reason}); expected an HDF5 file, fetch or write it again") from e
+
+
+def agents_in(file: Mapping[str, Any]) -> list[str]:
+    """The names of the agents whose logs are in a file, see `data.teams.files`. Empty for the log of one agent.
+
+    Args:
+        file: arrays by key (`AGENT/observations`), or the root of an HDF5 file, in which an agent is a group.
+    """
+    if not isinstance(file, Group):
+        return [name.removesuffix("/observations") for name in file if name.endswith("/observations")]
+    groups = [name for name in file if not re.fullmatch(r"episode_\d+", name)]  # the others are Minari's episodes
+    return [name for name in groups if isinstance(file.get(f"{name}/observations"), Column)]
+
+
+def require_one_agent(file: Mapping[str, Any], path: Path) -> None:
+    """Refuse the log of a team.
+
+    Raises:
+        UserError: naming its agents.
+    """
+    agents = agents_in(file)
+    if agents:
+        raise UserError(
+            f"{path} is the log of a team ({', '.join(agents[:4])}): train on it with --agents independent, or read it "
+            "with holdfast.load_team"
+        )
 
 
 def require_rows(columns: Mapping[str, Any], path: Path) -> None:

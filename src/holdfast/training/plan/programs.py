@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from ...core import config
-from ...core.contract import Algorithm, Context, Phase
+from ...core.contract import Algorithm, Phase
 from ...core.errors import UserError
 from ...core.spec import Cfg
 from ...data.feed.window import NotInMemory, Size, Wanted, Window
@@ -54,15 +54,9 @@ def programs_of(
     for phase in phases[earlier:]:
         require_updates(settings, phase)
     discount = getattr(cfg, "discount", None)
-    window = None
-    if settings.window and task.dataset is not None:
-        require_single_rows("--window", algorithm, cfg)
-        size = Size(settings.window, phases[0].batch_size or cfg.batch_size, settings.window_draws, STRIDE)
-        wanted = Wanted(task.fitted, sorted(needed | task.always), discount)
-        window = Window(task.dataset, wanted, size, settings.seed)
+    window = _window(settings, algorithm, cfg, task, Wanted(task.fitted, sorted(needed | task.always), discount))
     columns = task.columns(needed | task.always, discount) if window is None else None
-    seen: Any = columns if window is None else NotInMemory(algorithm.name)
-    ctx = Context(task.spec, seen, task.stats, task.inputs, task.model, task.rule)
+    ctx = task.context(columns if window is None else NotInMemory(algorithm.name))
     cfgs = replicate([config.as_arrays(replica.cfg) for replica in replicas])
     keys = seed_keys([replica.seed for replica in replicas])
     rows = ring_rows(phases[earlier:], settings)
@@ -81,6 +75,18 @@ def programs_of(
         given = (sources, count, env, filled, settings.random_shift, growth, window)
         programs.append(Program(algorithm, phase, index, cfgs, keys, ctx, *given))
     return Programs(tuple(programs[:earlier]), tuple(programs[earlier:]))
+
+
+def _window(settings: Settings, algorithm: Algorithm, cfg: Cfg, task: Task, wanted: Wanted) -> Window | None:
+    """The window over a log larger than memory; None: all rows are in memory."""
+    if not settings.window:
+        return None
+    require_single_rows("--window", algorithm, cfg)
+    if task.dataset is None:
+        raise UserError("--window is for the log of one agent: leave it out, so that all rows are in memory")
+    batch = algorithm.phases(cfg)[0].batch_size or cfg.batch_size
+    size = Size(settings.window, batch, settings.window_draws, STRIDE)
+    return Window(task.dataset, wanted, size, settings.seed)
 
 
 def _compiled_env(settings: Settings, task: Task, phase: Phase) -> JaxEnv | None:

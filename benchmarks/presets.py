@@ -65,8 +65,7 @@ CANDIDATES = {
                 "critic_decay_steps": "run",
             },
             SCALED,
-            "tuned_100k of version 0.1: expectile 0.6, inverse temperature 10, weights up to 20, dropout 0.1, rates "
-            "that fall, scaled",
+            "tuned_100k: expectile 0.6, inverse temperature 10, weights up to 20, dropout 0.1, rates that fall, scaled",
         ),
         "raw": Candidate(
             "mujoco",
@@ -90,7 +89,7 @@ CANDIDATES = {
             "mujoco",
             {"alpha": 0.6, "critic_layer_norm": True, "actor_decay_steps": "run", "critic_decay_steps": "run"},
             SCALED,
-            "tuned_100k of version 0.1: alpha 0.6, LayerNorm in the critics, rates that fall, scaled",
+            "tuned_100k: alpha 0.6, LayerNorm in the critics, rates that fall, scaled",
         ),
     },
 }

@@ -1,7 +1,8 @@
 """Write docs/published-numbers.md: our scores next to published ones. `make results` runs this at its end.
 
 Ours are read from benchmarks/results/scores.csv and docs/learning-runs.md, the published ones, each with its source,
-from benchmarks/results/published.csv. The text is in benchmarks/published_numbers.md.
+from benchmarks/results/published.csv and from the tables of `holdfast studies comparison`. The text is in
+benchmarks/published_numbers.md.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import NamedTuple
 from holdfast.core.files import write_atomic
 from holdfast.data.references import reference_for
 from holdfast.evaluation.scores import normalized
+from holdfast.studies import comparison
 
 HERE = Path(__file__).resolve().parent
 SCORES = HERE / "results" / "scores.csv"
@@ -23,6 +25,7 @@ PUBLISHED = HERE / "results" / "published.csv"
 LEARNING = HERE.parent / "docs" / "learning-runs.md"
 TEMPLATE = HERE / "published_numbers.md"
 PAGE = HERE.parent / "docs" / "published-numbers.md"
+FROM_UWAC = ("AWR", "UWAC")  # methods whose only published scores are those of UWAC's table
 BUDGET = ("5000", "3", "10")  # updates, seeds and episodes of our scores
 HEADER = (
     "| method | ours, 5,000 updates | ours, longer | published | data | source |",
@@ -85,18 +88,30 @@ def table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def published() -> list[dict[str, str]]:
+    """The published scores of the tasks in `PAIRS`, in their order, then by method."""
+    tasks = [pair.task for pair in PAIRS]
+    found = table(PUBLISHED)
+    for row in comparison.published():
+        if row.task in tasks and row.table == "UWAC" and row.method in FROM_UWAC:
+            std = "" if row.std is None else str(row.std)
+            own = {"algorithm": comparison.METHODS[row.method], "dataset": f"{row.task}-v0", "score": str(row.score)}
+            found.append({**own, "std": std, "source": row.source})
+    return sorted(found, key=lambda row: (tasks.index(row["dataset"].rpartition("-")[0]), row["algorithm"]))
+
+
 def letter(i: int) -> str:
     """The letter of a source."""
     return chr(ord("A") + i)
 
 
-def section(pair: Pair, ours: list[dict[str, str]], published: list[dict[str, str]], page: str, keys: list[str]) -> str:
+def section(pair: Pair, ours: list[dict[str, str]], given: list[dict[str, str]], page: str, keys: list[str]) -> str:
     """The table of one pair of tasks.
 
     Args:
         pair: the tasks.
         ours: the rows of scores.csv.
-        published: the rows of published.csv.
+        given: the rows of `published`.
         page: the text of learning-runs.md.
         keys: the sources, in the order of their letters.
     """
@@ -105,7 +120,7 @@ def section(pair: Pair, ours: list[dict[str, str]], published: list[dict[str, st
         for row in ours
         if row["data"] == pair.data and (row["steps"], row["seeds"], row["episodes"]) == BUDGET
     }
-    theirs = {row["algorithm"]: row for row in published if row["dataset"].rpartition("-")[0] == pair.task}
+    theirs = {row["algorithm"]: row for row in given if row["dataset"].rpartition("-")[0] == pair.task}
     longer = learned(page, pair.log) if pair.log else {}
     reference = reference_for(None, pair.env)
     assert reference is not None
@@ -132,13 +147,13 @@ def section(pair: Pair, ours: list[dict[str, str]], published: list[dict[str, st
 def markdown() -> str:
     """The page."""
     ours = table(SCORES)
-    published = table(PUBLISHED)
+    given = published()
     page = LEARNING.read_text(encoding="utf-8")
-    keys = list(dict.fromkeys(row["source"] for row in published))
+    keys = list(dict.fromkeys(row["source"] for row in given))
     measured = {row["algorithm"] for row in ours if any(row["data"] == pair.data for pair in PAIRS)}
-    without = sorted(measured - {row["algorithm"] for row in published})
+    without = sorted(measured - {row["algorithm"] for row in given})
     return TEMPLATE.read_text(encoding="utf-8").format(
-        tables="\n".join(section(pair, ours, published, page, keys) for pair in PAIRS),
+        tables="\n".join(section(pair, ours, given, page, keys) for pair in PAIRS),
         sources="\n".join(f"- {letter(i)}: {source}" for i, source in enumerate(keys)),
         without=", ".join(f"`{name}`" for name in without),
     )

@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import models
 import online
 import peer as d3rlpy
 import shipped
@@ -158,6 +159,18 @@ def collecting(env: str, seeds: Sequence[int], rounds: int, seconds: float, peer
                 worker.close()
 
 
+def modelling(rounds: int, seconds: float, peer_python: str | None) -> dict[str, Any]:
+    """Everything about learned models. `peer_python` None: without PyTorch."""
+    ours = Worker(str(HERE / "models_ours.py"))
+    peer = Worker(str(HERE / "models_torch.py"), python=peer_python) if peer_python else None
+    try:
+        return models.measure(ours, peer, rounds, seconds)
+    finally:
+        for worker in (ours, peer):
+            if worker:
+                worker.close()
+
+
 def serve(rounds: int, seconds: float) -> dict[str, Any]:
     """Latency and throughput of an exported policy on one core."""
     worker = Worker(str(HERE / "shipped.py"), shipped.NAME)
@@ -255,6 +268,7 @@ def verdicts(report: dict[str, Any]) -> list[tuple[str, float, bool]]:
         figure, least = report["online"]["ratio_peer"], TARGETS["online"]
         what = f"sac in {report['online']['env']}: times Stable-Baselines3's, at least {least}"
         out.append((what, figure, figure >= least))
+    out += models.verdicts(report["models"]) if "models" in report else []
     if "evaluation" in report:
         seconds = report["evaluation"]["first_seconds"]
         episodes = report["evaluation"]["episodes"]
@@ -276,6 +290,7 @@ def verdicts(report: dict[str, Any]) -> list[tuple[str, float, bool]]:
 def notes(report: dict[str, Any]) -> list[str]:
     """How to read the table, and the figures that are not in it."""
     learning = online.report(report["online"]) if "online" in report else []
+    learning += models.report(report["models"]) if "models" in report else []
     learning += shipped.report(report["serving"]) if "serving" in report else []
     if not report["algorithms"]:
         return learning
@@ -341,9 +356,10 @@ def show(report: dict[str, Any]) -> None:
 
 def find_peer(python: str | None, package: str) -> tuple[str | None, str]:
     """The interpreter that has the peer's package, or None and why."""
-    python = python or (sys.executable if all(importlib.util.find_spec(p) for p in ("torch", package)) else None)
+    python = python or (sys.executable if all(importlib.util.find_spec(p) for p in {"torch", package}) else None)
     if python is None:
-        return None, f"torch and {package} are not installed here; name an interpreter that has them with --peer-python"
+        names = " and ".join(dict.fromkeys(("torch", package)))
+        return None, f"{names}: not installed here; name an interpreter that has it with --peer-python"
     done = subprocess.run([python, "-c", f"import {package}"], capture_output=True, text=True)
     if done.returncode:
         return None, f"import {package} fails: {(done.stderr.strip().splitlines() or ['no message'])[-1]}"
@@ -365,11 +381,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 4, 8], help="seeds in one program")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each contestant")
     parser.add_argument("--seconds", type=float, default=1.5, help="length of a turn")
-    parts = ("algorithms", "online", "peer", "evaluation", "serving", "import")
+    parts = ("algorithms", "online", "models", "peer", "evaluation", "serving", "import")
     parser.add_argument("--skip", nargs="+", default=[], choices=parts, help="parts to leave out")
     parser.add_argument("--quick", action="store_true", help="one short turn each, to see whether everything runs")
     parser.add_argument(
-        "--peer-python", metavar="PATH", help="an interpreter with torch and d3rlpy, stable_baselines3 or both"
+        "--peer-python", metavar="PATH", help="an interpreter with torch, and d3rlpy, stable_baselines3 or both"
     )
     parser.add_argument("--out", type=Path, default=HERE / "results", help="folder of the report")
     args = parser.parse_args(argv)
@@ -415,6 +431,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             found = collecting(online.ENV, args.seeds[:2], args.rounds, 2 * args.seconds, python)
             report["online"] = {**found, "peer_missing": why}
+        except RuntimeError as error:
+            sys.stderr.write(f"{error}\n")
+            failed += 1
+    if "models" not in args.skip:
+        sys.stderr.write("learned models\n")
+        python, why = left_out if "peer" in args.skip else find_peer(args.peer_python, "torch")
+        try:
+            report["models"] = {**modelling(args.rounds, args.seconds, python), "peer_missing": why}
         except RuntimeError as error:
             sys.stderr.write(f"{error}\n")
             failed += 1

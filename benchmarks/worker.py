@@ -5,19 +5,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import resource
 import statistics
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import serving
 import synthetic
+
+if TYPE_CHECKING:
+    from holdfast.core.contract import Phase
 
 START = 1_000_000  # first step: past the warm-ups that some algorithms begin with
 RUN = 1_000_000  # updates of the run that schedules fall over
@@ -61,9 +65,15 @@ PRESETS = dict.fromkeys(("awac", "crr", "iql", "td3_bc"), "mujoco")
 
 
 class Ours:
-    """One algorithm of Holdfast, through `training.loop.Program`, as `holdfast train` runs it."""
+    """One algorithm of Holdfast, through `training.loop.Program`, as `holdfast train` runs it.
 
-    def __init__(self, name: str) -> None:
+    Args:
+        name: the algorithm.
+        phases: which phases are entered, the last of which is measured; None: all.
+        changes: settings that differ from the published ones.
+    """
+
+    def __init__(self, name: str, phases: int | None = None, **changes: float) -> None:
         from holdfast.algorithms import registry
         from holdfast.core.config import over_the_run
         from holdfast.core.contract import Context
@@ -72,7 +82,9 @@ class Ours:
 
         self.algorithm = registry.get(name)
         presets = self.algorithm.presets
-        self.cfg = over_the_run(presets[PRESETS.get(name, next(iter(presets)))].config, RUN)
+        published = presets[PRESETS.get(name, next(iter(presets)))].config
+        self.cfg = over_the_run(dataclasses.replace(published, **changes), RUN)
+        self.phases = self.algorithm.phases(self.cfg)[:phases]
         data, n = synthetic.rows(), synthetic.STEPS
         episodes = n // synthetic.EPISODE
         own = self.algorithm.needs(self.cfg)
@@ -89,7 +101,7 @@ class Ours:
         self.programs: dict[int, Any] = {}
 
     def program(self, seeds: int) -> Any:
-        """The last phase for that many seeds, compiled, with its carry and the next step."""
+        """The last phase that is entered, for that many seeds, compiled, with its carry and the next step."""
         from holdfast.core.config import as_arrays
         from holdfast.training import driver
         from holdfast.training.carry import replicate, seed_keys
@@ -99,8 +111,9 @@ class Ours:
             cfgs = replicate([as_arrays(self.cfg)] * seeds)
             keys = seed_keys(list(range(seeds)))
             carry = None
-            for index, phase in enumerate(self.algorithm.phases(self.cfg)):
-                program = Program(self.algorithm, phase, index, cfgs, keys, self.ctx, {"data": self.columns})
+            for index, phase in enumerate(self.phases):
+                sources = {"data": self.columns, **self.views(phase)}
+                program = Program(self.algorithm, phase, index, cfgs, keys, self.ctx, sources)
                 carry = driver.enter(program, carry)
             unit = self.unit()
             program.compile(carry, unit)
@@ -108,6 +121,17 @@ class Ours:
             carry, _ = program.run(carry, START, START + warm)
             self.programs[seeds] = [program, carry, START + warm]
         return self.programs[seeds]
+
+    def views(self, phase: Phase) -> dict[str, Any]:
+        """The parts of the rows that a phase splits them into, by name."""
+        from holdfast.data.feed.sampler import View
+
+        found, at = {}, 0
+        for name, share in (phase.split or {}).items():
+            count = round(share * synthetic.STEPS)
+            found[name] = View(self.columns, jnp.arange(at, at + count, dtype=jnp.int32))
+            at += count
+        return found
 
     def unit(self) -> int:
         """Updates that a block is a multiple of, as blocks of training are."""

@@ -18,7 +18,7 @@ import pytest
 from support.marks import quick
 
 Patch = pytest.MonkeyPatch
-SKIPPED = ["online", "peer", "evaluation", "serving", "import"]
+SKIPPED = ["online", "models", "peer", "evaluation", "serving", "import"]
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 
 
@@ -68,7 +68,7 @@ def test_speed_tells_of_learning_while_collecting(tmp_path: Path, monkeypatch: P
     monkeypatch.syspath_prepend(str(FOLDER))
     speed = load("speed", monkeypatch)
     monkeypatch.setattr(speed.online, "ENV", "Pendulum-v1")
-    skipped = ["algorithms", "peer", "evaluation", "serving", "import"]
+    skipped = ["algorithms", "models", "peer", "evaluation", "serving", "import"]
     assert speed.main(["--quick", "--skip", *skipped, "--out", str(tmp_path)]) == 0
     (file,) = tmp_path.glob("speed-*.json")
     found = json.loads(file.read_text())["online"]
@@ -95,6 +95,39 @@ def test_the_ratio_to_a_peer_is_that_of_the_turns(monkeypatch: Patch) -> None:
     found = online.measure(Worker(30.0, 60.0, 40.0), Worker(10.0, 15.0, 20.0), [1], 3, 0.1)
     assert found["ratio_peer"] == 3.0
     assert found["peer_steps_per_second"] == 15.0
+
+
+def test_learned_models_are_measured_in_turns(monkeypatch: Patch) -> None:
+    class Worker:
+        def __init__(self, **speeds: float) -> None:
+            self.speeds = speeds
+
+        def ask(self, do: str, **request: float) -> dict[str, object]:
+            seconds = dict.fromkeys(("ensemble", "mopo", "sac"), 1.5)
+            return {"compile": seconds, "versions": {"torch": "2", "threads": 1}}.get(
+                do, {"per_second": self.speeds.get(do)}
+            )
+
+    models = load("models", monkeypatch)
+    ours = Worker(ensemble=3e5, rollouts=100.0, mopo_updates=30.0, sac_updates=40.0)
+    found = models.measure(ours, Worker(ensemble=2e5), 2, 0.1)
+    assert found["ratio_torch"] == 1.5
+    assert found["ratio_sac"] == 0.75
+    assert [good for _, _, good in models.verdicts(found)] == [False, False]
+    assert "epochs of 100,000 rows a second: 3)" in models.report(found)[0]
+    alone = {**models.measure(ours, None, 1, 0.1), "peer_missing": "why"}
+    assert len(models.verdicts(alone)) == 1
+    assert models.report(alone)[-1].endswith("was not measured: why")
+
+
+@pytest.mark.slow
+def test_the_parts_of_a_run_with_a_model_are_measured(monkeypatch: Patch) -> None:
+    ours = load("models_ours", monkeypatch)
+    monkeypatch.setattr(ours, "STARTS", 20)
+    found = ours.Models()
+    assert all(seconds > 0 for seconds in found.compile().values())
+    for part in load("models", monkeypatch).PARTS:
+        assert getattr(found, part)(0.01)["per_second"] > 0
 
 
 def test_speed_names_an_unknown_algorithm(monkeypatch: Patch, capfd: pytest.CaptureFixture[str]) -> None:
@@ -242,7 +275,7 @@ def test_what_the_peer_runs_needs_no_jax() -> None:
     """Another interpreter runs these: they may import NumPy and the standard library at once, nothing else."""
     import ast
 
-    for name in ("peer", "peer_online", "serving", "synthetic"):
+    for name in ("models_torch", "peer", "peer_online", "serving", "synthetic"):
         tree = ast.parse((FOLDER / f"{name}.py").read_text())
         at_once = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
         names = {n.module if isinstance(n, ast.ImportFrom) else alias.name for n in at_once for alias in n.names}

@@ -17,10 +17,14 @@ if TYPE_CHECKING:
     from .data.checks.check import check
     from .data.dataset import Dataset
     from .data.sources import load_dataset
+    from .data.teams.dataset import TeamDataset
+    from .data.teams.files import load_team, save_team
     from .evaluation.evaluate import Evaluation, evaluate
     from .evaluation.ope.result import OpeResult
+    from .evaluation.teams import TeamEvaluation, evaluate_team
     from .policy.dynamics import Dynamics
     from .policy.policy import Policy
+    from .policy.team import TeamPolicy
     from .report.compare import compare
     from .selection.departures import departures
     from .selection.explain import explain
@@ -42,27 +46,34 @@ _HOMES = {
     "Race": "selection.race",
     "Run": "training.run",
     "Selection": "selection.select",
+    "TeamDataset": "data.teams.dataset",
+    "TeamEvaluation": "evaluation.teams",
+    "TeamPolicy": "policy.team",
     "Treatment": "core.contract",
     "UserError": "core.errors",
     "check": "data.checks.check",
     "compare": "report.compare",
     "departures": "selection.departures",
     "evaluate": "evaluation.evaluate",
+    "evaluate_team": "evaluation.teams",
     "explain": "selection.explain",
     "finetune": "training.run",
     "load_dataset": "data.sources",
+    "load_team": "data.teams.files",
     "ope": "selection.ope",
     "race": "selection.race",
     "register": "algorithms.registry",
     "resume": "training.run",
+    "save_team": "data.teams.files",
     "select": "selection.select",
     "train": "training.run",
 }
 
 __all__ = [
     "Algorithm", "Dataset", "Diverged", "Dynamics", "Evaluation", "OpeResult", "Phase", "Policy", "Preset", "Race",
-    "Run", "Selection", "Treatment", "UserError", "algorithm_names", "check", "compare", "departures", "evaluate",
-    "explain", "finetune", "load_dataset", "ope", "race", "register", "resume", "select", "train",
+    "Run", "Selection", "TeamDataset", "TeamEvaluation", "TeamPolicy", "Treatment", "UserError", "algorithm_names",
+    "check", "compare", "departures", "evaluate", "evaluate_team", "explain", "finetune", "load_dataset", "load_team",
+    "ope", "race", "register", "resume", "save_team", "select", "train",
 ]  # fmt: skip
 
 

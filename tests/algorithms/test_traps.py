@@ -100,7 +100,8 @@ FREE_DISCRETE = ["dqn", "discrete_sac", "ensemble_dqn", "qr_dqn", "rem"]
 ENSEMBLES = {"sac_n", "edac"}  # restrained only if critics differ, see the end of this file
 ELSEWHERE = {
     *("aca", "cal_ql", "rlpd", "obac", "iql_concurrent", "iql_online"),  # they learn online
-    "tabular_bcq",  # compared with exact solutions in its own tests
+    *("tabular_bcq", "tabular_mabcq"),  # compared with exact solutions in their own tests
+    *("mabcq", "omar", "omiga"),  # for teams, see their own tests
     *("bc", "filtered_bc", "flow_bc", "decision_transformer", "odt"),  # they have no values
     *("qc", "qc_fql"),  # they assign values to chunks of actions, see their tests
     *("algae_dice", "opti_dice"),  # their values are multipliers, which are not estimates of returns

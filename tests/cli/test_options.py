@@ -34,6 +34,7 @@ OTHER = {
     "allow": ["one_step"], "env": "Pendulum-v1", "evaluate": False, "eval_episodes": 2, "eval_every": 4,
     "save_every": 4, "block": 4, "workers": 1, "worker_timeout": 30.0, "envs": 2, "replay": 100,
     "loggers": ["tensorboard"], "keep_policies": True, "encoder": "impala", "random_shift": 4, "growing": 1.0,
+    "agents": "independent", "window": 100, "window_draws": 3.0, "stop_when": "estimate:3", "held_out": 0.25,
     "data_options": {"id": "ours"},
     "inputs": {"policy": "/runs/bc"}, "dynamics": "/runs/mopo", "activation": "tanh", "layer_norm": "pre",
     "actor_hidden": (4, 5), "critic_hidden": (6,), "value_hidden": (7,), "network": {"critic": "equinox.nn:MLP"},

@@ -19,9 +19,11 @@ from support.learned import Learned, settings
 # They learn from whole episodes, chunks or a model of single steps, evaluate a given policy, or have no values.
 MODELS = {"combo", "fqe", "fqe_quantile", "mobile", "mopo", "morel", "rambo"}
 RESIDUALS = {"algae_dice", "dice", "opti_dice"}  # duals, of single steps
+TEAMS = {"mabcq", "omar", "omiga", "tabular_mabcq"}  # weights of single next states, or targets of a team
 WITHOUT = (
     MODELS
     | RESIDUALS
+    | TEAMS
     | {"awr", "bc", "decision_transformer", "filtered_bc", "flow_bc", "odt", "qc", "qc_fql", "tabular_bcq"}
 )
 NAMES = [name for name in registry.names() if "n_step" in settings(name)]

@@ -67,3 +67,14 @@ def test_nothing_depends_on_the_size_of_the_chunks(monkeypatch):
     assert found[0] == found[1]
     for part in ("not the following row", "further than the log's others", "never change"):
         assert part in " ".join(found[0][0])
+
+
+def test_extremes_are_those_of_all_rows(small_chunks):
+    values = np.random.default_rng(1).normal(size=(1000, 3)).astype(np.float32)
+    for found, expected in zip(chunks.extremes(values), (values.min(0), values.max(0)), strict=True):
+        np.testing.assert_array_equal(found, expected, strict=True)
+    values[501, 1] = np.nan
+    values[7, 2] = np.inf
+    low, high = chunks.extremes(values)
+    assert np.isnan([low[1], high[1]]).all()
+    assert high[2] == np.inf

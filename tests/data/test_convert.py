@@ -14,7 +14,7 @@ from holdfast.data.checks.check import check
 from holdfast.data.checks.fixes import cut_at_flags
 from holdfast.data.convert import convert
 
-TARGETS = ["copy.npz", "copy.hdf5", "copy-v0"]
+TARGETS = ["copy.npz", "copy.hdf5", "copy.columns", "copy-v0"]
 
 
 @pytest.mark.parametrize("target", TARGETS)

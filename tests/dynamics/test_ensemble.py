@@ -90,6 +90,9 @@ def test_scales():
     x = jnp.asarray([[0.0, 2, 5], [2, 2, 5], [4, 2, 11]])
     one = ensemble.standard(x)
     np.testing.assert_allclose(one.width, [np.sqrt(8 / 3), 1, np.sqrt(8)])
+    constant = jnp.full((1_900, 1), 0.1, jnp.float32)
+    assert 0 < constant.std() < 1e-6  # rounding
+    assert ensemble.standard(constant).width == 1
     other = ensemble.absolute(x)
     np.testing.assert_allclose(other.width, [4 / 3, 0, 8 / 3], atol=1e-7)
     np.testing.assert_allclose(one.undo(one(x)), x, atol=1e-12)

@@ -12,11 +12,15 @@ import pytest
 
 import holdfast
 from holdfast.algorithms import mopo
-from holdfast.core.errors import UserError
+from holdfast.core.errors import Diverged, UserError
 from holdfast.core.noise import Noise
 from holdfast.core.spec import Spec
+from holdfast.data.dataset import Dataset
 from holdfast.data.feed.sampler import bootstrapped
 from holdfast.dynamics import learning
+from holdfast.environments.probes import collect, get
+from holdfast.runs.settings import Settings
+from holdfast.training.plan.plan import plan
 from holdfast.training.run import resume, train
 from support.small_runs import DATA, Stops, require_same, rows, tensors
 
@@ -105,6 +109,30 @@ def test_data_that_no_model_can_be_learned_from_are_refused(tmp_path):
     unknown = dataclasses.replace(holdfast.load_dataset(DATA), env_spec=None)
     with pytest.raises(UserError, match="--termination known: no rule is known"):
         train("mopo", unknown, out=tmp_path / "two", **SETTINGS | {"config": CFG | {"termination": "known"}})
+
+
+@pytest.mark.parametrize("name", ["mopo", "morel", "combo", "rambo", "mobile"])
+def test_bad_input_is_refused_before_anything_is_compiled(name):
+    for setting, value in {"horizon": 0, "real_ratio": 1.5, "holdout": 0.0, "termination": "guess"}.items():
+        with pytest.raises(UserError, match=f"{setting} is {value!r}, expected"):
+            Settings.of(name, data=DATA, preset="tuned_100k", config={setting: value})
+    discrete = Dataset.from_arrays(**collect(get("trap_discrete"), 20, 1), id="discrete")
+    plain = {"normalize_obs": None, "return_scale": None}
+    with pytest.raises(
+        UserError, match=f"{name} needs continuous actions, discrete has discrete ones; for those: "
+    ) as e:
+        plan(Settings.of(name, data="discrete", preset="tuned_100k", treatment=plain, evaluate=False), discrete)
+    assert "\n" not in str(e.value)
+
+
+@pytest.mark.slow
+def test_a_model_whose_holdout_loss_is_not_finite_ends_the_run(tmp_path):
+    """Squares of rewards of 1e30 are infinite in float32."""
+    data = holdfast.load_dataset(DATA)
+    huge = dataclasses.replace(data, rewards=data.rewards * 1e30)
+    with pytest.raises(Diverged, match="of replica 0 is NaN or infinite at update 0 of mopo") as error:
+        train("mopo", huge, treatment={"return_scale": None}, out=tmp_path / "run", **SETTINGS)
+    assert "\n" not in str(error.value)
 
 
 def test_a_saved_model_predicts_in_the_units_of_the_environment(run):

@@ -341,3 +341,16 @@ def test_networks_in_place_of_features(kind, tmp_path):
     assert bool(alone.returns) == (kind == "quantile")
     if kind == "quantile":
         assert alone.returns["P(return < 0.5)"].value == pytest.approx(0.36, abs=0.12)
+
+
+def test_ratios_of_visits(monkeypatch):
+    """A few updates of `dice`: the estimate has its interval, and what it lacks is said."""
+    monkeypatch.setattr(registry, "_registered", {"fake": policies.FAKE})
+    data = gaussian_log(60)
+    given = {"estimators": ("dice",), "discount": 0.5, "endless": True, "updates": 10}
+    row = holdfast.ope(follower(data), data, **given, force=True)["dice"]
+    assert data.rewards.min() < row.value / 2 < data.rewards.max()
+    assert row.interval.low <= row.value <= row.interval.high
+    assert row.method.endswith("conditional on the ratios")
+    with pytest.raises(UserError, match="9 updates of the ratios: expected at least 10"):
+        holdfast.ope(follower(data), data, **{**given, "updates": 9})

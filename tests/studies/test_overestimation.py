@@ -94,7 +94,7 @@ def test_cloning_has_no_estimate():
 def test_every_method_that_learns_values_has_an_estimate(name):
     algorithm = registry.get(name)
     cloners = ("bc", "filtered_bc", "flow_bc", "decision_transformer", "odt")
-    others = ("qc", "qc_fql", "morel", "algae_dice", "opti_dice")  # values of chunks, multipliers, or none
+    others = ("qc", "qc_fql", "morel", "algae_dice", "opti_dice", "omiga")  # of chunks, multipliers, of a team, or none
     if name in (*cloners, *others) or algorithm.inputs:  # an input would be a policy of another run
         return
     discrete = "continuous" not in algorithm.actions

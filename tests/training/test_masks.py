@@ -25,7 +25,8 @@ from support.marks import quick
 
 ACTIONS, ILLEGAL, ROWS = 4, 3, 32
 LEARN = [n for n in registry.names() if not registry.get(n).inputs]  # the others evaluate another run's policy
-ELSEWHERE = ("tabular_bcq", "decision_transformer")  # a table; a network of windows, see its own tests
+# tables; a network of windows, see its own tests
+ELSEWHERE = ("tabular_bcq", "tabular_mabcq", "decision_transformer")
 NAMES = [n for n in LEARN if "discrete" in registry.get(n).actions and n not in ELSEWHERE]
 each = pytest.mark.parametrize("name", quick(NAMES, "dqn", "iql"))
 HEADS = (nets.Critic, nets.CategoricalPolicy, ActionValues)

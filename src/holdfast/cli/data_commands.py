@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +17,9 @@ from .options import DataFlags
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from ..data.checks.faults import Fault
     from ..data.dataset import Dataset
+    from ..data.teams.dataset import TeamDataset
 
 STYLES = {"fatal": "bold red", "warn": "yellow", "note": "dim"}
 SAID = {"bad": "bold red", "warn": "yellow", "note": "dim", "good": "green"}
@@ -34,6 +37,12 @@ class Source:
         """Load the data set."""
         return self.data.load(self.id)
 
+    def team(self) -> TeamDataset | None:
+        """The log of a team; None if the data set is of one agent."""
+        from ..data.teams.files import is_team, load_team
+
+        return load_team(self.id) if is_team(self.id) else None
+
 
 @dataclasses.dataclass(frozen=True)
 class Info(Source):
@@ -47,6 +56,16 @@ class Info(Source):
         from ..data.describe import describe
         from ..runs.settings import preset_note
 
+        team = self.team()
+        if team is not None:
+            each = {name: describe(own) for name, own in team.agents.items()}
+            if self.json:
+                sys.stdout.write(json.dumps({"joint": team.joint, "agents": each}, indent=2, default=str) + "\n")
+                return 0
+            _console().print(str(team), markup=False)
+            for name, own in team.agents.items():
+                _show(_console(), own, each[name])
+            return 0
         dataset = self.load()
         facts = describe(dataset)
         if self.json:
@@ -72,19 +91,28 @@ class Check(Source):
 
     def run(self) -> int:
         """Print the faults."""
-        from rich.markup import escape
-
         from ..data.checks.check import ALLOWED, check
 
         for kind in self.allow:
             if kind not in ALLOWED:
                 raise unknown("fault to allow", kind, ALLOWED)
-        dataset = self.load()
-        faults = check(dataset)
-        fatal = [f for f in faults if f.level == "fatal" and f.kind not in self.allow]
+        team = self.team()
+        sets = [self.load()] if team is None else list(team.agents.values())
+        found = {own.id: check(own) for own in sets}
+        wrong = any(f.level == "fatal" and f.kind not in self.allow for faults in found.values() for f in faults)
         if self.json:
-            sys.stdout.write(json.dumps([f.to_dict() for f in faults], indent=2) + "\n")
-            return 1 if fatal else 0
+            listed = {name: [f.to_dict() for f in faults] for name, faults in found.items()}
+            sys.stdout.write(json.dumps(listed if team is not None else listed[sets[0].id], indent=2) + "\n")
+            return 1 if wrong else 0
+        for own in sets:
+            self.show(own, found[own.id])
+        return 1 if wrong else 0
+
+    def show(self, dataset: Dataset, faults: Sequence[Fault]) -> None:
+        """Print the faults of one data set."""
+        from rich.markup import escape
+
+        fatal = [f for f in faults if f.level == "fatal" and f.kind not in self.allow]
         console = _console()
         for f in faults:
             allowed = " (allowed)" if f.level == "fatal" and f not in fatal else ""
@@ -98,7 +126,6 @@ class Check(Source):
         size = f"{dataset.n_steps} steps in {dataset.n_episodes} episodes"
         verdict = "[bold red]training would be wrong[/]" if fatal else "[green]fit for training[/]"
         console.print(f"{escape(dataset.id)}: {size}; {counts}: {verdict}")
-        return 1 if fatal else 0
 
 
 @dataclasses.dataclass(frozen=True)

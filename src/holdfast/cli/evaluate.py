@@ -25,7 +25,7 @@ class Args:
     """Score the policies of a run, or one policy, by rollouts in a Gymnasium environment."""
 
     path: Positional[Annotated[Path, arg(metavar="RUN")]]
-    """Folder of a run, or of a policy (with policy.json)."""
+    """Folder of a run, of a policy (with policy.json), or of a team (with team.json)."""
     env: str | None = None
     """Environment id. None: the one that the training data came from."""
     episodes: int = 10
@@ -61,7 +61,11 @@ def main(argv: Sequence[str]) -> int:
     from ..evaluation.evaluate import environment_of, evaluate
     from ..policy.folder import policies_in
     from ..policy.policy import Policy
+    from ..policy.team import teams_in
 
+    teams = teams_in(args.path)
+    if teams:
+        return of_teams(teams, args)
     folders = policies_in(args.path)
     policies = [Policy.load(folder) for folder in folders]
     env = args.env or environment_of(policies[0].info)
@@ -93,6 +97,36 @@ def main(argv: Sequence[str]) -> int:
         if asked > 1:
             names = [f"{name}, asked for {x:g}" for name in names for x in args.target_return]
         show(names, found, together=alike and asked < 2)
+    return 0
+
+
+def of_teams(folders: Sequence[Path], args: Args) -> int:
+    """Score teams, and print the return of the team and of each agent.
+
+    Raises:
+        UserError: flags of policies for one agent, or what `evaluate_team` refuses.
+    """
+    if args.target_return or args.workers:
+        raise UserError("--target-return and --workers are for policies of one agent: leave them out")
+    from ..evaluation.evaluate import environment_of
+    from ..evaluation.teams import evaluate_team
+    from ..policy.team import TeamPolicy
+
+    teams = [TeamPolicy.load(folder) for folder in folders]
+    if args.record is not None:
+        from ..evaluation.video import record
+
+        place = args.env or environment_of(teams[0].info)
+        value, steps = record(teams[0].together, args.record, place, args.seed, args.mode)
+        sys.stderr.write(f"{args.record}: one episode of {folders[0].name}, return {value:.1f} in {steps} steps\n")
+    found = evaluate_team(teams, args.env, args.episodes, args.seed, args.mode)
+    if args.json:
+        sys.stdout.write(json.dumps({"policies": [str(f) for f in folders], **found.to_dict()}, indent=2) + "\n")
+        return 0
+    show([folder.name for folder in folders], found, together=True)
+    for folder, returns in zip(folders, found.agent_returns.mean(1), strict=True):
+        each = ", ".join(f"{name} {value:.1f}" for name, value in zip(found.agents, returns, strict=True))
+        sys.stdout.write(f"{folder.name}, return of each agent: {each}\n")
     return 0
 
 

@@ -35,8 +35,8 @@ class Args:
     data: str
     """The log: a bundled name, a Minari id or folder, a .hdf5 or .npz file; not what the policy learned from."""
     estimators: tuple[str, ...] = ()
-    """Names of estimators: fqe, tis, pdis, wis, sn_pdis, mis, dr, wdr, magic, mdr, dr_os, dr_switch, or all. None: the
-    usual ones."""
+    """Names of estimators: fqe, tis, pdis, wis, sn_pdis, mis, dr, wdr, magic, mdr, dice, dr_os, dr_switch, or all.
+    None: the usual ones. dice needs --endless and --discount."""
     mode: Literal["best", "sample"] = "best"
     """How the policy will act. best: the most likely action. sample: a draw from the policy."""
     discount: float = 1.0
@@ -51,7 +51,7 @@ class Args:
     """Model of the values. linear: linear in features, in seconds. neural: networks, in minutes. quantile: networks of
     quantiles of the return."""
     updates: int = 20_000
-    """Updates of each network of --model neural and quantile."""
+    """Updates of each network of --model neural and quantile, and of the ratios of dice."""
     bandwidth: float | None = None
     """Smooth a deterministic policy by a kernel of this half width, as a share of half the range of actions. For
     episodes of at most three steps."""

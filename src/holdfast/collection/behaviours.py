@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import gymnasium
+import jax.numpy as jnp
 import numpy as np
 from gymnasium.spaces import Box, Discrete, Space
 
 from ..core.errors import UserError, one_line, unknown
 from ..environments.gym.matching import name_of, require_match
+from ..environments.jax import spread
 from ..policy.policy import Policy
+from ..policy.team import TeamPolicy
 
 # (obs [n, d] raw, reward [n] of the last step, mask [n, A] or None, start [n]) -> actions [n, ...], environment's units
 Act = Callable[[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray], np.ndarray]
@@ -57,6 +60,14 @@ def of_policy(folder: str | Path, mode: str = "best", name: str | None = None) -
     """
     policy = Policy.load(folder)
 
+    origin = {key: policy.info.get(key) for key in ("seed", "step", "dataset", "env_spec")}
+    facts = {"algorithm": policy.algorithm.name, "policy": str(Path(folder).resolve()), "mode": mode, **origin}
+    return Behaviour(name or policy.algorithm.name, facts, _acting(policy, mode))
+
+
+def _acting(policy: Policy, mode: str) -> Callable[[gymnasium.Env, int, int], Act]:
+    """How a policy begins to act in n environments."""
+
     def begin(env: gymnasium.Env, n: int, seed: int) -> Act:
         require_match(env, policy.spec, policy.fitted)
         acting = policy.start(n, mode, seed)
@@ -66,9 +77,36 @@ def of_policy(folder: str | Path, mode: str = "best", name: str | None = None) -
 
         return act
 
-    origin = {key: policy.info.get(key) for key in ("seed", "step", "dataset", "env_spec")}
-    facts = {"algorithm": policy.algorithm.name, "policy": str(Path(folder).resolve()), "mode": mode, **origin}
-    return Behaviour(name or policy.algorithm.name, facts, begin)
+    return begin
+
+
+def of_team(folder: str | Path, mode: str = "best") -> Behaviour:
+    """A team that training wrote, in the environment of its joint observations and actions.
+
+    Raises:
+        UserError: no team in the folder, or a damaged one; when acting starts, an environment that does not match.
+    """
+    team = TeamPolicy.load(folder)
+    facts = {"algorithm": team.together.algorithm.name, "policy": str(Path(folder).resolve()), "mode": mode}
+    return Behaviour("team", facts, _acting(team.together, mode))
+
+
+def scripted(env: str) -> Behaviour:
+    """The script of a game of a team, see `collection.teams`.
+
+    Raises:
+        UserError: the environment has no script.
+    """
+    if env != spread.ID:
+        raise UserError(f"--by script: {env} has no script, expected {spread.ID}: name a run, or random")
+
+    def begin(env: gymnasium.Env, n: int, seed: int) -> Act:
+        def act(obs: np.ndarray, reward: np.ndarray, mask: np.ndarray | None, start: np.ndarray) -> np.ndarray:
+            return np.asarray(spread.joint_script(jnp.asarray(obs)), np.float32)
+
+        return act
+
+    return Behaviour("script", {"algorithm": "script"}, begin)
 
 
 def of_zip(path: str | Path, kind: str, mode: str = "best") -> Behaviour:

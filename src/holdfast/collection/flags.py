@@ -13,7 +13,7 @@ class LogFlags:
     """Who acts in which environment, for how long."""
 
     by: str | None = None
-    """Who acts: random, the folder of a run or of a policy, or a zip file (with --sb3)."""
+    """Who acts: random, the folder of a run, of a policy or of a team, a zip file (with --sb3), or script (Spread)."""
     preset: str | None = None
     """A regime of the BCQ paper, or a level of D4RL, see `presets.PRESETS`."""
     env: str | None = None

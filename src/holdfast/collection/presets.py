@@ -18,12 +18,13 @@ from ..environments.gym.matching import name_of
 from ..evaluation.evaluate import environment_of
 from ..policy.folder import policies_in, versions
 from ..policy.policy import Policy
+from ..policy.team import TeamPolicy, teams_in
 from ..runs.folder import RunFolder
 from ..runs.settings import Settings, resolve
 from ..training.hooks import Hook
 from ..training.launch import ensure_finished
 from . import from_run, play
-from .behaviours import Behaviour, noisy, of_policy, of_zip, uniform
+from .behaviours import Behaviour, noisy, of_policy, of_team, of_zip, scripted, uniform
 from .flags import LogFlags
 
 # BCQ's regimes (arXiv:1812.02900, section 5), then D4RL's levels (arXiv:2004.07219)
@@ -157,15 +158,21 @@ def behaviour_of(request: LogRequest) -> tuple[Behaviour, str | None]:
     """
     if request.by in (None, "random"):
         return uniform(), None
+    if request.by == "script":
+        return scripted(str(request.env)), None
     path = Path(str(request.by)).expanduser()
     if path.suffix == ".zip":
         if request.sb3 is None:
             raise UserError(f"{path} does not say which agent it is: name its algorithm, --sb3 ddpg for instance")
         return of_zip(path, request.sb3, request.mode), None
-    folders = policies_in(path)
+    teams = teams_in(path) if path.is_dir() else []
+    folders = teams or policies_in(path)
     if request.replica not in range(len(folders)):
         expected = f"expected --replica from 0 to {len(folders) - 1}, got {request.replica}"
         raise UserError(f"{path} has {len(folders)} policies, {expected}")
+    if teams:
+        info = TeamPolicy.load(teams[request.replica]).info
+        return of_team(teams[request.replica], request.mode), environment_of(info)
     info = Policy.load(folders[request.replica]).info
     known = environment_of(info) if info.get("env_spec") or info.get("env_id") else None
     return of_policy(folders[request.replica], request.mode), known

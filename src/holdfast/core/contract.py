@@ -123,6 +123,7 @@ class Context(PyTree):
     inputs: dict[str, Frozen] = field(default_factory=dict)  # by the names in `Algorithm.inputs`
     dynamics: Any = None  # the model of another run that this run uses, a `dynamics.ensemble.Ensemble`
     termination: Any = None  # the known rule of the environment's ends, a `dynamics.termination.Rule`
+    members: tuple[Context, ...] = ()  # of each agent, if the run learns a team; `spec` is then the joint one
 
 
 class Collect(NamedTuple):
@@ -160,7 +161,8 @@ class Refreshed(NamedTuple):
     """What a phase's `refresh` gives back."""
 
     state: State
-    columns: Mapping[str, jax.Array] = {}  # columns of the data, [N, ...]; they are drawn with the data's rows
+    # columns of the data, [N, ...], of a team one for each agent; they are drawn with the data's rows
+    columns: Mapping[str, jax.Array | tuple[jax.Array, ...]] = {}
     rows: Mapping[str, Rows] = {}  # ring -> rows to append
     metrics: Metrics = {}
 
@@ -304,3 +306,6 @@ class Algorithm(NamedTuple):
     check: Callable[[Cfg], list[str]] = no_faults  # all faults of a config
     # (cfg, state) -> the model of the environment that the state contains, a `dynamics.ensemble.Ensemble`
     dynamics: Callable[[Cfg, State], Any] | None = None
+    # (cfg, state, i) -> algorithm and state with which agent i acts alone. Set for methods of teams: their `update`
+    # takes a tuple of batches, one for each agent, and they act on joint observations, see `core.team`
+    member: Callable[[Cfg, State, int], tuple[Algorithm, State]] | None = None

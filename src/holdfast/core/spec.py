@@ -19,7 +19,8 @@ Step = jax.Array | int  # a number of updates, traced or not
 Cfg = Any  # an instance of an algorithm's config class, see `core.config.config`
 State = Any  # a training state: a pytree of arrays
 Array = np.ndarray | jax.Array
-Memory = PyTree | tuple[()] | dict[str, jax.Array] | jax.Array  # what a policy keeps from step to step: leaves [n, ...]
+# what a policy keeps from step to step, leaves [n, ...]; of a team, a tuple of memories
+Memory = PyTree | tuple[Any, ...] | dict[str, jax.Array] | jax.Array
 
 
 class ArraySpec(NamedTuple):

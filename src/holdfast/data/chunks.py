@@ -43,6 +43,20 @@ def row_wise(compute: Callable[[np.ndarray], np.ndarray], values: np.ndarray) ->
     return out
 
 
+def extremes(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The smallest and the largest numbers over the first axis, `[...]` each, read once; NaN if there is a NaN.
+
+    Args:
+        values: `[N, ...]` with N > 0.
+    """
+    low = values[0]
+    high = values[0]
+    for part in chunks(len(values), math.prod(values.shape[1:])):
+        low = np.minimum(low, values[part].min(0))
+        high = np.maximum(high, values[part].max(0))
+    return low, high
+
+
 def moments(values: np.ndarray, rows: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation (divided by the number of rows) in float64, over the first axis: `[...]` each.
 

@@ -1,4 +1,5 @@
-"""Writes data sets to disk: in Minari's form, as D4RL's HDF5, or as one compressed NPZ (the form of the bundled sets).
+"""Writes data sets to disk: in Minari's form, as D4RL's HDF5, as one compressed NPZ (the form of the bundled sets), or
+as a folder of columns, which is mapped instead of read.
 
 A written data set reads back with the same fingerprint. It appears under its name only when it is complete, and
 no existing file is overwritten.
@@ -23,7 +24,7 @@ from ..core.files import expanded, parse_json
 from . import spaces
 from .arrays import OBSERVATION_COLUMNS, last_rows, take
 from .dataset import Dataset
-from .sources import FILES, is_path
+from .sources import FILES, folder, is_path
 
 if TYPE_CHECKING:
     from gymnasium.envs.registration import EnvSpec
@@ -32,7 +33,8 @@ MINARI_FACTS = ("algorithm_name", "author", "code_permalink", "description")  # 
 
 
 def convert(dataset: Dataset, target: str | Path, id: str | None = None) -> Path:
-    """Write a data set. The suffix of the target chooses the form: `.hdf5`/`.h5` D4RL, `.npz`, otherwise Minari.
+    """Write a data set. The suffix of the target chooses the form: `.hdf5`/`.h5` D4RL, `.npz`, `.columns` a folder of
+    columns, otherwise Minari.
 
     Args:
         dataset: the data set to write.
@@ -49,9 +51,11 @@ def convert(dataset: Dataset, target: str | Path, id: str | None = None) -> Path
     text = str(target)
     path = expanded(text)
     if path.suffix in (".hdf5", ".h5"):
-        return _write_whole(path, lambda temporary: _d4rl(dataset, temporary, id or dataset.id))
+        return write_whole(path, lambda temporary: _d4rl(dataset, temporary, id or dataset.id))
     if path.suffix == ".npz":
-        return _write_whole(path, lambda temporary: _npz(dataset, temporary, id or dataset.id))
+        return write_whole(path, lambda temporary: _npz(dataset, temporary, id or dataset.id))
+    if path.suffix == folder.SUFFIX:
+        return write_whole(path, lambda temporary: _columns(dataset, temporary, id or dataset.id))
     if not is_path(text):
         path = _minari_root() / text
         id = id or text
@@ -59,7 +63,7 @@ def convert(dataset: Dataset, target: str | Path, id: str | None = None) -> Path
     id = id or path.name
     if not dataset.n_steps:
         raise UserError(f"{dataset.id} is empty: Minari's form needs at least one episode")
-    return _write_whole(path, lambda temporary: _minari(dataset, temporary, _minari_id(id)))
+    return write_whole(path, lambda temporary: _minari(dataset, temporary, _minari_id(id)))
 
 
 def require_free(target: str | Path, id: str | None = None) -> None:
@@ -70,7 +74,7 @@ def require_free(target: str | Path, id: str | None = None) -> None:
     """
     text = str(target)
     path = Path(text).expanduser()
-    if path.suffix not in FILES:
+    if path.suffix not in (*FILES, folder.SUFFIX):
         in_folder = is_path(text)
         _minari_id(id or (path.name if in_folder else text))
         path = path if in_folder else _minari_root() / text
@@ -101,6 +105,11 @@ def _npz(dataset: Dataset, target: Path, id: str) -> None:
         np.savez_compressed(file, metadata=text, **columns)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _columns(dataset: Dataset, target: Path, id: str) -> None:
+    target.mkdir()
+    folder.write(dataset, target, json.dumps(metadata(dataset, id), indent=2).encode())
 
 
 def _d4rl(dataset: Dataset, target: Path, id: str) -> None:
@@ -234,13 +243,17 @@ def _cannot_write(target: str | Path, error: OSError) -> UserError:
     return UserError(f"{target} cannot be written: {error.strerror or error}; free space or choose another place")
 
 
-def _write_whole(path: Path, write: Callable[[Path], None]) -> Path:
-    """Write to a temporary path and rename it, so that whatever exists at `path` is complete."""
+def write_whole(path: Path, write: Callable[[Path], None]) -> Path:
+    """Write to a temporary path and rename it, so that whatever exists at `path` is complete.
+
+    Raises:
+        UserError: the path exists, or it cannot be written.
+    """
     _require_absent(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".holdfast-", dir=path.parent) as folder:
-            temporary = Path(folder) / path.name
+        with tempfile.TemporaryDirectory(prefix=".holdfast-", dir=path.parent) as aside:
+            temporary = Path(aside) / path.name
             write(temporary)
             if temporary.is_dir():
                 shutil.copymode(path.parent, temporary)

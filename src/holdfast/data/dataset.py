@@ -28,7 +28,7 @@ from .arrays import (
     vector,
 )
 from .build import Facts, RawTable, fields_from_arrays, fields_from_episodes
-from .chunks import chunks, moments
+from .chunks import chunks, extremes, moments
 from .facts import checked_facts, spec_facts
 from .flat import CutRules
 from .join import fields_from_sets
@@ -181,6 +181,11 @@ class Dataset:
     def observation_moments(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of all observations, [*obs] float64 each."""
         return moments(self.observations)
+
+    @cached_property
+    def observation_extremes(self) -> tuple[np.ndarray, np.ndarray]:
+        """The smallest and the largest number of each dimension of the observations, [*obs] each; NaN if one is NaN."""
+        return extremes(self.observations)
 
     # facts about the problem
 

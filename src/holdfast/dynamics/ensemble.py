@@ -43,9 +43,10 @@ def identity(n: int) -> Scale:
 
 
 def standard(x: jax.Array) -> Scale:
-    """Mean and standard deviation of the rows x [N, n]; deviations below 1e-12 count as 1."""
+    """Mean and standard deviation of the rows x [N, n]. The deviation of a constant counts as 1, up to rounding."""
+    mean = x.mean(0)
     std = x.std(0)
-    return Scale(x.mean(0), jnp.where(std < 1e-12, 1.0, std))
+    return Scale(mean, jnp.where(std < jnp.maximum(1e-12, 1e-5 * jnp.abs(mean)), 1.0, std))
 
 
 def absolute(x: jax.Array) -> Scale:

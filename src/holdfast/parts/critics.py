@@ -16,6 +16,12 @@ def squared_error(critic: Critic, y: jax.Array, batch: Batch) -> tuple[jax.Array
     return jnp.square(q - y[None]).mean(1).sum(), {"q": q.mean(), "target": y.mean()}
 
 
+def weighted_squared_error(critic: Critic, y: jax.Array, batch: Batch, weight: jax.Array) -> tuple[jax.Array, Metrics]:
+    """`squared_error` with a factor `weight` [B] for each row."""
+    q = critic(batch.obs, batch.action)
+    return (weight[None] * jnp.square(q - y[None])).mean(1).sum(), {"q": q.mean(), "target": y.mean()}
+
+
 def mean_squared_error(
     critic: Critic, y: jax.Array, batch: Batch, weight: jax.Array | None = None
 ) -> tuple[jax.Array, Metrics]:

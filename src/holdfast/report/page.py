@@ -17,6 +17,7 @@ from ..core.files import write_atomic
 from ..data.checks.check import check
 from ..data.dataset import Dataset
 from ..data.describe import describe
+from ..data.teams.files import is_team, load_team
 from ..evaluation.statistics import Estimate, average_name
 from ..runs.estimates import read_evidence
 from ..runs.read import Record, logged_returns, read_run
@@ -114,6 +115,8 @@ def _dataset(record: Record) -> tuple[Dataset | None, str]:
     if record.config.get("in_memory"):
         return None, "The data set was in memory, so it is not stored with the run."
     try:
+        if is_team(record.subject):
+            return None, f"The log of a team: {load_team(record.subject)}."
         dataset = record.dataset()
     except UserError as error:
         return None, f"The data set is not available: {error}"

@@ -13,7 +13,7 @@ import re
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ..algorithms import registry
 from ..core import config as configs
@@ -129,8 +129,15 @@ class Settings:
     estimated value on held-out episodes has not. The policies of all evaluations are kept. None: train to the end."""
     held_out: float = 0.0
     """Share of the episodes that are kept out of training, for estimates. 0: a fifth if --stop-when needs them."""
+    agents: Literal["independent"] | None = None
+    """How the agents of a team learn: independent, each by itself. None: the data are of one agent, or the method says
+    it."""
     growing: float = 0.0
     """Rows of the data that each update adds, as if the log were still being written. 0: all rows from the start."""
+    window: int = at_least(0, 0)
+    """Rows of a log larger than memory that are in memory at once, exchanged during training. 0: all rows."""
+    window_draws: float = 2.0
+    """How often a row of the window is drawn, on average, before it leaves. More: the disk is read less often."""
     algorithm_module: str | None = None
     """Where an algorithm of your own is, as `my_module:algorithm`. It is imported only for trusted runs."""
     in_memory: bool = False
@@ -290,6 +297,12 @@ class Settings:
             found.append(f"--growing is {self.growing}, expected at least 0 rows an update")
         if self.growing and self.data is None:
             found.append("--growing needs a data set: name one with --data, or leave it out")
+        if self.window and self.data is None:
+            found.append("--window needs a data set: name one with --data, or leave it out")
+        if self.window and self.growing:
+            found.append("--window and --growing exclude each other: drop one")
+        if not 0 < self.window_draws < math.inf:
+            found.append(f"--window-draws is {self.window_draws}, expected a number above 0")
         if self.stop_when is not None and not RULE.fullmatch(self.stop_when):
             found.append(f"--stop-when is {self.stop_when}, expected return:N or estimate:N (--stop-when estimate:5)")
         if not 0 <= self.held_out < 1:
@@ -413,9 +426,7 @@ def preset_note(data: str, steps: int) -> str | None:
     """
     if steps >= SHORT_LOG:
         return None
-    return (
-        f"note: {data} has {steps} steps: preset {TUNED} was chosen on logs of that size; use it with --preset {TUNED}"
-    )
+    return f"note: {data} has {steps} steps: preset {TUNED} was chosen on some such logs; try it too: --preset {TUNED}"
 
 
 def notes_for(settings: Settings, steps: int | None) -> list[str]:

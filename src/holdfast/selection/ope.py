@@ -19,14 +19,26 @@ from ..evaluation.ope import behaviour as behaviours
 from ..evaluation.ope import kernels
 from ..evaluation.ope.behaviour import Behaviour
 from ..evaluation.ope.diagnostics import FEWEST_EPISODES, joined, propensity_faults
-from ..evaluation.ope.estimate import ESTIMATORS, USUAL, Aim, Interval, estimate, log_of, require_known
+from ..evaluation.ope.estimate import (
+    ESTIMATORS,
+    MODEL,
+    USUAL,
+    WEIGHTS,
+    Aim,
+    Interval,
+    estimate,
+    log_of,
+    require_known,
+)
 from ..evaluation.ope.linear import linear_values
 from ..evaluation.ope.model_values import ModelValues
 from ..evaluation.ope.result import OpeResult
 from ..evaluation.ope.target import Probabilities, Target, target_of
+from ..evaluation.ope.visits import Ratios
 from ..evaluation.statistics import LEVEL
 from ..policy.policy import Policy
 from .neural import UPDATES, neural_values
+from .ratios import visit_ratios
 
 Model = Literal["linear", "neural", "quantile", "none"]
 Propensities = Literal["auto", "logged", "estimated", "none"]
@@ -64,7 +76,8 @@ def ope(
         policy: a policy, the folder of a run or of a policy, or a function from observations [n, *obs] to the
             probabilities [n, A] of discrete actions.
         data: the log, or its name as `load_dataset` takes it. It should not be the data that the policy learned from.
-        estimators: names, see `evaluation.ope.estimate.ESTIMATORS`; None: the usual ones; ("all",): every one.
+        estimators: names, see `evaluation.ope.estimate.ESTIMATORS`; None: the usual ones; ("all",): every one but
+            `dice`.
         mode: how the policy will act: "best" (the most likely action) or "sample".
         discount: gamma in (0, 1].
         horizon: steps of an episode; None: the time limit of the data set, else its longest episode.
@@ -76,7 +89,7 @@ def ope(
         propensities: auto: logged ones, else estimated ones; or one of logged, estimated, none.
         model: linear: fitted Q evaluation in features, in seconds; neural: in networks, in minutes; quantile: networks
             of quantiles of the return; none.
-        updates: updates of each network.
+        updates: updates of each network, also of the ratios of `dice`.
         bandwidth: smooth a deterministic policy of continuous actions by a kernel of this half width, as a share of
             half the range; for episodes of at most three steps.
         kernel: gaussian or epanechnikov.
@@ -119,18 +132,19 @@ class Prepared:
     mode: Mode
     cluster: np.ndarray | None
     why: str  # why there are no propensities
+    ratios: Ratios | None  # None: not computed
 
     def estimate(self) -> OpeResult:
         """The estimates."""
         return estimate(self.dataset, self.target, self.behaviour, self.values, self.aim, self.names, self.mode,
-                        self.cluster, self.why)  # fmt: skip
+                        self.cluster, self.why, self.ratios)  # fmt: skip
 
     def terms(self, name: str) -> tuple[np.ndarray, np.ndarray] | None:
         """The terms [E] of episodes whose mean is an estimate, and their logged returns [E]; None: it is not a mean."""
         which = ESTIMATORS[name]
         if which.terms is None or which.reads != "steps":
             return None
-        log = log_of(self.dataset, self.aim, self.target, self.behaviour, self.values, self.cluster)
+        log = log_of(self.dataset, self.aim, self.target, self.behaviour, self.values, self.cluster, self.ratios)
         return which.terms(log), log.returns
 
 
@@ -159,7 +173,8 @@ def prepare(
     given, why = _propensities(dataset, target, propensity, propensities, bandwidth, names, aim.seed)
     chosen = policy if isinstance(policy, Policy) else None
     values = _values(dataset, target, chosen, mode, model, updates, aim, groups, names)
-    return Prepared(dataset, target, given, values, aim, names, mode, groups, why)
+    ratios = _ratios(dataset, chosen, mode, updates, aim, names)
+    return Prepared(dataset, target, given, values, aim, names, mode, groups, why, ratios)
 
 
 def usual_aim(dataset: Dataset, discount: float, horizon: int | None, endless: bool, seed: int) -> Aim:
@@ -245,7 +260,7 @@ def _propensities(
     logged = _logged(dataset, propensity)
     if kind == "logged" and logged is None:
         raise UserError(f"{dataset.id} has no propensities: give propensity=, or estimate them")
-    if kind == "none" or all(ESTIMATORS[name].needs == "model" for name in names):
+    if kind == "none" or not any(ESTIMATORS[name].needs in WEIGHTS for name in names):
         return None, "propensities are not used"
     if target.log_prob is None:
         return None, target.why
@@ -292,7 +307,7 @@ def _values(
     names: Sequence[str],
 ) -> ModelValues | None:
     """The model of the values; None if no estimator needs it or the log is too small."""
-    if model == "none" or all(ESTIMATORS[name].needs == "weights" for name in names):
+    if model == "none" or not any(ESTIMATORS[name].needs in MODEL for name in names):
         return None
     try:
         if model in ("neural", "quantile"):
@@ -306,3 +321,15 @@ def _values(
         if dataset.n_episodes >= FEWEST_EPISODES:
             raise
         return ModelValues(model, np.zeros(dataset.n_steps), np.zeros(len(dataset.observations)), {}, (str(fault),))
+
+
+def _ratios(
+    dataset: Dataset, policy: Policy | None, mode: Mode, updates: int, aim: Aim, names: Sequence[str]
+) -> Ratios | None:
+    """Ratios of visits; None if no estimator reads them, or if they do not exist for what is estimated."""
+    asked = any(ESTIMATORS[name].needs == "ratios" for name in names)
+    if not asked or policy is None or aim.horizon is not None or dataset.n_episodes < FEWEST_EPISODES:
+        return None
+    if updates < 10:
+        raise UserError(f"{updates} updates of the ratios: expected at least 10")
+    return visit_ratios(policy, dataset, mode, aim, updates)

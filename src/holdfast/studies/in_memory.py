@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from ..core.contract import Algorithm, Treatment
 from ..core.noise import Noise
 from ..core.spec import Cfg, Memory, Mode, Seen, Spec, State
 from ..data.dataset import Dataset
+from ..data.teams.dataset import TeamDataset
 from ..runs.settings import Settings
 from ..training.in_memory import train_in_memory
 
@@ -30,12 +31,18 @@ class Trained(NamedTuple):
         """The memory of n environments for each replica, leaves [R, n, ...]."""
         return jax.vmap(lambda cfg: self.algorithm.memory(cfg, spec, n))(self.cfgs)
 
+    def act(
+        self, cfg: Cfg, state: State, obs: jax.Array, memory: Memory, key: jax.Array, mode: Mode
+    ) -> tuple[jax.Array, Memory]:
+        """The actions [n, A] of one replica for observations [n, d], and its memory."""
+        seen = Seen(obs, jnp.zeros(len(obs)))
+        return self.algorithm.act(cfg, state, seen, memory, Noise(key), mode)
+
     def actor(self, mode: Mode) -> Callable[..., tuple[jax.Array, Memory]]:
         """`(obs [R, n, d], memory, key) -> (actions [R, n, A], memory)`, compiled."""
 
         def one(cfg: Cfg, state: State, obs: jax.Array, memory: Memory, key: jax.Array) -> tuple[jax.Array, Memory]:
-            seen = Seen(obs, jnp.zeros(len(obs)))
-            return self.algorithm.act(cfg, state, seen, memory, Noise(key), mode)
+            return self.act(cfg, state, obs, memory, key, mode)
 
         many = jax.jit(jax.vmap(one, (0, 0, 0, 0, 0)))
 
@@ -47,7 +54,14 @@ class Trained(NamedTuple):
 
 
 def train(
-    name: str, data: Dataset, steps: int, seeds: int, seed: int, settings: Mapping[str, Any], preset: str | None = None
+    name: str,
+    data: Dataset | TeamDataset,
+    steps: int,
+    seeds: int,
+    seed: int,
+    settings: Mapping[str, Any],
+    preset: str | None = None,
+    agents: Literal["independent"] | None = None,
 ) -> Trained:
     """Train one learner on a log without treatment.
 
@@ -59,6 +73,7 @@ def train(
         seed: the first seed.
         settings: settings of the algorithm that differ from the preset.
         preset: name of the preset; None: the algorithm's first.
+        agents: how the agents of a team learn, see `Settings.agents`.
 
     Raises:
         UserError: settings that do not fit.
@@ -77,9 +92,10 @@ def train(
         seed=seed,
         evaluate=False,
         in_memory=True,
+        agents=agents,
     )
     last = None
     for moment in train_in_memory(made, data, steps):
         last = moment
     assert last is not None  # the state at the start is yielded at least
-    return Trained(algorithm, last.state, last.cfgs)
+    return Trained(last.plan.algorithm, last.state, last.cfgs)

@@ -38,16 +38,11 @@ from ..training.plan.plan import Plan
 from .base import refuse
 from .overestimation_summary import Found, Levels, Point, draw, notes
 from .result import Result
+from .runs import shortened
 
 HEADER = ("problem", "method", "step", "estimate", "true return", "overestimate", "low", "high")
 QUICK = ("ddpg", "td3", "sac", "td3_bc", "bcq", "bear", "cql", "iql")
 QUICK_DISCRETE = ("dqn", "rem", "qr_dqn", "discrete_sac", "discrete_bcq", "discrete_cql", "iql", "awac")
-STAGES = (
-    "vae_steps",
-    "behaviour_steps",
-    "warm_start",
-    "cloning_steps",
-)  # settings that count the updates of a first stage
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,9 +147,8 @@ def settings_of(name: str, task: Task, args: Args) -> Settings:
         preset = algorithm.presets.get(TUNED, preset)
     values: dict[str, Any] = config.to_dict(preset.config)
     if not args.paper:
-        small = {k: list(args.hidden) for k in values if k.endswith("hidden")}
-        stages = {k: min(values[k], task.steps // 6) for k in STAGES if k in values}
-        values |= small | stages | {k: min(values[k], 128) for k in ("batch_size",)}
+        values |= shortened(values, task.steps // 6, args.hidden)
+        values |= {k: min(values[k], 128) for k in ("batch_size",)}
         values |= {k: 16 for k in ("heads", "quantiles") if k in values}
         values |= {k: max(values[k], 0.02) for k in ("polyak",) if k in values}
     if task.discount is not None and "discount" in values:

@@ -39,6 +39,23 @@ def preset_of(algorithm: str, name: str) -> str | None:
     return name if name in registry.get(algorithm).presets else None
 
 
+# settings that count the updates of a first stage
+STAGES = ("vae_steps", "behaviour_steps", "warm_start", "cloning_steps", "model_steps")
+
+
+def shortened(values: Mapping[str, Any], stage: int | None, hidden: Sequence[int]) -> dict[str, Any]:
+    """The settings of a method that make a run short, of those that it has.
+
+    Args:
+        values: all settings of the method.
+        stage: updates of a first stage, at most; None: as they are.
+        hidden: widths of the hidden layers of every network; empty: as they are.
+    """
+    small = {name: list(hidden) for name in values if name.endswith("hidden")} if hidden else {}
+    stages = {name: min(values[name], stage) for name in STAGES if name in values} if stage is not None else {}
+    return small | stages
+
+
 @dataclasses.dataclass(frozen=True)
 class OnlineArgs:
     """The flags of a study whose learners collect in environments."""

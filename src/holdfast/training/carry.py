@@ -11,7 +11,7 @@ import numpy as np
 
 from ..data.feed import sampler
 
-Sources = Mapping[str, sampler.Source]
+Sources = Mapping[str, sampler.OneOrTeam]
 Sums = tuple[jax.Array, jax.Array, jax.Array]  # of metrics [R, M]: sums, weights, first updates that are not finite
 
 SUMS = (np.float32, np.float32, np.int32)  # their types

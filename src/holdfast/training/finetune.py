@@ -25,7 +25,7 @@ TAKEN = (
 # what it takes from the offline run, unless another value is given
 INHERITED = ("env", "eval_episodes", "inputs", "random_shift", "worker_timeout", "workers")
 # what is only for offline runs, or is set here
-EXCLUDED = ("config", "growing", "source")
+EXCLUDED = ("config", "growing", "source", "window", "window_draws")
 
 
 def continued(

@@ -12,6 +12,7 @@ from ..algorithms import registry
 from ..core.errors import UserError
 from ..core.files import expanded
 from ..data.dataset import Dataset
+from ..data.teams.dataset import TeamDataset
 from ..runs.differences import differences
 from ..runs.folder import RunFolder
 from ..runs.schema import read_result
@@ -33,7 +34,7 @@ class Finished(NamedTuple):
 def start(
     settings: Settings,
     out: str | Path | None,
-    dataset: Dataset | None = None,
+    dataset: Dataset | TeamDataset | None = None,
     hooks: Sequence[Hook] = (),
 ) -> Finished:
     """Start a new run.
@@ -59,7 +60,7 @@ def start(
 
 def resume(
     run: str | Path,
-    data: Dataset | None = None,
+    data: Dataset | TeamDataset | None = None,
     hooks: Sequence[Hook] = (),
     algorithm: str | None = None,
     trust: bool = False,

@@ -9,7 +9,6 @@ import numpy as np
 
 from ..core.errors import UserError
 from .carry import BlockMetrics, Carry, Partial, sums_of
-from .compilation import stride_of
 from .loop import Program
 from .stopping import Pace
 
@@ -88,11 +87,12 @@ class Offline:
         """Updates lo <= step < hi of each replica, fewer if the pace asks for a pause."""
         program = self.program
         sums = program.nothing() if partial is None else sums_of(partial.sums)
-        stride = stride_of(hi - lo)
+        stride = program.stride(lo, hi)
         at = lo
         for end in [hi] if self.pace is None else self.pace.ends(lo, hi, stride):
-            carry, sums = program.advance(carry, sums, at, end, stride)
-            jax.block_until_ready(sums)
+            for begin, stop in program.pieces(at, end):
+                carry, sums = program.advance(carry, sums, begin, stop, stride)
+                jax.block_until_ready(sums)
             at = end
         kept: list[Any] | None = None if at == hi else [np.asarray(x).tolist() for x in sums]
         return PlayResult(carry, program.means(sums), {}, at - lo, at, None, None if kept is None else (kept, []))

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 from ..core.errors import UserError
 from ..core.shown import counted, facts_html, line
 from ..data.dataset import Dataset
+from ..data.teams.dataset import TeamDataset
 from ..environments.gym.workers import TIMEOUT
 from ..evaluation.evaluate import Evaluation, evaluate
 from ..evaluation.statistics import Estimate
+from ..evaluation.teams import evaluate_team
 from ..policy.policy import Policy
 from ..policy.storage import arrays_of, under
+from ..policy.team import TeamPolicy, teams_in
 from ..runs.columns import Columns, columns
 from ..runs.folder import RunFolder
 from ..runs.schema import read_result
@@ -35,13 +38,29 @@ class Results:
     path: Path
     result: dict[str, Any]
     env: str | None = dataclasses.field(default=None, compare=False)  # the environment, if the caller gave one
-    data: Dataset | None = dataclasses.field(default=None, compare=False)  # the data set, if it was in memory
+    data: Dataset | TeamDataset | None = dataclasses.field(
+        default=None, compare=False
+    )  # the data set, if it was in memory
     network: dict[str, str] = dataclasses.field(default_factory=dict, compare=False)  # own networks by role
     encoder: str | None = dataclasses.field(default=None, compare=False)  # the own encoder
 
     def policies(self) -> list[Policy]:
-        """The final policy of each replica."""
+        """The final policy of each replica.
+
+        Raises:
+            UserError: the run trains a team, see `teams`; or a policy is missing or damaged.
+        """
+        if teams_in(self.path):
+            raise UserError(f"{self.path} trains a team: take run.teams(), whose members are the agents' policies")
         return [self._loaded(folder) for folder in self._policy_folders()]
+
+    def teams(self) -> list[TeamPolicy]:
+        """The final team of each replica.
+
+        Raises:
+            UserError: the run trains one agent, see `policies`; or a policy is missing or damaged.
+        """
+        return [TeamPolicy.load(folder) for folder in self._policy_folders()]
 
     def policy(self, replica: int = 0, critic: bool = False) -> Policy:
         """The final policy of one replica.
@@ -80,6 +99,8 @@ class Results:
     ) -> Evaluation:
         """Score the final policies of all replicas; the arguments are those of `holdfast.evaluate`."""
         place = self.env if env is None else env
+        if teams_in(self.path):
+            return evaluate_team(self.teams(), place, episodes, seed, mode, progress)
         return evaluate(
             self.policies(),
             place,

@@ -9,6 +9,7 @@ from typing import Any
 from ..core.errors import UserError
 from ..data.dataset import Dataset
 from ..data.sources import load_dataset
+from ..data.teams.dataset import TeamDataset
 from ..runs.folder import RunFolder
 from ..runs.schema import checked_checkpoint, read_result, require_settings
 from ..runs.settings import Settings
@@ -22,7 +23,7 @@ def resumed(
     folder: RunFolder,
     before: Settings,
     facts: dict[str, Any],
-    data: Dataset | None,
+    data: Dataset | TeamDataset | None,
     hooks: Sequence[Hook],
     steps: int | None,
 ) -> dict[str, Any]:
@@ -66,7 +67,7 @@ def resumed(
     return runner.run(resume=True)
 
 
-def in_memory(settings: Settings, run: str | Path) -> Dataset | None:
+def in_memory(settings: Settings, run: str | Path) -> Dataset | TeamDataset | None:
     """Reload the data set of a run that was started with one in memory. Returns None if the run loads its own data.
 
     Raises:

@@ -12,6 +12,7 @@ from ..core.contract import Algorithm
 from ..core.errors import UserError
 from ..core.networks import Builder, given, given_by_role, is_own
 from ..data.dataset import Dataset
+from ..data.teams.dataset import TeamDataset
 from ..environments.gym.given import GivenEnv
 from ..environments.gym.naming import named, rebound
 from ..runs.folder import RunFolder
@@ -56,7 +57,7 @@ class Run(Results):
 
 def train(
     algorithm: str | Algorithm,
-    data: str | Path | Dataset | None = None,
+    data: str | Path | Dataset | TeamDataset | None = None,
     *,
     steps: int = Settings.steps,
     seeds: int = Settings.seeds,
@@ -78,7 +79,8 @@ def train(
 
     Args:
         algorithm: registry name, see `holdfast algorithms`; or an algorithm of your own, which is then registered.
-        data: a data set, or its name or path as `load_dataset` takes it. None: learn in the environment `env` alone.
+        data: a data set, the log of a team, or its name or path as `load_dataset` takes it. None: learn in the
+            environment `env` alone.
         steps: updates of each replica; environment steps in a phase that collects data.
         seeds: number of seeds. All of them are trained in one program.
         seed: the first seed.
@@ -105,13 +107,13 @@ def train(
         UserError: a mistake in the arguments or the data; nothing has been written.
         Diverged: a metric became NaN or infinite.
     """
-    if data is not None and not isinstance(data, Dataset | str | Path):
+    if data is not None and not isinstance(data, Dataset | TeamDataset | str | Path):
         raise UserError(
             f"data has type {type(data).__name__}, expected a Dataset or a name; Dataset.from_arrays makes one from "
             "arrays"
         )
-    dataset = data if isinstance(data, Dataset) else None
-    name = data.id if isinstance(data, Dataset) else None if data is None else launch.located(data)
+    dataset = data if isinstance(data, Dataset | TeamDataset) else None
+    name = dataset.id if dataset is not None else None if data is None else launch.located(data)  # type: ignore[arg-type]
     chosen = algorithm if isinstance(algorithm, str) else registry.register(algorithm)
     made = Settings.of(
         chosen,
@@ -132,7 +134,7 @@ def train(
 
 def resume(
     run: str | Path,
-    data: Dataset | None = None,
+    data: Dataset | TeamDataset | None = None,
     hooks: Sequence[Hook] = (),
     algorithm: str | Algorithm | None = None,
     trust: bool = False,
@@ -182,7 +184,7 @@ def finetune(
     env: EnvLike | None = None,
     out: str | Path | None = None,
     config: Mapping[str, Any] | None = None,
-    data: Dataset | None = None,
+    data: Dataset | TeamDataset | None = None,
     network: Builder | str | Mapping[str, Builder | str] | None = None,
     encoder: Builder | str | None = None,
     hooks: Sequence[Hook] = (),
@@ -232,7 +234,11 @@ def _watched(hooks: Sequence[Hook], progress: bool) -> list[Hook]:
 
 
 def _run(
-    finished: launch.Finished, env: str | None, data: Dataset | None, network: Mapping[str, str], encoder: str | None
+    finished: launch.Finished,
+    env: str | None,
+    data: Dataset | TeamDataset | None,
+    network: Mapping[str, str],
+    encoder: str | None,
 ) -> Run:
     """The run, with those of the caller's objects that its files do not hold."""
     place = env if isinstance(env, GivenEnv) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,13 +13,16 @@ from ..evaluation.evaluate import Evaluation, Evaluator
 from ..policy.acting import Replicas
 from ..policy.dynamics import Dynamics
 from ..policy.policy import Policy
+from ..policy.team import TeamPolicy
 from ..runs.folder import RunFolder
+from ..runs.settings import Replica
 from .carry import Carry
 from .early import EarlyStop
 from .loop import Program
 from .plan.inputs import policy_folder
 from .plan.models import ends_of
 from .plan.plan import Plan
+from .plan.team import TeamTask
 from .run_tables import RunTables
 from .stopping import shielded
 
@@ -152,7 +156,10 @@ class Shipping:
         """
         names = [replica.name for replica in self.plan.replicas]
         for i, path in enumerate(self.folder.policy_folders(names, step if kept else None)):
-            self.policy_of(program, carry, step, i).save(path)
+            if isinstance(self.plan.task, TeamTask):
+                self._ship_team(self.plan.task, program, carry, step, i, path)
+            else:
+                self.policy_of(program, carry, step, i).save(path)
 
     def policy_of(self, program: Program, carry: Carry, step: int, i: int) -> Policy:
         """The policy of one replica.
@@ -166,6 +173,24 @@ class Shipping:
         task = self.plan.task
         replica = self.plan.replicas[i]
         state = jax.tree.map(lambda x: x[i], carry.state)
+        info = self._facts(program, step, replica)
+        if self.plan.algorithm.target is not None:
+            aim = float(self.plan.algorithm.target(replica.cfg, state)) / task.fitted.reward_scale
+            info["target"] = {"return": aim, "unit": "sum of the raw rewards of an episode"}
+        if task.raw_space is not None:
+            info["observation_space"] = task.raw_space
+        if task.raw_action_space is not None:
+            info["action_space"] = task.raw_action_space
+        if task.table is not None:
+            info["table"] = task.table
+        if self.plan.settings.inputs:
+            given = self.plan.settings.inputs.items()
+            info["inputs"] = {name: str(policy_folder(folder)) for name, folder in given}
+        return Policy(self.plan.algorithm, replica.cfg, state, task.spec, task.fitted, info)
+
+    def _facts(self, program: Program, step: int, replica: Replica) -> dict[str, Any]:
+        """What is saved with the policy of a replica, of one agent or of a team."""
+        task = self.plan.task
         info: dict[str, Any] = {
             "env_spec": task.eval_env,
             "env_id": task.env_id,
@@ -179,21 +204,25 @@ class Shipping:
             "phase": program.index,
             "stats": task.stats,
         }
-        if self.plan.algorithm.target is not None:
-            aim = float(self.plan.algorithm.target(replica.cfg, state)) / task.fitted.reward_scale
-            info["target"] = {"return": aim, "unit": "sum of the raw rewards of an episode"}
         if self.plan.settings.algorithm_module:
             info["algorithm_module"] = self.plan.settings.algorithm_module
-        if task.raw_space is not None:
-            info["observation_space"] = task.raw_space
-        if task.raw_action_space is not None:
-            info["action_space"] = task.raw_action_space
-        if task.table is not None:
-            info["table"] = task.table
-        if self.plan.settings.inputs:
-            given = self.plan.settings.inputs.items()
-            info["inputs"] = {name: str(policy_folder(folder)) for name, folder in given}
-        return Policy(self.plan.algorithm, replica.cfg, state, task.spec, task.fitted, info)
+        return info
+
+    def _ship_team(self, task: TeamTask, program: Program, carry: Carry, step: int, i: int, path: Path) -> None:
+        """Save the policies of all agents of one replica."""
+        replica = self.plan.replicas[i]
+        state = jax.tree.map(lambda x: x[i], carry.state)
+        info = self._facts(program, step, replica)
+        alone = self.plan.algorithm.member
+        assert alone is not None, "a method that learns a team says how its agents act alone"
+        members = {}
+        for number, own in enumerate(task.members):
+            algorithm, part = alone(replica.cfg, state, number)
+            facts = {**info, "env_spec": None, "env_id": None, "reference": None}
+            facts["stats"] = {**own.stats, "agents": float(len(task.members))}
+            members[own.name] = Policy(algorithm, replica.cfg, part, own.spec, own.fitted, facts)
+        kept = {name: info[name] for name in ("env_spec", "env_id", "dataset", "reference", "seed", "step")}
+        TeamPolicy(members, kept).save(path)
 
     def _team(self, program: Program, carry: Carry, step: int) -> Replicas:
         task = self.plan.task

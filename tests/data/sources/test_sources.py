@@ -50,7 +50,7 @@ def damaged(tmp_path):
         ("absent.hdf5", "does not exist"),
         ("absent.npz", "does not exist"),
         ("absent", "does not exist"),
-        ("folder", "without a Minari data set"),
+        ("folder", "without a data set"),
         ("data.csv", "is a table: say what its columns are with --columns"),
     ],
 )

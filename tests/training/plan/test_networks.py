@@ -20,6 +20,7 @@ from holdfast.dynamics.learning import Learning
 from holdfast.parts.diffusion import StepCode
 from holdfast.parts.layers import MLP
 from holdfast.parts.own import Own
+from holdfast.parts.transition_vae import TransitionVAE
 from holdfast.parts.vae import VAE
 from holdfast.runs.settings import Settings
 from holdfast.training.plan.plan import plan
@@ -33,14 +34,18 @@ ROLES = {
     "idql": {"critic", "value"},
     "awr": {"actor", "value"},
     "morel": {"actor", "value"},
-    **{name: set() for name in ("tabular_bcq", "decision_transformer", "odt")},  # a table, and transformers
+    **{
+        name: set() for name in ("tabular_bcq", "tabular_mabcq", "decision_transformer", "odt")
+    },  # a table, and transformers
     **{name: {"critic"} for name in ("dqn", "qr_dqn", "ensemble_dqn", "rem", "discrete_cql")},
     **{
         name: {"actor", "critic", "value"}
-        for name in ("ifql", "iql", "iql_online", "iql_concurrent", "xql", "obac", "opti_dice")
+        for name in ("ifql", "iql", "iql_online", "iql_concurrent", "xql", "obac", "opti_dice", "omiga")
     },
 }
-NAMES = [n for n in registry.names() if not registry.get(n).inputs]  # the others need a policy of another run
+# the others need a policy of another run, or the log of a team
+NAMES = [n for n in registry.names() if not (registry.get(n).inputs or registry.get(n).member)]
+WITHIN = (VAE, TransitionVAE, Learning, StepCode)  # autoencoders, models and descriptions of diffusion steps
 SPECS = {"continuous": Spec((3,), 2, horizon=20), "discrete": Spec((3,), 4, True, horizon=20)}
 
 
@@ -81,7 +86,7 @@ def shapes(tree):
 
 def found(state, kind):
     """The networks of a kind outside of autoencoders, learned models and descriptions of diffusion steps."""
-    every = jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, (kind, VAE, Learning, StepCode)))
+    every = jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, (kind, *WITHIN)))
     return [x for x in every if isinstance(x, kind)]
 
 
@@ -131,7 +136,7 @@ NAMED = {"activation": "silu", "layer_norm": "pre"}
 WIDTHS = {"actor": "actor_hidden", "critic": "critic_hidden", "value": "value_hidden"}
 
 
-@pytest.mark.parametrize("name", quick(sorted(set(NAMES) - {"tabular_bcq"}), "rem"))
+@pytest.mark.parametrize("name", quick(sorted(set(NAMES) - {"tabular_bcq", "tabular_mabcq"}), "rem"))
 def test_updates(name):
     """An update keeps the structure of a state with other networks, in every phase. Nothing is compiled."""
     roles = ROLES.get(name, {"actor", "critic"})

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ..arrays import OBSERVATION_COLUMNS
-from ..chunks import chunks
+from ..chunks import chunks, row_wise
 from ..dataset import Dataset
 from ..scores import usable
 from .faults import Fault, Where
@@ -108,18 +108,30 @@ def nonfinite(dataset: Dataset) -> list[Fault]:
     """NaN and infinite numbers, one fault a column."""
     found = []
     for name, column in number_columns(dataset).items():
-        if column.dtype.kind != "f":
+        if column.dtype.kind != "f" or (name == "observations" and _finite_observations(dataset)):
             continue
-        bad = ~np.isfinite(column)
-        if not bad.any():
+        count, first = _first_bad(column)
+        if not count:
             continue
-        first = np.unravel_index(int(np.argmax(bad)), bad.shape)
         label = name + (f"[{first[1]}]" if len(first) > 1 else "")
         where = (place if per_observation(name) else at)(dataset, int(first[0]), label)
-        text = f"{int(bad.sum())} numbers of {name} are NaN or infinite, the first is {column[first]}"
+        text = f"{count} numbers of {name} are NaN or infinite, the first is {column[first]}"
         fix = "`holdfast data convert --drop-nonfinite` writes a copy without those episodes"
-        found.append(Fault("fatal", "nonfinite", where, int(bad.sum()), text, fix))
+        found.append(Fault("fatal", "nonfinite", where, count, text, fix))
     return found
+
+
+def _first_bad(column: np.ndarray) -> tuple[int, tuple[int, ...]]:
+    """How many numbers of a column are NaN or infinite, and the place of the first one."""
+    count = 0
+    first: tuple[int, ...] = ()
+    for part in chunks(len(column), math.prod(column.shape[1:])):
+        bad = ~np.isfinite(column[part])
+        if bad.any() and not count:
+            row, *rest = (int(i) for i in np.unravel_index(int(np.argmax(bad)), bad.shape))
+            first = (part.start + row, *rest)
+        count += int(bad.sum())
+    return count, first
 
 
 def discrete_actions(dataset: Dataset) -> list[Fault]:
@@ -222,10 +234,13 @@ def box_actions(dataset: Dataset) -> list[Fault]:
         fix = "give finite bounds (--action-bounds LOW HIGH)"
         found.append(Fault("fatal", "no_bounds", Where(column=f"actions[{dim}]"), count, text, fix))
     slack = SLACK * np.where(unusable, 0.0, (high - low) / 2)
-    outside = (dataset.actions < low - slack) | (dataset.actions > high + slack)
-    rows = np.flatnonzero(outside.any(1))
+
+    def outside(actions: np.ndarray) -> np.ndarray:
+        return (actions < low - slack) | (actions > high + slack)
+
+    rows = np.flatnonzero(row_wise(lambda actions: np.asarray(outside(actions).any(1)), dataset.actions))
     if len(rows):
-        dim = int(np.argmax(outside[rows[0]]))
+        dim = int(np.argmax(outside(dataset.actions[rows[0]])))
         first = dataset.actions[rows[0], dim]
         text = f"{len(rows)} rows have actions out of bounds, first {first:.6g}, expected {low[dim]:g} to {high[dim]:g}"
         fix = "--clip-actions clips them, --action-bounds LOW HIGH gives other bounds"
@@ -262,8 +277,7 @@ def observation_scales(dataset: Dataset) -> list[Fault]:
     if not _finite(dataset):
         return []
     found = []
-    lowest = dataset.observations.min(0).astype(np.float64)
-    highest = dataset.observations.max(0).astype(np.float64)
+    lowest, highest = (x.astype(np.float64) for x in dataset.observation_extremes)
     largest = np.maximum(np.abs(lowest), np.abs(highest))
     beyond = int((largest > ABSURD).sum())
     if beyond:
@@ -318,8 +332,12 @@ def reward_scales(dataset: Dataset) -> list[Fault]:
 
 
 def _finite(dataset: Dataset) -> bool:
-    whole = dataset.observations.dtype.kind != "f"
-    return bool((whole or np.isfinite(dataset.observations).all()) and np.isfinite(dataset.rewards).all())
+    return _finite_observations(dataset) and not _first_bad(dataset.rewards)[0]
+
+
+def _finite_observations(dataset: Dataset) -> bool:
+    whole = dataset.observations.dtype.kind != "f" or not len(dataset.observations)
+    return whole or all(bool(np.isfinite(x).all()) for x in dataset.observation_extremes)
 
 
 def stored_columns(dataset: Dataset) -> list[Fault]:

@@ -32,6 +32,9 @@ class Columns(PyTree):
     extra: dict[str, Any] = field(default_factory=dict)  # derived and stored columns by name, [N, ...]
 
 
+Held = Columns | tuple[Columns, ...] | None  # training columns; of each agent of a team
+
+
 class Given(NamedTuple):
     """What a derived column is computed from."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ from ...core.contract import Anchor, Chunks, Needs, NStep, Transitions, Windows
 from ...core.errors import UserError
 from ...core.noise import Noise
 from ...core.spec import Array, Batch, Scalar, Step
-from ...core.tree import PyTree
+from ...core.tree import PyTree, field
 from .buffer import Ring, add
 from .columns import Columns
 
@@ -26,6 +26,7 @@ class View(PyTree):
 
     columns: Columns
     index: jax.Array  # [n] transitions
+    count: jax.Array | None = None  # int32: only so many of `index` are there; None: all
 
 
 class Growing(PyTree):
@@ -38,6 +39,16 @@ class Growing(PyTree):
 Source = Columns | View | Ring | Growing
 
 
+class Members(PyTree):
+    """The rows of a team: a source for each agent."""
+
+    sources: tuple[Source, ...]
+    together: bool = field(static=True)  # whether row i is the same moment for all agents, so that they draw together
+
+
+OneOrTeam = Source | Members
+
+
 def grown(columns: Columns, updates: Step, rate: float) -> Growing:
     """The columns of a growing log, `updates` updates before its end; each update adds `rate` transitions."""
     n = columns.row.shape[0]
@@ -45,12 +56,14 @@ def grown(columns: Columns, updates: Step, rate: float) -> Growing:
     return Growing(columns, jnp.clip(n - missing, 1, n))
 
 
-def size(source: Source) -> Any:
+def size(source: OneOrTeam) -> Any:
     """How many transitions a source holds; traced for sources that grow."""
     if isinstance(source, Ring):
         return source.size
-    if isinstance(source, Growing):
+    if isinstance(source, Growing) or (isinstance(source, View) and source.count is not None):
         return source.count
+    if isinstance(source, Members):
+        return sum(size(one) for one in source.sources)
     return (source.index if isinstance(source, View) else source.row).shape[0]
 
 
@@ -273,7 +286,7 @@ def shares(mix: Mapping[str, float], batch_size: int) -> dict[str, int]:
 
 
 def sample(
-    sources: Mapping[str, Source],
+    sources: Mapping[str, OneOrTeam],
     mix: Mapping[str, float] | str,
     batch_size: int,
     needs: Needs,
@@ -281,8 +294,10 @@ def sample(
     written: Mapping[str, jax.Array] | None = None,
     discount: Scalar | None = None,
     fixed: Noise | None = None,
-) -> Batch:
+) -> Any:
     """One update's batch: rows uniform within each source, with replacement; leaves [B, ...] or [k, B, ...].
+
+    From the rows of a team comes a tuple of batches, one for each agent.
 
     Args:
         sources: by name.
@@ -297,11 +312,13 @@ def sample(
     Raises:
         UserError: columns that a ring does not have.
     """
+    if isinstance(sources.get("data"), Members):
+        return _of_each_agent(sources, mix, batch_size, needs, noise, written or {}, discount, fixed)
     lead = () if needs.batches == 1 else (needs.batches,)
     written = written or {}
 
     def draw(name: str, index: jax.Array) -> Batch:
-        source = sources[name]
+        source = cast(Source, sources[name])
         if isinstance(source, Ring):
             _require_columns(name, source, needs, written)
         return READ[type(needs)](_with(source, written), index, needs, discount)
@@ -318,6 +335,28 @@ def sample(
         start += count
     whole = jax.tree.map(lambda *x: jnp.concatenate(x, axis=len(lead)), *_alike(parts))
     return Batch(**{**vars(whole), "parts": tuple(bounds)})
+
+
+def _of_each_agent(
+    sources: Mapping[str, Any],
+    mix: Mapping[str, float] | str,
+    batch_size: int,
+    needs: Needs,
+    noise: Noise,
+    written: Mapping[str, Any],
+    discount: Scalar | None,
+    fixed: Noise | None,
+) -> tuple[Batch, ...]:
+    """A batch for each agent, from its own rows. Agents whose rows belong together draw the same ones."""
+    team: Members = sources["data"]
+    found = []
+    for i in range(len(team.sources)):
+        own = {name: source.sources[i] for name, source in sources.items()}
+        columns = {name: column[i] for name, column in written.items()}
+        draws = noise if team.together else noise.sub(f"agent_{i}")
+        again = fixed if fixed is None or team.together else fixed.sub(f"agent_{i}")
+        found.append(sample(own, mix, batch_size, needs, draws, columns, discount, again))
+    return tuple(found)
 
 
 def bootstrapped(fixed: Noise, index: jax.Array, rows: jax.Array | int) -> jax.Array:
@@ -343,12 +382,12 @@ def _with(source: Source, written: Mapping[str, jax.Array]) -> Source:
     return type(source)(**{**vars(source), "columns": more})
 
 
-def pool(sources: Mapping[str, Source]) -> list[str]:
+def pool(sources: Mapping[str, OneOrTeam]) -> list[str]:
     """The sources of a proportional mix: the data and every ring, but no view of the data."""
     return [name for name, source in sources.items() if name == "data" or isinstance(source, Ring)]
 
 
-def drawn(mix: Mapping[str, float] | str, sources: Mapping[str, Source]) -> list[str]:
+def drawn(mix: Mapping[str, float] | str, sources: Mapping[str, OneOrTeam]) -> list[str]:
     """Names of the sources that a mix draws from."""
     return pool(sources) if isinstance(mix, str) else [name for name, share in mix.items() if share > 0]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -17,6 +18,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from ...core.errors import UserError
 from ...core.spec import Array, Obs
+from ...core.team import Team, parts
 from ..chunks import moments
 
 if TYPE_CHECKING:
@@ -267,6 +269,35 @@ def fit(treatment: Treatment, dataset: Dataset) -> Fitted:
         clip_actions=treatment.clip_actions,
         normalized=epsilon is not None,
     )
+
+
+def joint_treatment(each: Sequence[Fitted], joint_actions: int) -> Fitted:
+    """The treatment of joint observations and actions, from those of the agents of a team (see `core.team`).
+
+    Rewards are left as they are, because each agent has its own.
+
+    Args:
+        each: the treatment of each agent.
+        joint_actions: how many joint actions there are, if actions are discrete.
+    """
+    mean, std = (np.concatenate([getattr(own, name) for own in each]) for name in ("obs_mean", "obs_std"))
+    normalized = any(own.normalized for own in each)
+    if each[0].discrete:
+        return Fitted(mean, std, action_count=joint_actions, normalized=normalized)
+    low, high = (np.concatenate([np.asarray(getattr(own, f"action_{end}")) for own in each]) for end in ("low", "high"))
+    return Fitted(mean, std, action_low=low, action_high=high, normalized=normalized)
+
+
+def agent_treatments(joint: Fitted, team: Team) -> list[Fitted]:
+    """The treatment of each agent, from one of joint observations and actions; the inverse of `joint_treatment`."""
+    found = []
+    ends = [None] * len(team.names) if joint.action_low is None else parts(joint.action_low, team.counts)
+    highs = ends if joint.action_high is None else parts(joint.action_high, team.counts)
+    seen = zip(parts(joint.obs_mean, team.widths), parts(joint.obs_std, team.widths), strict=True)
+    for (mean, std), low, high, count in zip(seen, ends, highs, team.counts, strict=True):
+        own = dataclasses.replace(joint, obs_mean=mean, obs_std=std, action_low=low, action_high=high)
+        found.append(dataclasses.replace(own, action_count=count if joint.discrete else 0))
+    return found
 
 
 def untreated(observation_space: Space, action_space: Space, where: str = "the environment") -> Fitted:

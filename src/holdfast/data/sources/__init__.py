@@ -60,6 +60,7 @@ def load_dataset(
             - a D4RL file (`.hdf5`, `.h5`),
             - an NPZ file: written by `convert`, or with OGBench's or D4RL's columns,
             - a table: CSV (`.csv`, `.csv.gz`), Parquet (`.parquet`) or a data frame, with `columns`,
+            - a folder of columns (`.columns`, written by `convert`), which is mapped and not read into memory,
             - a folder with a Minari data set,
             - a Minari id: `mujoco/hopper/medium-v0`.
         download: download a Minari data set that is not local.
@@ -128,7 +129,7 @@ def with_environment(dataset: Dataset, env: str, make: Callable[[str], gymnasium
 
 def _read(name: str | Path | Frame, download: bool, skip_episodes: Sequence[int], options: dict[str, Any]) -> Dataset:
     """The data set as its file has it."""
-    from . import minari
+    from . import folder, minari
 
     if is_frame(name):
         return _load_table(name, options, skip_episodes)
@@ -149,13 +150,16 @@ def _read(name: str | Path | Frame, download: bool, skip_episodes: Sequence[int]
         raise _missing(text, path)
     if path.suffix == ".npz" or (path.suffix in (".hdf5", ".h5") and not path.is_dir()):
         return _load_flat(path, options, skip_episodes)
+    if folder.is_folder(path) and not options.keys() - {"id"}:
+        return _skipped(folder.load(path, **options), text, skip_episodes)
     if options:
         raise UserError(f"{text}: a Minari data set takes no option {', '.join(sorted(options))}; leave them out")
     if path.is_dir():
         if minari.is_folder(path):
             return minari.load_folder(path, skip_episodes=skip_episodes)
         raise UserError(
-            f"{text} is a folder without a Minari data set; expected data/metadata.json and data/main_data.hdf5 in it"
+            f"{text} is a folder without a data set; expected data/metadata.json and data/main_data.hdf5 (Minari), "
+            "or metadata.json and offsets.npy (a folder of columns)"
         )
     if path.exists():
         raise UserError(

@@ -24,7 +24,7 @@ from ..dataset import Dataset
 from ..facts import provenance_in
 from ..references import d4rl_id, env_id_of, environment_spec_for, reference_for, time_limit
 from .ends import OTHER_NAMES, named_ends, unread, used_names, with_faults
-from .files import Group, open_hdf5, require_rows
+from .files import Group, open_hdf5, require_one_agent, require_rows
 
 NEEDED = ("observations", "actions", "rewards", "terminals")
 OPTIONAL = ("timeouts", "next_observations")
@@ -65,6 +65,8 @@ def load(path: Path, **options: Unpack[FlatOptions]) -> Dataset:
         UserError: a file that cannot be read, or missing or unequal columns.
     """
     with open_hdf5(path) as file:
+        if "observations" not in file:
+            require_one_agent(file, path)
         wanted = (*NEEDED, *OPTIONAL, *OTHER_NAMES)
         stored = {k: file[k] for k in wanted if k in file and hasattr(file[k], "shape")}
         require_rows(stored, path)

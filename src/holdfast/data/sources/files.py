@@ -7,6 +7,7 @@ taken.
 from __future__ import annotations
 
 import math
+import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -162,6 +163,32 @@ def open_hdf5(path: Path) -> Iterator[Group]:
         raise UserError(f"{path}: cannot be read ({reason}); expected an HDF5 file, fetch or write it again") from e
 
 
+def agents_in(file: Mapping[str, Any]) -> list[str]:
+    """The names of the agents whose logs are in a file, see `data.teams.files`. Empty for the log of one agent.
+
+    Args:
+        file: arrays by key (`AGENT/observations`), or the root of an HDF5 file, in which an agent is a group.
+    """
+    if not isinstance(file, Group):
+        return [name.removesuffix("/observations") for name in file if name.endswith("/observations")]
+    groups = [name for name in file if not re.fullmatch(r"episode_\d+", name)]  # the others are Minari's episodes
+    return [name for name in groups if isinstance(file.get(f"{name}/observations"), Column)]
+
+
+def require_one_agent(file: Mapping[str, Any], path: Path) -> None:
+    """Refuse the log of a team.
+
+    Raises:
+        UserError: naming its agents.
+    """
+    agents = agents_in(file)
+    if agents:
+        raise UserError(
+            f"{path} is the log of a team ({', '.join(agents[:4])}): train on it with --agents independent, or read it "
+            "with holdfast.load_team"
+        )
+
+
 def require_rows(columns: Mapping[str, Any], path: Path) -> None:
     """Refuse columns that declare different numbers of rows, before one is read.
 
@@ -250,11 +277,27 @@ def read_npz(path: Path) -> Members:
     return Members(path)
 
 
-def _require_header(raw: IO[bytes], size: int, where: str) -> None:
-    """Compare what the header of an array declares with the bytes that follow it."""
+def header_of(path: Path) -> tuple[tuple[int, ...], bool, np.dtype, int]:
+    """What an NPY file declares: shape, whether it is in column order, type, and the first byte of its numbers.
+
+    Raises:
+        UserError: the file does not exist, is not an NPY file, holds Python objects, or has another size than declared.
+    """
+    _require_file(path)
+    try:
+        with open(path, "rb") as raw:
+            return _require_header(raw, require_regular(path), str(path))
+    except UserError:
+        raise
+    except Exception as e:  # NumPy has no common error type
+        raise UserError(f"{path}: cannot be read (not NPY, or damaged); write it again") from e
+
+
+def _require_header(raw: IO[bytes], size: int, where: str) -> tuple[tuple[int, ...], bool, np.dtype, int]:
+    """What the header of an array declares, compared with the bytes that follow it: see `header_of`."""
     version = np.lib.format.read_magic(raw)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read(raw)
+    shape, fortran, dtype = read(raw)
     if dtype.hasobject:
         raise UserError(f"{where} holds Python objects; expected plain arrays (pickles are never read)")
     declared = math.prod(shape) * dtype.itemsize
@@ -262,6 +305,7 @@ def _require_header(raw: IO[bytes], size: int, where: str) -> None:
         raise UserError(
             f"{where} declares {declared:,} bytes and has {size - raw.tell():,}: it is damaged, write the file again"
         )
+    return shape, fortran, dtype, raw.tell()
 
 
 def _require_file(path: Path) -> None:

@@ -16,7 +16,7 @@ from ..dataset import Dataset
 from ..facts import provenance_in
 from . import d4rl, ogbench
 from .ends import EPISODE_ENDS
-from .files import read_npz
+from .files import read_npz, require_one_agent
 
 NATIVE = ("observations", "actions", "rewards", "terminations", "truncations", "offsets", "metadata")
 
@@ -44,6 +44,7 @@ def load(
         UserError: a file that cannot be read, or whose form is not clear.
     """
     flat = read_npz(path)
+    require_one_agent(flat, path)
     form = _form(flat, form, path, rewards is not None)
     if form == "holdfast":
         return _native(flat, path, options.get("id"))

@@ -40,10 +40,10 @@ def make_env(env: str, **options: Any) -> gymnasium.Env:
     """Make an environment from its id, or from an EnvSpec as JSON (the form that Minari stores with a data set).
 
     An id may name the module that registers it: `my_package:MyEnv-v0`. `my_package:MyEnv` is a class or function of
-    that module. `jax/NAME` is an environment of `environments.jax`. `ALE/NAME` is an Atari game with Gymnasium's
-    preprocessing and the last four frames as one image. Of a JSON spec, only the id, the arguments, the time limit and
-    Gymnasium's own wrappers are used: nothing that it names is imported, except packages that are known to register
-    environments.
+    that module. `jax/NAME` is an environment of `environments.jax`, `pettingzoo/PACKAGE.NAME` one of PettingZoo with
+    joint observations and actions. `ALE/NAME` is an Atari game with Gymnasium's preprocessing and the last four frames
+    as one image. Of a JSON spec, only the id, the arguments, the time limit and Gymnasium's own wrappers are used:
+    nothing that it names is imported, except packages that are known to register environments.
 
     Args:
         env: the id, the JSON, or an environment that was given as an object or a function.
@@ -64,6 +64,10 @@ def make_env(env: str, **options: Any) -> gymnasium.Env:
     name, arguments = _parse(env)
     if name.rpartition(":")[2].startswith(("jax/", "gymnax/")):
         from ..jax.as_gym import register
+
+        name = register(name)
+    elif name.startswith("pettingzoo/"):
+        from .pettingzoo import register
 
         name = register(name)
     elif ":" in name:

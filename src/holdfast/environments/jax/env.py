@@ -1,7 +1,8 @@
 """Environments written in JAX as pure functions, so that collection runs inside the compiled loop.
 
-`find(name)` knows the probes (`holdfast/chain-v0`), `jax/Pendulum-v1` and `jax/CartPole-v1`, environments added by
-`register`, and `gymnax/NAME` if gymnax is installed. Each is also a Gymnasium environment of that name.
+`find(name)` knows the probes (`holdfast/chain-v0`), `jax/Pendulum-v1` and `jax/CartPole-v1`, the games of teams
+(`jax/Climbing-v0`, `jax/StagHunt-v0`, `jax/Spread-v0`), environments added by `register`, and `gymnax/NAME` if gymnax
+is installed. Each is also a Gymnasium environment of that name.
 """
 
 from __future__ import annotations
@@ -123,6 +124,8 @@ def find(env: str | None) -> JaxEnv | None:
     if name not in REGISTRY:
         importlib.import_module(f"{__package__}.classics")
         importlib.import_module(f"{__package__}.probes")
+        importlib.import_module(f"{__package__}.matrix_games")
+        importlib.import_module(f"{__package__}.spread")
     if name.startswith("jax/") and name not in REGISTRY:
         raise unknown("JAX environment", name, [known for known in REGISTRY if known.startswith("jax/")])
     return _checked(name, REGISTRY[name]()) if name in REGISTRY else None

@@ -11,7 +11,7 @@ import numpy as np
 from ...core.errors import UserError, unknown
 from ...data.dataset import Dataset
 from ..statistics import LEVEL, Estimate
-from . import diagnostics, distribution, importance, intervals, marginal, shrinkage
+from . import diagnostics, distribution, importance, intervals, marginal, shrinkage, visits
 from . import doubly_robust as robust
 from .behaviour import Behaviour
 from .log import Log, padded
@@ -19,7 +19,9 @@ from .model_values import ModelValues
 from .result import OpeResult, Row
 from .target import Target
 
-Needs = Literal["model", "weights", "both"]
+Needs = Literal["model", "weights", "both", "ratios"]
+MODEL = ("model", "both")  # those that read a model
+WEIGHTS = ("weights", "both")  # those that read propensities
 Interval = Literal["bootstrap", "t"]
 
 
@@ -59,6 +61,7 @@ ESTIMATORS: dict[str, Estimator] = {
     "dr_os": Estimator(
         "doubly robust with optimistic shrinkage", "both", robust.dr, robust.dr_terms, None, "optimistic"
     ),
+    "dice": Estimator("ratios of discounted visits", "ratios", visits.value),
     "dr_switch": Estimator("doubly robust with switched weights", "both", robust.dr, robust.dr_terms, None, "switch"),
 }
 USUAL = ("fqe", "pdis", "wis", "sn_pdis", "dr", "wdr", "magic")
@@ -83,13 +86,13 @@ class Aim:
 
 
 def require_known(names: Sequence[str]) -> tuple[str, ...]:
-    """The names of estimators; `all` is every one.
+    """The names of estimators; `all` is every one but `dice`, which estimates a discounted value only.
 
     Raises:
         UserError: a name is not known.
     """
     if list(names) == ["all"]:
-        return tuple(ESTIMATORS)
+        return tuple(name for name, one in ESTIMATORS.items() if one.needs != "ratios")
     for name in names:
         if name not in ESTIMATORS:
             raise unknown("estimator", name, ESTIMATORS)
@@ -103,6 +106,7 @@ def log_of(
     behaviour: Behaviour | None,
     model: ModelValues | None,
     cluster: np.ndarray | None,
+    ratios: visits.Ratios | None = None,
 ) -> Log:
     """The log as padded arrays for the estimators.
 
@@ -113,6 +117,7 @@ def log_of(
         behaviour: propensities; None: not known.
         model: values; None: not known.
         cluster: [E] numbers of clusters from 0, or None.
+        ratios: ratios of visits; None: not known.
     """
     whole = dataset.lengths if aim.horizon is None else np.minimum(dataset.lengths, aim.horizon)
     steps = int(whole.max())
@@ -120,16 +125,17 @@ def log_of(
     ended = dataset.terminations[last]
     if aim.horizon is not None:
         ended = ended | (whole >= aim.horizon)
-    ratios = None
+    steps_ratios = None
     if behaviour is not None and target.log_prob is not None:
-        ratios = padded(target.log_prob - behaviour.log_prob, dataset.offsets, steps)
+        steps_ratios = padded(target.log_prob - behaviour.log_prob, dataset.offsets, steps)
     q = v = None
     if model is not None:
         q = padded(model.q, dataset.offsets, steps)
         v = padded(model.v, dataset.offsets + np.arange(dataset.n_episodes + 1), steps + 1)
         v[np.arange(len(v))[ended], whole[ended]] = 0.0
     reward = padded(dataset.rewards, dataset.offsets, steps)
-    return Log(reward, whole, aim.discount, ~ended, ratios, q, v, cluster)
+    seen = None if ratios is None else visits.sums(dataset, ratios)
+    return Log(reward, whole, aim.discount, ~ended, steps_ratios, q, v, seen, cluster)
 
 
 def estimate(
@@ -142,6 +148,7 @@ def estimate(
     mode: str = "best",
     cluster: np.ndarray | None = None,
     why: str = "",
+    ratios: visits.Ratios | None = None,
 ) -> OpeResult:
     """Estimate the value of a policy.
 
@@ -155,8 +162,9 @@ def estimate(
         mode: how the policy acts, for the result.
         cluster: [E] numbers of clusters from 0, or None.
         why: why there are no propensities, for messages.
+        ratios: ratios of visits; None: not computed.
     """
-    log = log_of(dataset, aim, target, behaviour, model, cluster)
+    log = log_of(dataset, aim, target, behaviour, model, cluster, ratios)
     support = None if log.log_ratio is None else diagnostics.support_of(log)
     counts = intervals.unit_counts(cluster, log.n, aim.resamples, aim.seed)
     units = log.n if cluster is None else int(cluster.max()) + 1
@@ -165,7 +173,7 @@ def estimate(
     returns = counts @ log.returns / counts.sum(1)
     rest = aim.discount ** float(np.median(log.lengths))
     open_ended = bool(log.cut.any()) and aim.horizon is None and rest > 0.01
-    case = _Case(log, support, counts, returns, aim, model, dataset, target, why, open_ended)
+    case = _Case(log, support, counts, returns, aim, model, dataset, target, why, open_ended, ratios)
     rows = tuple(case.row(name) for name in names)
     weighed = support is not None and not case.weight_faults(False)
     facts = {} if model is None else {"kind": model.name, **model.facts}
@@ -209,12 +217,13 @@ class _Case:
     target: Target
     why: str
     open_ended: bool  # the log has no value of the same kind
+    ratios: visits.Ratios | None = None
 
     def row(self, name: str) -> Row:
         """The answer of an estimator."""
         which = ESTIMATORS[name]
         faults = self.faults(which)
-        size = self.support.last if self.support is not None and which.needs != "model" else None
+        size = self.support.last if self.support is not None and which.needs in WEIGHTS else None
         blank = Row(name, which.title, None, None, None, "", None, size, (), tuple(faults))
         if self.missing(which) or (faults and not self.aim.force):
             return blank
@@ -257,6 +266,8 @@ class _Case:
         warnings = self.warnings(which, log)
         if name in ("dr", "wdr", "magic") and self.model is not None:
             method += ", conditional on the model"
+        if which.needs == "ratios":
+            method += ", conditional on the ratios"
         change = None
         if not self.open_ended:
             centre = value - float(self.log.returns.mean())
@@ -268,7 +279,8 @@ class _Case:
 
     def missing(self, which: Estimator) -> bool:
         """Whether the estimator cannot be computed at all."""
-        return (which.needs != "model" and self.support is None) or (which.needs != "weights" and self.model is None)
+        without = [which.needs in WEIGHTS and self.support is None, which.needs in MODEL and self.model is None]
+        return any(without) or (which.needs == "ratios" and self.ratios is None)
 
     def faults(self, which: Estimator) -> list[str]:
         """Why the estimate is refused."""
@@ -276,11 +288,21 @@ class _Case:
         if self.log.n < diagnostics.FEWEST_EPISODES:
             least = diagnostics.FEWEST_EPISODES
             found.append(f"{self.log.n} episode{'s' * (self.log.n != 1)}, at least {least} are needed")
-        if which.needs != "weights":
+        if which.needs in MODEL:
             found += ["no model of the values"] if self.model is None else list(self.model.faults)
-        if which.needs != "model":
+        if which.needs in WEIGHTS:
             found += self.weight_faults(which.needs == "both")
+        if which.needs == "ratios":
+            found += self.ratio_faults()
         return found
+
+    def ratio_faults(self) -> list[str]:
+        """Why the estimate with ratios of visits is refused."""
+        if self.ratios is not None:
+            return list(self.ratios.faults)
+        if self.aim.horizon is not None or self.aim.discount == 1:
+            return ["dice estimates the discounted value without a horizon: --endless --discount 0.99"]
+        return ["no ratios of visits: dice needs a policy of holdfast"]
 
     def weight_faults(self, both: bool) -> list[str]:
         """Why estimates with weights are refused."""
@@ -291,7 +313,7 @@ class _Case:
     def warnings(self, which: Estimator, log: Log) -> list[str]:
         """What a reader must know."""
         found = []
-        if which.needs != "model" and self.support is not None:
+        if which.needs in WEIGHTS and self.support is not None:
             found += diagnostics.weight_warnings(self.support)
         if which.needs == "both":
             found += diagnostics.model_warnings(log)

@@ -26,6 +26,7 @@ class Log:
     log_ratio: np.ndarray | None = None  # [n, T] log pi(a|s) - log mu(a|s), 0 after the last step
     q: np.ndarray | None = None  # [n, T] Q(s_t, a_t) of a model that was not fitted on the episode, 0 after the end
     v: np.ndarray | None = None  # [n, T + 1] V(s_t) of it; 0 after a true end, V(s_L) at a cut, then 0
+    visits: tuple[np.ndarray, np.ndarray] | None = None  # [n] sums of zeta r and of zeta, see `visits`
     cluster: np.ndarray | None = None  # [n] numbers of users or days, from 0; None: every episode is its own
 
     @property
@@ -102,6 +103,7 @@ class Log:
             log_ratio=None if self.log_ratio is None else self.log_ratio[:, :steps],
             q=None,
             v=None,
+            visits=None,
         )
 
 

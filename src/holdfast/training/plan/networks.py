@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from ...core import config
-from ...core.contract import Algorithm, Context
+from ...core.contract import Algorithm
 from ...core.errors import UserError
 from ...core.networks import ALL, ROLES, Networks, Role, is_own
 from ...core.noise import Noise
@@ -48,6 +48,6 @@ def roles_of(algorithm: Algorithm, cfg: Cfg, task: Task) -> set[Role]:
 
 def shapes_of(algorithm: Algorithm, cfg: Cfg, task: Task, networks: Networks) -> list[tuple[int, ...]]:
     """The shapes of the leaves of the first state with these networks."""
-    ctx = Context(task.spec._replace(networks=networks), None, task.stats, task.inputs)
+    ctx = task.with_networks(networks).context(None)
     state: Any = jax.eval_shape(algorithm.init, config.as_arrays(cfg), ctx, Noise(jax.random.PRNGKey(0)))
     return [leaf.shape for leaf in jax.tree.leaves(state)]

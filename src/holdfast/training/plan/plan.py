@@ -15,8 +15,6 @@ from ...core import config
 from ...core.contract import Algorithm, Phase, Treatment
 from ...core.errors import UserError
 from ...core.spec import Cfg, State
-from ...core.tree import Tree
-from ...data.dataset import Dataset
 from ...data.feed import sampler
 from ...evaluation.evaluate import Evaluator
 from ...runs import settings as settings_of
@@ -25,11 +23,14 @@ from ..carry import Carry
 from ..exploring import COLLECTED
 from ..loop import Program
 from ..trackers import tracker
+from .described import bytes_of, schedule, size, treatment
 from .networks import require_networks
 from .programs import programs_of
 from .refusals import require_rule, require_targets
 from .schedule import phases_of, require_needs, resolved
-from .task import Task, task_of
+from .task import Task
+from .team import method_and_task
+from .team_data import Logged
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,10 +113,13 @@ class Plan:
         values = config.to_dict(self.cfg)
         yield "config", ", ".join(f"{name} {value}" for name, value in values.items() if name not in schedules)
         if schedules:
-            yield "schedules", ", ".join(f"{name} {_schedule(values[name])}" for name in schedules)
+            yield "schedules", ", ".join(f"{name} {schedule(values[name])}" for name in schedules)
         if self.task.steps:
-            yield "data", f"{self.task.name}: {self.task.steps:,} rows in {self.task.episodes:,} episodes"
-            yield "treatment", _treatment(Treatment(**settings.treatment))
+            yield (
+                "data",
+                f"{self.task.name}: {self.task.steps:,} rows in {self.task.episodes:,} episodes{self.task.agents}",
+            )
+            yield "treatment", treatment(Treatment(**settings.treatment))
         if self.task.env is not None:
             yield "environment", self.task.env if not self.task.env.lstrip().startswith("{") else "as in the data set"
         names = ", ".join(replica.name for replica in self.replicas[:6])
@@ -128,9 +132,13 @@ class Plan:
             yield f"phase {number}", _phase(settings, program)
             yield "", f"state of {_parameters(carry.state):,} numbers for each replica"
             if carry.rings:
-                yield "", f"replay buffers of {_size(_bytes(carry.rings))}"
-        if self.programs[0].ctx.data is not None:
-            yield "memory", f"{_size(_bytes(self.programs[0].ctx.data))} of data on the device"
+                yield "", f"replay buffers of {size(bytes_of(carry.rings))}"
+        window = self.programs[0].window
+        held = [own.data for own in (self.programs[0].ctx, *self.programs[0].ctx.members) if own.data is not None]
+        if window is not None:
+            yield "memory", f"{size(bytes_of(self.programs[0].sources))} of data on the device: {window.describe()}"
+        elif held:
+            yield "memory", f"{size(bytes_of(held))} of data on the device"
         yield "checkpoints", f"every {self.save_interval:,} steps; metrics every {settings.block:,} steps"
         yield "evaluation", self._evaluation()
 
@@ -141,7 +149,7 @@ class Plan:
         return f"{settings.eval_episodes} episodes for each replica, every {settings.evaluation_interval:,} steps"
 
 
-def plan(settings: Settings, dataset: Dataset | None = None) -> Plan:
+def plan(settings: Settings, dataset: Logged | None = None) -> Plan:
     """Check and prepare a run. Compiles nothing, writes nothing, and leaves no environment open.
 
     Args:
@@ -162,7 +170,7 @@ def plan(settings: Settings, dataset: Dataset | None = None) -> Plan:
     require_needs(phases_of(algorithm, cfg, settings), algorithm.needs(cfg))
     seeds = range(settings.seed, settings.seed + settings.seeds)
     replicas = settings_of.replicas(algorithm, cfg, settings.sweep, seeds)
-    task = task_of(settings, algorithm, cfg, dataset)
+    algorithm, task = method_and_task(settings, algorithm, cfg, dataset)
     require_targets(algorithm, cfg, task.name, task.fitted, task.stats)
     require_networks(algorithm, cfg, task)
     evaluates = settings.evaluate and task.eval_env is not None
@@ -190,19 +198,6 @@ def _evaluator(settings: Settings, task: Task, replicas: int) -> Callable[..., E
         workers=settings.workers,
         timeout=settings.worker_timeout,
     )
-
-
-def _schedule(value: int | str) -> str:
-    """A resolved schedule in words."""
-    return value if isinstance(value, str) else f"cosine over {value:,} updates"
-
-
-def _treatment(treatment: Treatment) -> str:
-    changed = [f"{name} {value}" for name, value in treatment._asdict().items() if value != _UNTREATED[name]]
-    return ", ".join(changed) or "none"
-
-
-_UNTREATED = Treatment()._asdict()
 
 
 def _phase(settings: Settings, program: Program) -> str:
@@ -235,16 +230,3 @@ def _phase(settings: Settings, program: Program) -> str:
 def _parameters(state: State) -> int:
     """Numbers in the state of one replica; leaves lead with the replicas."""
     return sum(int(np.prod(x.shape[1:])) for x in jax.tree.leaves(state))
-
-
-def _bytes(tree: Tree) -> int:
-    return sum(int(np.prod(x.shape)) * np.dtype(x.dtype).itemsize for x in jax.tree.leaves(tree))
-
-
-def _size(count: int) -> str:
-    value = float(count)
-    for unit in ("bytes", "KiB", "MiB"):
-        if value < 1024:
-            return f"{value:.4g} {unit}"
-        value /= 1024
-    return f"{value:.4g} GiB"

@@ -8,15 +8,17 @@ from typing import NamedTuple
 import numpy as np
 
 from ...core import config
-from ...core.contract import Algorithm, Context, Phase
+from ...core.contract import Algorithm, Phase
 from ...core.errors import UserError
 from ...core.spec import Cfg
+from ...data.feed.window import NotInMemory, Size, Wanted, Window
 from ...environments.jax.env import JaxEnv, find
 from ...runs.settings import Replica, Settings
 from ..carry import replicate, seed_keys
 from ..collect_jax import fits
+from ..compilation import STRIDE
 from ..loop import Program
-from .schedule import growth_of, phases_of, require_sources, require_updates, ring_rows
+from .schedule import growth_of, phases_of, require_single_rows, require_sources, require_updates, ring_rows
 from .task import Task
 
 
@@ -51,8 +53,10 @@ def programs_of(
         )
     for phase in phases[earlier:]:
         require_updates(settings, phase)
-    columns = task.columns(needed | task.always, getattr(cfg, "discount", None))
-    ctx = Context(task.spec, columns, task.stats, task.inputs, task.model, task.rule)
+    discount = getattr(cfg, "discount", None)
+    window = _window(settings, algorithm, cfg, task, Wanted(task.fitted, sorted(needed | task.always), discount))
+    columns = task.columns(needed | task.always, discount) if window is None else None
+    ctx = task.context(columns if window is None else NotInMemory(algorithm.name))
     cfgs = replicate([config.as_arrays(replica.cfg) for replica in replicas])
     keys = seed_keys([replica.seed for replica in replicas])
     rows = ring_rows(phases[earlier:], settings)
@@ -60,7 +64,7 @@ def programs_of(
     programs: list[Program] = []
     rings: set[str] = set()
     for index, phase in enumerate(phases):
-        sources = task.sources(columns, phase.split, settings.seed)
+        sources = task.sources(columns, phase.split, settings.seed) if window is None else {"data": window.at(0)}
         rings |= phase.capacities.keys()
         count = 0
         if phase.collect:
@@ -68,9 +72,21 @@ def programs_of(
         require_sources(phase, {*sources, *rings})
         env = _compiled_env(settings, task, phase)
         filled = _filled(task, phase, cfg)
-        given = (sources, count, env, filled, settings.random_shift, growth)
+        given = (sources, count, env, filled, settings.random_shift, growth, window)
         programs.append(Program(algorithm, phase, index, cfgs, keys, ctx, *given))
     return Programs(tuple(programs[:earlier]), tuple(programs[earlier:]))
+
+
+def _window(settings: Settings, algorithm: Algorithm, cfg: Cfg, task: Task, wanted: Wanted) -> Window | None:
+    """The window over a log larger than memory; None: all rows are in memory."""
+    if not settings.window:
+        return None
+    require_single_rows("--window", algorithm, cfg)
+    if task.dataset is None:
+        raise UserError("--window is for the log of one agent: leave it out, so that all rows are in memory")
+    batch = algorithm.phases(cfg)[0].batch_size or cfg.batch_size
+    size = Size(settings.window, batch, settings.window_draws, STRIDE)
+    return Window(task.dataset, wanted, size, settings.seed)
 
 
 def _compiled_env(settings: Settings, task: Task, phase: Phase) -> JaxEnv | None:

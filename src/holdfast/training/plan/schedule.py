@@ -114,11 +114,7 @@ def growth_of(settings: Settings, algorithm: Algorithm, cfg: Cfg, data: Dataset 
         return None
     phase, *more = algorithm.phases(cfg)
     derived = DERIVED.keys() & set((phase.needs or algorithm.needs(cfg)).columns)
-    if more or phase.refresh or phase.split or derived or algorithm.filter or phase.mix != {"data": 1.0}:
-        raise UserError(
-            f"--growing: {settings.algorithm} reads the log as a whole; use an algorithm that learns from single rows, "
-            "e.g. bc, td3_bc, bcq or iql"
-        )
+    require_single_rows("--growing", algorithm, cfg, bool(more or derived))
     if data.n_steps - (settings.steps - 1) * settings.growing < 1:
         most = int((data.n_steps - 1) / settings.growing) + 1
         raise UserError(
@@ -126,6 +122,29 @@ def growth_of(settings: Settings, algorithm: Algorithm, cfg: Cfg, data: Dataset 
             f"the first updates would have none; expected at most {most} updates, or fewer rows for each update"
         )
     return settings.growing, settings.steps
+
+
+def require_single_rows(flag: str, algorithm: Algorithm, cfg: Cfg, other: bool = False) -> None:
+    """Refuse an algorithm that reads more of the log than the rows that its updates draw.
+
+    Args:
+        flag: the setting that needs it.
+        algorithm: the algorithm.
+        cfg: its config.
+        other: another reason to refuse it.
+
+    Raises:
+        UserError: naming algorithms that can be used.
+    """
+    phases = algorithm.phases(cfg)
+    whole = [phase for phase in phases if phase.refresh or phase.split or phase.collect or phase.fill is not None]
+    mixed = [phase for phase in phases if phase.mix != {"data": 1.0}]
+    samples = any(getattr(phase.needs or algorithm.needs(cfg), "bootstrap", False) for phase in phases)
+    if whole or mixed or samples or algorithm.filter or other:
+        raise UserError(
+            f"{flag}: {algorithm.name} reads the log as a whole; use an algorithm that learns from single rows, "
+            "e.g. bc, td3_bc, bcq or iql"
+        )
 
 
 def require_updates(settings: Settings, phase: Phase) -> None:

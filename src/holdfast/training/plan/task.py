@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ...core.contract import Algorithm, Frozen, Treatment
+from ...core.contract import Algorithm, Context, Frozen, Treatment
 from ...core.errors import UserError
 from ...core.networks import Networks
 from ...core.spec import Cfg, Spec
@@ -21,8 +21,9 @@ from ...data.checks.check import require_sound
 from ...data.checks.faults import Fault
 from ...data.dataset import Dataset
 from ...data.feed import sampler
-from ...data.feed.columns import Columns, prepare, stats
+from ...data.feed.columns import Columns, Held, prepare, stats
 from ...data.feed.treatment import Fitted, fit, untreated
+from ...data.feed.window import NotInMemory
 from ...data.references import reference_for
 from ...data.scores import usable
 from ...data.sources import load_dataset, with_environment
@@ -71,6 +72,7 @@ class Task:
     held_out: Dataset | None = None  # episodes that are not learned from, for estimates of --stop-when
     steps: int = 0  # transitions that are learned from
     episodes: int = 0  # and their episodes
+    agents: str = ""  # of a team, for `Plan.describe`
 
     def make(self) -> Callable[[], gymnasium.Env]:
         """A function that makes new environments.
@@ -103,6 +105,15 @@ class Task:
         finally:
             env.close()
 
+    def with_networks(self, networks: Networks) -> Task:
+        """The task with other networks."""
+        return dataclasses.replace(self, spec=self.spec._replace(networks=networks))
+
+    def context(self, columns: Held | NotInMemory) -> Context:
+        """What the algorithm may look at, with the training columns, or None in their place."""
+        held: Any = columns if isinstance(columns, Columns | NotInMemory) else None
+        return Context(self.spec, held, self.stats, self.inputs, self.model, self.rule)
+
     def without_rows(self) -> Task:
         """The task without its data set, once the programs have the columns: so the rows are in memory once."""
         return dataclasses.replace(self, dataset=None)
@@ -112,17 +123,17 @@ class Task:
         """Stored columns that every algorithm reads: the logged discount, which enters the targets."""
         return set() if self.dataset is None else {"discount"} & self.dataset.columns.keys()
 
-    def columns(self, needed: set[str], discount: float | None) -> Columns | None:
+    def columns(self, needed: set[str], discount: float | None) -> Held:
         """The data on the device, with the derived columns in `needed`; None if there are no data."""
         if self.dataset is None:
             return None
         return jax.tree.map(jax.device_put, prepare(self.dataset, self.fitted, sorted(needed), discount))
 
-    def sources(self, columns: Columns | None, shares: Mapping[str, float], seed: int) -> dict[str, sampler.Source]:
+    def sources(self, columns: Held, shares: Mapping[str, float], seed: int) -> dict[str, sampler.OneOrTeam]:
         """What a phase may draw from: the data, and views of it by whole episodes."""
-        if self.dataset is None or columns is None:
+        if self.dataset is None or not isinstance(columns, Columns):
             return {}
-        found: dict[str, sampler.Source] = {"data": columns}
+        found: dict[str, sampler.OneOrTeam] = {"data": columns}
         parts = by_episodes(self.dataset, shares, seed) if shares else {}
         for view, episodes in parts.items():
             inside = np.isin(self.dataset.episode_of, episodes)
@@ -163,7 +174,7 @@ def task_of(settings: Settings, algorithm: Algorithm, cfg: Cfg, dataset: Dataset
     rule = rule_of(algorithm, cfg, kept, fitted, env)
     return Task(
         name=kept.id,
-        spec=_with_networks(kept.spec, settings),
+        spec=with_networks(kept.spec, settings),
         fitted=fitted,
         dataset=kept,
         fingerprint=whole.fingerprint,
@@ -186,7 +197,7 @@ def task_of(settings: Settings, algorithm: Algorithm, cfg: Cfg, dataset: Dataset
     )
 
 
-def _with_networks(spec: Spec, settings: Settings) -> Spec:
+def with_networks(spec: Spec, settings: Settings) -> Spec:
     """The shapes of the problem, with the encoder and the networks of the run."""
     return spec._replace(encoder=encoders.chosen(settings.encoder, spec), networks=Networks.of(vars(settings)))
 
@@ -216,7 +227,7 @@ def _from_environment(settings: Settings, algorithm: Algorithm, cfg: Cfg) -> Tas
         env.close()
     require_actions(algorithm, name, spec.discrete, data=False)
     require_observations(algorithm, name, spec, settings)
-    spec = _with_networks(spec, settings)
+    spec = with_networks(spec, settings)
     treatment = Treatment(**settings.treatment)
     of_data = {"normalize_obs": "--normalize-obs", "return_scale": "--return-scale", "clip_actions": "--clip-actions"}
     given = [flag for name, flag in of_data.items() if getattr(treatment, name) is not None]

@@ -1,0 +1,1 @@
+"""Logs of several agents: `TeamDataset`, its files, and its checks."""

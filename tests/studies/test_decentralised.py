@@ -1,0 +1,42 @@
+"""The study of teams that learn from logs: its smallest form, and its mistakes. Its tables: test_tabular_mabcq.py."""
+
+import numpy as np
+import pytest
+
+from holdfast import UserError
+from holdfast.studies import decentralised, result
+
+
+@pytest.mark.slow
+def test_the_study_in_its_smallest_form(tmp_path):
+    args = decentralised.Args(
+        episodes=200,
+        updates=500,
+        levels=("expert",),
+        log_episodes=60,
+        steps=60,
+        seeds=1,
+        hidden=(16,),
+        test_episodes=20,
+    )
+    found = decentralised.decentralised(args)
+    assert {len(row) for row in found.rows} == {len(found.header)}
+    teams = {row[2]: row[3] for row in found.rows if row[0] == "spread"}
+    assert set(teams) == {"the log", *decentralised.LEARNERS}
+    assert all(np.isfinite(value) and value < 0 for value in teams.values())
+    assert len(found.notes) == len(decentralised.LOGS) + 1
+    pytest.importorskip("matplotlib")
+    assert [path.suffix for path in result.write(found, tmp_path)] == [".json", ".csv", ".png"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"levels": ("experts",)}, "did you mean 'expert'"),
+        ({"learners": ("omigo",)}, "did you mean 'omiga'"),
+        ({"steps": 0, "seeds": 0}, "steps is 0, expected at least 1; seeds is 0"),
+    ],
+)
+def test_mistakes(wrong, said):
+    with pytest.raises(UserError, match=said):
+        decentralised.decentralised(decentralised.Args(**wrong))

@@ -26,6 +26,7 @@ FLOORS = [
     "__init__",
     "studies",
     "collection",
+    "tuning",
     "selection",
     "training",
     "report",

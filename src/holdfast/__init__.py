@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from .selection.race import Race, race
     from .selection.select import Selection, select
     from .training.run import Run, finetune, resume, train
+    from .tuning.results import Tuning
+    from .tuning.tune import resume_tune, tune
 
 _HOMES = {
     "Algorithm": "core.contract",
@@ -66,14 +68,18 @@ _HOMES = {
     "resume": "training.run",
     "save_team": "data.teams.files",
     "select": "selection.select",
+    "resume_tune": "tuning.tune",
     "train": "training.run",
+    "tune": "tuning.tune",
+    "Tuning": "tuning.results",
 }
 
 __all__ = [
     "Algorithm", "Dataset", "Diverged", "Dynamics", "Evaluation", "OpeResult", "Phase", "Policy", "Preset", "Race",
-    "Run", "Selection", "TeamDataset", "TeamEvaluation", "TeamPolicy", "Treatment", "UserError", "algorithm_names",
-    "check", "compare", "departures", "evaluate", "evaluate_team", "explain", "finetune", "load_dataset", "load_team",
-    "ope", "race", "register", "resume", "save_team", "select", "train",
+    "Run", "Selection", "TeamDataset", "TeamEvaluation", "TeamPolicy", "Treatment", "Tuning", "UserError",
+    "algorithm_names", "check", "compare", "departures", "evaluate", "evaluate_team", "explain", "finetune",
+    "load_dataset", "load_team", "ope", "race", "register", "resume", "resume_tune", "save_team", "select", "train",
+    "tune",
 ]  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from holdfast.algorithms import bc, registry
 from holdfast.core.contract import Phase, Refreshed
 from holdfast.runs.checkpoints import Checkpoints
 from holdfast.runs.folder import RunFolder, free_folder
-from holdfast.runs.settings import Settings, parse_sweep
+from holdfast.runs.settings import Settings, parse_sweep, replicas
 from holdfast.training.hooks import Hook
 from holdfast.training.run import resume
 from support.small_runs import DATA, TINY, checkpoint, require_same, rows, tensors, tiny
@@ -163,6 +163,21 @@ def test_sweeps_refused(tmp_path, algorithm, sweep, why):
         tiny(tmp_path / "run", algorithm, sweep=sweep)
     assert "\n" not in str(told.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_paired_sweeps_combine_values_in_their_order():
+    iql = registry.get("iql")
+    sweep = {"expectile": [0.5, 0.5, 0.7], "discount": [0.9, 0.99, 0.9]}
+    found = replicas(iql, iql.presets["mujoco"].config, sweep, [3, 4], paired=True)
+    pairs = [(r.cfg.expectile, r.cfg.discount) for r in found if r.seed == 3]
+    assert pairs == [(0.5, 0.9), (0.5, 0.99), (0.7, 0.9)]
+    assert found[3].name == "expectile-0.5-discount-0.99-seed-4"
+    assert len(replicas(iql, iql.presets["mujoco"].config, {}, [3, 4], paired=True)) == 2
+    with pytest.raises(UserError, match="paired twice"):
+        replicas(iql, iql.presets["mujoco"].config, {"expectile": [0.5, 0.5]}, [0], paired=True)
+    uneven = Settings.of("iql", data=DATA, sweep={"expectile": [0.5, 0.7], "discount": [0.9]}, paired=True)
+    assert uneven.faults() == ["--paired needs as many values of each swept setting as of the others: expectile has 2, "
+                               "discount has 1"]  # fmt: skip
 
 
 @pytest.mark.parametrize("texts", [["expectile"], ["expectile="], ["expectile=a,b"], ["expectile=0.5,"]])

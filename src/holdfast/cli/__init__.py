@@ -14,6 +14,7 @@ from ..core.errors import Diverged, Stopped, UserError, printable, unknown
 COMMANDS = {
     "train": "train an algorithm on logged data, or resume a run",
     "finetune": "continue an offline run in an environment",
+    "tune": "search for settings, on one machine or on a cluster",
     "evaluate": "score the policies of a run in an environment",
     "ope": "estimate the value of a policy from logged data, without an environment",
     "select": "rank policies by estimates from logged data, or by a budget of episodes",
@@ -26,13 +27,21 @@ COMMANDS = {
     "runs": "list the runs under a folder",
     "compare": "compare runs: one picture, one table, one page",
     "report": "write the curves and tables of a run as one page",
+    "bench": "make the table of a paper: algorithms, data sets and seeds",
     "studies": "repeat experiments of the papers, each with one command",
     "algorithms": "list the algorithms, or the settings and presets of one",
     "cite": "print the BibTeX entry of an algorithm's paper",
     "demo": "train, score and ship a policy on the bundled data",
     "completion": "print the completion of this command line for a shell",
 }
-TRAINING = ("train", "finetune", "studies", "demo")  # a signal lets these commands save before they end
+TRAINING = (
+    "train",
+    "finetune",
+    "tune",
+    "bench",
+    "studies",
+    "demo",
+)  # a signal lets these commands save before they end
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -16,6 +16,10 @@ LOCK = ".lock"  # file in the folder while a process trains into it
 OFFLINE = "offline"  # folder in a fine-tuning run, with evaluations.csv and config.json of the offline run
 
 
+class InUse(UserError):
+    """Another process trains into the folder."""
+
+
 class RunFolder:
     """The paths of a run. The folder contains everything that is needed to repeat, resume, evaluate and report it."""
 
@@ -68,14 +72,15 @@ class RunFolder:
         """Take the lock of the folder, which ends with `close` or with the process.
 
         Raises:
-            UserError: another process holds it, or the lock file cannot be written.
+            InUse: another process holds it.
+            UserError: the lock file cannot be written.
         """
         try:
             free = self._lock.acquire()
         except OSError as error:
             raise UserError(f"cannot lock {self.path}: {error.strerror}; make the folder writable") from error
         if not free:
-            raise UserError(
+            raise InUse(
                 f"{self.path} is in use: another process trains into it; wait for its end, or name another folder"
             )
 

@@ -74,6 +74,8 @@ class Settings:
     """The first seed. The others are seed + 1, seed + 2, ..."""
     sweep: dict[str, list[float]] = dataclasses.field(default_factory=dict)
     """Values of a float setting. Every value is trained with every seed, all in one program."""
+    paired: bool = False
+    """Pair the values of several swept settings in their order, instead of combining each value with each."""
     data_options: dict[str, Any] = dataclasses.field(default_factory=dict)
     """How to read the data set, see `data.sources.options.DataOptions`."""
     allow: list[str] = dataclasses.field(default_factory=list)
@@ -317,6 +319,9 @@ class Settings:
             found.append("--keep-policies keeps the policies of evaluations, and --no-eval skips these: drop one")
         if self.seed + self.seeds > MOST_SEEDS:
             found.append(f"the last seed is {self.seed + self.seeds - 1}, expected less than {MOST_SEEDS}")
+        if self.paired and len({len(values) for values in self.sweep.values()}) > 1:
+            counts = ", ".join(f"{name} has {len(values)}" for name, values in self.sweep.items())
+            found.append(f"--paired needs as many values of each swept setting as of the others: {counts}")
         found += networks_of.faults(Networks.of(vars(self)))
         numbers = [*self.config.items(), *self.treatment.items()]
         numbers += [(f"--sweep {name}", value) for name, values in self.sweep.items() for value in values]
@@ -489,23 +494,37 @@ def parse_networks(texts: Sequence[str]) -> dict[str, str]:
 
 
 def replicas(
-    algorithm: Algorithm, cfg: DataclassInstance, sweep: Mapping[str, Sequence[float]], seeds: Sequence[int]
+    algorithm: Algorithm,
+    cfg: DataclassInstance,
+    sweep: Mapping[str, Sequence[float]],
+    seeds: Sequence[int],
+    paired: bool = False,
 ) -> list[Replica]:
     """Every combination of swept values with every seed.
+
+    Args:
+        algorithm: the algorithm.
+        cfg: its config, with the settings that are not swept.
+        sweep: values by name.
+        seeds: the seeds.
+        paired: combine the first values of all settings, the second values, and so on, instead of each with each.
 
     Raises:
         UserError: a swept setting that is unknown, static or out of range, repeated values, or too many replicas.
     """
     for name, values in sweep.items():
         _require_sweepable(algorithm, cfg, name)
-        if not values or len(set(values)) < len(values):
+        if not values or (len(set(values)) < len(values) and not paired):
             raise UserError(f"--sweep {name}: expected different numbers, got {list(values)}")
-    count = len(seeds) * math.prod(map(len, sweep.values()))
+    combinations = list(zip(*sweep.values(), strict=True)) if paired and sweep else []
+    if len(set(combinations)) < len(combinations):
+        raise UserError("--paired: the same values are paired twice; name each pair once")
+    count = len(seeds) * (len(combinations) or math.prod(map(len, sweep.values())))
     if count > MOST_REPLICAS:
         raise UserError(f"{count} replicas in one program: expected at most {MOST_REPLICAS}; sweep or seed fewer")
     texts = {name: value_texts(values) for name, values in sweep.items()}
     found = []
-    for combination in itertools.product(*sweep.values()):
+    for combination in combinations or itertools.product(*sweep.values()):
         chosen = dict(zip(sweep, combination, strict=True))
         one = dataclasses.replace(cfg, **chosen)
         faults = algorithm.check(one)

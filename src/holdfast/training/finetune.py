@@ -20,7 +20,8 @@ from .hooks import Hook
 # what a fine-tuning run takes from the offline run, and cannot change
 TAKEN = (
     "activation", "actor_hidden", "algorithm", "algorithm_module", "allow", "critic_hidden", "data", "data_options",
-    "encoder", "in_memory", "layer_norm", "network", "preset", "seed", "seeds", "sweep", "treatment", "value_hidden",
+    "encoder", "in_memory", "layer_norm", "network", "paired", "preset", "seed", "seeds", "sweep", "treatment",
+    "value_hidden",
 )  # fmt: skip
 # what it takes from the offline run, unless another value is given
 INHERITED = ("env", "eval_episodes", "inputs", "random_shift", "worker_timeout", "workers")

@@ -107,7 +107,9 @@ def _without_trust(settings: Settings, folder: RunFolder, hooks: Sequence[Hook])
     return dataclasses.replace(settings, data_options=options, loggers=loggers)
 
 
-def ensure_finished(settings: Settings, folder: str | Path, flag: str, hooks: Sequence[Hook] = ()) -> Finished:
+def ensure_finished(
+    settings: Settings, folder: str | Path, flag: str, hooks: Sequence[Hook] = (), trust: bool = True
+) -> Finished:
     """Ensure that `folder` contains a finished run: start it if there is none, resume it if it was interrupted.
 
     Args:
@@ -115,6 +117,7 @@ def ensure_finished(settings: Settings, folder: str | Path, flag: str, hooks: Se
         folder: folder of the run.
         flag: the flag that names another folder, for the error message.
         hooks: observers of the run.
+        trust: as for `training.run.resume`; True: the caller has made `settings`, with the environment in them.
 
     Raises:
         UserError: the folder contains a run with other settings, or anything that `start` refuses.
@@ -130,7 +133,7 @@ def ensure_finished(settings: Settings, folder: str | Path, flag: str, hooks: Se
             f"{folder} contains a run with other settings ({', '.join(changed)}): name another folder with {flag}, "
             "or remove it"
         )
-    return resume(folder, hooks=hooks, trust=True)  # the environment is the one in `settings`
+    return resume(folder, hooks=hooks, trust=trust)
 
 
 def located(data: str | Path) -> str:

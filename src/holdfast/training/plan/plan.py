@@ -169,7 +169,7 @@ def plan(settings: Settings, dataset: Logged | None = None) -> Plan:
     cfg = resolved(algorithm, given, settings)
     require_needs(phases_of(algorithm, cfg, settings), algorithm.needs(cfg))
     seeds = range(settings.seed, settings.seed + settings.seeds)
-    replicas = settings_of.replicas(algorithm, cfg, settings.sweep, seeds)
+    replicas = settings_of.replicas(algorithm, cfg, settings.sweep, seeds, settings.paired)
     algorithm, task = method_and_task(settings, algorithm, cfg, dataset)
     require_targets(algorithm, cfg, task.name, task.fitted, task.stats)
     require_networks(algorithm, cfg, task)

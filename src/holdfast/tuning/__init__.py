@@ -1,0 +1,1 @@
+"""Searches for settings: `holdfast tune`, its samplers, and the engines that train its tasks."""

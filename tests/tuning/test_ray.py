@@ -21,6 +21,7 @@ ray = pytest.importorskip("ray")
 pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings(r"ignore:os.fork\(\) was called:RuntimeWarning"),  # Ray starts its processes
 ]
 
 # slow enough to be killed in the middle: checkpoints every 100 of 1,200 steps

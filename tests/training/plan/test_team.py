@@ -139,8 +139,9 @@ def test_refusals(log, algorithm, agents, change, said):
 
 
 def test_options_for_one_agent(tmp_path, log):
-    with pytest.raises(UserError, match="--growing, --held-out: this is for the log of one agent"):
-        planned(log, "bc", "independent", evaluate=False, growing=1.0, held_out=0.2)
+    for given, said in (({"growing": 1.0}, "--growing"), ({"stop_when": "estimate:2"}, "--stop-when estimate")):
+        with pytest.raises(UserError, match=f"{said}: this is for the log of one agent"):
+            planned(log, "bc", "independent", evaluate=False, **given)
     path = str(save_team(log, tmp_path / "team.hdf5"))
     with pytest.raises(UserError, match=r"--action-start: .* is the log of a team"):
         plan(Settings.of("bc", data=path, agents="independent", data_options={"action_start": 1}))

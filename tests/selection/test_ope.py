@@ -343,6 +343,7 @@ def test_networks_in_place_of_features(kind, tmp_path):
         assert alone.returns["P(return < 0.5)"].value == pytest.approx(0.36, abs=0.12)
 
 
+@pytest.mark.slow
 def test_ratios_of_visits(monkeypatch):
     """A few updates of `dice`: the estimate has its interval, and what it lacks is said."""
     monkeypatch.setattr(registry, "_registered", {"fake": policies.FAKE})

@@ -139,8 +139,9 @@ def test_refusals(log, algorithm, agents, change, said):
 
 
 def test_options_for_one_agent(tmp_path, log):
-    with pytest.raises(UserError, match="--growing: this is for the log of one agent"):
-        planned(log, "bc", "independent", evaluate=False, growing=1.0)
+    for given, said in (({"growing": 1.0}, "--growing"), ({"stop_when": "estimate:2"}, "--stop-when estimate")):
+        with pytest.raises(UserError, match=f"{said}: this is for the log of one agent"):
+            planned(log, "bc", "independent", evaluate=False, **given)
     path = str(save_team(log, tmp_path / "team.hdf5"))
     with pytest.raises(UserError, match=r"--action-start: .* is the log of a team"):
         plan(Settings.of("bc", data=path, agents="independent", data_options={"action_start": 1}))
@@ -155,6 +156,7 @@ def test_a_faulty_agent_is_named():
         planned(data, "tabular_bcq", "independent", config={}, evaluate=False)
 
 
+@pytest.mark.slow
 def test_independent_learners_in_an_environment(tmp_path):
     """Each agent collects for itself, compiled with the environment, and has its part of every row."""
     run = holdfast.train(

@@ -36,12 +36,12 @@ from ...environments.gym.env_pool import Shape, gives_mask
 from ...environments.gym.matching import name_of, require_match, spec_of
 from ...environments.gym.timed import env_for_spaces
 from ...environments.gym.workers import TIMEOUT
-from ...parts import encoders
 from ...runs.settings import Settings
 from .held_out import divided
 from .inputs import inputs_of, require_inputs_match
 from .models import model_of, rule_of
 from .refusals import require_actions, require_episodes, require_observations
+from .shapes import with_networks
 
 if TYPE_CHECKING:
     import gymnasium
@@ -195,11 +195,6 @@ def task_of(settings: Settings, algorithm: Algorithm, cfg: Cfg, dataset: Dataset
         steps=kept.n_steps,
         episodes=kept.n_episodes,
     )
-
-
-def with_networks(spec: Spec, settings: Settings) -> Spec:
-    """The shapes of the problem, with the encoder and the networks of the run."""
-    return spec._replace(encoder=encoders.chosen(settings.encoder, spec), networks=Networks.of(vars(settings)))
 
 
 def _from_environment(settings: Settings, algorithm: Algorithm, cfg: Cfg) -> Task:

@@ -29,7 +29,8 @@ from ...data.teams.dataset import TeamDataset
 from ...environments.teams import require_team_env
 from ...runs.settings import Settings
 from .refusals import require_actions, require_episodes, require_observations
-from .task import Task, task_of, with_networks
+from .shapes import with_networks
+from .task import Task, task_of
 from .team_data import Logged, team_of
 
 MOST_JOINT = 4096  # joint actions of a team that acts in one environment
@@ -197,6 +198,8 @@ def playing_of(settings: Settings, algorithm: Algorithm, cfg: Cfg) -> tuple[Algo
 
 def _require_settings(settings: Settings) -> None:
     wrong = ["--growing"] if settings.growing else []
+    wrong += ["--held-out"] if settings.held_out else []
+    wrong += ["--stop-when estimate"] if (settings.stop_when or "").startswith("estimate") else []
     wrong += ["--dynamics"] if settings.dynamics is not None else []
     wrong += ["--input"] if settings.inputs else []
     if wrong:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 import jax
@@ -28,9 +28,9 @@ from ..data.feed.columns import Columns
 from ..data.feed.window import Window
 from ..environments.jax import env as jax_env
 from ..environments.jax.env import JaxEnv
-from . import compilation, windows
+from . import compilation
 from .carry import BlockMetrics, Carry, Sources, Sums
-from .compilation import options, stride_of
+from .compilation import STRIDE, options, stride_of
 from .rings import Rings
 
 
@@ -73,7 +73,7 @@ class Program:
     def start(self, state: State | None, rings: Mapping[str, buffer.Ring] | None = None) -> Carry:
         """The first carry: `init` if there is no state yet, then the phase's `enter`; earlier rings are kept."""
         began = time.perf_counter()
-        windows.bring(self, 0)
+        self._bring(0)
         state = compilation.once(self._start)(self.cfgs, self.keys, self.ctx, state)
         made = jax.jit(self.rings.after)(dict(rings or {}), self.sources)
         self.compile_seconds += time.perf_counter() - began
@@ -125,6 +125,24 @@ class Program:
         """Like `run`, with the sums `found` of the block so far. Pieces of a block give the bits of the whole block."""
         block = self.compile(carry, stride if stride > 1 else 0)
         return block(carry, found, self.cfgs, self.keys, self.sources, lo, hi)
+
+    def stride(self, lo: int, hi: int) -> int:
+        """Updates of an inner loop of a block. They divide every part of the block."""
+        return 1 if self.window is not None and lo % STRIDE else stride_of(hi - lo)
+
+    def pieces(self, lo: int, hi: int) -> Iterator[tuple[int, int]]:
+        """The updates lo <= step < hi in parts that draw from the same rows. Each part's rows are brought before it."""
+        if self.window is None:
+            yield lo, hi
+            return
+        for begin, end in self.window.pieces(lo, hi):
+            self._bring(begin)
+            yield begin, end
+
+    def _bring(self, step: int) -> None:
+        """Draw from the rows that the window has at a step, if there is one."""
+        if self.window is not None:
+            self.sources = {**self.sources, "data": self.window.at(step)}
 
     def nothing(self) -> tuple[Any, Any, Any]:
         """Sums, weights and first bad updates of no update at all: [R, M] each."""

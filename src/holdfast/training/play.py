@@ -11,7 +11,6 @@ from ..core.errors import UserError
 from .carry import BlockMetrics, Carry, Partial, sums_of
 from .loop import Program
 from .stopping import Pace
-from .windows import pieces, stride_in
 
 
 class PlayResult(NamedTuple):
@@ -88,10 +87,10 @@ class Offline:
         """Updates lo <= step < hi of each replica, fewer if the pace asks for a pause."""
         program = self.program
         sums = program.nothing() if partial is None else sums_of(partial.sums)
-        stride = stride_in(program, lo, hi)
+        stride = program.stride(lo, hi)
         at = lo
         for end in [hi] if self.pace is None else self.pace.ends(lo, hi, stride):
-            for begin, stop in pieces(program, at, end):
+            for begin, stop in program.pieces(at, end):
                 carry, sums = program.advance(carry, sums, begin, stop, stride)
                 jax.block_until_ready(sums)
             at = end

@@ -1,9 +1,9 @@
 """Learned models: penalty against error, MOPO's penalty, MOReL's lower bound, and COMBO against CQL.
 
 Two problems whose steps are known exactly, so that every prediction of a model and every value of a critic can be
-compared with the truth: the probe `trap`, whose reward rises toward actions that nobody tried and that fail, and the
-log of Pendulum. No episode ends in either problem. All numbers are in the units of training, and returns are discounted
-and played past time limits.
+compared with the truth: the probe `trap` and the log of Pendulum. In `trap` the logged rewards rise toward actions
+that are not in the log, and those actions have low rewards. No episode ends in either problem. All numbers are in the
+units of training, and returns are discounted and played past time limits.
 
 1. Penalty against error: an ensemble predicts logged steps and steps with uniform actions at logged states.
 2. MOPO (arXiv:2005.13239) with and without its penalty: the return of the policy, its return in the model, and the

@@ -154,7 +154,7 @@ def _ray(options: EngineOptions) -> Iterator[OnRay]:
         how: dict[str, Any] = {"include_dashboard": False, "object_store_memory": STORE}
         if not here:
             how = {"address": options.address or "auto"}
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster that Holdfast starts reports to nobody
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray sends no usage statistics
         where = options.address or os.environ.get("RAY_ADDRESS", "")
         try:
             _require_reachable(where)

@@ -10,7 +10,8 @@ Order: critics at every update, then the actor with the new critics, then all ta
 As in the authors' code and not in the paper: targets without smoothing noise; gradients clipped to a norm of .5; the
 conservative term has uniform candidates alone on the particle games (`policy_candidates` off), on MuJoCo also those of
 the policy at s and s', with noise; the actor pays .001 mean pi^2; the CEM of the particle games weighs by softmax(Q),
-that of MuJoCo keeps elites; the best action is that of the last round or the actor's own.
+that of MuJoCo keeps elites; the best action is that of the last round or the actor's own; the last weights of the
+actor are at first within .003.
 Not as there: no batch normalisation of the inputs. Normalised observations (`normalize_obs`) replace it, because the
 networks then need no running statistics.
 """
@@ -31,6 +32,7 @@ from ..core.spec import Batch, Scalar, Step
 from ..core.trained import Metrics, merge
 from ..core.tree import ema
 from ..parts import conservative, cross_entropy, nets, optimisers, targets
+from ..parts.initialisers import small_weights
 from .td3 import State, act, state_of
 
 
@@ -67,8 +69,8 @@ def check(cfg: OMAR) -> list[str]:
     rules |= dict.fromkeys(("alpha", "candidate_noise", "action_penalty", "exploration_noise"), "at least 0")
     rules |= dict.fromkeys(("mixing", "discount", "polyak"), "in [0, 1]")
     found = faults(cfg, search="softmax|elite", **rules)
-    if cfg.search == "elite" and cfg.elites > cfg.samples:
-        found.append(f"elites is {cfg.elites}, expected at most samples, {cfg.samples}")
+    if cfg.search == "elite" and not 2 <= cfg.elites <= cfg.samples:
+        found.append(f"elites is {cfg.elites}, expected 2 to samples, {cfg.samples}")
     return found
 
 
@@ -77,7 +79,7 @@ def optimisers_of(cfg: OMAR) -> Optimisers:
 
 
 def init(cfg: OMAR, ctx: Context, noise: Noise) -> State:
-    actor = nets.deterministic_policy(noise.sub("actor"), ctx.spec, cfg.hidden)
+    actor = nets.deterministic_policy(noise.sub("actor"), ctx.spec, cfg.hidden, last=small_weights(0.003))
     critic = nets.critic(noise.sub("critic"), ctx.spec, cfg.hidden)
     return state_of(optimisers_of(cfg), actor, critic)  # type: ignore[arg-type]
 
@@ -153,7 +155,7 @@ def update(cfg: OMAR, state: State, batch: Batch, noise: Noise, step: Step) -> t
 CODE = "authors' code, github.com/ling-pan/OMAR"
 NORMALISED = Treatment(normalize_obs=1e-3)
 MUJOCO = OMAR(
-    alpha=5.0, mixing=0.7, search="elite", rounds=2, samples=20, policy_candidates=True, discount=0.99, polyak=0.005,
+    alpha=1.0, mixing=0.7, search="elite", rounds=2, samples=20, policy_candidates=True, discount=0.99, polyak=0.005,
     actor_lr=3e-4, critic_lr=3e-4, hidden=(256, 256), batch_size=256,
 )  # fmt: skip
 PRESETS = {

@@ -7,7 +7,7 @@ All agents share three networks and see their own number as a one-hot vector.
 Notation (paper = code): alpha = `alpha`; w_i, b = the two outputs of `mixer`; Q_i, V_i, pi_i = `q`, `value`, `actor`.
 Shapes: N agents, B rows; o [N, B, d], s = the observations of all agents, [B, N d].
 Order, as in the authors' code: the losses of actor, critics and values are those of the networks before the update;
-then all three move, and the target of the critics and the mixer follows.
+then all three move, and the targets of critics, mixer and values follow.
 As there: z = w_i (Q_i - V_i) / alpha within +-10, with target critics and weights; the value loss is divided by exp of
 the largest z; each gradient is clipped to a norm of 1; the critics and the mixer have one optimiser.
 The reward of a row is the mean over the agents, which is the team's reward if they share it.
@@ -54,6 +54,7 @@ class State(PyTree):
     critic: Trained  # a `Mixed`
     value: Trained
     target: Mixed
+    target_value: nets.Value
 
 
 class Rows(NamedTuple):
@@ -96,7 +97,8 @@ def init(cfg: OMIGA, ctx: Context, noise: Noise) -> State:
     q = nets.critic(noise.sub("critic"), own, cfg.hidden, n=1)
     mixed = Mixed(q, mixer(noise, width * count, cfg.mixer_hidden, count))
     ids = jnp.eye(count)[: max(1, len(ctx.members))]
-    return State(ids, Trained.new(actor, tx.actor), Trained.new(mixed, tx.critic), Trained.new(value, tx.value), mixed)
+    trained = (Trained.new(actor, tx.actor), Trained.new(mixed, tx.critic), Trained.new(value, tx.value))
+    return State(ids, *trained, mixed, value)
 
 
 def numbered(obs: jax.Array, ids: jax.Array) -> jax.Array:
@@ -152,9 +154,9 @@ def actor_loss(actor: nets.Policy, factor: jax.Array, rows: Rows) -> tuple[jax.A
 
 
 def target_of(cfg: OMIGA, state: State, rows: Rows) -> jax.Array:
-    """y = r + gamma m (sum_i w_i(s') V_i(o'_i) + b(s')), with the target mixer: [B]."""
+    """y = r + gamma m (sum_i w_i(s') V_i(o'_i) + b(s')), with the targets of mixer and values: [B]."""
     weight, offset = state.target.mixer(rows.next_state)
-    following = (weight.T * state.value.net(rows.next_seen)).sum(0) + offset
+    following = (weight.T * state.target_value(rows.next_seen)).sum(0) + offset
     return rows.reward + cfg.discount * rows.onward * following
 
 
@@ -172,7 +174,8 @@ def update(
     critic, m2 = state.critic.step(tx.critic, critic_loss, y, rows, name="critic")
     value, m3 = state.value.step(tx.value, value_loss, q, weight, rows, cfg, name="value")
     target = ema(critic.net, state.target, cfg.polyak)
-    return State(state.ids, actor, critic, value, target), merge(m1, m2, m3)
+    target_value = ema(value.net, state.target_value, cfg.polyak)
+    return State(state.ids, actor, critic, value, target, target_value), merge(m1, m2, m3)
 
 
 def act(cfg: OMIGA, state: State, seen: Seen, memory: Memory, noise: Noise, mode: Mode) -> tuple[jax.Array, Memory]:
@@ -185,7 +188,7 @@ def act(cfg: OMIGA, state: State, seen: Seen, memory: Memory, noise: Noise, mode
 
 def member(cfg: Cfg, state: State, i: int) -> tuple[Algorithm, State]:
     """The policy with which agent i acts alone."""
-    return algorithm, State(state.ids[i : i + 1], state.actor, state.critic, state.value, state.target)
+    return algorithm, State(**{**vars(state), "ids": state.ids[i : i + 1]})
 
 
 CODE = "authors' code, github.com/ZhengYinan-AIR/OMIGA, MuJoCo"

@@ -14,7 +14,7 @@ SMALLEST = 1e-6  # standard deviation
 
 
 def softened(values: Valued, eps: jax.Array, spread: Scalar) -> tuple[jax.Array, jax.Array]:
-    """Rounds whose mean is weighted by softmax(Q): the samples of the last round and their values.
+    """Rounds whose mean is weighted by softmax(Q), and whose spread is the plain one about that mean.
 
     Args:
         values: values of actions.
@@ -22,7 +22,7 @@ def softened(values: Valued, eps: jax.Array, spread: Scalar) -> tuple[jax.Array,
         spread: standard deviation of the first round, whose mean is 0.
 
     Returns:
-        Actions [n, B, A] in [-1, 1], and values [n, B].
+        The actions [n, B, A] of the last round, in [-1, 1], and their values [n, B].
     """
     mean = jnp.zeros(eps.shape[2:], eps.dtype)
     std = jnp.full(eps.shape[2:], spread, eps.dtype)
@@ -32,14 +32,15 @@ def softened(values: Valued, eps: jax.Array, spread: Scalar) -> tuple[jax.Array,
         q = values(action)
         weight = jax.nn.softmax(q, 0)[..., None]
         mean = (weight * action).sum(0)
-        std = jnp.sqrt((weight * jnp.square(action - mean[None])).sum(0)) + SMALLEST
+        std = jnp.sqrt(jnp.square(action - mean[None]).mean(0)) + SMALLEST
     return action, q
 
 
 def elite(values: Valued, eps: jax.Array, spread: Scalar, elites: int) -> tuple[jax.Array, jax.Array]:
     """Rounds whose mean and spread are those of the best `elites` samples, which stay among the next samples.
 
-    The arguments and results are those of `softened`; the last round has the kept samples too.
+    The arguments and results are those of `softened`; the last round has the kept samples too. The spread of a round is
+    the unbiased one, so at least 2 elites are needed.
     """
     mean = jnp.zeros(eps.shape[2:], eps.dtype)
     std = jnp.full(eps.shape[2:], spread, eps.dtype)
@@ -51,5 +52,5 @@ def elite(values: Valued, eps: jax.Array, spread: Scalar, elites: int) -> tuple[
         best = jax.lax.top_k(jnp.moveaxis(q, 0, -1), elites)[1]  # [B, elites]
         kept = jnp.take_along_axis(action, jnp.moveaxis(best, -1, 0)[..., None], 0)
         mean = kept.mean(0)
-        std = kept.std(0) + SMALLEST
+        std = kept.std(0, ddof=1) + SMALLEST
     return action, q

@@ -30,6 +30,15 @@ def uniform_init(weight: float, bias: float) -> Initialiser:
     return make
 
 
+def small_weights(bound: float) -> Initialiser:
+    """Weights uniform in +-`bound`, and biases as in `torch_uniform`: output layers that begin near 0."""
+
+    def make(noise: Noise, n_in: int, n_out: int) -> Linear:
+        return uniform_init(bound, n_in**-0.5)(noise, n_in, n_out)
+
+    return make
+
+
 def torch_weights(bias: float) -> Initialiser:
     """Weights as in `torch_uniform`, and every bias equal to `bias`: the hidden layers of EDAC and ReBRAC."""
 

@@ -13,11 +13,11 @@ from . import layers, nets
 class Mixer(PyTree):
     """State s [..., D] to weights w [..., N], at least 0, and an offset b [...]."""
 
-    weight: layers.MLP
-    offset: layers.MLP
+    net: layers.MLP  # N + 1 outputs: the weights before `abs`, then the offset
 
     def __call__(self, state: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return jnp.abs(self.weight(state)), self.offset(state)[..., 0]
+        found = self.net(state)
+        return jnp.abs(found[..., :-1]), found[..., -1]
 
 
 class Mixed(PyTree):
@@ -29,5 +29,4 @@ class Mixed(PyTree):
 
 def mixer(noise: Noise, width: int, hidden: tuple[int, ...], agents: int) -> Mixer:
     """A mixer of states [..., width]."""
-    sizes = (width, *hidden)
-    return Mixer(nets.mlp(noise.sub("weight"), (*sizes, agents)), nets.mlp(noise.sub("offset"), (*sizes, 1)))
+    return Mixer(nets.mlp(noise.sub("mixer"), (width, *hidden, agents + 1)))

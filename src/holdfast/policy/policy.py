@@ -762,7 +762,8 @@ def template_of(algorithm: Algorithm, cfg: Cfg, spec: Spec, info: Mapping[str, A
     inputs = {name: Policy.load(folder).frozen() for name, folder in (info.get("inputs") or {}).items()}
     ctx = Context(spec, None, dict(info.get("stats", {})), inputs)
     noise = Noise(jax.random.PRNGKey(0))
-    state = jax.eval_shape(algorithm.init, cfg, ctx, noise)
+    # the context is not traced: its numbers may decide shapes, as the number of agents does
+    state = jax.eval_shape(lambda cfg, noise: algorithm.init(cfg, ctx, noise), cfg, noise)
     for phase in stages(algorithm, cfg, str(info.get("stage", "offline")))[: int(info.get("phase", 0)) + 1]:
         if phase.enter is not None:
             state = jax.eval_shape(phase.enter, cfg, state, ctx, noise)

@@ -181,6 +181,8 @@ def test_a_data_set_names_no_file_in_the_arguments_of_its_environment(path):
         environment_in(spec, "the data set x")
     fine = json.dumps({"id": "Hopper-v5", "kwargs": {"terminate_when_unhealthy": False, "names": ["kettle"]}})
     assert environment_in(fine, "the data set x") == fine
+    own = json.dumps({"id": "jax/Spread-v0", "kwargs": {"name": "jax/Spread-v0"}})  # as `data collect` writes it
+    assert environment_in(own, "the log x") == own
 
 
 @pytest.mark.parametrize("spec", ["{", "{}", '{"id": 3}', '{"id": ' + "[" * 100_000, '{"id": "\\ud800:x"}', 7])

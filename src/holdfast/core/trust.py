@@ -36,7 +36,7 @@ def environment_in(env: str | None, where: str, remedy: str = NAME_IT) -> Any:
         name = spec.get("id")
         if not isinstance(name, str):
             raise UserError(f"the environment spec of {where} has no id that is text: {remedy}")
-        path = _path_in(spec.get("kwargs"))
+        path = _path_in(spec.get("kwargs"), name)
         if path is not None:
             raise UserError(f"{where} names the file {path!r} as an argument of its environment {name}: {remedy}")
     if ":" in name:
@@ -56,9 +56,14 @@ def names_module(env: str | None) -> bool:
     return False
 
 
-def _path_in(value: JSON) -> str | None:
-    """The first text in JSON that looks like the path of a file; None if there is none."""
+def _path_in(value: JSON, name: str) -> str | None:
+    """The first text in JSON that looks like the path of a file; None if there is none.
+
+    The id `name` does not count as a path: environments of this library (jax/Spread-v0) are registered with it as an
+    argument.
+    """
     if isinstance(value, str):
-        return value if any(c in value for c in "/\\") or value.startswith("~") else None
+        looks = any(c in value for c in "/\\") or value.startswith("~")
+        return value if looks and value != name else None
     inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return next((found for one in inside if (found := _path_in(one)) is not None), None)
+    return next((found for one in inside if (found := _path_in(one, name)) is not None), None)

@@ -26,6 +26,7 @@ FORMAT = 1
 JSON = "policy.json"
 TENSORS = "policy.safetensors"
 NEW_TENSORS = "policy.new.safetensors"  # exists only while an older policy is replaced
+TEAM = "team.json"  # of a folder with a policy folder for each agent
 
 
 def write(folder: Path, facts: dict[str, Any], arrays: dict[str, Any]) -> None:
@@ -146,6 +147,23 @@ def checked_info(info: Json, where: str) -> dict[str, Any]:
         if found.get(name, 0) < 0:
             raise UserError(f"{name} in {where} is {found[name]}, expected a number from 0")
     return found
+
+
+def team_facts(folder: Path) -> dict[str, Any]:
+    """The facts in the `team.json` of a team: `agents`, their names, and `info`, see `checked_info`.
+
+    Raises:
+        UserError: another format, an entry of another type, or names that are not different names of folders.
+    """
+    file = folder / TEAM
+    facts = read_json(file)
+    if facts.get("format") != FORMAT:
+        raise UserError(f"{file} has format {facts.get('format')}, expected {FORMAT}: use another holdfast")
+    found = require_types(facts, {"agents": list[str], "info": dict}, str(file), ("agents", "info"))
+    names = found["agents"]
+    if len(set(names)) != len(names) or any(Path(name).name != name for name in names):
+        raise UserError(f"agents in {file} are {names}, expected different names of folders in the same folder")
+    return {"agents": names, "info": checked_info(found["info"], str(file))}
 
 
 def require_facts(facts: Json, where: str) -> None:

@@ -11,24 +11,13 @@ from numpy.typing import ArrayLike
 
 from ..algorithms.assembled import Assembled, assembled
 from ..core.errors import UserError, unknown
-from ..core.files import read_json, write_json
-from ..core.schema import require_types
+from ..core.files import write_json
 from ..core.shown import facts_html, line
 from ..core.spec import Memory
 from ..core.team import require_team
 from ..data.feed.treatment import joint_treatment
+from .folder import FORMAT, TEAM, team_facts
 from .policy import Policy
-
-FORMAT = 1
-FILE = "team.json"
-FACTS: dict[str, Any] = {
-    "env_spec": str | dict[str, Any] | None,
-    "env_id": str | None,
-    "dataset": str | None,
-    "reference": tuple[float, float] | None,
-    "seed": int,
-    "step": int,
-}
 
 
 class TeamPolicy:
@@ -105,7 +94,7 @@ class TeamPolicy:
         path = Path(folder)
         for name, own in self.members.items():
             own.save(path / name)
-        write_json(path / FILE, {"format": FORMAT, "agents": list(self.members), "info": self.info})
+        write_json(path / TEAM, {"format": FORMAT, "agents": list(self.members), "info": self.info})
 
     @classmethod
     def load(cls, folder: str | Path) -> TeamPolicy:
@@ -115,21 +104,12 @@ class TeamPolicy:
             UserError: no `team.json` in the folder, another format, or a damaged policy of an agent.
         """
         path = Path(folder)
-        if not (path / FILE).is_file():
+        if not (path / TEAM).is_file():
             raise UserError(
-                f"no team in {folder}: expected {FILE} and a folder for each agent; name the folder policy/ of a run"
+                f"no team in {folder}: expected {TEAM} and a folder for each agent; name the folder policy/ of a run"
             )
-        facts = read_json(path / FILE)
-        if facts.get("format") != FORMAT:
-            raise UserError(f"{path / FILE} has format {facts.get('format')}, expected {FORMAT}: use another holdfast")
-        found = require_types(facts, {"agents": list[str], "info": dict}, str(path / FILE), ("agents", "info"))
-        require_types(found["info"], FACTS, f"info in {path / FILE}")
-        names = found["agents"]
-        if len(set(names)) != len(names) or any(Path(name).name != name for name in names):
-            raise UserError(
-                f"agents in {path / FILE} are {names}, expected different names of folders in the same folder"
-            )
-        return cls({name: Policy.load(path / name) for name in names}, found["info"])
+        found = team_facts(path)
+        return cls({name: Policy.load(path / name) for name in found["agents"]}, found["info"])
 
     @functools.cached_property
     def together(self) -> Policy:
@@ -156,9 +136,9 @@ class TeamPolicy:
 def teams_in(path: Path) -> list[Path]:
     """The folders of teams in `path`: itself, or those of a run, in natural order. Empty if there are none."""
     for folder in (path, path / "policy"):
-        if (folder / FILE).is_file():
+        if (folder / TEAM).is_file():
             return [folder]
-        several = [file.parent for file in folder.glob(f"*/{FILE}")]
+        several = [file.parent for file in folder.glob(f"*/{TEAM}")]
         if several:
             return sorted(several, key=lambda one: (len(one.name), one.name))
     return []

@@ -215,6 +215,9 @@ def _metrics(rows: list[Row], replicas: list[str], swept: list[str]) -> tuple[np
 
 
 def _policy_info(folder: RunFolder, replicas: list[str]) -> dict[str, Any]:
-    """Facts of the first shipped policy about its data and environment; empty if no policy was shipped yet."""
-    file = folder.policy_folders(replicas)[0] / "policy.json"
+    """Facts of the first shipped policy or team about its data and environment; empty if no policy was shipped yet."""
+    shipped = folder.policy_folders(replicas)[0]
+    if (shipped / folder_of.TEAM).is_file():
+        return folder_of.team_facts(shipped)["info"]
+    file = shipped / folder_of.JSON
     return folder_of.checked_info(read_json(file).get("info", {}), str(file)) if file.is_file() else {}

@@ -14,6 +14,7 @@ from holdfast.collection.teams import collect_fixed, collect_level
 from holdfast.data.dataset import Dataset
 from holdfast.data.teams.files import save_team
 from holdfast.environments.jax import spread
+from holdfast.runs.read import read_run
 from holdfast.runs.settings import Settings
 from holdfast.training.plan.plan import plan
 
@@ -31,7 +32,7 @@ def planned(data, algorithm, agents=None, config=None, **settings):
 
 
 def test_independent_learners(tmp_path, log):
-    path = save_team(log, tmp_path / "team.npz")
+    path = save_team(dataclasses.replace(log, reference=(-60.0, -10.0)), tmp_path / "team.npz")
     run = holdfast.train(
         "td3_bc", path, agents="independent", steps=20, seeds=2, config=SMALL, eval_episodes=2, eval_every=20,
         block=10, out=tmp_path / "run", progress=False,
@@ -42,6 +43,7 @@ def test_independent_learners(tmp_path, log):
     assert [list(team.members) for team in teams] == [["agent_0", "agent_1", "agent_2"]] * 2
     facts = json.loads((tmp_path / "run" / "policy" / "seed-0" / "team.json").read_text())
     assert facts["info"]["env_id"] == spread.ID
+    assert read_run(tmp_path / "run").reference == (-60.0, -10.0)  # of the scores in tables and reports
     obs = {name: own.observations[:3] for name, own in log.agents.items()}
     action = teams[0](obs)
     assert {name: x.shape for name, x in action.items()} == dict.fromkeys(log, (3, 2))
@@ -143,6 +145,8 @@ def test_options_for_one_agent(tmp_path, log):
         with pytest.raises(UserError, match=f"{said}: this is for the log of one agent"):
             planned(log, "bc", "independent", evaluate=False, **given)
     path = str(save_team(log, tmp_path / "team.hdf5"))
+    with pytest.raises(UserError, match=r"none\.npz does not exist"):  # not that it is the log of one agent
+        plan(Settings.of("bc", data="none.npz", agents="independent"))
     with pytest.raises(UserError, match=r"--action-start: .* is the log of a team"):
         plan(Settings.of("bc", data=path, agents="independent", data_options={"action_start": 1}))
 

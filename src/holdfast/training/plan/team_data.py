@@ -5,6 +5,7 @@ from __future__ import annotations
 from ...core.contract import Algorithm
 from ...core.errors import UserError
 from ...data.dataset import Dataset
+from ...data.sources import load_dataset
 from ...data.teams.dataset import TeamDataset
 from ...data.teams.files import is_team, load_team
 from ...runs.settings import Settings
@@ -21,7 +22,7 @@ def team_of(settings: Settings, algorithm: Algorithm, dataset: Logged | None) ->
         dataset: the data if they are in memory.
 
     Raises:
-        UserError: the log of a team without a method for teams, or the reverse.
+        UserError: the log of a team without a method for teams, or the reverse; a log that cannot be read.
     """
     name = str(settings.data)
     found = dataset if isinstance(dataset, TeamDataset) else None
@@ -37,6 +38,8 @@ def team_of(settings: Settings, algorithm: Algorithm, dataset: Logged | None) ->
             "holdfast train ALGO --env ENV --agents independent"
         )
     if found is None:
+        if dataset is None and settings.data is not None and (settings.agents or learns_teams):
+            load_dataset(name, **settings.data_options)  # a file that cannot be read has an error of its own
         what = f"{name} is the log of one agent" if settings.data is not None else "there is no log"
         if settings.agents and settings.data is not None:
             raise UserError(f"--agents {settings.agents}: {what}, expected the log of a team: leave --agents out")

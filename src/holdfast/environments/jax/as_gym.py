@@ -16,9 +16,25 @@ from .env import JaxEnv, find
 class JaxGym(gymnasium.Env):
     """One JAX environment. Gymnasium's time limit truncates its episodes; the same seed gives the same episode."""
 
-    def __init__(self, name: str) -> None:
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
+
+    def __init__(self, name: str, render_mode: str | None = None) -> None:
+        """
+        Args:
+            name: name of the environment, see `environments.jax.env.find`.
+            render_mode: rgb_array or None.
+
+        Raises:
+            UserError: there is no JAX environment of that name, or it draws no pictures.
+        """
         env = _require(name)
+        if render_mode is not None and env.picture is None:
+            raise UserError(
+                f"environment '{name}' draws no pictures, so it cannot be recorded: record one that does, e.g. "
+                "jax/Spread-v0"
+            )
         self.env = env
+        self.render_mode = render_mode
         shape = env.spec.obs_shape
         self.observation_space = (
             Box(0, 255, shape, np.uint8) if env.spec.images else Box(-np.inf, np.inf, shape, np.float32)
@@ -42,6 +58,12 @@ class JaxGym(gymnasium.Env):
         self.t += 1
         self.state, obs, reward, terminated = self._step(self.key, self.t, self.state, np.asarray(action))
         return np.asarray(obs, self.observation_space.dtype), float(reward), bool(terminated), False, {}
+
+    def render(self) -> np.ndarray | None:
+        """The picture of the present state, RGB [H, W, 3] bytes; None without a render mode."""
+        if self.render_mode is None or self.env.picture is None:
+            return None
+        return self.env.picture(self.state)
 
 
 def register(name: str) -> str:

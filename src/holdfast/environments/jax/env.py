@@ -33,6 +33,7 @@ class JaxEnv(NamedTuple):
     step: Callable[[jax.Array, Any, jax.Array], Stepped]  # key, state, action in the environment's units -> Stepped
     low: np.ndarray | None = None  # [A] bounds of actions; None if discrete
     high: np.ndarray | None = None
+    picture: Callable[[Any], np.ndarray] | None = None  # state -> RGB [H, W, 3] bytes for videos; None: it has none
 
 
 class World(PyTree):

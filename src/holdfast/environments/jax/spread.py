@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ...core.errors import UserError
 from ...core.spec import Spec
 from ...core.team import Team
 from .env import JaxEnv, Stepped
@@ -29,6 +30,11 @@ PUSH = 5.0  # acceleration of an action of 1
 TOUCH = 0.3  # distance of two agents that touch: twice their radius of 0.15
 WIDTH = 4 + 2 * AGENTS + 2 * (AGENTS - 1)  # of an observation
 ORDERS = np.array(list(itertools.permutations(range(AGENTS))))  # [6, N] the place of each agent
+
+# pictures: pixels of a side, the part of the plane that is seen (+-VIEW in both directions), and colours
+SIDE = 400
+VIEW = 1.5
+COLOURS = ("#1f5fa8", "#c8502d", "#4a8f5b")
 
 State = tuple[jax.Array, jax.Array, jax.Array]  # positions [N, 2], velocities [N, 2], places [N, 2]
 
@@ -51,7 +57,33 @@ def spread() -> Game:
         return after, observe(after), reward(after), jnp.array(False)
 
     bound = np.ones(2 * AGENTS, np.float32)
-    return Game(JaxEnv(team.joint, reset, step, -bound, bound), team)
+    return Game(JaxEnv(team.joint, reset, step, -bound, bound, picture), team)
+
+
+def picture(state: State) -> np.ndarray:
+    """The places (black points) and the agents (coloured discs of their size), RGB [SIDE, SIDE, 3] bytes.
+
+    Raises:
+        UserError: the package Pillow is not installed; the extra `video` has it.
+    """
+    try:
+        from PIL import Image, ImageDraw
+    except ImportError as fault:
+        raise UserError("pictures need a package that is not installed: pip install 'holdfast-rl[video]'") from fault
+    position, _, places = (np.asarray(part) for part in state)
+    image = Image.new("RGB", (SIDE, SIDE), "white")
+    draw = ImageDraw.Draw(image)
+
+    def disc(centre: np.ndarray, radius: float, colour: str) -> None:
+        x, y = (1 + centre * (1, -1) / VIEW) * SIDE / 2  # the second coordinate points up
+        far = radius / VIEW * SIDE / 2
+        draw.ellipse((x - far, y - far, x + far, y + far), fill=colour)
+
+    for centre, colour in zip(position, COLOURS, strict=True):
+        disc(centre, TOUCH / 2, colour)
+    for centre in places:
+        disc(centre, TOUCH / 6, "black")
+    return np.array(image)
 
 
 def observe(state: State) -> jax.Array:

@@ -60,6 +60,6 @@ def test_a_video_of_a_team(tmp_path: Path, env: str, low: float) -> None:
     value, steps = record(team.together, tmp_path / "v.mp4", env, seed=4)
     assert steps == 25
     np.testing.assert_allclose(value, evaluate_team(team, episodes=1, seed=4).returns[0, 0], rtol=1e-4)
-    frames = list(imageio.get_reader(tmp_path / "v.mp4"))
+    frames = imageio.mimread(tmp_path / "v.mp4")
     assert len(frames) == 26
     assert np.abs(frames[0].astype(int) - frames[-1]).max() > 100  # something has moved

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from holdfast.cli import main
 from holdfast.data.teams.files import load_team
 
@@ -28,3 +30,19 @@ def test_mistakes(tmp_path, capsys):
     assert "is written as .npz" in capsys.readouterr().err
     assert main([*place[:-1], "--env", "jax/Pendulum-v1", "--by", "script"]) == 2
     assert "has no script" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_levels_and_replay_buffers_of_independent_learners(tmp_path, capsys):
+    """A preset with --per-agent trains a team first, and uses its run again."""
+    agent = str(tmp_path / "agent")
+    given = ["data", "collect", str(tmp_path / "expert.npz"), "--env", "jax/Climbing-v0", "--preset", "expert"]
+    assert main([*given, "--per-agent", "--train-steps", "40", "--agent", agent, "--episodes", "4"]) == 0
+    log = load_team(tmp_path / "expert.npz")
+    assert (log.joint, log.n_episodes, log.provenance["asked"]["agents"]) == (True, 4, "independent")
+    assert json.loads((tmp_path / "agent" / "config.json").read_text())["agents"] == "independent"
+    replay = ["data", "collect", str(tmp_path / "replay.npz"), "--preset", "final-buffer", "--by", agent]
+    assert main([*replay, "--steps", "30", "--per-agent"]) == 0
+    log = load_team(tmp_path / "replay.npz")
+    assert (log.n_steps, log["agent_1"].spec.action) == (30, 3)
+    assert {int(action) for action in log["agent_0"].actions} <= {0, 1, 2}

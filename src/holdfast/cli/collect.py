@@ -12,6 +12,7 @@ from tyro.conf import Positional, arg
 from ..collection.flags import LogFlags
 
 if TYPE_CHECKING:
+    from ..collection.presets import LogRequest
     from ..data.dataset import Dataset
 
 
@@ -42,14 +43,22 @@ class Collect(LogFlags):
     name: str | None = None
     """Name inside the file. A Minari name ends in -v and a number."""
     per_agent: bool = False
-    """Write the log of each agent, if the environment is that of a team; TARGET is then a .npz or .hdf5 file."""
+    """Write the log of each agent, if the environment is that of a team; TARGET is then a .npz or .hdf5 file. A preset
+    that trains an agent first then trains independent learners."""
+
+    def request(self) -> LogRequest:
+        """The log to make."""
+        from ..collection.presets import LogRequest
+
+        given = {f.name: getattr(self, f.name) for f in dataclasses.fields(LogFlags)}
+        return LogRequest(**given, agents="independent" if self.per_agent else None)
 
     def run(self) -> int:
         """Collect the log, write it, and print its size and mean return."""
         from rich.console import Console
 
         from ..collection.play import CollectionFailed, mean_return
-        from ..collection.presets import LogRequest, make
+        from ..collection.presets import make
         from ..core.errors import UserError
         from ..data.convert import require_free
         from ..data.teams.files import require_team_file
@@ -61,9 +70,8 @@ class Collect(LogFlags):
             require_team_file(self.to)
             if self.env is not None:
                 require_team_env(self.env)
-        given = {f.name: getattr(self, f.name) for f in dataclasses.fields(LogFlags)}
         try:
-            data = make(LogRequest(**given), self.name or self.to, [Progress()])
+            data = make(self.request(), self.name or self.to, [Progress()])
         except CollectionFailed as fault:
             if fault.data is None:
                 raise

@@ -17,6 +17,7 @@ from gymnasium.spaces import Box, Discrete, Space
 from ..core.errors import UserError, one_line, unknown
 from ..environments.gym.matching import name_of, require_match
 from ..environments.jax import spread
+from ..policy.folder import TEAM
 from ..policy.policy import Policy
 from ..policy.team import TeamPolicy
 
@@ -80,15 +81,29 @@ def _acting(policy: Policy, mode: str) -> Callable[[gymnasium.Env, int, int], Ac
     return begin
 
 
-def of_team(folder: str | Path, mode: str = "best") -> Behaviour:
+def of_folder(folder: str | Path, mode: str = "best", name: str | None = None) -> Behaviour:
+    """A policy or a team that training wrote; the arguments are those of `of_policy`.
+
+    Raises:
+        UserError: see `of_policy` and `of_team`.
+    """
+    return of_team(folder, mode, name) if (Path(folder) / TEAM).is_file() else of_policy(folder, mode, name)
+
+
+def of_team(folder: str | Path, mode: str = "best", name: str | None = None) -> Behaviour:
     """A team that training wrote, in the environment of its joint observations and actions.
+
+    Args:
+        folder: the folder of the team.
+        mode: "best" (the most likely action) or "sample".
+        name: name of the behaviour; None: team.
 
     Raises:
         UserError: no team in the folder, or a damaged one; when acting starts, an environment that does not match.
     """
     team = TeamPolicy.load(folder)
     facts = {"algorithm": team.together.algorithm.name, "policy": str(Path(folder).resolve()), "mode": mode}
-    return Behaviour("team", facts, _acting(team.together, mode))
+    return Behaviour(name or "team", facts, _acting(team.together, mode))
 
 
 def scripted(env: str) -> Behaviour:

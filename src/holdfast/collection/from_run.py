@@ -17,6 +17,7 @@ from ..data.dataset import Dataset
 from ..environments.gym.adapter import env_spec_of, make_env
 from ..policy.policy import Policy
 from ..policy.storage import arrays_of
+from ..policy.team import TeamPolicy, teams_in
 from ..runs import csv_tables
 from ..runs.folder import RunFolder
 from ..runs.settings import Settings
@@ -164,12 +165,13 @@ def medium(run: str | Path, low: float, replica: int = 0) -> KeptPolicy:
 
 
 def _policy(folder: RunFolder, replica: int) -> Policy:
-    """The last policy of a replica."""
+    """The last policy of a replica; of a team, that of joint observations and actions."""
     names = csv_tables.replicas_of(csv_tables.read(folder.evaluations))
-    several = [p.parent for p in folder.policy.glob("*/policy.json")]
+    teams = teams_in(folder.policy)
+    several = teams or [p.parent for p in folder.policy.glob("*/policy.json")]
     folders = folder.policy_folders(names) if names else sorted(several) or [folder.policy]
     _require_replica(folder.path, replica, len(folders))
-    return Policy.load(folders[replica])
+    return TeamPolicy.load(folders[replica]).together if teams else Policy.load(folders[replica])
 
 
 def _require_replica(run: Path, replica: int, count: int) -> None:

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from ..algorithms import registry
 from ..core.errors import UserError, unknown
@@ -24,7 +24,7 @@ from ..runs.settings import Settings, resolve
 from ..training.hooks import Hook
 from ..training.launch import ensure_finished
 from . import from_run, play
-from .behaviours import Behaviour, noisy, of_policy, of_team, of_zip, scripted, uniform
+from .behaviours import Behaviour, noisy, of_folder, of_policy, of_team, of_zip, scripted, uniform
 from .flags import LogFlags
 
 # BCQ's regimes (arXiv:1812.02900, section 5), then D4RL's levels (arXiv:2004.07219)
@@ -51,6 +51,7 @@ class LogRequest(LogFlags):
     """A log to make."""
 
     config: dict[str, Any] = dataclasses.field(default_factory=dict)  # settings of an agent that a preset trains
+    agents: Literal["independent"] | None = None  # how it learns in the environment of a team, see `Settings.agents`
 
     def to_dict(self) -> dict[str, Any]:
         """The fields that determine the log, JSON-ready."""
@@ -216,7 +217,7 @@ def _level(request: LogRequest, id: str, hooks: Sequence[Hook]) -> _Made:
     if request.by is None:
         request = learned(request, "sac", {}, hooks)
     request = _in_its_environment(request)
-    expert = of_policy(from_run.policies(str(request.by), request.replica)[-1].folder, name="expert")
+    expert = of_folder(from_run.policies(str(request.by), request.replica)[-1].folder, name="expert")
     if request.preset == "expert":
         return _Made(request, _log(expert, request, id), expert)
     low = play.references(str(request.env), None, request.seed, **request.processes)["random"]
@@ -226,7 +227,7 @@ def _level(request: LogRequest, id: str, hooks: Sequence[Hook]) -> _Made:
         if rows > chosen.step:
             raise UserError(f"{request.by} has its medium policy at step {chosen.step}: expected --steps up to that")
         return _Made(request, from_run.replay_log(str(request.by), request.replica, rows, id), expert)
-    medium = of_policy(chosen.folder, name="medium")
+    medium = of_folder(chosen.folder, name="medium")
     if request.preset == "medium":
         return _Made(request, _log(medium, request, id), expert)
     parts = [_log(behaviour, request, id, 0.5, part) for part, behaviour in enumerate((medium, expert))]
@@ -269,9 +270,10 @@ def learned(request: LogRequest, continuous: str, config: dict[str, Any], hooks:
         eval_every=every,
         keep_policies=True,
         block=min(1000, every),
+        agents=request.agents,
         **request.processes,
     )
-    stem = f"{name.replace('/', '-')}-{algorithm}"
+    stem = f"{name.replace('/', '-')}-{request.agents + '-' if request.agents else ''}{algorithm}"
     folder = request.agent or Path("runs") / f"{'levels' if request.preset in LEVELS else request.preset}-{stem}"
     ensure_finished(settings, folder, "--agent", hooks)
     return dataclasses.replace(request, by=str(folder), agent=folder)

@@ -26,6 +26,7 @@ import models
 import online
 import peer as d3rlpy
 import shipped
+import teams
 
 from holdfast.core.version import __version__
 
@@ -171,6 +172,17 @@ def modelling(rounds: int, seconds: float, peer_python: str | None) -> dict[str,
                 worker.close()
 
 
+def teamwork(rounds: int, seconds: float) -> dict[str, Any]:
+    """Everything about teams."""
+    each = {name: Worker(str(HERE / "worker.py"), "team", name) for name in teams.NAMES}
+    alone = Worker(str(HERE / "worker.py"), "ours", teams.ALONE)
+    try:
+        return teams.measure(each, alone, rounds, seconds)
+    finally:
+        for worker in (*each.values(), alone):
+            worker.close()
+
+
 def serve(rounds: int, seconds: float) -> dict[str, Any]:
     """Latency and throughput of an exported policy on one core."""
     worker = Worker(str(HERE / "shipped.py"), shipped.NAME)
@@ -291,6 +303,7 @@ def notes(report: dict[str, Any]) -> list[str]:
     """How to read the table, and the figures that are not in it."""
     learning = online.report(report["online"]) if "online" in report else []
     learning += models.report(report["models"]) if "models" in report else []
+    learning += teams.report(report["teams"]) if "teams" in report else []
     learning += shipped.report(report["serving"]) if "serving" in report else []
     if not report["algorithms"]:
         return learning
@@ -381,7 +394,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 4, 8], help="seeds in one program")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each contestant")
     parser.add_argument("--seconds", type=float, default=1.5, help="length of a turn")
-    parts = ("algorithms", "online", "models", "peer", "evaluation", "serving", "import")
+    parts = ("algorithms", "online", "models", "teams", "peer", "evaluation", "serving", "import")
     parser.add_argument("--skip", nargs="+", default=[], choices=parts, help="parts to leave out")
     parser.add_argument("--quick", action="store_true", help="one short turn each, to see whether everything runs")
     parser.add_argument(
@@ -439,6 +452,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         python, why = left_out if "peer" in args.skip else find_peer(args.peer_python, "torch")
         try:
             report["models"] = {**modelling(args.rounds, args.seconds, python), "peer_missing": why}
+        except RuntimeError as error:
+            sys.stderr.write(f"{error}\n")
+            failed += 1
+    if "teams" not in args.skip:
+        sys.stderr.write("teams\n")
+        try:
+            report["teams"] = teamwork(args.rounds, args.seconds)
         except RuntimeError as error:
             sys.stderr.write(f"{error}\n")
             failed += 1

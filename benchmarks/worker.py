@@ -1,6 +1,7 @@
 """What `speed.py` starts in processes of their own: it reads one JSON request a line and answers each with one line.
 
-`python worker.py ours NAME`, or handwritten NAME, or evaluation ENVIRONMENT ALGORITHM, or online ENVIRONMENT.
+`python worker.py ours NAME`, or team NAME, or handwritten NAME, or evaluation ENVIRONMENT ALGORITHM, or online
+ENVIRONMENT.
 """
 
 from __future__ import annotations
@@ -188,6 +189,28 @@ class Ours:
         return {"bytes": peak_bytes()}
 
 
+class Team(Ours):
+    """A team whose agents all have the same rows: a method for teams, or independent learners of one for one agent."""
+
+    def __init__(self, name: str) -> None:
+        import teams
+
+        from holdfast.algorithms.independent import independent
+        from holdfast.core import team
+        from holdfast.core.contract import Context
+        from holdfast.data.feed.sampler import Members
+
+        super().__init__(name)
+        own = self.ctx
+        names = tuple(f"agent_{i}" for i in range(teams.AGENTS))
+        whole = team.Team(names, (own.spec,) * teams.AGENTS)
+        if self.algorithm.member is None:
+            self.algorithm = independent(self.algorithm, whole)
+        self.phases = self.algorithm.phases(self.cfg)
+        self.ctx = Context(whole.joint, members=(own,) * teams.AGENTS)
+        self.columns = Members((self.columns,) * teams.AGENTS, together=True)
+
+
 class Handwritten:
     """The same update without the library, compiled as the library compiles."""
 
@@ -372,7 +395,7 @@ class Online:
         return timed(work, 100, seconds)
 
 
-KINDS = {"ours": Ours, "handwritten": Handwritten, "evaluation": Evaluation, "online": Online}
+KINDS = {"ours": Ours, "team": Team, "handwritten": Handwritten, "evaluation": Evaluation, "online": Online}
 
 if __name__ == "__main__":
     serving.serve(lambda: KINDS[sys.argv[1]](*sys.argv[2:]))

@@ -18,7 +18,7 @@ import pytest
 from support.marks import quick
 
 Patch = pytest.MonkeyPatch
-SKIPPED = ["online", "models", "peer", "evaluation", "serving", "import"]
+SKIPPED = ["online", "models", "teams", "peer", "evaluation", "serving", "import"]
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 
 
@@ -54,7 +54,7 @@ def test_speed_writes_its_report(tmp_path: Path, monkeypatch: Patch, capfd: pyte
 def test_speed_measures_serving(tmp_path: Path, monkeypatch: Patch) -> None:
     pytest.importorskip("onnxruntime")
     speed = load("speed", monkeypatch)
-    skipped = ["algorithms", "peer", "evaluation", "online", "import"]
+    skipped = ["algorithms", "teams", "peer", "evaluation", "online", "import"]
     assert speed.main(["--quick", "--skip", *skipped, "--out", str(tmp_path)]) == 0
     (file,) = tmp_path.glob("speed-*.json")
     found = json.loads(file.read_text())["serving"]["kinds"]
@@ -68,7 +68,7 @@ def test_speed_tells_of_learning_while_collecting(tmp_path: Path, monkeypatch: P
     monkeypatch.syspath_prepend(str(FOLDER))
     speed = load("speed", monkeypatch)
     monkeypatch.setattr(speed.online, "ENV", "Pendulum-v1")
-    skipped = ["algorithms", "models", "peer", "evaluation", "serving", "import"]
+    skipped = ["algorithms", "models", "teams", "peer", "evaluation", "serving", "import"]
     assert speed.main(["--quick", "--skip", *skipped, "--out", str(tmp_path)]) == 0
     (file,) = tmp_path.glob("speed-*.json")
     found = json.loads(file.read_text())["online"]
@@ -95,6 +95,32 @@ def test_the_ratio_to_a_peer_is_that_of_the_turns(monkeypatch: Patch) -> None:
     found = online.measure(Worker(30.0, 60.0, 40.0), Worker(10.0, 15.0, 20.0), [1], 3, 0.1)
     assert found["ratio_peer"] == 3.0
     assert found["peer_steps_per_second"] == 15.0
+
+
+def test_teams_are_measured_in_turns(monkeypatch: Patch) -> None:
+    class Worker:
+        def __init__(self, *speeds: float) -> None:
+            self.speeds = iter(speeds)
+
+        def ask(self, do: str, **request: float) -> dict[str, float]:
+            return {"compile_seconds": 2.0} if do == "compile" else {"updates_per_second": next(self.speeds)}
+
+    teams = load("teams", monkeypatch)
+    each = {name: Worker(10.0, 20.0, 30.0) for name in teams.NAMES}
+    found = teams.measure(each, Worker(15.0, 20.0, 90.0), 3, 0.1)
+    assert found["ratio_alone"] == 2.0  # the median of 3 * 10 / 15, 3 * 20 / 20 and 3 * 30 / 90
+    assert found["updates_per_second"]["alone"] == 20.0
+    first, second = teams.report(found)
+    assert "omiga 20 (2 s to compile)" in first
+    assert "2.00 times as fast" in second
+
+
+@pytest.mark.slow
+def test_a_team_is_measured(monkeypatch: Patch) -> None:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    team = load("worker", monkeypatch).Team("td3_bc")
+    assert team.speed(1, 0.01)["updates_per_second"] > 0
+    assert team.program(1)[0].algorithm.member is not None
 
 
 def test_learned_models_are_measured_in_turns(monkeypatch: Patch) -> None:

@@ -43,6 +43,7 @@ def test_a_video_of_one_episode(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # imageio leaves a pipe to ffmpeg open
 @pytest.mark.parametrize(("env", "low"), [("jax/Spread-v0", -1.0), ("pettingzoo/mpe2.simple_spread_v3", 0.0)])
 def test_a_video_of_a_team(tmp_path: Path, env: str, low: float) -> None:
     imageio = pytest.importorskip("imageio.v2")

@@ -6,6 +6,8 @@ episodes with each model. The table has the error, the rank correlation and the 
 
     python benchmarks/ope.py --data zoo/pendulum-mixed-v0 zoo/cartpole-mixed-v0
 
+With `--peer-python` d3rlpy and SCOPE-RL estimate the same policies from the same episodes (`ope_peer.py`).
+
 A run and an estimate that exist are not made again, so that a stopped study continues when it is called again.
 """
 
@@ -13,7 +15,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
+import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,8 +29,10 @@ from holdfast.core.errors import UserError
 from holdfast.core.files import write_atomic
 from holdfast.data.dataset import Dataset
 from holdfast.data.sources import load_dataset
+from holdfast.evaluation.ope import behaviour as behaviours
 from holdfast.evaluation.ope import metrics
 from holdfast.evaluation.ope.estimate import USUAL
+from holdfast.evaluation.ope.target import target_of
 from holdfast.policy.policy import Policy
 from holdfast.runs.folder import RunFolder
 from holdfast.selection.ope import ope
@@ -81,6 +87,46 @@ def estimate(folder: Path, data: Dataset, model: str, args: argparse.Namespace) 
     return values
 
 
+def peers(folder: Path, data: Dataset, args: argparse.Namespace) -> dict[str, Any]:
+    """The estimates of other libraries for one policy, read from the disk if they exist."""
+    file = folder / f"ope-peers-{args.updates}.json"
+    if file.is_file():
+        return json.loads(file.read_text(encoding="utf-8"))
+    target = target_of(Policy.load(folder), data, "sample" if data.discrete else "best")
+    ends = data.offsets[1:] - 1
+    log = {
+        "observations": np.asarray(data.observations, np.float32),
+        "offsets": data.offsets,
+        "taken": data.actions,
+        "rewards": data.rewards,
+        "terminated": data.terminations[ends],
+        "updates": np.array(args.updates),
+    }
+    if target.probabilities is None:
+        log["actions"] = np.asarray(target.actions, np.float32)[0]
+    else:
+        log["probabilities"] = target.probabilities
+        log["propensity"] = np.exp(behaviours.estimate(data, 0).log_prob)
+    with tempfile.TemporaryDirectory() as place:
+        np.savez(Path(place) / "log.npz", **log)
+        command = [args.peer_python, str(HERE / "ope_peer.py"), str(Path(place) / "log.npz")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError(f"{args.peer_python} failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
+    values = {name: {"value": v, "refused": []} for name, v in json.loads(done.stdout.splitlines()[-1]).items()}
+    write_atomic(file, json.dumps(values).encode())
+    return values
+
+
+def cells(true: np.ndarray, rows: Sequence[dict[str, Any]], discounted: bool = False) -> tuple[str, ...]:
+    """The figures of one estimator: policies, refusals, error (of undiscounted values), correlation, regrets."""
+    values = np.array([row["value"] for row in rows])
+    refused = sum(bool(row["refused"]) for row in rows)
+    numbers = (metrics.rank_correlation(true, values), metrics.regret(true, values, 1), metrics.regret(true, values, 3))
+    error = "-" if discounted else f"{metrics.error(true, values):.0f}"
+    return str(len(true)), str(refused), error, *(f"{number:.2f}" for number in numbers)
+
+
 def rows_of(name: str, args: argparse.Namespace) -> list[tuple[str, ...]]:
     """The rows of the table for one data set."""
     data = load_dataset(name)
@@ -96,17 +142,14 @@ def rows_of(name: str, args: argparse.Namespace) -> list[tuple[str, ...]]:
             rows = [one[estimator] for one in estimates]
             if any(row["value"] is None for row in rows):
                 continue
-            values = np.array([row["value"] for row in rows])
-            refused = sum(bool(row["refused"]) for row in rows)
-            numbers = (
-                metrics.error(true, values),
-                metrics.rank_correlation(true, values),
-                metrics.regret(true, values, 1),
-                metrics.regret(true, values, 3),
-            )
-            texts = [f"{numbers[0]:.0f}", *(f"{number:.2f}" for number in numbers[1:])]
             used = "-" if estimator in ("pdis", "wis", "sn_pdis") else model
-            found.append((Path(name).name, estimator, used, str(len(true)), str(refused), *texts))
+            found.append((Path(name).name, estimator, used, *cells(true, rows)))
+    if args.peer_python:
+        others = [peers(folder, parts["test"], args) for folder, _ in policies]
+        for estimator in others[0]:
+            rows = [one[estimator] for one in others]
+            model = "neural" if estimator.endswith(("fqe", "dr")) else "-"
+            found.append((Path(name).name, estimator, model, *cells(true, rows, discounted=estimator == "d3rlpy fqe")))
     print(f"{name}: true returns {true.min():.0f} to {true.max():.0f}", file=sys.stderr)
     return found
 
@@ -121,6 +164,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--episodes", type=int, default=20, help="episodes of each true return")
     parser.add_argument("--updates", type=int, default=5_000, help="updates of each network of a model")
     parser.add_argument("--out", type=Path, default=Path("runs/ope"), help="folder of the runs")
+    parser.add_argument("--peer-python", default="", help="interpreter with d3rlpy and SCOPE-RL")
     args = parser.parse_args(argv)
     warnings.simplefilter("ignore", RuntimeWarning)  # forced estimates may be without meaning
     lines = ["| " + " | ".join(HEADER) + " |", "|" + "---|" * len(HEADER)]

@@ -345,7 +345,8 @@ class Online:
     def _begin(self, seeds: int, warmup: int) -> Any:
         from holdfast.algorithms import registry
         from holdfast.core.config import to_dict
-        from holdfast.runs.settings import Settings, resolve
+        from holdfast.runs.presets import resolve
+        from holdfast.runs.settings import Settings
         from holdfast.training.collect import play_of
         from holdfast.training.driver import enter
         from holdfast.training.plan.plan import plan

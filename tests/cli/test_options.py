@@ -15,9 +15,10 @@ from holdfast.cli.options import DataFlags, documented
 from holdfast.cli.train import parse
 from holdfast.core.contract import Treatment
 from holdfast.data.sources.options import DataOptions
+from holdfast.runs.presets import SHORT_LOG, preset_note
 from holdfast.runs.read import read_run
 from holdfast.runs.schema import LATER
-from holdfast.runs.settings import SHORT_LOG, Settings, preset_note
+from holdfast.runs.settings import Settings
 from holdfast.training.finetune import changeable
 from holdfast.training.hooks import Hook
 from holdfast.training.launch import Finished, ensure_finished

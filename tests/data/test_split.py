@@ -7,7 +7,8 @@ from holdfast.algorithms import registry
 from holdfast.core.errors import UserError
 from holdfast.data import load_dataset
 from holdfast.data.split import by_episodes
-from holdfast.runs.settings import Settings, resolve
+from holdfast.runs.presets import resolve
+from holdfast.runs.settings import Settings
 from holdfast.training.plan import task
 
 

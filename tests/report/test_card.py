@@ -103,7 +103,7 @@ def test_the_card_says_what_is_known(tmp_path: Path, estimate: OpeResult, change
 def test_the_card_next_to_an_exported_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     follower(LOG).with_support(LOG, rows=50).save(tmp_path / "policy")
     assert main(["export", str(tmp_path / "policy"), "--to", "numpy", "--out", str(tmp_path / "small.npz")]) == 0
-    text = (tmp_path / "MODEL_CARD.md").read_text()
+    text = (tmp_path / "small.npz.md").read_text()
     assert "| file | `small.npz` |" in text
     assert "`support` float32 [n]" in text
     assert main(["card", str(tmp_path / "policy")]) == 0

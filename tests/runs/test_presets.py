@@ -4,8 +4,8 @@ import pytest
 
 from holdfast import UserError
 from holdfast.algorithms import registry
-from holdfast.runs.presets import chosen, described, published
-from holdfast.runs.settings import OURS, Settings
+from holdfast.runs.presets import OURS, chosen, described, published
+from holdfast.runs.settings import Settings
 
 
 @pytest.mark.parametrize(

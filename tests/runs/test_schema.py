@@ -30,6 +30,20 @@ def run(stopped, tmp_path):
     return shutil.copytree(stopped, tmp_path / "run")
 
 
+@pytest.fixture(scope="module")
+def trained(stopped, tmp_path_factory):
+    """That run at its end."""
+    whole = shutil.copytree(stopped, tmp_path_factory.mktemp("finished") / "run")
+    resume(whole, progress=False)
+    return whole
+
+
+@pytest.fixture
+def finished(trained, tmp_path):
+    """A copy of the run at its end."""
+    return shutil.copytree(trained, tmp_path / "finished")
+
+
 def bytes_of(folder) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
@@ -130,16 +144,15 @@ RESULTS += [("finetune", {}), ("finetune", 3), ("versions", []), ("updates_per_s
 
 
 @pytest.mark.parametrize(("name", "value"), RESULTS)
-def test_a_result_is_checked(run, name, value, capsys):
-    finished = resume(run, progress=False)
-    policies = bytes_of(run / "policy")
-    edit(run / "result.json", name, value=value)
+def test_a_result_is_checked(finished, name, value, capsys):
+    policies = bytes_of(finished / "policy")
+    edit(finished / "result.json", name, value=value)
     with pytest.raises(UserError, match=r"result\.json"):
-        read_result(run / "result.json")
-    for command in (["report", str(run)], ["train", "--resume", str(run)]):
+        read_result(finished / "result.json")
+    for command in (["report", str(finished)], ["train", "--resume", str(finished)]):
         assert main(command) == 2
         assert capsys.readouterr().err.count("\n") == 1
-    assert bytes_of(finished.path / "policy") == policies
+    assert bytes_of(finished / "policy") == policies
 
 
 def test_a_policy_that_reads_itself_is_refused(run):

@@ -7,7 +7,8 @@ import pytest
 
 from holdfast.algorithms import registry
 from holdfast.runs.read import read_run
-from holdfast.runs.settings import Settings, replicas
+from holdfast.runs.replicas import replicas
+from holdfast.runs.settings import Settings
 
 
 def names(name: str, values: list[float]) -> list[str]:

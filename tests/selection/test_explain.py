@@ -27,7 +27,7 @@ from holdfast.data.tables.schema import Schema
 from holdfast.evaluation.ope import linear
 from holdfast.policy.policy import Policy
 from holdfast.selection import departures as departing
-from holdfast.selection.explain import integrated_gradients
+from holdfast.selection.attribution import integrated_gradients
 from support.policies import FAKE, MEMORY, discrete, make
 from support.valued import follower, gaussian_log
 

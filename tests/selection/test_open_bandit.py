@@ -51,6 +51,9 @@ def test_the_value_of_one_policy_from_the_log_of_the_other(columns):
     weight = ITEMS * policy(data.observations[data.observation_rows])[np.arange(len(data)), data.actions]
     assert found["pdis"].value == pytest.approx((weight * data.rewards).mean(), rel=1e-5)
     assert found["wis"].value == pytest.approx((weight * data.rewards).sum() / weight.sum(), rel=1e-5)
+    # OBP's InverseProbabilityWeighting and SelfNormalizedInverseProbabilityWeighting on the same rows
+    assert found["pdis"].value == pytest.approx(0.005805691674810352, rel=1e-12)
+    assert found["wis"].value == pytest.approx(0.005833036087191038, rel=1e-12)
     for name in ("pdis", "wis", "sn_pdis", "dr", "wdr"):
         assert found[name].interval.low < logged < found[name].interval.high, name
     low, high = found.guarantee

@@ -9,7 +9,8 @@ import pytest
 
 from holdfast.evaluation.evaluate import Evaluation
 from holdfast.runs.folder import RunFolder
-from holdfast.runs.settings import Replica, Settings
+from holdfast.runs.replicas import Replica
+from holdfast.runs.settings import Settings
 from holdfast.training.hooks import Block, Evaluated, Progress, Start, by_setting
 
 SWEPT = [Replica(f"x-{x}-seed-{s}", s, {"x": float(x)}, None) for x in (1, 2) for s in (0, 1)]

@@ -9,10 +9,12 @@ import pytest
 
 from holdfast import Diverged, Policy, UserError, load_dataset
 from holdfast.algorithms import bc, registry
+from holdfast.cli.values import parse_sweep
 from holdfast.core.contract import Phase, Refreshed
 from holdfast.runs.checkpoints import Checkpoints
 from holdfast.runs.folder import RunFolder, free_folder
-from holdfast.runs.settings import Settings, parse_sweep, replicas
+from holdfast.runs.replicas import replicas
+from holdfast.runs.settings import Settings
 from holdfast.training.hooks import Hook
 from holdfast.training.run import resume
 from support.small_runs import DATA, TINY, checkpoint, require_same, rows, tensors, tiny

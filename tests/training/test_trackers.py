@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from holdfast.core.errors import UserError
-from holdfast.runs.settings import Replica
+from holdfast.runs.replicas import Replica
 from holdfast.training.hooks import Block, Start
 from holdfast.training.trackers import tracker
 from support.small_runs import rows, tiny

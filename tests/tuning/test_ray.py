@@ -24,9 +24,9 @@ pytestmark = [
     pytest.mark.filterwarnings(r"ignore:os.fork\(\) was called:RuntimeWarning"),  # Ray starts its processes
 ]
 
-# slow enough to be killed in the middle: checkpoints every 100 of 1,200 steps
+# slow enough to be killed in the middle: checkpoints every 100 of 800 steps
 HOW = {
-    "trials": 4, "seeds": 1, "steps": 1200, "block": 100, "save_every": 100, "evaluate": True, "eval_episodes": 1,
+    "trials": 3, "seeds": 1, "steps": 800, "block": 100, "save_every": 100, "eval_every": 400, "eval_episodes": 1,
     "sampler": "random", "per_task": 2, "config": {"hidden": [8], "batch_size": 8}, "progress": False,
 }  # fmt: skip
 SPACE = {"actor_lr": "log(1e-4..1e-2)"}

@@ -5,7 +5,7 @@ import pytest
 
 from holdfast.algorithms import registry
 from holdfast.core.errors import UserError
-from holdfast.runs.settings import resolve
+from holdfast.runs.presets import resolve
 from holdfast.tuning import samplers, space
 from holdfast.tuning.samplers import Known, propose, rungs
 

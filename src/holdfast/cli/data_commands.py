@@ -54,7 +54,7 @@ class Info(Source):
     def run(self) -> int:
         """Print the numbers."""
         from ..data.describe import describe
-        from ..runs.settings import preset_note
+        from ..runs.presets import preset_note
 
         team = self.team()
         if team is not None:

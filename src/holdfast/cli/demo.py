@@ -43,8 +43,8 @@ def main(argv: Sequence[str]) -> int:
     from ..report.curves import write_curve
     from ..report.table import results_table
     from ..runs.folder import free_folder
+    from ..runs.presets import TUNED
     from ..runs.read import logged_returns, read_run
-    from ..runs.settings import TUNED
     from ..training.run import train
 
     log = Console(stderr=True, highlight=False, soft_wrap=True)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ..data.dataset import Dataset
     from ..policy.policy import Policy
-    from ..selection.explain import Explanation
+    from ..selection.explanation import Explanation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,7 +152,7 @@ def show(name: str, found: Explanation, console: Console) -> None:
         console: where to.
     """
     from ..report.table import table_of
-    from ..selection.explain import NEAREST_HEADER, VALUES_HEADER
+    from ..selection.explanation import NEAREST_HEADER, VALUES_HEADER
 
     console.print(f"{name}: {found.action}", style="bold")
     for label, text in found.facts():

@@ -20,7 +20,7 @@ class Args:
     """Write a policy as one file for other programs: raw rows in, actions out, any number of rows.
 
     The file is compared with the policy in JAX on 1,000 random rows. If it does not agree, it is not written. A score
-    of support (`holdfast support`) is part of the file. The model card is written next to it.
+    of support (`holdfast support`) is part of the file. The model card is written next to it, as FILE.md.
     """
 
     path: Positional[Annotated[Path, arg(metavar="RUN")]]
@@ -61,7 +61,8 @@ def main(argv: Sequence[str]) -> int:
     card = None
     if args.card:
         facts = {**made.facts, "file": made.path.name}
-        card = write_card(given, made.path.parent, run_of(folders[0]), folders[0], facts)
+        place = made.path.with_name(f"{made.path.name}.md")
+        card = write_card(given, place, run_of(folders[0]), folders[0], facts)
     if args.json:
         sys.stdout.write(json.dumps({"path": str(made.path), **made.facts}, indent=2) + "\n")
         return 0

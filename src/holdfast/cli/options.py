@@ -20,7 +20,8 @@ from tyro.conf import Suppress, UseAppendAction, arg
 
 from ..core.contract import Treatment
 from ..data.sources.options import DataOptions
-from ..runs.settings import Settings, parse_inputs, parse_networks, parse_sweep
+from ..runs.settings import Settings
+from .values import parse_inputs, parse_networks, parse_sweep
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

@@ -52,7 +52,8 @@ def fresh(name: str | None, argv: Sequence[str], preset: str | None, repeated: s
         repeated: the config.json among them.
     """
     from ..algorithms import registry
-    from ..runs.settings import Settings, notes_for
+    from ..runs.notes import notes_for
+    from ..runs.settings import Settings
 
     given = None if repeated is None else Settings.read(Path(repeated))
     if given is not None:
@@ -99,8 +100,8 @@ def parse(name: str, argv: Sequence[str], preset: str | None, given: Settings | 
     """
     from ..algorithms import registry
     from ..core import config
-    from ..runs.presets import chosen
-    from ..runs.settings import Settings, field_names, resolve
+    from ..runs.presets import chosen, resolve
+    from ..runs.settings import Settings, field_names
     from ..training.launch import located
 
     algorithm = registry.get(name)
@@ -153,7 +154,8 @@ def all_flags(algorithm: Algorithm, cfg: DataclassInstance, treatment: Treatment
 def subcommands() -> dict[str, Any]:
     """The flags of each algorithm."""
     from ..algorithms import registry
-    from ..runs.settings import Settings, resolve
+    from ..runs.presets import resolve
+    from ..runs.settings import Settings
 
     found = {name: registry.get(name) for name in registry.names()}
     return {name: all_flags(one, *resolve(one, None, None, None), Settings(name)) for name, one in found.items()}

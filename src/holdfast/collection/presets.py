@@ -20,7 +20,8 @@ from ..policy.folder import policies_in, versions
 from ..policy.policy import Policy
 from ..policy.team import TeamPolicy, teams_in
 from ..runs.folder import RunFolder
-from ..runs.settings import Settings, resolve
+from ..runs.presets import resolve
+from ..runs.settings import Settings
 from ..training.hooks import Hook
 from ..training.launch import ensure_finished
 from . import from_run, play

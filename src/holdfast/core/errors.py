@@ -62,3 +62,15 @@ def unknown(what: str, name: str, known: Iterable[str]) -> UserError:
     known = sorted(known)
     hint = nearest(name, known) or f"; known: {', '.join(known)}"
     return UserError(f"unknown {what} '{name}'{hint}")
+
+
+def require_known(names: Iterable[str], what: str, known: Iterable[str]) -> None:
+    """Refuse a name that is not known.
+
+    Raises:
+        UserError: names the nearest known name.
+    """
+    known = set(known)
+    for name in names:
+        if name not in known:
+            raise unknown(what, name, known)

@@ -25,11 +25,8 @@ from ..core.noise import Noise
 from ..core.phases import stages
 from ..core.shown import counted, facts_html, line
 from ..core.spec import Cfg, Memory, Obs, Seen, Spec, State
-from ..data import spaces
 from ..data.feed.treatment import Fitted
-from ..data.tables import rows as table_rows
 from ..data.tables.encoding import action_codes, action_labels
-from ..data.tables.schema import Schema
 from ..environments.gym import joint_actions
 from . import arguments, densities, support_fit
 from . import folder as folder_of
@@ -39,15 +36,12 @@ from .again import NOTHING, Again
 from .export import export
 from .export.export import Exported, Format
 from .q_values import estimated_value, has_value
+from .reader import Reader
 from .storage import fill, leaves_by_name, under
 from .support import Guarded, Support
 
 if TYPE_CHECKING:
-    from gymnasium.spaces import Space
-
     from ..data.dataset import Dataset
-
-SLACK = 1e-5  # of actions in inside units: rounding of float32, twice
 
 
 class Policy:
@@ -83,10 +77,9 @@ class Policy:
         keep = jax.tree.unflatten(self.layout.state, self.layout.live)
         # copies, because training donates its state to the next block
         self.state = jax.tree.map(lambda x, y: jnp.array(x) if y else jnp.zeros(x.shape, x.dtype), state, keep)
-        self.raw_space = _space(self.info, "observation_space")
-        self.raw_action_space = _space(self.info, "action_space")
-        roles = self.info.get("table")
-        self.table = None if roles is None else Schema.from_dict(roles, "the policy's table")
+        self.reader = Reader(algorithm.name, spec, fitted, self.info)
+        self.table = self.reader.table
+        self.raw_action_space = self.reader.action_space
         self.whole: Any = None  # the state with its critics, see `with_critic`
         self.support_model: Support | None = None  # see `with_support`
         self._team: Replicas | None = None
@@ -154,10 +147,10 @@ class Policy:
         Raises:
             UserError: as a call of the policy does, or a memory, a reward or a target that does not fit.
         """
-        obs, mask, labelled = self._from_table(obs, mask)
-        rows, single = self._rows(obs)
+        obs, mask, labelled = self.reader.from_table(obs, mask)
+        rows, single = self.reader.rows(obs)
         n = len(jax.tree.leaves(rows)[0])
-        legal = self._mask(mask, n)
+        legal = self.reader.mask(mask, n)
         self._require_reward(memory, reward)
         before = arguments.rewards(reward, n)
         if target_return is not None and self.algorithm.target is None:
@@ -212,7 +205,7 @@ class Policy:
         Raises:
             UserError: continuous actions, an algorithm without a distribution, or arguments that `act` refuses.
         """
-        obs, mask, _ = self._from_table(obs, mask)
+        obs, mask, _ = self.reader.from_table(obs, mask)
         found, single = self._log_probabilities(obs, mask, memory, reward)
         return np.exp(found[0] if single else found)
 
@@ -242,7 +235,7 @@ class Policy:
             UserError: an algorithm without a distribution, a deterministic policy of continuous actions, actions
                 outside the action space, or arguments that `act` refuses.
         """
-        obs, mask, labelled = self._from_table(obs, mask)
+        obs, mask, labelled = self.reader.from_table(obs, mask)
         if labelled and self.table is not None:
             action = action_codes(self.table, action, "the action")
         if self.spec.discrete:
@@ -251,7 +244,7 @@ class Policy:
             found = np.take_along_axis(every, inside[:, None], 1)[:, 0]
         else:
             dist = densities.require_distribution(self.algorithm)
-            rows, single = self._rows(obs)
+            rows, single = self.reader.rows(obs)
             seen, kept = self._seen(rows, mask, memory, reward)
             inside = self.to_inside(action, len(jax.tree.leaves(rows)[0]))
             log_density = densities.log_density(self.algorithm.name, dist, self.layout)
@@ -279,10 +272,10 @@ class Policy:
             UserError: an algorithm without values, a policy that was shipped without its critic, or arguments that
                 `act` refuses.
         """
-        obs, mask, labelled = self._from_table(obs, mask)
+        obs, mask, labelled = self.reader.from_table(obs, mask)
         if labelled and self.table is not None and action is not None:
             action = action_codes(self.table, action, "the action")
-        rows, single = self._rows(obs)
+        rows, single = self.reader.rows(obs)
         chosen = self.act(obs, mask=mask)[0] if action is None else action
         inside = self.to_inside(chosen, len(jax.tree.leaves(rows)[0]))
         given = jax.tree.map(jnp.asarray, self.fitted.observe(rows))
@@ -346,10 +339,10 @@ class Policy:
             UserError: a policy without a score of support, or arguments that `act` refuses.
         """
         model = supports.required(self.support_model)
-        obs, mask, labelled = self._from_table(obs, mask)
+        obs, mask, labelled = self.reader.from_table(obs, mask)
         if labelled and self.table is not None and action is not None:
             action = action_codes(self.table, action, "the action")
-        rows, single = self._rows(obs)
+        rows, single = self.reader.rows(obs)
         chosen = self.act(obs, mask=mask)[0] if action is None else action
         found = model.scores(self.fitted.observe(rows), self.to_inside(chosen, len(rows)))
         return found[0] if single else found
@@ -372,8 +365,8 @@ class Policy:
             UserError: a policy without a score of support, or arguments that a call refuses.
         """
         model = supports.required(self.support_model)
-        obs, mask, labelled = self._from_table(obs, mask)
-        single = self._rows(obs)[1]
+        obs, mask, labelled = self.reader.from_table(obs, mask)
+        single = self.reader.rows(obs)[1]
         action = self(obs, mode, mask=mask, seed=seed)
         found = self.replaced(obs, np.asarray(action)[None] if single else np.asarray(action), model, mask)
         chosen: Any = found.action[0] if single else found.action
@@ -390,7 +383,7 @@ class Policy:
             model: the score of support.
             mask: legal actions [A] or [n, A].
         """
-        rows = self._rows(obs)[0]
+        rows = self.reader.rows(obs)[0]
         n = len(rows)
         observed = self.fitted.observe(rows)
         scores = model.scores(observed, self.to_inside(action, n))
@@ -621,39 +614,23 @@ class Policy:
         # through JSON once, so that tuples become lists, as they are after reading
         return json.loads(json.dumps(facts)), {"state": self._live(), "treatment": arrays}
 
-    def _rows(self, obs: Obs) -> tuple[Any, bool]:
-        """Observations as rows [n, *obs], and whether a single one was given."""
-        obs = arguments.observations(obs, self.spec, self.raw_space)
-        single = arguments.require_rows(obs, self.spec)
-        return jax.tree.map(lambda x: x[None] if single else x, obs), single
-
     def numbers(self, obs: Obs) -> Any:
         """One observation as an array [*obs] of the policy's numbers, from the forms that a call takes.
 
         Raises:
             UserError: several observations, or what a call refuses.
         """
-        rows, single = self._rows(self._from_table(obs, None)[0])
+        rows, single = self.reader.rows(self.reader.from_table(obs, None)[0])
         if not single:
             raise UserError("several observations, expected one")
         return rows[0]
-
-    def _from_table(self, obs: Obs, mask: ArrayLike | None) -> tuple[Obs, ArrayLike | None, bool]:
-        """Observations as numbers, legal actions, and whether rows of a table were given."""
-        if self.table is None or not table_rows.is_table(obs):
-            return obs, mask, False
-        found = table_rows.read_rows(self.table, obs)
-        legal = found.legal if mask is None else mask
-        if not found.single:
-            return found.observations, legal, True
-        return found.observations[0], found.legal[0] if mask is None and found.legal is not None else mask, True
 
     def _seen(
         self, rows: Obs, mask: ArrayLike | None, memory: Memory | None, reward: ArrayLike | None
     ) -> tuple[Seen, Memory]:
         """What the distribution of the actions is conditioned on."""
         n = len(jax.tree.leaves(rows)[0])
-        legal = self._mask(mask, n)
+        legal = self.reader.mask(mask, n)
         self._require_reward(memory, reward)
         fresh = self.algorithm.memory(config.as_arrays(self.cfg), self.spec, n)
         kept = fresh if memory is None else arguments.require_memory(memory, fresh, n)
@@ -669,7 +646,7 @@ class Policy:
         if not self.spec.discrete:
             raise UserError(f"this policy of {self.algorithm.name} has continuous actions: use log_prob")
         dist = densities.require_distribution(self.algorithm)
-        rows, single = self._rows(obs)
+        rows, single = self.reader.rows(obs)
         seen, kept = self._seen(rows, mask, memory, reward)
         log_probabilities = densities.log_probabilities(self.algorithm.name, dist, self.layout)
         return np.asarray(log_probabilities(*self._leaves(), seen, kept)), single
@@ -679,33 +656,8 @@ class Policy:
         return self.layout.keep(self.state), tuple(jax.tree.leaves(config.as_arrays(self.cfg)))
 
     def to_inside(self, action: ArrayLike, n: int = 1) -> np.ndarray:
-        """Actions of the environment as n rows in inside units: [n, A] in [-1, 1], or numbers [n] from 0 if discrete.
-
-        Args:
-            action: [A] or [n, A] in the environment's units, integers as a call returns them if discrete.
-            n: number of rows.
-
-        Raises:
-            UserError: another shape, or an action outside the action space.
-        """
-        values = arguments.array(action, "the action")
-        space = self.raw_action_space
-        shape = (n, *(self.spec.action_shape if space is None else space.shape or ()))
-        if values.shape not in (shape, *([shape[1:]] if n == 1 else [])):
-            raise UserError(f"the action has shape {values.shape}, expected {shape} in the environment's units")
-        if values.dtype.kind not in ("iu" if self.spec.discrete else "fiu"):
-            kind = "whole numbers" if self.spec.discrete else "numbers"
-            raise UserError(f"the action has type {values.dtype}, expected {kind}")
-        values = values.reshape(shape)
-        if space is not None:
-            values = joint_actions.joint(space, values, "the actions")
-        inside = dataclasses.replace(self.fitted, clip_actions=None).act_inside(values)
-        low, high = (0, self.spec.action - 1) if self.spec.discrete else (-1 - SLACK, 1 + SLACK)
-        inner = ((inside >= low) & (inside <= high)).reshape(n, -1).all(1)
-        if not inner.all():
-            row = int(np.argmin(inner))
-            raise UserError(f"the action in row {row} is {values[row].tolist()}, outside the policy's action space")
-        return inside
+        """Actions of the environment as n rows in inside units, see `Reader.to_inside`."""
+        return self.reader.to_inside(action, n)
 
     def _require_reward(self, memory: Memory | None, reward: ArrayLike | None) -> None:
         """Refuse a later step of a policy that follows a return without the reward of the step before."""
@@ -725,32 +677,6 @@ class Policy:
     def _live(self) -> dict[str, Any]:
         names = leaves_by_name(self.state)
         return {name: x for (name, x), live in zip(names.items(), self.layout.live, strict=True) if live}
-
-    def _mask(self, mask: ArrayLike | None, n: int) -> np.ndarray | None:
-        if mask is None and self.spec.masked:
-            raise UserError(
-                f"this policy of {self.algorithm.name} learned with action masks: give mask=[...], the legal actions "
-                "(all true where everything is legal)"
-            )
-        if mask is None:
-            return None
-        if not self.spec.discrete:
-            raise UserError("a mask names legal discrete actions, and this policy has continuous ones: leave it out")
-        mask = arguments.array(mask, "the mask", bool)
-        mask = mask[None] if mask.ndim == 1 else mask
-        if mask.shape != (n, self.spec.action):
-            raise UserError(
-                f"the mask has shape {mask.shape}, expected ({n}, {self.spec.action}) legal discrete actions"
-            )
-        if not mask.any(1).all():
-            raise UserError(f"no action is legal in row {int(np.argmin(mask.any(1)))} of the mask")
-        return mask[None]
-
-
-def _space(info: Mapping[str, Any], name: str) -> Space | None:
-    """A space in the facts of a policy, as JSON."""
-    text = info.get(name)
-    return spaces.from_json(text, f"the policy's {name}") if isinstance(text, str) else None
 
 
 def template_of(algorithm: Algorithm, cfg: Cfg, spec: Spec, info: Mapping[str, Any]) -> Any:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ..core import config as configs
-from ..runs.settings import Setting, Settings, resolve
+from ..runs.presets import resolve
+from ..runs.settings import Setting, Settings
 
 # settings with another spelling on the command line, or none
 OTHERS = ("algorithm", "algorithm_module", "data", "config", "treatment", "preset", "sweep", "data_options", "allow",

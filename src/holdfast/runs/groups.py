@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..evaluation.statistics import average, iqm_interval, two_stage_interval
-from .settings import value_texts
+from .replicas import value_texts
 
 
 class Group(NamedTuple):

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from ..core.errors import UserError, nearest
+from ..core import config as configs
+from ..core.contract import Algorithm, Treatment
+from ..core.errors import UserError, nearest, require_known, unknown
 from ..data.references import d4rl_id
 
-if TYPE_CHECKING:
-    from ..core.contract import Algorithm
-
+OURS = "tuned_"  # how the names of our own presets begin
+TUNED = f"{OURS}100k"
+SHORT_LOG = 300_000  # transitions
 PUBLISHED = "published"  # `--preset published`, and what a run starts from if no preset is named
 
 # the task of a data set or an environment -> the family that papers give one set of settings
@@ -92,3 +94,43 @@ def _for_environment(env: str) -> Iterator[str]:
             name = found.expand(task)
             yield from (name, FAMILY[name])
             return
+
+
+def resolve(
+    algorithm: Algorithm,
+    preset: str | None,
+    overrides: Mapping[str, Any] | None,
+    treatment: Mapping[str, Any] | None,
+) -> tuple[Any, Treatment]:
+    """Config and treatment of a preset, with single values changed.
+
+    Args:
+        algorithm: the algorithm.
+        preset: name of the preset; None: the algorithm's first.
+        overrides: settings of the algorithm that differ from the preset.
+        treatment: treatments of the data that differ from the preset.
+
+    Raises:
+        UserError: an unknown preset or name, or values that the algorithm refuses; one line for all faults.
+    """
+    if preset is not None and preset not in algorithm.presets:
+        raise unknown(f"preset of {algorithm.name}", preset, algorithm.presets)
+    base = algorithm.presets[preset or next(iter(algorithm.presets))]
+    cfg: Any = configs.from_dict(algorithm.Config, {**configs.to_dict(base.config), **(overrides or {})})
+    faults = algorithm.check(cfg)
+    if faults:
+        raise UserError(f"{algorithm.name}: {'; '.join(faults)}")
+    require_known(treatment or {}, "treatment of the data", Treatment._fields)
+    return cfg, base.treatment._replace(**(treatment or {}))
+
+
+def preset_note(data: str, steps: int) -> str | None:
+    """A hint about the preset `tuned_100k`, or None if the data set is not a short one.
+
+    Args:
+        data: name of the data set.
+        steps: its transitions.
+    """
+    if steps >= SHORT_LOG:
+        return None
+    return f"note: {data} has {steps} steps: preset {TUNED} was chosen on some such logs; try it too: --preset {TUNED}"

@@ -7,20 +7,19 @@ line, `train` and `finetune` take its fields from here, so a new setting is one 
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 import re
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from ..algorithms import registry
 from ..core import config as configs
 from ..core.contract import Algorithm, Phase, Treatment
-from ..core.errors import UserError, unknown
+from ..core.errors import UserError, require_known
 from ..core.files import read_json
-from ..core.networks import ALL, ROLES, Networks, bound, given, given_by_role, is_own, of_file
+from ..core.networks import ROLES, Networks, bound, given, given_by_role, is_own, of_file
 from ..core.schema import require_types
 from ..core.trust import NAME_IT, environment_in
 from ..data.references import env_id_of
@@ -28,15 +27,11 @@ from ..data.sources.options import DataOptions
 from ..data.tables.schema import read_roles
 from ..environments.gym.workers import TIMEOUT
 from . import networks as networks_of
-from .presets import chosen, described
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
+from .presets import chosen, resolve
 
 FORMAT = 1
 MOST_SEEDS = 2**32  # random keys have 32 bits: two larger seeds could give the same key
 RULE = re.compile(r"(return|estimate):[1-9][0-9]{0,5}")  # of --stop-when
-MOST_REPLICAS = 4096  # far more than a machine can hold, so a larger number is a typing mistake
 REQUIRED = ("algorithm", "data", "steps", "config", "treatment")  # entries that every config.json has
 
 # the value of a setting, as `train` and `finetune` take it by keyword
@@ -366,194 +361,3 @@ def own_settings(algorithm: Algorithm) -> list[str]:
 def field_names() -> set[str]:
     """Names of all settings."""
     return {field.name for field in dataclasses.fields(Settings)}
-
-
-def require_known(names: Iterable[str], what: str, known: Iterable[str]) -> None:
-    """Refuse a name that is not known.
-
-    Raises:
-        UserError: names the nearest known name.
-    """
-    known = set(known)
-    for name in names:
-        if name not in known:
-            raise unknown(what, name, known)
-
-
-class Replica(NamedTuple):
-    """One of the runs that are trained together in one program."""
-
-    name: str  # the folder's name: seed-0, expectile-0.5-seed-0
-    seed: int
-    values: dict[str, float]  # the swept settings
-    cfg: Any
-
-
-def resolve(
-    algorithm: Algorithm,
-    preset: str | None,
-    overrides: Mapping[str, Any] | None,
-    treatment: Mapping[str, Any] | None,
-) -> tuple[Any, Treatment]:
-    """Config and treatment of a preset, with single values changed.
-
-    Args:
-        algorithm: the algorithm.
-        preset: name of the preset; None: the algorithm's first.
-        overrides: settings of the algorithm that differ from the preset.
-        treatment: treatments of the data that differ from the preset.
-
-    Raises:
-        UserError: an unknown preset or name, or values that the algorithm refuses; one line for all faults.
-    """
-    if preset is not None and preset not in algorithm.presets:
-        raise unknown(f"preset of {algorithm.name}", preset, algorithm.presets)
-    base = algorithm.presets[preset or next(iter(algorithm.presets))]
-    cfg: Any = configs.from_dict(algorithm.Config, {**configs.to_dict(base.config), **(overrides or {})})
-    faults = algorithm.check(cfg)
-    if faults:
-        raise UserError(f"{algorithm.name}: {'; '.join(faults)}")
-    require_known(treatment or {}, "treatment of the data", Treatment._fields)
-    return cfg, base.treatment._replace(**(treatment or {}))
-
-
-OURS = "tuned_"  # how the names of our own presets begin
-TUNED = f"{OURS}100k"
-SHORT_LOG = 300_000  # transitions
-
-
-def preset_note(data: str, steps: int) -> str | None:
-    """A hint about the preset `tuned_100k`, or None if the data set is not a short one.
-
-    Args:
-        data: name of the data set.
-        steps: its transitions.
-    """
-    if steps >= SHORT_LOG:
-        return None
-    return f"note: {data} has {steps} steps: preset {TUNED} was chosen on some such logs; try it too: --preset {TUNED}"
-
-
-def notes_for(settings: Settings, steps: int | None) -> list[str]:
-    """What to print when a run starts: the preset, and a hint if another preset suits the length of the data.
-
-    Args:
-        settings: settings of the run.
-        steps: steps of the data; None: the run has no data.
-    """
-    algorithm = registry.get(settings.algorithm)
-    name = settings.preset or ""
-    if settings.source or name not in algorithm.presets:  # an older version had other names
-        return []
-    notes = [described(algorithm, name, settings.data, settings.env)]
-    if steps is not None and TUNED in algorithm.presets and not name.startswith(OURS):
-        notes.append(preset_note(settings.subject, steps) or "")
-    changed = Networks.of(vars(settings)).changed
-    if changed:
-        texts = ", ".join(f"{name} {value}" for name, value in changed.items())
-        notes.append(f"note: the networks are not those of preset {name} ({texts}): its published results do not apply")
-    return [note for note in notes if note]
-
-
-def parse_sweep(texts: Sequence[str]) -> dict[str, list[float]]:
-    """`["expectile=0.5,0.7", ...]` as values by name.
-
-    Raises:
-        UserError: an entry that is not NAME=NUMBER,NUMBER...
-    """
-    found: dict[str, list[float]] = {}
-    for text in texts:
-        name, _, values = text.partition("=")
-        name = name.strip().lstrip("-").replace("-", "_")
-        try:
-            found[name] = [float(value) for value in values.split(",")]
-        except ValueError:
-            raise UserError(f"--sweep {text}: expected NAME=NUMBER,NUMBER... (--sweep expectile=0.5,0.7,0.9)") from None
-    return found
-
-
-def parse_inputs(texts: Sequence[str]) -> dict[str, str]:
-    """`["policy=runs/bc-1", ...]` as folders by name, as absolute paths.
-
-    Raises:
-        UserError: an entry that is not NAME=FOLDER.
-    """
-    found: dict[str, str] = {}
-    for text in texts:
-        name, equals, folder = text.partition("=")
-        if not (name.strip() and equals and folder.strip()):
-            raise UserError(f"--input {text}: expected NAME=FOLDER (--input policy=runs/bc-1)")
-        found[name.strip()] = str(Path(folder.strip()).expanduser().resolve())
-    return found
-
-
-def parse_networks(texts: Sequence[str]) -> dict[str, str]:
-    """`["critic=my_nets:tower", ...]` as builders by role; without a role, for all roles."""
-    pairs = [text.rpartition("=") for text in texts]
-    return {role.strip() or ALL: name.strip() for role, _, name in pairs}
-
-
-def replicas(
-    algorithm: Algorithm,
-    cfg: DataclassInstance,
-    sweep: Mapping[str, Sequence[float]],
-    seeds: Sequence[int],
-    paired: bool = False,
-) -> list[Replica]:
-    """Every combination of swept values with every seed.
-
-    Args:
-        algorithm: the algorithm.
-        cfg: its config, with the settings that are not swept.
-        sweep: values by name.
-        seeds: the seeds.
-        paired: combine the first values of all settings, the second values, and so on, instead of each with each.
-
-    Raises:
-        UserError: a swept setting that is unknown, static or out of range, repeated values, or too many replicas.
-    """
-    for name, values in sweep.items():
-        _require_sweepable(algorithm, cfg, name)
-        if not values or (len(set(values)) < len(values) and not paired):
-            raise UserError(f"--sweep {name}: expected different numbers, got {list(values)}")
-    combinations = list(zip(*sweep.values(), strict=True)) if paired and sweep else []
-    if len(set(combinations)) < len(combinations):
-        raise UserError("--paired: the same values are paired twice; name each pair once")
-    count = len(seeds) * (len(combinations) or math.prod(map(len, sweep.values())))
-    if count > MOST_REPLICAS:
-        raise UserError(f"{count} replicas in one program: expected at most {MOST_REPLICAS}; sweep or seed fewer")
-    texts = {name: value_texts(values) for name, values in sweep.items()}
-    found = []
-    for combination in combinations or itertools.product(*sweep.values()):
-        chosen = dict(zip(sweep, combination, strict=True))
-        one = dataclasses.replace(cfg, **chosen)
-        faults = algorithm.check(one)
-        if faults:
-            raise UserError(f"--sweep: {'; '.join(faults)}")
-        label = "".join(f"{name}-{texts[name][value]}-" for name, value in chosen.items())
-        found += [Replica(f"{label}seed-{seed}", seed, chosen, one) for seed in seeds]
-    return found
-
-
-def value_texts(values: Iterable[float]) -> dict[float, str]:
-    """A text for each swept value: six digits, or all digits if two values have the same six."""
-    values = list(dict.fromkeys(values))
-    short = {value: f"{value:g}" for value in values}
-    return short if len(set(short.values())) == len(short) else {value: repr(float(value)) for value in values}
-
-
-def _require_sweepable(algorithm: Algorithm, cfg: DataclassInstance, name: str) -> None:
-    """Refuse a sweep over a setting that is not traced: its values cannot share one program."""
-    fields = {field.name: field for field in dataclasses.fields(cfg)}
-    if name not in fields:
-        raise unknown(f"setting of {algorithm.name}", name, fields)
-    traced = configs.traced_fields(cfg)
-    if name in traced:
-        return
-    why = "it changes the compiled program"
-    if not fields[name].metadata.get("static"):
-        why = f"its type is {fields[name].type}, not float"
-    raise UserError(
-        f"--sweep {name}: {why}; only float settings that leave the program unchanged can be swept "
-        f"({', '.join(traced)}); start one run for each value, then holdfast compare"
-    )

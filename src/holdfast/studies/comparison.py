@@ -31,7 +31,7 @@ from ..evaluation.scores import normalized
 from ..evaluation.statistics import Estimate
 from ..report.drawing import COLOURS, FAINT
 from ..runs import presets
-from ..runs.settings import TUNED
+from ..runs.presets import TUNED
 from . import base, pictures, runs
 from .result import Result, Row
 

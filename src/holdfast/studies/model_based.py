@@ -44,7 +44,8 @@ from ..evaluation.discounted import horizon
 from ..evaluation.model_quality import rank_correlation
 from ..parts.layers import raised
 from ..policy.q_values import estimated_value
-from ..runs.settings import TUNED, Settings
+from ..runs.presets import TUNED
+from ..runs.settings import Settings
 from ..training.in_memory import Moment, train_in_memory
 from .base import refuse
 from .model_based_summary import Bound, Scatter, draw, notes

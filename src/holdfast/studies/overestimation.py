@@ -32,7 +32,8 @@ from ..environments import probes as probes_of
 from ..evaluation.discounted import discounted_returns, horizon
 from ..policy.acting import Replicas
 from ..policy.q_values import estimated_value, has_value
-from ..runs.settings import TUNED, Settings
+from ..runs.presets import TUNED
+from ..runs.settings import Settings
 from ..training.in_memory import Moment, train_in_memory
 from ..training.plan.plan import Plan
 from .base import refuse

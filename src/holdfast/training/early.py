@@ -10,10 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.errors import UserError
-from ..evaluation.ope.behaviour import Behaviour
-from ..evaluation.ope.estimate import Aim, estimate
-from ..evaluation.ope.linear import linear_values
-from ..evaluation.ope.target import target_of
 from ..evaluation.statistics import Estimate
 from ..policy.policy import Policy
 from ..runs import csv_tables
@@ -53,6 +49,12 @@ class EarlyStop:
 
     def estimates(self, policies: list[Policy]) -> list[tuple[str, Estimate | None]]:
         """The estimator and the estimate of each policy on the held-out episodes, or the reason and None."""
+        # SciPy's distributions take a second to import, which runs without this rule need not spend
+        from ..evaluation.ope.behaviour import Behaviour
+        from ..evaluation.ope.estimate import Aim, estimate
+        from ..evaluation.ope.linear import linear_values
+        from ..evaluation.ope.target import target_of
+
         held_out = self.plan.task.held_out
         assert held_out is not None, "a run with the rule estimate:N has held-out episodes"
         aim = Aim(horizon=held_out.horizon or int(held_out.lengths.max()), resamples=RESAMPLES)

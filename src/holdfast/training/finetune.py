@@ -10,11 +10,11 @@ from typing import Any
 from ..algorithms import registry
 from ..core import config as configs
 from ..core.contract import Algorithm
-from ..core.errors import UserError
+from ..core.errors import UserError, require_known
 from ..core.trust import environment_in
 from ..runs.folder import RunFolder
 from ..runs.schema import checked_checkpoint
-from ..runs.settings import Setting, Settings, field_names, require_known
+from ..runs.settings import Setting, Settings, field_names
 from .hooks import Hook
 
 # what a fine-tuning run takes from the offline run, and cannot change

@@ -10,7 +10,8 @@ import numpy as np
 from ..evaluation.evaluate import Evaluation
 from ..evaluation.progress import display
 from ..runs.folder import RunFolder
-from ..runs.settings import Replica, Settings
+from ..runs.replicas import Replica
+from ..runs.settings import Settings
 
 
 class Start(NamedTuple):

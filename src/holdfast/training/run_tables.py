@@ -16,7 +16,8 @@ from ..runs import csv_tables
 from ..runs.csv_tables import Table
 from ..runs.folder import RunFolder
 from ..runs.groups import alone, by_setting
-from ..runs.settings import Replica, Settings
+from ..runs.replicas import Replica
+from ..runs.settings import Settings
 from .plan.plan import Plan
 
 

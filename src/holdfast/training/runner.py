@@ -13,8 +13,8 @@ import numpy as np
 from ..core.errors import Stopped, UserError
 from ..core.files import write_json
 from ..runs.folder import RunFolder
+from ..runs.notes import notes_for
 from ..runs.schema import checked_checkpoint, require_place, require_settings, settings_hash
-from ..runs.settings import notes_for
 from . import driver, handover, hooks, messages, stopping
 from .carry import Position
 from .collect import play_of, restored

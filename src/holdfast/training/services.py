@@ -12,7 +12,7 @@ import numpy as np
 from ..core.errors import UserError, one_line
 from ..core.files import read_json, write_json
 from ..core.schema import require_types
-from ..runs.settings import Replica
+from ..runs.replicas import Replica
 from .hooks import Start
 from .tracking import Tracker, missing, parameters
 

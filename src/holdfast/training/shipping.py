@@ -15,7 +15,7 @@ from ..policy.dynamics import Dynamics
 from ..policy.policy import Policy
 from ..policy.team import TeamPolicy
 from ..runs.folder import RunFolder
-from ..runs.settings import Replica
+from ..runs.replicas import Replica
 from .carry import Carry
 from .early import EarlyStop
 from .loop import Program

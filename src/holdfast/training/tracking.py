@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from ..core.errors import UserError
-from ..runs.settings import Replica, Settings
+from ..runs.replicas import Replica
+from ..runs.settings import Settings
 from .hooks import Block, Evaluated, Hook
 
 

@@ -17,8 +17,9 @@ from ...core.errors import UserError
 from ...core.spec import Cfg, State
 from ...data.feed import sampler
 from ...evaluation.evaluate import Evaluator
-from ...runs import settings as settings_of
-from ...runs.settings import Replica, Settings
+from ...runs.replicas import Replica
+from ...runs.replicas import replicas as combined
+from ...runs.settings import Settings
 from ..carry import Carry
 from ..exploring import COLLECTED
 from ..loop import Program
@@ -169,7 +170,7 @@ def plan(settings: Settings, dataset: Logged | None = None) -> Plan:
     cfg = resolved(algorithm, given, settings)
     require_needs(phases_of(algorithm, cfg, settings), algorithm.needs(cfg))
     seeds = range(settings.seed, settings.seed + settings.seeds)
-    replicas = settings_of.replicas(algorithm, cfg, settings.sweep, seeds, settings.paired)
+    replicas = combined(algorithm, cfg, settings.sweep, seeds, settings.paired)
     algorithm, task = method_and_task(settings, algorithm, cfg, dataset)
     require_targets(algorithm, cfg, task.name, task.fitted, task.stats)
     require_networks(algorithm, cfg, task)

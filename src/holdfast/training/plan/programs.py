@@ -13,7 +13,8 @@ from ...core.errors import UserError
 from ...core.spec import Cfg
 from ...data.feed.window import NotInMemory, Size, Wanted, Window
 from ...environments.jax.env import JaxEnv, find
-from ...runs.settings import Replica, Settings
+from ...runs.replicas import Replica
+from ...runs.settings import Settings
 from ..carry import replicate, seed_keys
 from ..collect_jax import fits
 from ..compilation import STRIDE

@@ -388,6 +388,26 @@ def jsonable(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def measurable(only: Sequence[str] | None) -> list[str]:
+    """The algorithms that `worker.py` can measure: with continuous actions, and without policies of other runs.
+
+    Args:
+        only: names; None: all.
+
+    Raises:
+        UserError: an unknown name.
+    """
+    from holdfast.algorithms import registry
+
+    found = [registry.get(name) for name in only or registry.names()]
+    return [one.name for one in found if "continuous" in one.actions and not one.inputs]
+
+
+def slug(words: str) -> str:
+    """Words as a part of a file name."""
+    return "-".join("".join(c if c.isalnum() else " " for c in words.lower()).split())
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="benchmarks/speed.py", description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", metavar="NAME", help="algorithms; default: all")
@@ -405,15 +425,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.quick:
         args.seeds, args.rounds, args.seconds = args.seeds[:1], 1, 0.1
 
-    from holdfast.algorithms import registry
     from holdfast.core.errors import UserError
 
     try:
-        names = [registry.get(name).name for name in args.only or registry.names()]
+        names = [] if "algorithms" in args.skip else measurable(args.only)
     except UserError as error:
         parser.error(str(error))
-    names = [name for name in names if "continuous" in registry.get(name).actions and not registry.get(name).inputs]
-    names = [] if "algorithms" in args.skip else names
     left_out = (None, "--skip peer")
     peer, missing = left_out if "peer" in args.skip else find_peer(args.peer_python, "d3rlpy")
     command = "make bench" if argv is None and not sys.argv[1:] else "python benchmarks/speed.py"
@@ -472,7 +489,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     show(report)
     m = report["machine"]
     words = m["accelerator"] or f"cpu {m['cpu']} {m['cores']} cores"
-    stem = args.out / f"speed-{'-'.join(''.join(c if c.isalnum() else ' ' for c in words.lower()).split())}"
+    stem = args.out / f"speed-{slug(words)}"
     args.out.mkdir(parents=True, exist_ok=True)
     stem.with_name(stem.name + ".json").write_text(json.dumps(jsonable(report), indent=1) + "\n")
     stem.with_name(stem.name + ".md").write_text(markdown(report), encoding="utf-8")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import importlib.util
 import json
+import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -347,3 +349,82 @@ def test_the_page_of_presets_is_that_of_the_table(monkeypatch: Patch) -> None:
     presets = load("presets", monkeypatch)
     rows = presets.read(FOLDER / "results" / "presets.csv")
     assert (FOLDER.parent / "docs" / "presets.md").read_text(encoding="utf-8") == presets.markdown(rows)
+
+
+def test_the_table_of_a_gpu(tmp_path: Path, monkeypatch: Patch) -> None:
+    gpu = load("gpu", monkeypatch)
+    assert gpu.ordered(["awac", "bc", "iql", "td3_bc"]) == ["td3_bc", "iql", "bc", "awac"]
+    one = gpu.Measured("td3_bc", 12.4, {1: 10_000.0, 8: 40_000.0})
+    assert one.minutes(1) == pytest.approx(100 / 60)
+    assert one.minutes(8) == pytest.approx(200 / 60)  # each seed has its million
+    (tmp_path / "result.json").write_text(
+        json.dumps(
+            {
+                "algorithm": "td3_bc",
+                "replicas": ["seed-0", "seed-1"],
+                "steps": 5000,
+                "wall_seconds": 31.2,
+                "compile_seconds": 9.7,
+                "updates_per_second": 1234.5,
+            }
+        )
+    )
+    line = gpu.whole_run(tmp_path)
+    assert "2 seeds of 5,000 updates in 31 s, of which 10 s compiling; 1,234 updates/s" in line
+    assert gpu.whole_run(tmp_path / "none") is None
+    machine = {"accelerator": "NVIDIA T4", "cpu": "a CPU", "cores": 4, "system": "Linux", "versions": {"jax": "1"}}
+    page = gpu.markdown(machine, [one, gpu.Measured("awac", 3.0, {1: 5000.0, 8: 10_000.0})], [1, 8], [line, "a note"])
+    assert page.startswith("# Minutes for a million updates on NVIDIA T4, with a CPU, 4 cores\n")
+    assert "; Linux, jax 1." in page
+    assert "| td3_bc | 12 | 1.7 | 3.3 | 10,000 | 40,000 | 3.1 | 1.9 |" in page
+    assert "| awac | 3 | 3.3 | 13.3 | 5,000 | 10,000 | - | - |" in page
+    assert page.endswith(f"- {line}\n- a note\n")
+
+
+def test_a_gpu_is_measured_in_groups_until_the_time_is_over(tmp_path: Path, monkeypatch: Patch) -> None:
+    gpu = load("gpu", monkeypatch)
+    asked = []
+
+    class Fake:
+        def __init__(self, _: str, __: str, name: str) -> None:
+            self.name = name
+
+        def ask(self, do: str, seeds: int, seconds: float = 0.0) -> dict[str, float]:
+            if self.name == "cql" and do == "speed":
+                raise RuntimeError("cql failed: no memory")
+            asked.append((do, self.name, seeds))
+            return {"compile_seconds": 1.0} if do == "compile" else {"updates_per_second": 1000.0 * seeds}
+
+        def close(self) -> None:
+            asked.append(("close", self.name, 0))
+
+    monkeypatch.setattr(gpu.speed, "Worker", Fake)
+    clock = iter(range(0, 1000, 10))
+    monkeypatch.setattr(gpu, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    args = ["--only", "bc", "cql", "iql", "td3_bc", "awac", "--seeds", "1", "2", "--jobs", "2", "--limit", "65"]
+    assert gpu.main([*args, "--golden", "3 passed", "--out", str(tmp_path)]) == 1
+    (file,) = tmp_path.glob("gpu-*.md")
+    page = file.read_text()
+    assert "recorded steps of the algorithms on this device: 3 passed" in page
+    assert all(f"| {name} | 2 |" in page for name in ("td3_bc", "iql", "bc"))
+    assert "failed: cql: cql failed: no memory" in page
+    assert "not measured, because the time was over: awac" in page
+    speeds = [index for index, (do, *_) in enumerate(asked) if do == "speed"]
+    first = [index for index, (do, name, _) in enumerate(asked) if do == "compile" and name in ("td3_bc", "iql")]
+    assert max(first) < min(speeds)  # nothing is compiled while the group is measured
+    assert sum(do == "close" for do, *_ in asked) == 4
+
+
+@pytest.mark.slow
+def test_everything_about_a_gpu_runs_on_a_cpu(tmp_path: Path) -> None:
+    env = {**os.environ, "PYTHON": sys.executable, "OUT": str(tmp_path)}
+    done = subprocess.run([str(FOLDER / "gpu.sh"), "--quick"], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr + (tmp_path / "summary.txt").read_text()
+    parts = [line.split(" after")[0] for line in (tmp_path / "summary.txt").read_text().splitlines()[1:]]
+    assert parts == ["golden: status 0", "train: status 0", "table: status 0"]
+    (file,) = tmp_path.glob("gpu-*.md")
+    page = file.read_text()
+    assert "| td3_bc |" in page
+    assert "1 passed" in page
+    assert "a whole run of td3_bc with evaluations: 2 seeds of 20 updates" in page
+    assert str(Path.home()) not in page

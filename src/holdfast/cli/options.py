@@ -102,7 +102,8 @@ class StartFlags:
     config: Path | None = None
     """The config.json of a run to repeat. Other flags change its settings."""
     resume: Path | None = None
-    """Folder of an interrupted run to resume. The only other flags are --trust, and --steps, which prolongs a run."""
+    """Folder of an interrupted run to resume. Other flags: --trust, the number of devices, and --steps, which
+    prolongs a run."""
     trust: bool = False
     """With --resume: do what the run says even if it imports a module, downloads data or logs to a service."""
     dry_run: bool = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,10 +31,10 @@ def main(argv: Sequence[str]) -> int:
         return 0
     name = None if argv[0].startswith("-") else argv[0]
     rest = list(argv if name is None else argv[1:])
-    first, others = usage.peek("holdfast train", rest, "preset", "config", "resume", "steps")
+    first, others = usage.peek("holdfast train", rest, "preset", "config", "resume", "steps", "devices")
     trust = "--trust" in others
     if first["resume"] is not None:
-        more = first.pop("steps")
+        more = {flag: first.pop(flag) for flag in ("steps", "devices")}
         left = [*others, *(f"--{flag} {value}" for flag, value in first.items() if value and flag != "resume")]
         return resume(name, str(first["resume"]), [other for other in left if other != "--trust"], more, trust)
     if name is None and first["config"] is None:
@@ -161,17 +161,31 @@ def subcommands() -> dict[str, Any]:
     return {name: all_flags(one, *resolve(one, None, None, None), Settings(name)) for name, one in found.items()}
 
 
-def resume(name: str | None, run: str, others: Sequence[str], steps: str | None = None, trust: bool = False) -> int:
-    """Resume a run, or prolong it to `steps` steps. No other argument than --trust can be given."""
+def resume(
+    name: str | None, run: str, others: Sequence[str], changes: Mapping[str, str | None], trust: bool = False
+) -> int:
+    """Resume a run, or prolong it.
+
+    Args:
+        name: the algorithm; None: that of the run.
+        run: its folder.
+        others: arguments that are refused.
+        changes: the text of --steps and --devices; None: not given.
+        trust: whether --trust is given.
+    """
     if others:
         raise UserError(f"--resume takes all settings from the run: leave {' '.join(others)} out, or start a new run")
     from ..training import run as runs
 
-    try:
-        total = None if steps is None else usage.whole_number(steps)
-    except ValueError as fault:
-        raise UserError(f"--steps: {fault}, expected the steps of the prolonged run in all") from None
-    show(runs.resume(run, algorithm=name, steps=total, trust=trust).path)
+    expected = {"steps": "the steps of the prolonged run in all", "devices": "a number of devices, or 0 for all"}
+    numbers: dict[str, int | None] = {}
+    for flag, text in changes.items():
+        try:
+            numbers[flag] = None if text is None else usage.whole_number(text)
+        except ValueError as fault:
+            raise UserError(f"--{flag}: {fault}, expected {expected[flag]}") from None
+    given = numbers["steps"]
+    show(runs.resume(run, algorithm=name, trust=trust, steps=given, devices=numbers["devices"]).path)
     return 0
 
 

@@ -37,20 +37,38 @@ def product(x: jax.Array, weight: jax.Array) -> jax.Array:
     XLA carries that transposition into every read of the gradient, which made an update of IQL a quarter slower. The
     price: no forward-mode derivatives (`jax.jvp`) through a network; reverse mode works, any number of times.
     """
-    return x @ weight
+    return _rows(x, weight)
+
+
+def _rows(x: jax.Array, weight: jax.Array) -> jax.Array:
+    return _dot(x, weight, (x.ndim - 1,), (0,)) if _rounded() else x @ weight
+
+
+def _rounded() -> bool:
+    """Whether factors of products are rounded to bfloat16. JAX's setting of that name alone has no effect on CPUs."""
+    return jax.config.jax_default_matmul_precision == "bfloat16"  # type: ignore[attr-defined]
+
+
+def _dot(x: jax.Array, y: jax.Array, of_x: tuple[int, ...], of_y: tuple[int, ...]) -> jax.Array:
+    """The product of two arrays, summed over these axes. The sums have the type of the arrays."""
+    axes = ((of_x, of_y), ((), ()))
+    if not _rounded():
+        return jax.lax.dot_general(x, y, axes)
+    kind = jnp.result_type(x, y)
+    return jax.lax.dot_general(x.astype(jnp.bfloat16), y.astype(jnp.bfloat16), axes, preferred_element_type=kind)
 
 
 def _product(x: jax.Array, weight: jax.Array) -> tuple[jax.Array, Pair]:
-    return x @ weight, (x, weight)
+    return _rows(x, weight), (x, weight)
 
 
 def _product_gradients(kept: Pair, slope: jax.Array) -> tuple[jax.Array, jax.Array]:
     x, weight = kept
     lead = tuple(range(x.ndim - 1))
-    onto = jax.lax.dot_general(slope, weight, (((x.ndim - 1,), (1,)), ((), ())))
+    onto = _dot(slope, weight, (x.ndim - 1,), (1,))
     if weight.shape[1] <= NARROW:
-        return onto, jax.lax.dot_general(slope, x, ((lead, lead), ((), ()))).T
-    return onto, jax.lax.dot_general(x, slope, ((lead, lead), ((), ())))
+        return onto, _dot(slope, x, lead, lead).T
+    return onto, _dot(x, slope, lead, lead)
 
 
 product.defvjp(_product, _product_gradients)

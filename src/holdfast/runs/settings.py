@@ -33,6 +33,7 @@ FORMAT = 1
 MOST_SEEDS = 2**32  # random keys have 32 bits: two larger seeds could give the same key
 RULE = re.compile(r"(return|estimate):[1-9][0-9]{0,5}")  # of --stop-when
 REQUIRED = ("algorithm", "data", "steps", "config", "treatment")  # entries that every config.json has
+PRECISIONS = ("highest", "tf32", "bf16")
 
 # the value of a setting, as `train` and `finetune` take it by keyword
 Setting = str | int | float | bool | Sequence[str] | Mapping[str, Any] | None
@@ -135,6 +136,10 @@ class Settings:
     """Rows of a log larger than memory that are in memory at once, exchanged during training. 0: all rows."""
     window_draws: float = 2.0
     """How often a row of the window is drawn, on average, before it leaves. More: the disk is read less often."""
+    precision: Literal["highest", "tf32", "bf16"] | None = None
+    """Precision of the factors of matrix products in training. None: JAX's default for the device, tf32 on a GPU."""
+    devices: int = at_least(0, 1)
+    """Devices of this machine that share the replicas equally. 0: all of them."""
     algorithm_module: str | None = None
     """Where an algorithm of your own is, as `my_module:algorithm`. It is imported only for trusted runs."""
     in_memory: bool = False
@@ -317,6 +322,8 @@ class Settings:
         if self.paired and len({len(values) for values in self.sweep.values()}) > 1:
             counts = ", ".join(f"{name} has {len(values)}" for name, values in self.sweep.items())
             found.append(f"--paired needs as many values of each swept setting as of the others: {counts}")
+        if self.precision is not None and self.precision not in PRECISIONS:
+            found.append(f"--precision is {self.precision}, expected one of {', '.join(PRECISIONS)}")
         found += networks_of.faults(Networks.of(vars(self)))
         numbers = [*self.config.items(), *self.treatment.items()]
         numbers += [(f"--sweep {name}", value) for name, values in self.sweep.items() for value in values]

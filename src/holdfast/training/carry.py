@@ -40,6 +40,12 @@ def sums_of(values: Sequence[Any]) -> Sums:
     return tuple(np.asarray(x, kind) for x, kind in zip(values, SUMS, strict=True))  # type: ignore[return-value]
 
 
+def means(sums: Sums) -> BlockMetrics:
+    """Sums and weights as means."""
+    total, weight, first_bad = (np.asarray(x) for x in sums)
+    return BlockMetrics(np.divide(total, weight, out=np.full_like(total, np.nan), where=weight > 0), first_bad)
+
+
 def replicate(trees: list[Any]) -> Any:
     """One tree of leaves [R, ...] from R trees."""
     return jax.tree.map(lambda *x: jnp.stack([jnp.asarray(v, jnp.result_type(float)) for v in x]), *trees)

@@ -21,8 +21,9 @@ from ..data.feed import buffer, sampler
 from ..data.feed.episodes import Episodes
 from ..data.feed.treatment import Fitted
 from ..environments.gym.collector import Collector, EnvironmentFailed, Steps
-from .carry import Carry, Partial, Sums, sums_of
+from .carry import Carry, Partial, Sums, means, sums_of
 from .compilation import options
+from .devices import ALL, EACH, Places
 from .exploring import ended, explore
 from .loop import Program
 from .plan.schedule import updates_by
@@ -77,7 +78,11 @@ class GymCollection:
         self._blank = self._empty()
         args = (leaves, self.program.nothing(), self._blank, self._seen(), np.zeros(4, np.int32))
         shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)), args)
-        self._round = jax.jit(self._one_round, donate_argnums=(1, 2)).lower(self._fixed, *shapes).compile(options())
+        fixed: list[Places] = [EACH] * len(jax.tree.leaves((self.program.cfgs, self.program.keys)))
+        fixed += [ALL] * (len(self._fixed) - len(fixed))
+        taken = (fixed, EACH, EACH, EACH, EACH, ALL)
+        run = self.program.hardware.jit(self._one_round, taken, donate=(1, 2))
+        self._round = run.lower(self._fixed, *shapes).compile(options())
         self.program.compile_seconds += time.perf_counter() - began
 
     def run(self, carry: Carry, lo: int, hi: int, partial: Partial | None = None) -> PlayResult:
@@ -113,8 +118,8 @@ class GymCollection:
             if self.pace is not None and step + self.n < hi and self.pace.pause():
                 kept = ([np.asarray(x).tolist() for x in found], [list(x) for x in self.collector.finished])
                 carry = self._tree.unflatten(leaves)
-                return PlayResult(carry, self.program.means(found), {}, made, step + self.n, None, kept)
-        return PlayResult(self._tree.unflatten(leaves), self.program.means(found), self._ended(), made, hi, failure)
+                return PlayResult(carry, means(found), {}, made, step + self.n, None, kept)
+        return PlayResult(self._tree.unflatten(leaves), means(found), self._ended(), made, hi, failure)
 
     def log(self) -> dict[str, Any]:
         """What a checkpoint keeps in addition to the carry, JSON-ready."""
@@ -140,7 +145,7 @@ class GymCollection:
             same = self.collector.restore(log["environments"], watch)
         if not same:
             name = self.collect.to
-            ring = jax.jit(jax.vmap(buffer.cut))(carry.rings[name])
+            ring = self.program.hardware.jit(jax.vmap(buffer.cut), (EACH,))(carry.rings[name])
             carry = carry._replace(rings={**carry.rings, name: ring})
         self.actions = None if log["actions"] is None else np.asarray(log["actions"], dtype)
         self.compile(carry)
@@ -172,7 +177,7 @@ class GymCollection:
         name = self.collect.to
         for batch, keep in episodes.chunks(min(CHUNK, carry.rings[name].rows.reward.shape[1])):
             if self._add is None:
-                self._add = jax.jit(jax.vmap(buffer.add), donate_argnums=0)
+                self._add = self.program.hardware.jit(jax.vmap(buffer.add), (EACH,) * 3, donate=0)
             carry = carry._replace(rings={**carry.rings, name: self._add(carry.rings[name], batch, keep)})
         self.held = min(episodes.stored) if not self.held else self.held
         return carry

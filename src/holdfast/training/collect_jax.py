@@ -10,15 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..core.contract import Collect
-from ..core.noise import Noise
 from ..core.spec import Batch, Cfg, Seen, Spec, Step
 from ..data.feed import buffer
 from ..data.feed.treatment import Fitted, Numbers
 from ..environments.gym.collector import EnvironmentFailed
 from ..environments.jax import env as jax_env
 from ..environments.jax.env import JaxEnv, Transition, World
-from .carry import Carry, Partial, Sources, Sums, sums_of
+from .carry import Carry, Partial, Sources, Sums, means, sums_of
 from .compilation import options
+from .devices import ALL, EACH
 from .exploring import explore
 from .loop import Program
 from .plan.schedule import updates_by
@@ -70,7 +70,9 @@ class JaxCollection:
         self._nothing = (self.program.nothing(), sums)
         shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)), (carry, self._nothing))
         fixed = (self.program.cfgs, self.program.keys, self.program.sources, self.numbers)
-        self._block = jax.jit(self._run, donate_argnums=0).lower(*shapes, *fixed, 0, 0).compile(options())
+        taken = (*[EACH] * 4, *[ALL] * 4)
+        run = self.program.hardware.jit(self._run, taken, donate=0)
+        self._block = run.lower(*shapes, *fixed, 0, 0).compile(options())
         self.program.compile_seconds += time.perf_counter() - began
 
     def restore(self, log: dict[str, Any], carry: Carry) -> Carry:
@@ -112,7 +114,7 @@ class JaxCollection:
             "collect/episodes": sums.episodes.astype(float),
         }
         made = updates_by(self.collect, at) - updates_by(self.collect, lo)
-        metrics = self.program.means(found)
+        metrics = means(found)
         if at < end:
             kept = ([np.asarray(x).tolist() for x in found], [x.tolist() for x in sums])
             return PlayResult(carry, metrics, ended, made, at, None, kept)
@@ -160,7 +162,7 @@ class JaxCollection:
         seen = Seen(numbers.observe(world.obs), reward, None, updates_by(self.collect, step))
         given = (cfg, key, carry.state, seen, carry.memory, world.start)
         action, memory = explore(self.program, self.spec, *given, step)
-        noise = Noise(jax.random.fold_in(jax.random.fold_in(key, self.program.index), step)).sub("environment")
+        noise = self.program.noise(key, "environment", step)
         world, turn = jax_env.advance(self.env, world, numbers.act_outside(action), noise)
         ring = buffer.add(carry.rings[name], self._row(turn, action, numbers), jnp.ones(len(reward), bool))
         carry = carry._replace(world=world, memory=memory, rings={**carry.rings, name: ring})

@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 from jax.experimental.compilation_cache import compilation_cache
+
+from ..core.spec import Step
+
+T = TypeVar("T")
 
 # A first state is computed once, in a fraction of a second; compiled well, its program would cost as much as the block.
 ONCE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
@@ -31,6 +35,29 @@ def options() -> dict[str, Any] | None:
 def stride_of(updates: int) -> int:
     """Updates of one inner loop in a block of that many, on the default backend."""
     return STRIDE if jax.default_backend() != "cpu" and updates and updates % STRIDE == 0 else 1
+
+
+def loop(lo: Step, hi: Step, stride: int, body: Callable[[Step, T], T], start: T) -> T:
+    """`body` for each step lo <= step < hi, which are traced.
+
+    On a GPU the host asks after each trip of such a loop whether there is another, which costs a tenth of a small
+    update. An inner loop of known length avoids that.
+
+    Args:
+        lo: first step.
+        hi: step after the last one.
+        stride: steps of an inner loop, which divide hi - lo; 1: no inner loop.
+        body: takes a step and the value before it, and gives the value after it.
+        start: the first value.
+    """
+    if stride == 1:
+        return jax.lax.fori_loop(lo, hi, body, start)
+
+    def inner(trip: Step, value: T) -> T:
+        first = lo + trip * stride
+        return jax.lax.fori_loop(0, stride, lambda i, value: body(first + i, value), value)
+
+    return jax.lax.fori_loop(0, (hi - lo) // stride, inner, start)
 
 
 def use_cache() -> None:

@@ -68,6 +68,7 @@ def resume(
     env: str | None = None,
     network: Mapping[str, str] | None = None,
     encoder: str | None = None,
+    devices: int | None = None,
 ) -> Finished:
     """Resume or prolong a run; the arguments are those of `training.run.resume`.
 
@@ -88,7 +89,7 @@ def resume(
     settings = settings.bind_networks(network or {}, encoder, str(folder.config), trust)
     with contextlib.closing(folder):
         folder.lock()
-        return Finished(folder.path, resumed(folder, settings, facts, data, hooks, steps))
+        return Finished(folder.path, resumed(folder, settings, facts, data, hooks, steps, devices))
 
 
 def _without_trust(settings: Settings, folder: RunFolder, hooks: Sequence[Hook]) -> Settings:

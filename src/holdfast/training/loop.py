@@ -1,8 +1,7 @@
 """The loop: blocks of updates in one compiled program, with every replica (a config and a seed) inside it.
 
 A block is `fori_loop(lo, hi)` over `vmap` over replicas of sample, update, freeze. Its bounds are traced, so a program
-serves blocks of any length. On a GPU the host asks after each trip of such a loop whether there is another, which costs
-a tenth of a small update: there STRIDE updates are an inner loop of known length, in blocks that STRIDE divides.
+serves blocks of any length. See `compilation.loop` for GPUs, and `devices` for replicas on several devices.
 """
 
 from __future__ import annotations
@@ -29,8 +28,10 @@ from ..data.feed.window import Window
 from ..environments.jax import env as jax_env
 from ..environments.jax.env import JaxEnv
 from . import compilation
-from .carry import BlockMetrics, Carry, Sources, Sums
+from .carry import BlockMetrics, Carry, Sources, Sums, means
 from .compilation import STRIDE, options, stride_of
+from .devices import ALL, DEFAULT, EACH, Hardware
+from .refreshing import refreshed, reported
 from .rings import Rings
 
 
@@ -51,18 +52,20 @@ class Program:
     shift: int = 0  # pixels by which images are moved at random, see `augment.shifted`
     growth: tuple[float, int] | None = None  # rows of the data that arrive an update, and updates until all are there
     window: Window | None = None  # of a log larger than memory, from which the source "data" comes
+    hardware: Hardware = DEFAULT
     compile_seconds: float = 0.0
     flops: float | None = None  # of one update of all replicas, as XLA counts
     metrics: tuple[str, ...] = ()  # of the update
     fresh: tuple[str, ...] = ()  # of the refresh
 
     def __post_init__(self) -> None:
+        self.cfgs, self.keys = self.hardware.divided((self.cfgs, self.keys))
+        self.ctx, self.sources = self.hardware.copied((self.ctx, self.sources))
         cfg = jax.tree.map(lambda x: x[0], self.cfgs)
         self.update = self.phase.update or self.algorithm.update
         self.needs = self.phase.needs or self.algorithm.needs(cfg)
         self.batch_size = self.phase.batch_size or cfg.batch_size
-        columns = self.needs.columns
-        self.rings = Rings(self.phase, self.ctx.spec, columns, len(self.keys), self.rows, self.filled)
+        self.rings = Rings(self.phase, self.ctx.spec, self.needs.columns, len(self.keys), self.rows, self.filled)
         self._blocks: dict[int, Any] = {}  # by stride
         self._refresh: Any = None
 
@@ -74,11 +77,12 @@ class Program:
         """The first carry: `init` if there is no state yet, then the phase's `enter`; earlier rings are kept."""
         began = time.perf_counter()
         self._bring(0)
-        state = compilation.once(self._start)(self.cfgs, self.keys, self.ctx, state)
-        made = jax.jit(self.rings.after)(dict(rings or {}), self.sources)
+        begin = self.hardware.spread(compilation.once(self.hardware.precise(self._start)), (EACH, EACH, ALL, EACH))
+        state = begin(self.cfgs, self.keys, self.ctx, self.hardware.divided(state))
+        made = self.hardware.divided(jax.jit(self.rings.after)(dict(rings or {}), self.sources))
         self.compile_seconds += time.perf_counter() - began
-        world, memory = jax.jit(self._played)(self.cfgs, self.keys)
-        carry = Carry(state, jnp.zeros(len(self.keys), bool), {}, made, world, memory)
+        world, memory = self.hardware.jit(self._played, (EACH, EACH))(self.cfgs, self.keys)
+        carry = Carry(state, self.hardware.divided(jnp.zeros(len(self.keys), bool)), {}, made, world, memory)
         return carry if self.phase.refresh is None else self.refresh(carry, 0)[0]
 
     def shapes(self, state: State | None, rings: Mapping[str, buffer.Ring] | None = None) -> Carry:
@@ -109,17 +113,19 @@ class Program:
             began = time.perf_counter()
             if not self.metrics:
                 self.shapes(None)
-            run = jax.jit(functools.partial(self.updates, stride=stride), donate_argnums=0)
+            taken = (*[EACH] * 4, ALL, ALL, ALL)
+            run = self.hardware.jit(functools.partial(self.updates, stride=stride), taken, donate=0)
             lowered = run.lower(carry, self.nothing(), self.cfgs, self.keys, self.sources, 0, 0)
             block = self._blocks[stride] = lowered.compile(options())
-            self.flops = (block.cost_analysis() or {}).get("flops")
+            flops = (block.cost_analysis() or {}).get("flops")  # of one device
+            self.flops = flops and flops * self.hardware.devices
             self.compile_seconds += time.perf_counter() - began
         return self._blocks[stride]
 
     def run(self, carry: Carry, lo: int, hi: int) -> tuple[Carry, BlockMetrics]:
         """Updates lo <= step < hi of this phase. The carry given is consumed."""
         carry, found = self.advance(carry, self.nothing(), lo, hi, stride_of(hi - lo))
-        return carry, self.means(found)
+        return carry, means(found)
 
     def advance(self, carry: Carry, found: Sums, lo: int, hi: int, stride: int) -> tuple[Carry, Sums]:
         """Like `run`, with the sums `found` of the block so far. Pieces of a block give the bits of the whole block."""
@@ -132,48 +138,35 @@ class Program:
 
     def pieces(self, lo: int, hi: int) -> Iterator[tuple[int, int]]:
         """The updates lo <= step < hi in parts that draw from the same rows. Each part's rows are brought before it."""
-        if self.window is None:
-            yield lo, hi
-            return
-        for begin, end in self.window.pieces(lo, hi):
+        for begin, end in [(lo, hi)] if self.window is None else self.window.pieces(lo, hi):
             self._bring(begin)
             yield begin, end
 
     def _bring(self, step: int) -> None:
         """Draw from the rows that the window has at a step, if there is one."""
         if self.window is not None:
-            self.sources = {**self.sources, "data": self.window.at(step)}
+            self.sources = {**self.sources, "data": self.hardware.copied(self.window.at(step))}
 
     def nothing(self) -> tuple[Any, Any, Any]:
         """Sums, weights and first bad updates of no update at all: [R, M] each."""
         zeros = np.zeros((len(self.keys), len(self.metrics)), np.float32)
         return zeros, zeros, np.full(zeros.shape, -1, np.int32)
 
-    def means(self, sums: Sums) -> BlockMetrics:
-        """Sums and weights as means."""
-        total, weight, first_bad = (np.asarray(x) for x in sums)
-        return BlockMetrics(np.divide(total, weight, out=np.full_like(total, np.nan), where=weight > 0), first_bad)
-
     def refresh(self, carry: Carry, step: int) -> tuple[Carry, BlockMetrics]:
         """The phase's slow clock, outside the block: state, written columns and the metrics `fresh`, at `step`."""
         if self._refresh is None:
-            self._refresh = jax.jit(self._refreshed, donate_argnums=(2,) if self.phase.rings else ())
-        done = np.asarray(carry.done)[:, None]
+            kept = (2,) if self.phase.rings else ()
+            self._refresh = self.hardware.jit(self._refreshed, (*[EACH] * 3, ALL, ALL, ALL), donate=kept)
+        done = np.asarray(carry.done)
         carry, metrics = self._refresh(self.cfgs, self.keys, carry, self.sources, self.ctx, jnp.int32(step))
-        mean = np.full((len(done), len(self.fresh)), np.nan)
-        reported = np.zeros((len(done), len(self.fresh)), bool)
-        for i, name in enumerate(self.fresh):
-            value, weight = metrics[name]
-            mean[:, i] = value
-            reported[:, i] = np.asarray(weight) > 0
-        reported &= ~done
-        return carry, BlockMetrics(np.where(reported, mean, np.nan), np.where(reported & ~np.isfinite(mean), step, -1))
+        return carry, reported(metrics, self.fresh, done, step)
 
     def stopped(self, carry: Carry) -> Carry:
         """Replicas newly stopped by `until`, marked."""
         if self.phase.until is None:
             return carry
-        return carry._replace(done=carry.done | jax.vmap(self.phase.until)(self.cfgs, carry.state))
+        ended = jax.vmap(self.phase.until)(self.cfgs, carry.state)
+        return carry._replace(done=self.hardware.divided(carry.done | ended))
 
     def _start(self, cfgs: Cfg, keys: jax.Array, ctx: Context, state: State) -> Any:
         def one(cfg: Cfg, key: jax.Array, state: State) -> Any:
@@ -188,13 +181,7 @@ class Program:
     def _refreshed(self, cfgs: Cfg, keys: jax.Array, carry: Carry, sources: Sources, ctx: Context, step: Step) -> Any:
         def one(cfg: Cfg, key: jax.Array, carry: Carry) -> Any:
             noise = self.noise(key, "refresh", step)
-            given = self.phase.refresh(cfg, carry.state, {**sources, **carry.rings}, ctx, noise, step)  # type: ignore[misc]
-            rings = {name: self.rings.appended(carry.rings, name, rows) for name, rows in given.rows.items()}
-            new = carry._replace(state=given.state, columns=dict(given.columns), rings={**carry.rings, **rings})
-            if self.phase.until is not None:  # only then can a replica be done
-                old = carry if carry.columns else carry._replace(columns=new.columns)
-                new = where(carry.done, old, new)
-            return new, weighted(given.metrics)
+            return refreshed(self.phase, self.rings, cfg, carry, sources, ctx, noise, step)
 
         return jax.vmap(one)(cfgs, keys, carry)
 
@@ -259,14 +246,5 @@ class Program:
             return carry, after, total, weights + weight, jnp.where(bad, step, first_bad)
 
         batch = draw(carry, lo) if ahead else ()
-        all_ = (carry, batch, *found)
-        if stride == 1:
-            carry, _, *found = jax.lax.fori_loop(lo, hi, body, all_)
-        else:
-
-            def inner(trip: Step, all_: tuple) -> Any:
-                first = lo + trip * stride
-                return jax.lax.fori_loop(0, stride, lambda i, all_: body(first + i, all_), all_)
-
-            carry, _, *found = jax.lax.fori_loop(0, (hi - lo) // stride, inner, all_)
-        return carry, tuple(found)
+        carry, _, *sums = compilation.loop(lo, hi, stride, body, (carry, batch, *found))
+        return carry, tuple(sums)

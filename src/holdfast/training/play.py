@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from ..core.errors import UserError
-from .carry import BlockMetrics, Carry, Partial, sums_of
+from .carry import BlockMetrics, Carry, Partial, means, sums_of
 from .loop import Program
 from .stopping import Pace
 
@@ -95,7 +95,7 @@ class Offline:
                 jax.block_until_ready(sums)
             at = end
         kept: list[Any] | None = None if at == hi else [np.asarray(x).tolist() for x in sums]
-        return PlayResult(carry, program.means(sums), {}, at - lo, at, None, None if kept is None else (kept, []))
+        return PlayResult(carry, means(sums), {}, at - lo, at, None, None if kept is None else (kept, []))
 
     def log(self) -> None:
         """Nothing to store."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ def resumed(
     data: Dataset | TeamDataset | None,
     hooks: Sequence[Hook],
     steps: int | None,
+    devices: int | None = None,
 ) -> dict[str, Any]:
     """Resume or prolong a run whose folder is locked.
 
@@ -36,6 +38,7 @@ def resumed(
         data: the data set, if the run was started with one in memory.
         hooks: observers of the run.
         steps: steps of the prolonged run in all; None: the steps that the run has.
+        devices: devices that share the replicas from now on; None: as many as before.
 
     Returns:
         The contents of `result.json`.
@@ -48,6 +51,7 @@ def resumed(
     if folder.result.is_file() and steps is None:  # the process that held the lock before has finished the run
         return read_result(folder.result)
     settings = before if steps is None else prolonged(before, steps, folder)
+    settings = settings if devices is None else dataclasses.replace(settings, devices=devices)
     if folder.checkpoints.latest() is not None:
         saved = folder.checkpoints.read()  # report a damaged or another checkpoint before the data are loaded
         found = checked_checkpoint(saved.metadata, saved.where)
@@ -60,7 +64,8 @@ def resumed(
         )
     runner = Runner(made, folder, hooks)
     if settings != before:
-        folder.prolong({**facts, "steps": settings.steps, "eval_every": settings.eval_every})
+        changed = {name: getattr(settings, name) for name in ("steps", "eval_every", "devices")}
+        folder.prolong({**facts, **changed})
         warning = changed_schedules(before, settings)
         for hook in hooks if warning else ():
             hook.warn(str(warning))

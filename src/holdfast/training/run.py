@@ -143,6 +143,7 @@ def resume(
     env: EnvLike | None = None,
     network: Builder | str | Mapping[str, Builder | str] | None = None,
     encoder: Builder | str | None = None,
+    devices: int | None = None,
     progress: bool = True,
 ) -> Run:
     """Resume an interrupted run. The result has the same bits as that of a run without interruption.
@@ -161,6 +162,7 @@ def resume(
         env: the environment, if the run was started with an object or a function.
         network: the functions of the run's own networks, as in `train`.
         encoder: the function of its own encoder, as in `train`.
+        devices: devices that share the replicas from now on, see `Settings.devices`. None: as many as before.
         progress: show the progress and the warnings of the run.
 
     Raises:
@@ -173,7 +175,7 @@ def resume(
     own = given_by_role(network)
     seen = None if encoder is None else given(encoder, "encoder")
     watched = _watched(hooks, progress)
-    finished = launch.resume(run, data, watched, expected, trust, steps, place, own, seen)
+    finished = launch.resume(run, data, watched, expected, trust, steps, place, own, seen, devices)
     return _run(finished, place, data, own, seen)
 
 

@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
 from ..evaluation.evaluate import Evaluation
@@ -192,7 +191,7 @@ def result_of(
         "wall_seconds": tables.wall,
         "flops_per_update": [p.flops / len(replicas) if p.flops else None for p in plan.programs],
         "versions": versions(),
-        "device": jax.devices()[0].device_kind,
+        "device": plan.programs[0].hardware.name,
         "config": settings.to_dict(),
         **more,
     }

@@ -221,7 +221,7 @@ class Runner:
         require_place(facts, [self.plan.settings.steps_of(phase) for phase in self.plan.phases], saved.where)
         shapes = self.shapes[facts["phase"]]
         carry = saved.tree(shapes_of(self.plan, shapes, facts.get("steps", self.plan.settings.steps)))
-        carry = widened(carry, shapes)
+        carry = self.plan.programs[facts["phase"]].hardware.divided(widened(carry, shapes))
         self.tables.go_back(facts)
         self.folder.clear()
         self.folder.checkpoints.prune()

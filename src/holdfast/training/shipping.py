@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from ..dynamics.learning import learns_ends
@@ -103,10 +102,8 @@ class Shipping:
             return []
         targets = tuple(self.plan.cfg.target_return)
         if len(targets) < 2:
-            own = (
-                np.asarray(jax.vmap(algorithm.target)(program.cfgs, carry.state))[0]
-                / self.plan.task.fitted.reward_scale
-            )
+            first = program.hardware.one((program.cfgs, carry.state), 0)
+            own = np.asarray(algorithm.target(*first)) / self.plan.task.fitted.reward_scale
             return [{"target": targets[0] if targets else float(own), "returns": self.last.returns.tolist()}]
         evaluator = self.plan.evaluator(targets=targets)
         try:
@@ -129,7 +126,7 @@ class Shipping:
             return
         replicas = self.plan.replicas
         for i, path in enumerate(self.folder.dynamics_folders([replica.name for replica in replicas])):
-            state = jax.tree.map(lambda x, i=i: x[i], carry.state)
+            state = program.hardware.one(carry.state, i)
             cfg = replicas[i].cfg
             info = {
                 "algorithm": algorithm.name,
@@ -172,7 +169,7 @@ class Shipping:
         """
         task = self.plan.task
         replica = self.plan.replicas[i]
-        state = jax.tree.map(lambda x: x[i], carry.state)
+        state = program.hardware.one(carry.state, i)
         info = self._facts(program, step, replica)
         if self.plan.algorithm.target is not None:
             aim = float(self.plan.algorithm.target(replica.cfg, state)) / task.fitted.reward_scale
@@ -211,7 +208,7 @@ class Shipping:
     def _ship_team(self, task: TeamTask, program: Program, carry: Carry, step: int, i: int, path: Path) -> None:
         """Save the policies of all agents of one replica."""
         replica = self.plan.replicas[i]
-        state = jax.tree.map(lambda x: x[i], carry.state)
+        state = program.hardware.one(carry.state, i)
         info = self._facts(program, step, replica)
         alone = self.plan.algorithm.member
         assert alone is not None, "a method that learns a team says how its agents act alone"
@@ -226,7 +223,8 @@ class Shipping:
 
     def _team(self, program: Program, carry: Carry, step: int) -> Replicas:
         task = self.plan.task
-        return Replicas(self.plan.algorithm, program.cfgs, carry.state, task.spec, task.fitted, step)
+        cfgs, state = program.hardware.together((program.cfgs, carry.state))
+        return Replicas(self.plan.algorithm, cfgs, state, task.spec, task.fitted, step)
 
     def _seeds(self, step: int) -> list[int]:
         """Seeds of the episodes of an evaluation, one a replica.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -49,13 +49,16 @@ class Size(NamedTuple):
 class Window:
     """The window over a data set. `at` gives the rows of an update."""
 
-    def __init__(self, dataset: Dataset, wanted: Wanted, size: Size, seed: int) -> None:
+    def __init__(
+        self, dataset: Dataset, wanted: Wanted, size: Size, seed: int, place: Callable[[Any], Any] = jax.device_put
+    ) -> None:
         """
         Args:
             dataset: the data set, whose columns may be mapped from a disk.
             wanted: the columns to prepare.
             size: how many rows, and how long they stay.
             seed: seed of the order of the blocks.
+            place: puts arrays on the devices that train.
 
         Raises:
             UserError: the data set has too few episodes for blocks of this size.
@@ -63,6 +66,7 @@ class Window:
         self.dataset = dataset
         self.wanted = wanted
         self.seed = seed
+        self.place = place
         self.blocks = list(episode_blocks(dataset.offsets, max(1, size.rows // SLOTS)))
         if len(self.blocks) < SLOTS:
             raise UserError(
@@ -146,7 +150,7 @@ class Window:
         numbers = [newest - (newest - slot) % SLOTS for slot in range(SLOTS)]
         blocks = [self._read(number) for number in numbers]
         placed = [_placed(block, slot, self.height) for slot, block in enumerate(blocks)]
-        self.columns = jax.tree.map(lambda *x: jax.device_put(np.concatenate(x)), *placed)
+        self.columns = jax.tree.map(lambda *x: self.place(jax.device_put(np.concatenate(x))), *placed)
         self.counts = [self._steps(number) for number in numbers]
         self.newest = newest
 

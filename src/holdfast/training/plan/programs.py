@@ -18,6 +18,7 @@ from ...runs.settings import Settings
 from ..carry import replicate, seed_keys
 from ..collect_jax import fits
 from ..compilation import STRIDE
+from ..devices import Hardware, hardware_of
 from ..loop import Program
 from .schedule import growth_of, phases_of, require_single_rows, require_sources, require_updates, ring_rows
 from .task import Task
@@ -54,9 +55,13 @@ def programs_of(
         )
     for phase in phases[earlier:]:
         require_updates(settings, phase)
+    if settings.devices != 1 and any(phase.collect for phase in phases[earlier:]):
+        raise UserError(f"--devices {settings.devices}: {algorithm.name} collects in an environment: leave it out")
+    hardware = hardware_of(settings.devices, settings.precision, len(replicas))
     discount = getattr(cfg, "discount", None)
-    window = _window(settings, algorithm, cfg, task, Wanted(task.fitted, sorted(needed | task.always), discount))
-    columns = task.columns(needed | task.always, discount) if window is None else None
+    wanted = Wanted(task.fitted, sorted(needed | task.always), discount)
+    window = _window(settings, algorithm, cfg, task, wanted, hardware)
+    columns = hardware.copied(task.columns(needed | task.always, discount)) if window is None else None
     ctx = task.context(columns if window is None else NotInMemory(algorithm.name))
     cfgs = replicate([config.as_arrays(replica.cfg) for replica in replicas])
     keys = seed_keys([replica.seed for replica in replicas])
@@ -73,12 +78,14 @@ def programs_of(
         require_sources(phase, {*sources, *rings})
         env = _compiled_env(settings, task, phase)
         filled = _filled(task, phase, cfg)
-        given = (sources, count, env, filled, settings.random_shift, growth, window)
+        given = (sources, count, env, filled, settings.random_shift, growth, window, hardware)
         programs.append(Program(algorithm, phase, index, cfgs, keys, ctx, *given))
     return Programs(tuple(programs[:earlier]), tuple(programs[earlier:]))
 
 
-def _window(settings: Settings, algorithm: Algorithm, cfg: Cfg, task: Task, wanted: Wanted) -> Window | None:
+def _window(
+    settings: Settings, algorithm: Algorithm, cfg: Cfg, task: Task, wanted: Wanted, hardware: Hardware
+) -> Window | None:
     """The window over a log larger than memory; None: all rows are in memory."""
     if not settings.window:
         return None
@@ -87,7 +94,7 @@ def _window(settings: Settings, algorithm: Algorithm, cfg: Cfg, task: Task, want
         raise UserError("--window is for the log of one agent: leave it out, so that all rows are in memory")
     batch = algorithm.phases(cfg)[0].batch_size or cfg.batch_size
     size = Size(settings.window, batch, settings.window_draws, STRIDE)
-    return Window(task.dataset, wanted, size, settings.seed)
+    return Window(task.dataset, wanted, size, settings.seed, hardware.copied)
 
 
 def _compiled_env(settings: Settings, task: Task, phase: Phase) -> JaxEnv | None:

@@ -29,7 +29,7 @@ demo: $(VENV)/.run ## install Holdfast, then train, evaluate and export a policy
 
 .PHONY: test
 test: $(VENV)/.dev ## run the quick tests
-	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+	@$(BIN)/python -m pytest -n 3 --dist worksteal $(ARGS)
 
 .PHONY: test-slow
 test-slow: $(VENV)/.dev ## run the learning tests, which take minutes

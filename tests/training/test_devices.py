@@ -62,8 +62,6 @@ CASES = [
     ("td3_bc", {}),
     ("awr", {}),  # a refresh that writes columns
     ("iql", {"window": 4000}),
-    ("sac", {"data": None, "env": "Pendulum-v1", "envs": 2, "replay": 100}),  # collects in Gymnasium
-    ("sac", {"data": None, "env": "jax/Pendulum-v1", "replay": 100}),  # collects in the compiled program
 ]
 
 
@@ -113,6 +111,11 @@ def test_devices_refused(given, why, monkeypatch):
     number, replicas = given
     with pytest.raises(UserError, match=why):
         hardware_of(number, None, replicas)
+
+
+def test_runs_that_collect_are_refused():
+    with pytest.raises(UserError, match="--devices 2: sac collects in an environment: leave it out"):
+        plan(Settings.of("sac", env="Pendulum-v1", devices=2, evaluate=False))
 
 
 def products(program):

@@ -55,6 +55,8 @@ def programs_of(
         )
     for phase in phases[earlier:]:
         require_updates(settings, phase)
+    if settings.devices != 1 and any(phase.collect for phase in phases[earlier:]):
+        raise UserError(f"--devices {settings.devices}: {algorithm.name} collects in an environment: leave it out")
     hardware = hardware_of(settings.devices, settings.precision, len(replicas))
     discount = getattr(cfg, "discount", None)
     wanted = Wanted(task.fitted, sorted(needed | task.always), discount)

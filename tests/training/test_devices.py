@@ -118,28 +118,36 @@ def test_runs_that_collect_are_refused():
         plan(Settings.of("sac", env="Pendulum-v1", devices=2, evaluate=False))
 
 
-def products(program):
-    """The matrix products of a compiled block, as the compiler gets them."""
+def lowered(program):
+    """The program of a block, as the compiler gets it."""
     carry = program.shapes(None)
     run = program.hardware.jit(program.updates, (*[EACH] * 4, ALL, ALL, ALL))
-    text = run.lower(carry, program.nothing(), program.cfgs, program.keys, program.sources, 0, 1).as_text()
-    return [line for line in text.splitlines() if "stablehlo.dot_general" in line]
+    return run.lower(carry, program.nothing(), program.cfgs, program.keys, program.sources, 0, 1).as_text()
 
 
 @pytest.mark.parametrize(
-    ("precision", "asked"),
-    [(None, "[DEFAULT, DEFAULT]"), ("highest", "[HIGHEST, HIGHEST]"), ("tf32", "[HIGH, HIGH]"), ("bf16", "xbf16>")],
+    ("precision", "asked"), [(None, "[DEFAULT, DEFAULT]"), ("highest", "[HIGHEST, HIGHEST]"), ("tf32", "[HIGH, HIGH]")]
 )
 def test_the_precision_reaches_every_product_of_a_block(precision, asked):
-    found = products(plan(Settings.of("bc", data=DATA, config=TINY, evaluate=False, precision=precision)).programs[0])
-    assert len(found) >= 6  # three for each of two layers, but one
-    assert all(asked in line for line in found)
-    assert all("xf32>" in line.split("->")[1] for line in found)  # sums are float32
+    found = plan(Settings.of("bc", data=DATA, config=TINY, evaluate=False, precision=precision)).programs[0]
+    products = [line for line in lowered(found).splitlines() if "stablehlo.dot_general" in line]
+    assert len(products) >= 6  # three for each of two layers, but one
+    assert all(asked in line for line in products)
+
+
+def test_bf16_reaches_every_product_of_a_block():
+    text = lowered(plan(Settings.of("bc", data=DATA, config=TINY, evaluate=False, precision="bf16")).programs[0])
+    products = [line for line in text.splitlines() if "stablehlo.dot_general" in line]
+    assert all("xf32>" in line.split("->")[1] for line in products)  # sums are float32
+    if jax.default_backend() == "cpu":
+        assert text.count("e8m7") == 2 * len(products)  # both factors are rounded
+    else:
+        assert all("xbf16>" in line for line in products)
 
 
 def test_bf16_rounds_the_factors():
     rng = np.random.default_rng(0)
-    x, weight, slope = (rng.normal(size=shape).astype(np.float32) for shape in ((5, 40), (40, 33), (5, 33)))
+    x, weight, slope = (rng.normal(size=shape).astype(np.float32) for shape in ((200, 300), (300, 256), (200, 256)))
 
     def both(x, weight):
         out, back = jax.vjp(layers.product, x, weight)
@@ -149,7 +157,7 @@ def test_bf16_rounds_the_factors():
     x, weight, slope = (np.asarray(jnp.asarray(a, jnp.bfloat16), np.float64) for a in (x, weight, slope))
     for value, wanted in zip(found, (x @ weight, slope @ weight.T, x.T @ slope), strict=True):
         assert value.dtype == np.float32
-        np.testing.assert_allclose(value, wanted, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(value, wanted, rtol=1e-5, atol=1e-4)
 
 
 def test_the_precision_is_part_of_a_run(tmp_path):

@@ -55,7 +55,7 @@ def _dot(x: jax.Array, y: jax.Array, of_x: tuple[int, ...], of_y: tuple[int, ...
     if not _rounded():
         return jax.lax.dot_general(x, y, axes)
     if jax.default_backend() == "cpu":  # XLA has no product of larger bfloat16 arrays with sums in float32 there
-        return jax.lax.dot_general(*(jax.lax.reduce_precision(each, 8, 7) for each in (x, y)), axes)
+        return jax.lax.dot_general(jax.lax.reduce_precision(x, 8, 7), jax.lax.reduce_precision(y, 8, 7), axes)
     kind = jnp.result_type(x, y)
     return jax.lax.dot_general(x.astype(jnp.bfloat16), y.astype(jnp.bfloat16), axes, preferred_element_type=kind)
 

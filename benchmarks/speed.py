@@ -18,7 +18,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -447,45 +447,42 @@ def main(argv: Sequence[str] | None = None) -> int:
                 report["sequences"] = evaluation(10, algorithm="decision_transformer")
         except RuntimeError as error:
             sys.stderr.write(f"{error}\n")
-    failed = 0
-    if "serving" not in args.skip:
-        sys.stderr.write("serving\n")
+    failed = False
+
+    def attempt(title: str, part: Callable[[], Any]) -> Any:
+        """What a part measures; None, and a line on the standard error, if it fails."""
+        nonlocal failed
+        sys.stderr.write(f"{title}\n")
         try:
-            report["serving"] = serve(args.rounds, args.seconds)
+            return part()
         except RuntimeError as error:
             sys.stderr.write(f"{error}\n")
-            failed += 1
-    if "online" not in args.skip:
-        sys.stderr.write(f"learning in {online.ENV}\n")
-        python, why = left_out if "peer" in args.skip else find_peer(args.peer_python, "stable_baselines3")
-        try:
-            found = collecting(online.ENV, args.seeds[:2], args.rounds, 2 * args.seconds, python)
-            report["online"] = {**found, "peer_missing": why}
-        except RuntimeError as error:
-            sys.stderr.write(f"{error}\n")
-            failed += 1
-    if "models" not in args.skip:
-        sys.stderr.write("learned models\n")
-        python, why = left_out if "peer" in args.skip else find_peer(args.peer_python, "torch")
-        try:
-            report["models"] = {**modelling(args.rounds, args.seconds, python), "peer_missing": why}
-        except RuntimeError as error:
-            sys.stderr.write(f"{error}\n")
-            failed += 1
-    if "teams" not in args.skip:
-        sys.stderr.write("teams\n")
-        try:
-            report["teams"] = teamwork(args.rounds, args.seconds)
-        except RuntimeError as error:
-            sys.stderr.write(f"{error}\n")
-            failed += 1
+            failed = True
+            return None
+
+    def with_peer(package: str, part: Callable[[str | None], dict[str, Any]]) -> dict[str, Any]:
+        python, why = left_out if "peer" in args.skip else find_peer(args.peer_python, package)
+        return {**part(python), "peer_missing": why}
+
+    rounds, seconds = args.rounds, args.seconds
+    more = {
+        "serving": ("serving", lambda: serve(rounds, seconds)),
+        "online": (
+            f"learning in {online.ENV}",
+            lambda: with_peer(
+                "stable_baselines3", lambda python: collecting(online.ENV, args.seeds[:2], rounds, 2 * seconds, python)
+            ),
+        ),
+        "models": ("learned models", lambda: with_peer("torch", lambda python: modelling(rounds, seconds, python))),
+        "teams": ("teams", lambda: teamwork(rounds, seconds)),
+    }
+    for part, (title, run) in more.items():
+        found = None if part in args.skip else attempt(title, run)
+        if found is not None:
+            report[part] = found
     for name in names:
-        sys.stderr.write(f"{name}\n")
-        try:
-            report["algorithms"].append(measure(name, args.seeds, args.rounds, args.seconds, peer))
-        except RuntimeError as error:
-            sys.stderr.write(f"{error}\n")
-            failed += 1
+        found = attempt(name, lambda name=name: measure(name, args.seeds, rounds, seconds, peer))
+        report["algorithms"] += [] if found is None else [found]
     show(report)
     m = report["machine"]
     words = m["accelerator"] or f"cpu {m['cpu']} {m['cores']} cores"

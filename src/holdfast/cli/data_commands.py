@@ -30,7 +30,8 @@ class Source:
     """A data set, and how to read it."""
 
     id: Positional[Annotated[str, arg(metavar="ID")]]
-    """Bundled name, Minari id or folder, D4RL file (.hdf5), NPZ file, or table (.csv, .csv.gz, .parquet)."""
+    """Bundled name, Minari id or folder, D4RL file (.hdf5), NPZ file, table (.csv, .csv.gz, .parquet), or the log of a
+    team (.npz, .hdf5, vault)."""
     data: DataFlags = dataclasses.field(default_factory=DataFlags)
 
     def load(self) -> Dataset:
@@ -38,10 +39,17 @@ class Source:
         return self.data.load(self.id)
 
     def team(self) -> TeamDataset | None:
-        """The log of a team; None if the data set is of one agent."""
-        from ..data.teams.files import is_team, load_team
+        """The log of a team; None if the data set is of one agent.
 
-        return load_team(self.id) if is_team(self.id) else None
+        Raises:
+            UserError: options for the log of one agent, or the log cannot be read.
+        """
+        from ..data.teams.files import is_team, load_team, require_no_options
+
+        if not is_team(self.id):
+            return None
+        require_no_options(self.data.values(), self.id)
+        return load_team(self.id)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,7 +201,8 @@ class Schema:
 @dataclasses.dataclass(frozen=True)
 class Convert(Source):
     """Write a copy in another form, with faults fixed on request. The form follows from the target's ending: .hdf5 is
-    D4RL, .npz is NPZ, anything else is Minari."""
+    D4RL, .npz is NPZ, .columns is a folder of columns, anything else is Minari. The log of a team is written as .npz or
+    .hdf5."""
 
     to: Positional[Annotated[str, arg(metavar="TARGET")]] = dataclasses.field(kw_only=True)
     """A file, a folder (/..., ./...) or a Minari id."""
@@ -213,7 +222,10 @@ class Convert(Source):
         from ..data.checks import fixes
         from ..data.checks.dynamics import stray_starts
         from ..data.convert import convert
+        from ..data.teams.files import is_team
 
+        if is_team(self.id):
+            return self.of_team()
         dataset = self.load()
         if self.drop_nonfinite:
             dataset = fixes.drop_nonfinite(dataset)
@@ -223,9 +235,31 @@ class Convert(Source):
             dataset = fixes.drop_first_rows(dataset, stray_starts(dataset))
         if self.clip_actions:
             dataset = fixes.clip_actions(dataset)
-        path = convert(dataset, self.to, self.name)
-        size = f"{dataset.n_steps} steps in {dataset.n_episodes} episodes"
-        _console().print(f"{path}: {size}, fingerprint {dataset.fingerprint[:16]}", markup=False)
+        return self.written(dataset, convert(dataset, self.to, self.name))
+
+    def of_team(self) -> int:
+        """The same for the log of a team."""
+        from ..data.teams import fixes
+        from ..data.teams.files import require_team_file, save_team
+
+        require_team_file(self.to)  # before the long part
+        team = self.team()
+        assert team is not None, "the log of one agent"
+        known = {
+            "drop_nonfinite": fixes.drop_nonfinite,
+            "cut_at_flags": fixes.cut_at_flags,
+            "drop_stray_starts": fixes.drop_stray_starts,
+            "clip_actions": fixes.clip_actions,
+        }
+        for name, fix in known.items():
+            team = fix(team) if getattr(self, name) else team
+        team = team if self.name is None else team.named(self.name)
+        return self.written(team, save_team(team, self.to), f" of {len(team)} agents ({', '.join(team)})")
+
+    def written(self, data: Dataset | TeamDataset, path: Path, agents: str = "") -> int:
+        """Print what the copy holds."""
+        size = f"{data.n_steps} steps in {data.n_episodes} episodes{agents}"
+        _console().print(f"{path}: {size}, fingerprint {data.fingerprint[:16]}", markup=False)
         return 0
 
 

@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from gymnasium.envs.registration import EnvSpec
 
 MINARI_FACTS = ("algorithm_name", "author", "code_permalink", "description")  # entries of Minari's own metadata
+
+OF_ONE_FILE = ("faults", "left_out", "path", "source")  # entries of a provenance that say how a file was read
 
 
 def convert(dataset: Dataset, target: str | Path, id: str | None = None) -> Path:
@@ -78,23 +80,30 @@ def require_free(target: str | Path, id: str | None = None) -> None:
         in_folder = is_path(text)
         _minari_id(id or (path.name if in_folder else text))
         path = path if in_folder else _minari_root() / text
-    _require_absent(path)
+    require_absent(path)
 
 
 def metadata(dataset: Dataset, id: str) -> dict[str, Any]:
     """The facts stored with the columns, JSON-ready: id, spaces, environment, references, provenance."""
-    of_one_file = ("faults", "left_out", "path", "source")  # true of the file that was read, not of the copy
     return {
         "id": id,
         "observation_space": spaces.to_json(dataset.observation_space),
         "action_space": spaces.to_json(dataset.action_space),
         "env_spec": dataset.env_spec,
         "reference": list(dataset.reference) if dataset.reference else None,
-        "provenance": {
-            **{k: v for k, v in dataset.provenance.items() if k not in of_one_file},
-            "converted_from": dataset.id,
-        },
+        "provenance": copied(dataset.provenance, dataset.id),
     }
+
+
+def copied(provenance: Mapping[str, Any], id: str) -> dict[str, Any]:
+    """The provenance of a copy: without the entries that are true of the file that was read, and not of the copy.
+
+    Args:
+        provenance: that of the data set.
+        id: name of the data set.
+    """
+    kept = {name: entry for name, entry in provenance.items() if name not in OF_ONE_FILE}
+    return {**kept, "converted_from": id}
 
 
 def _npz(dataset: Dataset, target: Path, id: str) -> None:
@@ -234,7 +243,12 @@ def _minari_root() -> Path:
     return root()
 
 
-def _require_absent(path: Path) -> None:
+def require_absent(path: Path) -> None:
+    """Refuse to overwrite.
+
+    Raises:
+        UserError: the path exists.
+    """
     if path.exists():
         raise UserError(f"{path} exists already and is not overwritten; choose another name or remove it")
 
@@ -249,7 +263,7 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> Path:
     Raises:
         UserError: the path exists, or it cannot be written.
     """
-    _require_absent(path)
+    require_absent(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".holdfast-", dir=path.parent) as aside:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from holdfast import UserError
+from holdfast.cli.data import main
 from holdfast.data.teams.files import is_team, load_team
 from holdfast.data.teams.vault import load_vault
 
@@ -60,6 +61,18 @@ def test_a_vault(tmp_path):
         load_team(tmp_path / "game.vlt")
     with pytest.raises(UserError, match="the vault has no rewards"):
         load_team(tmp_path / "game.vlt" / "Poor")
+
+
+def test_a_vault_is_converted(tmp_path, capsys):
+    write(tmp_path / "game.vlt" / "Good")
+    target = tmp_path / "game.npz"
+    assert main(["convert", str(tmp_path / "game.vlt"), str(target), "--name", "Good"]) == 0
+    assert "12 steps in 2 episodes of 2 agents (agent_0, agent_1)" in capsys.readouterr().out
+    log, found = load_vault(tmp_path / "game.vlt"), load_team(target)
+    assert found.fingerprint == log.fingerprint
+    assert (found.id, found["agent_1"].id, found.provenance["converted_from"]) == ("Good", "Good/agent_1", "Good")
+    assert main(["check", str(tmp_path / "game.vlt")]) == 0
+    assert main(["info", str(tmp_path / "game.vlt"), "--json"]) == 0
 
 
 def test_what_is_not_a_vault(tmp_path):

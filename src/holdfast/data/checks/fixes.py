@@ -22,14 +22,29 @@ def drop_nonfinite(dataset: Dataset) -> Dataset:
     Raises:
         UserError: every episode holds one.
     """
+    return drop_episodes(dataset, nonfinite_episodes(dataset))
+
+
+def nonfinite_episodes(dataset: Dataset) -> np.ndarray:
+    """Episodes that hold a NaN or infinite number: [K] indices."""
     bad = np.zeros(dataset.n_episodes, bool)
     episode_of_row = np.repeat(np.arange(dataset.n_episodes), dataset.lengths + 1)
     for name, column in number_columns(dataset).items():
         wrong = ~np.isfinite(column.reshape(len(column), -1)).all(1)
         bad[(episode_of_row if per_observation(name) else dataset.episode_of)[wrong]] = True
-    if bad.all():
+    return np.flatnonzero(bad)
+
+
+def drop_episodes(dataset: Dataset, episodes: np.ndarray) -> Dataset:
+    """Drop the episodes that `nonfinite_episodes` found, [K] indices.
+
+    Raises:
+        UserError: these are all episodes.
+    """
+    if len(episodes) == dataset.n_episodes:
         raise UserError(f"{dataset.id}: every episode holds NaN or infinite numbers; none would be left")
-    return _noted(dataset.select(~bad), drop_nonfinite=int(bad.sum()))
+    left = np.setdiff1d(np.arange(dataset.n_episodes), episodes)
+    return _noted(dataset.select(left), drop_nonfinite=len(episodes))
 
 
 def cut_at_flags(dataset: Dataset) -> Dataset:

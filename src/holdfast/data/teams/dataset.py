@@ -165,6 +165,11 @@ class TeamDataset:
         """The same rows as a decentralised log."""
         return dataclasses.replace(self, joint=False)
 
+    def named(self, id: str) -> TeamDataset:
+        """The same log with another name, which begins the names of the agents' logs."""
+        agents = {name: dataclasses.replace(own, id=f"{id}/{name}") for name, own in self.agents.items()}
+        return dataclasses.replace(self, agents=agents, id=id)
+
     def select(self, episodes: ArrayLike) -> TeamDataset:
         """The given episodes of a joint log, in the given order, see `Dataset.select`.
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from ...core.errors import UserError
 from ...core.files import expanded, object_in
 from .. import spaces
 from ..arrays import FLAT_COLUMNS
-from ..convert import metadata, write_whole
+from ..convert import copied, metadata, require_absent, write_whole
 from ..dataset import Dataset
 from ..facts import provenance_in
 from ..sources.files import agents_in, open_hdf5, read_npz
@@ -72,13 +72,30 @@ def load_team(path: str | Path) -> TeamDataset:
 
 
 def require_team_file(path: str | Path) -> None:
-    """Refuse the name of a file that cannot hold the log of a team.
+    """Refuse a file that `save_team` would refuse; call it before a log is made.
 
     Raises:
-        UserError: it has another suffix.
+        UserError: it has another suffix, or it exists.
     """
-    if expanded(str(path)).suffix not in SUFFIXES:
+    place = expanded(str(path))
+    if place.suffix not in SUFFIXES:
         raise UserError(f"{path}: a log of a team is written as {' or '.join(SUFFIXES)}: name such a file")
+    require_absent(place)
+
+
+def require_no_options(options: Iterable[str], path: str) -> None:
+    """Refuse options of how to read the log of one agent, for the log of a team.
+
+    Args:
+        options: names of the options that were given.
+        path: the log.
+
+    Raises:
+        UserError: there is at least one.
+    """
+    flags = ", ".join(f"--{option.replace('_', '-')}" for option in sorted(options))
+    if flags:
+        raise UserError(f"{flags}: {path} is the log of a team, which says all of this itself: leave it out")
 
 
 def save_team(team: TeamDataset, path: str | Path) -> Path:
@@ -94,7 +111,7 @@ def save_team(team: TeamDataset, path: str | Path) -> Path:
         "joint": team.joint,
         "env_spec": team.env_spec,
         "reference": list(team.reference) if team.reference else None,
-        "provenance": dict(team.provenance),
+        "provenance": copied(team.provenance, team.id),
         "agents": {name: metadata(own, own.id) for name, own in team.agents.items()},
     }
     arrays: dict[str, np.ndarray] = {"metadata": np.array(json.dumps(facts))}
@@ -120,7 +137,7 @@ def _write_hdf5(arrays: Mapping[str, np.ndarray], path: Path) -> None:
             if values.dtype.kind == "U":
                 file[name] = str(values)
             else:
-                file.create_dataset(name, data=values, compression="gzip")
+                file.create_dataset(name, data=values, compression="gzip" if values.size else None)
 
 
 def _made(arrays: Mapping[str, Any], path: Path) -> TeamDataset:
@@ -186,6 +203,7 @@ def _agent(arrays: Mapping[str, Any], name: str, facts: Mapping[str, Any], path:
         for kind in ("observation_space", "action_space")
     }
     given: dict[str, Any] = {**found, "id": str(meta.get("id", f"{path.stem}/{name}"))}
+    given["provenance"] = {**provenance_in(meta, where), "source": "team"}
     columns = {key: own[key] for key in FLAT_COLUMNS if key in own}
     if "offsets" in own:
         if None in found.values():

@@ -7,7 +7,7 @@ from ...core.errors import UserError
 from ...data.dataset import Dataset
 from ...data.sources import load_dataset
 from ...data.teams.dataset import TeamDataset
-from ...data.teams.files import is_team, load_team
+from ...data.teams.files import is_team, load_team, require_no_options
 from ...runs.settings import Settings
 
 Logged = Dataset | TeamDataset
@@ -27,9 +27,7 @@ def team_of(settings: Settings, algorithm: Algorithm, dataset: Logged | None) ->
     name = str(settings.data)
     found = dataset if isinstance(dataset, TeamDataset) else None
     if dataset is None and settings.data is not None and is_team(name):
-        if settings.data_options:
-            flags = ", ".join(f"--{option.replace('_', '-')}" for option in sorted(settings.data_options))
-            raise UserError(f"{flags}: {name} is the log of a team, which says all of this itself: leave it out")
+        require_no_options(settings.data_options, name)
         found = load_team(name)
     learns_teams = algorithm.member is not None
     if settings.source and (found is not None or settings.agents):

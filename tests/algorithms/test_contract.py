@@ -16,7 +16,7 @@ import pytest
 
 from holdfast.algorithms import registry
 from holdfast.algorithms.citations import CITATIONS
-from holdfast.core.config import as_arrays, from_dict, over_the_run, to_dict, traced_fields
+from holdfast.core.config import as_arrays, from_dict, to_dict, traced_fields
 from holdfast.core.contract import Algorithm, Context, Frozen, Treatment
 from holdfast.core.noise import Noise
 from holdfast.core.spec import Batch, Seen, Spec
@@ -30,15 +30,13 @@ from holdfast.training.carry import Carry, replicate, seed_keys
 from holdfast.training.driver import blocks, enter
 from holdfast.training.loop import Program
 from support.marks import quick
+from support.small_config import small
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = registry.names()
 CASES = [(n, kind) for n in NAMES for kind in ("continuous", "discrete") if kind in registry.get(n).actions]
 PRESETS = [(n, preset) for n in NAMES for preset in registry.get(n).presets]
 SEEDS = [0, 1, 2]
-# sizes of learned models and of what is done in them
-MODELS = {"rollout_batch": 20, "members": 3, "elites": 2, "adversary_steps": 3, "paths": 2, "length": 6}
-
 # These represent all in the quick run of what takes many compilations each; `make test-slow` runs the others too.
 THOROUGH = ("dqn", "iql", "td3_bc")
 
@@ -53,21 +51,6 @@ LEAN = [n for n in NAMES if registry.get(n).dynamics is None or n == "mopo"]
 FIRST = [(n, kind) for n, kind in CASES if kind == "continuous" or (n, "continuous") not in CASES]
 SECOND = [case for case in CASES if case not in FIRST]
 each_case = pytest.mark.parametrize(("name", "kind"), [*quick(FIRST, *LEAN), *quick(SECOND, "bc", "iql")])
-
-
-# counts of draws and steps within an update or an action
-COUNTS = {"passes": 4, "acting_candidates": 5, "flow_steps": 3}
-# sizes of sequence models
-SEQUENCES = {"width": 8, "heads": 2, "layers": 1, "context": 4, "acting_context": 3, "max_timestep": 10}
-
-
-def small(cfg):
-    """The same settings with small networks and batches."""
-    names = {f.name for f in dataclasses.fields(cfg)}
-    sizes = {name: (8,) for name in names if name.endswith("hidden")}
-    sizes |= {name: size for name, size in (SEQUENCES | COUNTS).items() if name in names}
-    sizes |= {name: n for name, n in MODELS.items() if hasattr(cfg, name)}
-    return over_the_run(dataclasses.replace(cfg, **sizes, batch_size=16), 50)
 
 
 @functools.cache

@@ -11,26 +11,27 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ..algorithms import tabular_bcq, tabular_mabcq
-from ..collection.teams import LEVELS, MIXED, collect_fixed, collect_level
+from ..collection.teams import collect_fixed
 from ..core.config import as_arrays
 from ..core.errors import unknown
 from ..core.noise import Noise
-from ..core.spec import Batch, Cfg, State
+from ..core.spec import Batch, State
 from ..data.dataset import Dataset
-from ..data.teams.dataset import TeamDataset
 from ..environments.batch_mdp import BatchMDP, batch_mdp, states_of
 from ..environments.deviation import solve_deviated
-from ..environments.jax import games, matrix_games, spread
+from ..environments.jax import matrix_games
+from . import decentralised_spread
 from .base import refuse
-from .in_memory import train
+from .decentralised_spread import NOTHING
 from .pictures import legend_below
 from .result import Result, Row
 
@@ -45,18 +46,9 @@ LOGS = {
     **{f"stag_hunt, {p:g} hunt": ("stag_hunt", ((p, 1 - p), (p, 1 - p))) for p in (0.05, 0.2, 0.3, 0.5, 0.8)},
 }
 TABLES: dict[str, ModuleType] = {"independent BCQ": tabular_bcq, "MABCQ": tabular_mabcq}
-LEARNERS: dict[str, tuple[str, Literal["independent"] | None]] = {  # label -> algorithm, and how its agents learn
-    "independent BCQ": ("bcq", "independent"),
-    "independent CQL": ("cql", "independent"),
-    "MABCQ": ("mabcq", "independent"),
-    "OMAR": ("omar", "independent"),
-    "OMIGA": ("omiga", None),
-}
-# the authors' settings of OMAR for each level; a mixed log is closest to their medium-replay
-OMAR = {"random": "spread_random", "medium": "spread_expert", "expert": "spread_expert", "mixed": "spread"}
-RATE = 1e-3  # of CQL and OMIGA in the small form: the published rates need many more updates
-HEADER = ("problem", "log", "learner", "team return", "best return", "estimate", "exact estimate")
-NOTHING = float("nan")
+HEADER = (
+    "problem", "log", "learner", "team return", "best return", "estimate", "exact estimate", "updates", "low", "high",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,12 +61,14 @@ class Args:
     """Updates of each table."""
     levels: tuple[str, ...] = ("medium", "expert")
     """Levels of the logs of Spread: random, medium, expert, mixed. Empty: matrix games only."""
-    learners: tuple[str, ...] = ("bcq", "cql", "mabcq", "omar", "omiga")
+    learners: tuple[str, ...] = decentralised_spread.NAMES
     """Learners in Spread."""
     log_episodes: int = 800
     """Episodes in each log of Spread."""
     steps: int = 1500
     """Updates of each learner in Spread."""
+    learner_steps: tuple[str, ...] = ()
+    """Updates of single learners in Spread, as NAME=N: mabcq=500 omiga=10000."""
     seeds: int = 2
     """Seeds of each learner in Spread."""
     hidden: tuple[int, ...] = (64, 64)
@@ -85,6 +79,8 @@ class Args:
     """Seed of the logs and of the learning."""
     paper: bool = False
     """Train 100,000 updates with five seeds and 256 units on all levels."""
+    runs: Path = Path("studies/runs/decentralised")
+    """Folder of the logs and runs of Spread. Finished runs are read, interrupted runs are resumed."""
 
 
 class View(NamedTuple):
@@ -184,69 +180,39 @@ def matrix_rows(args: Args) -> list[Row]:
             known = [one[s] for one, s in zip(wanted, first, strict=True)]
             chosen = tuple(int(own.argmax()) for own in q)
             estimates = (float(q[0].max()), float(known[0].max()))
-            rows.append(
-                (name, label.partition(", ")[2], learner, float(payoff[chosen]), float(payoff.max()), *estimates)
-            )
+            paid = (float(payoff[chosen]), float(payoff.max()), *estimates)
+            rows.append((name, label.partition(", ")[2], learner, *paid, args.updates, NOTHING, NOTHING))
     return rows
 
 
-def spread_rows(args: Args) -> list[Row]:
-    """The rows of Spread: the mean team return of each learner and level, over seeds and episodes."""
-    game = spread.spread()
-    rows: list[Row] = []
-    best = NOTHING
-    for level in args.levels:
-        log = collect_level(spread.ID, level, args.log_episodes, args.seed)
-        rows.append(("spread", level, "the log", float(log.returns().mean()), best, NOTHING, NOTHING))
-        for label, (name, agents) in LEARNERS.items():
-            if name in args.learners:
-                preset = OMAR[level] if name == "omar" else None
-                reached = _reached(game, log, name, agents, preset, args)
-                rows.append(("spread", level, label, reached, best, NOTHING, NOTHING))
-    expert = collect_level(spread.ID, "expert", args.test_episodes, args.seed + 1).returns().mean()
-    return [(*row[:4], float(expert), *row[5:]) for row in rows]
+def spread_size(args: Args) -> decentralised_spread.Size:
+    """The size of the part with Spread.
 
-
-def _reached(
-    game: games.Game,
-    log: TeamDataset,
-    name: str,
-    agents: Literal["independent"] | None,
-    preset: str | None,
-    args: Args,
-) -> float:
-    """The mean return of a learner's teams."""
-    steps, seeds, hidden = (100_000, 5, (256, 256)) if args.paper else (args.steps, args.seeds, args.hidden)
-    settings: dict[str, Any] = {"hidden": hidden, "discount": 0.95, "batch_size": 256 if args.paper else 128}
-    if name in ("bcq", "mabcq"):
-        settings["vae_hidden"] = hidden
-    if name == "mabcq":
-        settings |= {"model_hidden": hidden, "model_steps": steps // 5}
-    if name == "cql":
-        settings["cloning_steps"] = steps // 5
-    if name in ("cql", "omiga") and not args.paper:
-        settings |= {"actor_lr": RATE, "critic_lr": RATE}
-    if name == "omiga" and not args.paper:
-        settings["value_lr"] = RATE
-    learned = train(name, log, steps, seeds, args.seed, settings, preset, agents)
-
-    def team(cfg: Cfg, state: State, key: jax.Array) -> jax.Array:
-        memory = learned.algorithm.memory(cfg, game.env.spec, args.test_episodes)
-
-        def behave(key: jax.Array, obs: jax.Array) -> jax.Array:
-            return learned.act(cfg, state, obs, memory, key, "best")[0]
-
-        return games.play(game, behave, key, args.test_episodes).returns.mean()
-
-    keys = jax.random.split(jax.random.PRNGKey(args.seed + 7), seeds)
-    return float(jax.jit(jax.vmap(team))(learned.cfgs, learned.state, keys).mean())
+    Raises:
+        UserError: a number of updates of an unknown learner.
+    """
+    return decentralised_spread.Size(
+        levels=decentralised_spread.KNOWN_LEVELS if args.paper else args.levels,
+        learners=args.learners,
+        log_episodes=40_000 if args.paper else args.log_episodes,
+        steps=100_000 if args.paper else args.steps,
+        own_steps=decentralised_spread.own_steps(args.learner_steps),
+        seeds=5 if args.paper else args.seeds,
+        seed=args.seed,
+        hidden=(256, 256) if args.paper else args.hidden,
+        batch_size=256 if args.paper else 128,
+        episodes=args.test_episodes,
+        published=args.paper,
+        runs=args.runs,
+    )
 
 
 def decentralised(args: Args | None = None) -> Result:
     """Run the whole study.
 
     Raises:
-        UserError: an unknown level or learner, or a number below its minimum.
+        UserError: an unknown level or learner, a number below its minimum, or a folder that contains runs with other
+            settings.
     """
     args = Args() if args is None else args
     least = {
@@ -254,16 +220,15 @@ def decentralised(args: Args | None = None) -> Result:
     }
     refuse([f"{name} is {value}, expected at least 1" for name, value in least.items() if value < 1])
     for level in args.levels:
-        if level not in (*LEVELS, "mixed"):
-            raise unknown("level", level, (*LEVELS, "mixed"))
-    known = [name for name, _ in LEARNERS.values()]
+        if level not in decentralised_spread.KNOWN_LEVELS:
+            raise unknown("level", level, decentralised_spread.KNOWN_LEVELS)
     for learner in args.learners:
-        if learner not in known:
-            raise unknown("learner", learner, known)
-    if args.paper:
-        args = dataclasses.replace(args, levels=(*MIXED, "mixed"), log_episodes=40_000)
-    rows = matrix_rows(args) + spread_rows(args)
+        if learner not in decentralised_spread.NAMES:
+            raise unknown("learner", learner, decentralised_spread.NAMES)
+    size = spread_size(args)
+    rows = matrix_rows(args) + decentralised_spread.rows_of(size)
     settings = {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(args).items()}
+    settings["runs"] = str(args.runs)
     return Result(
         "decentralised",
         "Agents that learn alone",
@@ -281,7 +246,7 @@ run = decentralised
 def notes(rows: Sequence[Row]) -> list[str]:
     """What the rows show, a sentence for each log of a matrix game and for each level of Spread."""
     found = []
-    for problem, log in dict.fromkeys((row[0], row[1]) for row in rows if row[0] != "spread"):
+    for problem, log in dict.fromkeys((row[0], row[1]) for row in rows if row[0] != decentralised_spread.PROBLEM):
         at = {row[2]: row for row in rows if row[:2] == (problem, log)}
         alone, weighted = at["independent BCQ"], at["MABCQ"]
         found.append(
@@ -289,29 +254,24 @@ def notes(rows: Sequence[Row]) -> list[str]:
             f"{alone[5]:.2f} (exact {alone[6]:.2f}), MABCQ reaches {weighted[3]:g} and expects {weighted[5]:.2f} "
             f"(exact {weighted[6]:.2f})."
         )
-    for level in dict.fromkeys(row[1] for row in rows if row[0] == "spread"):
-        each = [row for row in rows if row[:2] == ("spread", level)]
-        texts = [f"{row[2]} {row[3]:.1f}" for row in each]
-        found.append(f"spread, {level}: {', '.join(texts)}; an expert team {each[0][4]:.1f}.")
-    return found
+    return found + decentralised_spread.notes_of(rows)
 
 
 COLOURS = {"independent BCQ": "#c8502d", "MABCQ": "#1f5fa8"}
-GREY = "#9aa3ad"
 
 
 def draw(figure: Figure, rows: Sequence[Row]) -> None:
     """Draw the payoffs of the stag hunt over the log, the climbing game, and the team returns of Spread."""
-    levels = list(dict.fromkeys(row[1] for row in rows if row[0] == "spread"))
-    figure.set_size_inches(4.2 * (2 + bool(levels)), 3.8)
-    axes = figure.subplots(1, 2 + bool(levels), squeeze=False)[0]
+    spread_panel = any(row[0] == decentralised_spread.PROBLEM for row in rows)
+    figure.set_size_inches(4.2 * (2 + spread_panel), 3.8)
+    axes = figure.subplots(1, 2 + spread_panel, squeeze=False)[0]
     hunts = [row for row in rows if row[0] == "stag_hunt"]
     for learner, colour in COLOURS.items():
         own = [row for row in hunts if row[2] == learner]
         x = [float(str(row[1]).split()[0]) for row in own]
         axes[0].plot(x, [row[3] for row in own], "o-", color=colour, label=learner)
         axes[0].plot(x, [row[6] for row in own], ":", color=colour, label=f"{learner}: what it expects, exact")
-    axes[0].axhline(10, color=GREY, linewidth=0.8)
+    axes[0].axhline(10, color=decentralised_spread.GREY, linewidth=0.8)
     axes[0].set_ylim(0, 10.5)
     axes[0].set_title("stag hunt: payoff (grey: the best pair)", loc="left", fontsize=10)
     axes[0].set_xlabel("share of hunting the stag in the log")
@@ -319,19 +279,8 @@ def draw(figure: Figure, rows: Sequence[Row]) -> None:
     axes[1].bar([row[2] for row in climbs], [row[3] for row in climbs], color=[COLOURS[str(row[2])] for row in climbs])
     for i, row in enumerate(climbs):
         axes[1].plot([i - 0.4, i + 0.4], [row[6]] * 2, ":", color="#22272e")
-    axes[1].axhline(11, color=GREY, linewidth=0.8)
+    axes[1].axhline(11, color=decentralised_spread.GREY, linewidth=0.8)
     axes[1].set_title("climbing game: payoff (dotted: expected)", loc="left", fontsize=10)
     legend_below(figure, axes[0], 2, 8)
-    if not levels:
-        return
-    axis = axes[2]
-    names = list(dict.fromkeys(str(row[2]) for row in rows if row[0] == "spread"))
-    width = 0.8 / len(names)
-    palette = [GREY, "#c8502d", "#d9a441", "#1f5fa8", "#4a8f5b", "#7a5aa6"]
-    for k, name in enumerate(names):
-        found = [next(row[3] for row in rows if row[:3] == ("spread", level, name)) for level in levels]
-        axis.bar(np.arange(len(levels)) + k * width, found, width, label=name, color=palette[k % len(palette)])
-    axis.axhline(next(float(row[4]) for row in rows if row[0] == "spread"), color="#22272e", linewidth=0.8)
-    axis.set_xticks(np.arange(len(levels)) + 0.4 - width / 2, levels)
-    axis.set_title("spread: team return (line: expert)", loc="left", fontsize=10)
-    axis.legend(frameon=False, fontsize=7)
+    if spread_panel:
+        decentralised_spread.draw(axes[2], rows)

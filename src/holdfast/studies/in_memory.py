@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,6 @@ from ..core.contract import Algorithm, Treatment
 from ..core.noise import Noise
 from ..core.spec import Cfg, Memory, Mode, Seen, Spec, State
 from ..data.dataset import Dataset
-from ..data.teams.dataset import TeamDataset
 from ..runs.settings import Settings
 from ..training.in_memory import train_in_memory
 
@@ -55,13 +54,12 @@ class Trained(NamedTuple):
 
 def train(
     name: str,
-    data: Dataset | TeamDataset,
+    data: Dataset,
     steps: int,
     seeds: int,
     seed: int,
     settings: Mapping[str, Any],
     preset: str | None = None,
-    agents: Literal["independent"] | None = None,
 ) -> Trained:
     """Train one learner on a log without treatment.
 
@@ -73,7 +71,6 @@ def train(
         seed: the first seed.
         settings: settings of the algorithm that differ from the preset.
         preset: name of the preset; None: the algorithm's first.
-        agents: how the agents of a team learn, see `Settings.agents`.
 
     Raises:
         UserError: settings that do not fit.
@@ -92,7 +89,6 @@ def train(
         seed=seed,
         evaluate=False,
         in_memory=True,
-        agents=agents,
     )
     last = None
     for moment in train_in_memory(made, data, steps):

@@ -11,7 +11,6 @@ from ..core import config
 from ..core.errors import UserError
 from ..core.phases import stages
 from ..data.dataset import Dataset
-from ..data.teams.dataset import TeamDataset
 from ..runs.settings import Settings
 from .carry import Carry
 from .compilation import use_cache
@@ -28,7 +27,7 @@ class Moment(NamedTuple):
     plan: Plan  # algorithm, treatment, spec
 
 
-def train_in_memory(settings: Settings, dataset: Dataset | TeamDataset, every: int) -> Iterator[Moment]:
+def train_in_memory(settings: Settings, dataset: Dataset, every: int) -> Iterator[Moment]:
     """Train, and yield the state at the start of the main phase and after every `every` updates of it.
 
     The main phase is the one that takes the run's steps, or the last phase if each has its own number of steps. Later

@@ -158,7 +158,7 @@ def notes_of(rows: Sequence[Row]) -> list[str]:
 def draw(axis: Axes, rows: Sequence[Row]) -> None:
     """Draw the team return of each learner on each log, with intervals if there are several seeds."""
     own = {(row[1], row[2]): row for row in rows if row[0] == PROBLEM}
-    levels = list(dict.fromkeys(level for level, _ in own))
+    levels = list(dict.fromkeys(str(level) for level, _ in own))
     names = list(dict.fromkeys(name for _, name in own))
     width = 0.8 / len(names)
     for k, name in enumerate(names):

@@ -193,7 +193,7 @@ def presets_note(rows: Sequence[dict[str, Any]]) -> str:
     tuned = sorted({f"`{row['algorithm']}`" for row in rows if row.get("preset") in (TUNED, "small")})
     if not tuned:
         return "All methods were trained with their default preset.\n"
-    text = f"These methods were trained with the preset `{TUNED}`, the others with the default of their version: "
+    text = f"These methods were trained with the preset `{TUNED}` of their version, the others with its default: "
     text += f"{', '.join(tuned)}."
     return textwrap.fill(text, 120, break_on_hyphens=False) + "\n"
 

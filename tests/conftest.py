@@ -32,6 +32,11 @@ def operation_by_operation(function):
 compilation.once = operation_by_operation
 
 
+def pytest_collection_modifyitems(items):
+    """Tests marked `first` begin before all others: a long test that began last would run alone at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("first") is None)
+
+
 @pytest.fixture
 def x64():
     """Float64 for the length of a test."""

@@ -23,7 +23,6 @@ from support.marks import quick
 # Methods that learn from data alone. Online methods without restraint are left out: they fail the traps.
 CRITICS = ["awac", "iql", "td3_bc"]  # action values
 WEIGHTED = ["awac", "iql"]  # cloning with weights on advantages
-SHARP = {"iql": {"max_weight": 100.0}}  # the published cap; that of tuned_100k is too low to pick the best action
 CLONERS = ["bc", "filtered_bc"]
 NAMES = CRITICS + CLONERS
 EXPECTILE = [n for n in CRITICS if "expectile" in settings(n)]
@@ -49,7 +48,7 @@ def dataset(rows: dict, **options) -> Dataset:
 
 @functools.cache
 def learned(name: str, probe: str, steps: int, episodes: int) -> Learned:
-    return Learned(name, dataset(log(probe, episodes)), steps, **SHARP.get(name, {}))
+    return Learned(name, dataset(log(probe, episodes)), steps)
 
 
 def side_by_side(logs: list[dict]) -> dict:

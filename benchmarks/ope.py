@@ -9,6 +9,9 @@ episodes with each model. The table has the error, the rank correlation and the 
 With `--peer-python` d3rlpy and SCOPE-RL estimate the same policies from the same episodes (`ope_peer.py`).
 
 A run and an estimate that exist are not made again, so that a stopped study continues when it is called again.
+`--policies` takes some of the policies, and `--minutes` bounds the time of each data set: policies whose estimates are
+not ready by then are left out of the table. The first policies are spread evenly over the true returns, so that a part
+of them is a smaller study of the same kind. Policies of one algorithm share a program by the compilation cache.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,6 +39,7 @@ from holdfast.evaluation.ope.estimate import USUAL
 from holdfast.evaluation.ope.target import target_of
 from holdfast.policy.policy import Policy
 from holdfast.runs.folder import RunFolder
+from holdfast.selection.arrival import rate_for
 from holdfast.selection.ope import ope
 from holdfast.training.run import Run, train
 
@@ -72,12 +77,26 @@ def policies_of(name: str, part: Dataset, args: argparse.Namespace) -> list[tupl
         for step in np.unique(steps[steps > 0]):
             folder = RunFolder(out).policy_folders(["seed-0"], int(step))[0]
             found.append((folder, float(np.asarray(table["return"])[steps == step].mean())))
-    return found
+    return [found[i] for i in spread_order(np.array([true for _, true in found]))][: args.policies]
+
+
+def spread_order(values: np.ndarray) -> list[int]:
+    """Indices in an order whose every beginning is spread over the ranks: lowest, highest, middle, and so on."""
+    ranked = np.argsort(values, kind="stable")
+    order = [0]
+    while len(order) < len(values):
+        apart = np.abs(np.arange(len(values))[:, None] - np.array(order)).min(1)
+        order.append(int(apart.argmax()))
+    return ranked[order].tolist()
 
 
 def estimate(folder: Path, data: Dataset, model: str, args: argparse.Namespace) -> dict[str, Any]:
     """The estimates of one policy with one model, read from the disk if they exist."""
-    file = folder / f"ope-{model}-{args.updates if model != 'linear' else 0}.json"
+    settings = "0"
+    if model != "linear":
+        rate = rate_for(args.updates, 1.0, data.horizon or int(data.lengths.max()))
+        settings = f"{args.updates}-{rate:g}"
+    file = folder / f"ope-{model}-{settings}.json"
     if file.is_file():
         return json.loads(file.read_text(encoding="utf-8"))
     mode = "sample" if data.discrete else "best"
@@ -132,10 +151,18 @@ def rows_of(name: str, args: argparse.Namespace) -> list[tuple[str, ...]]:
     data = load_dataset(name)
     parts = data.split({"train": 0.7, "test": 0.3}, seed=0)
     policies = policies_of(name, parts["train"], args)
+    began = time.monotonic()
+    ready: dict[Path, dict[str, dict[str, Any]]] = {}  # by folder and model
+    for folder, _ in policies:
+        if ready and time.monotonic() - began > 60 * args.minutes:
+            print(f"{name}: {len(ready)} of {len(policies)} policies in {args.minutes:g} minutes", file=sys.stderr)
+            break
+        ready[folder] = {model: estimate(folder, parts["test"], model, args) for model in args.models}
+    policies = policies[: len(ready)]
     true = np.array([value for _, value in policies])
     found = []
     for model in args.models:
-        estimates = [estimate(folder, parts["test"], model, args) for folder, _ in policies]
+        estimates = [ready[folder][model] for folder, _ in policies]
         for estimator in USUAL:
             if estimator in ("pdis", "wis", "sn_pdis") and model != args.models[0]:
                 continue  # they read no model
@@ -163,6 +190,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--checkpoints", type=int, default=4, help="policies of each algorithm")
     parser.add_argument("--episodes", type=int, default=20, help="episodes of each true return")
     parser.add_argument("--updates", type=int, default=5_000, help="updates of each network of a model")
+    parser.add_argument("--policies", type=int, default=None, help="policies of each data set at most; default: all")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="start no estimate of a data set after it")
     parser.add_argument("--out", type=Path, default=Path("runs/ope"), help="folder of the runs")
     parser.add_argument("--peer-python", default="", help="interpreter with d3rlpy and SCOPE-RL")
     args = parser.parse_args(argv)

@@ -46,41 +46,15 @@ CANDIDATES = {
     "bc": {
         "corl": Candidate("corl", about="CORL"),
         "d3rlpy": Candidate("d3rlpy", about="d3rlpy"),
-        "decay": Candidate("d3rlpy", {"actor_decay_steps": "run"}, about="d3rlpy with a rate that falls"),
-        "slow": Candidate(
-            "d3rlpy",
-            {"actor_lr": 3e-4, "batch_size": 256, "actor_decay_steps": "run"},
-            about="d3rlpy with CORL's rate, which falls, and CORL's batch",
-        ),
+        "tuned": Candidate("tuned_100k", about="tuned_100k: CORL's networks, observations as logged, a rate that falls"),
     },
     "iql": {
         "mujoco": Candidate("mujoco", about="the authors'"),
-        "sharp": Candidate(
-            "mujoco",
-            {
-                "expectile": 0.6,
-                "inverse_temperature": 10.0,
-                "max_weight": 20.0,
-                "actor_dropout": 0.1,
-                "critic_decay_steps": "run",
-            },
-            SCALED,
-            "tuned_100k: expectile 0.6, inverse temperature 10, weights up to 20, dropout 0.1, rates that fall, scaled",
-        ),
-        "raw": Candidate(
-            "mujoco",
-            {"actor_decay_steps": "constant"},
-            {"return_scale": None},
-            "the paper's constants as d3rlpy has them: rewards as they are, constant rates",
-        ),
         "decay": Candidate(
-            "mujoco", {"critic_decay_steps": "run"}, SCALED, "the authors' with rates that fall, scaled"
-        ),
-        "steady": Candidate(
             "mujoco",
             {"critic_decay_steps": "run"},
-            {"normalize_obs": 1e-3, "return_scale": None},
-            "the authors' with rates that fall, normalised observations and the rewards as they are",
+            SCALED,
+            "tuned_100k: the authors' with normalised observations and rates of value and critics that fall too",
         ),
     },
     "td3_bc": {

@@ -339,6 +339,29 @@ def test_the_study_of_estimates(tmp_path: Path, monkeypatch: Patch, capsys: pyte
     assert capsys.readouterr().out == table
 
 
+def test_a_study_with_little_time_has_policies_of_all_returns(
+    tmp_path: Path, monkeypatch: Patch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = load("ope", monkeypatch)
+    true = np.array([5.0, 1.0, 9.0, 3.0, 7.0])
+    order = study.spread_order(true)
+    assert true[order].tolist() == [1.0, 9.0, 5.0, 3.0, 7.0]
+    policies = [(tmp_path / str(i), float(true[i])) for i in order]
+    monkeypatch.setattr(study, "policies_of", lambda *given: policies)
+    clock = iter(range(0, 1000, 40))  # seconds
+    monkeypatch.setattr(study, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+
+    def estimate(folder: Path, *given: object) -> dict[str, dict[str, object]]:
+        value = {"value": 2 * true[int(folder.name)], "refused": []}
+        return {name: value if name == "fqe" else {"value": None, "refused": []} for name in study.USUAL}
+
+    monkeypatch.setattr(study, "estimate", estimate)
+    study.main(["--data", "bundled/pendulum-mixed", "--models", "neural", "--minutes", "1.5"])
+    out = capsys.readouterr()
+    assert out.out.splitlines()[-1] == "| pendulum-mixed | fqe | neural | 3 | 0 | 5 | 1.00 | 0.00 | 0.00 |"
+    assert "3 of 5 policies in 1.5 minutes" in out.err
+
+
 def test_a_preset_is_chosen_by_the_other_logs(monkeypatch: Patch) -> None:
     presets = load("presets", monkeypatch)
     scores = {"a": {"x": 90.0, "y": 10.0, "z": 20.0}, "b": {"x": 0.0, "y": 30.0, "z": 30.0}}

@@ -19,9 +19,9 @@ from .options import DataFlags
 class Args:
     """Rank the policies of runs by their estimated values on logged data, with the probability that each is the best.
 
-    With --env-budget the policies play in an environment instead: every round drops the worse half (sequential
-    halving), and a fifth of the episodes measures the chosen policy again. The policies that a run kept
-    (--keep-policies) are ranked too.
+    With --env-budget the policies play in an environment instead: every round drops the worse half (--rule halving), or
+    the policy with the highest upper confidence bound plays the next episode (--rule ucb). A fifth of the episodes
+    measures the chosen policy again. The policies that a run kept (--keep-policies) are ranked too.
     """
 
     runs: Positional[Annotated[tuple[str, ...], arg(metavar="RUN [RUN ...]")]]
@@ -31,6 +31,9 @@ class Args:
     choose by --env-budget."""
     env_budget: int | None = None
     """Episodes to play in all, to choose in an environment. None: choose by estimates from --data."""
+    rule: Literal["halving", "ucb"] = "halving"
+    """With --env-budget: who plays. halving: rounds of equally many episodes, each drops the worse half. ucb: one
+    episode after the other, by the policy with the highest upper confidence bound."""
     env: str | None = None
     """With --env-budget: environment id. None: the one that the training data came from."""
     workers: int = 0
@@ -68,8 +71,8 @@ def main(argv: Sequence[str]) -> int:
     args = usage.parse(Args, "holdfast select", argv)
     if (args.data is None) == (args.env_budget is None):
         raise UserError("name what to choose by: a log (--data LOG), or a number of episodes (--env-budget 200)")
-    if args.env_budget is None and (args.env is not None or args.workers):
-        raise UserError("--env and --workers belong to --env-budget: leave them out, or give a budget")
+    if args.env_budget is None and (args.env is not None or args.workers or args.rule != "halving"):
+        raise UserError("--rule, --env and --workers belong to --env-budget: leave them out, or give a budget")
     if args.env_budget is not None:
         return _race(args, args.env_budget)
     assert args.data is not None
@@ -108,7 +111,7 @@ def _race(args: Args, budget: int) -> int:
     from ..report.table import table_of
     from ..selection.race import HEADER, race
 
-    found = race(args.runs, budget, env=args.env, mode=args.mode, seed=args.seed, workers=args.workers)
+    found = race(args.runs, budget, rule=args.rule, env=args.env, mode=args.mode, seed=args.seed, workers=args.workers)
     if args.json:
         sys.stdout.write(json.dumps(found.to_dict(), indent=2) + "\n")
         return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import tempfile
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
@@ -12,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..algorithms import evaluators, fqe, fqe_quantile, registry
+from ..algorithms import evaluators, fqe, fqe_quantile
 from ..core.errors import Diverged, UserError
 from ..core.noise import Noise
 from ..core.spec import Cfg, Mode, Seen, State
@@ -20,10 +19,11 @@ from ..data.arrays import take
 from ..data.dataset import Dataset
 from ..data.feed.treatment import Fitted
 from ..evaluation.ope.estimate import Aim
-from ..evaluation.ope.model_values import ModelValues
+from ..evaluation.ope.model_values import Doubt, ModelValues
 from ..policy.policy import Policy
 from ..runs.settings import Settings
 from ..training.in_memory import train_in_memory
+from .arrival import FINE, MOST, fewest_updates, missing_share, rate_for
 
 Kind = Literal["neural", "quantile"]
 ALGORITHM = {"neural": "fqe", "quantile": "fqe_quantile"}
@@ -32,8 +32,6 @@ FOLDS = 2
 UPDATES = 20_000
 DRAWS = 8  # actions of a stochastic policy at each observation
 ROWS = 4096
-FEWEST_PASSES = 1.5  # of the target network over the horizon: each of its moves carries values back by one step at most
-LARGEST_DRIFT = 0.05  # of the range of returns, over the last tenth of the updates
 
 
 class Trained(NamedTuple):
@@ -42,7 +40,7 @@ class Trained(NamedTuple):
     q: Callable[[jax.Array, jax.Array, jax.Array], jax.Array]  # (obs, action, step) -> [n]
     v: Callable[[jax.Array, jax.Array | None, jax.Array], jax.Array]  # (obs, mask, step) -> [n], or [n, K] quantiles
     fitted: Fitted
-    drift: float  # change of the mean first value over the last tenth of the updates, in treated rewards
+    change: float  # of the mean first value over the last tenth of the updates, in treated rewards
 
 
 def neural_values(
@@ -55,6 +53,8 @@ def neural_values(
     cluster: np.ndarray | None = None,
 ) -> ModelValues:
     """Train a model on each fold of the episodes, and give every episode the values of the other fold's model.
+
+    If the updates are too few for the horizon, nothing is trained, unless `aim.force` is set.
 
     Args:
         policy: the evaluated policy.
@@ -74,53 +74,65 @@ def neural_values(
     units = int(unit.max()) + 1
     if units < FOLDS:
         raise UserError(f"{dataset.id} has {units} episodes or clusters: the values of a model need {FOLDS} of them")
+    rate = rate_for(updates, aim.discount, aim.horizon)
+    missing = missing_share(updates, rate, aim.discount, aim.horizon)
+    facts = {"updates": float(updates), "target_rate": rate, "missing": missing}
+    faults: list[str] = []
+    warnings: tuple[str, ...] = ()
+    if missing > FINE:
+        length = aim.horizon or 1 / (1 - aim.discount)
+        least = fewest_updates(aim.discount, aim.horizon)
+        text = f"after {updates} updates {missing:.0%} of the values over {length:.0f} steps are missing: "
+        if missing > MOST:
+            faults.append(f"{text}at least {least} are needed (--updates)")
+        else:
+            warnings = (f"{text}{least} are enough (--updates)",)
+    q = np.zeros(dataset.n_steps)
+    v = np.zeros(len(dataset.observations))
+    if faults and not aim.force:
+        return ModelValues(kind, q, v, facts, tuple(faults))
     fold = (np.random.default_rng(aim.seed).permutation(units) % FOLDS)[unit]
     scale = 1 / max(float(dataset.rewards.std()), 1e-6)
     treated = _with_rewards(policy, scale)
-    q = np.zeros(dataset.n_steps)
-    v = np.zeros(len(dataset.observations))
     quantiles: list[tuple[np.ndarray, np.ndarray]] = []
-    drifts: list[float] = []
-    faults: list[str] = []
+    changes: list[float] = []  # of the mean first value, by fold
+    means: list[float] = []  # of the first values of all episodes, by fold
+    firsts = dataset.offsets[:-1] + np.arange(dataset.n_episodes)
     for k in range(FOLDS):
         try:
-            model = _train(treated, dataset.select(fold != k), mode, aim, kind, updates)
+            model = _train(treated, dataset.select(fold != k), mode, aim, kind, updates, rate)
         except Diverged as fault:
             faults.append(str(fault))
             break
-        drifts.append(model.drift / scale)
+        changes.append(abs(model.change) / scale)
+        means.append(float(_v(model, dataset, firsts).mean()) / scale)
         of_row = np.flatnonzero(fold[dataset.episode_of] == k)
         of_seen = np.flatnonzero(np.repeat(fold, dataset.lengths + 1) == k)
         q[of_row] = _q(model, dataset, of_row) / scale
         values = _v(model, dataset, of_seen) / scale
         v[of_seen] = values.mean(1)
         if kind == "quantile":
-            starts = np.flatnonzero(np.isin(of_seen, dataset.offsets[:-1] + np.arange(dataset.n_episodes)))
+            starts = np.flatnonzero(np.isin(of_seen, firsts))
             quantiles.append((np.flatnonzero(fold == k), values[starts]))
-    spread = max(float(np.ptp(dataset.returns(aim.discount))), 1e-12)
-    polyak = float(registry.get(ALGORITHM[kind]).presets[PRESET].config.polyak)
-    length = aim.horizon or 1 / (1 - aim.discount)
-    least = math.ceil(FEWEST_PASSES * length / polyak)
-    if not faults and updates < least:
-        faults.append(f"{updates} updates are too few for values over {length:.0f} steps: at least {least} (--updates)")
-    drift = max((abs(one) for one in drifts), default=math.inf) / spread
-    if not faults and drift > LARGEST_DRIFT:
-        faults.append(
-            f"the values still change by {drift:.0%} of the range of returns in the last tenth of the updates: train "
-            "longer with --updates"
-        )
+    change = max(changes, default=0.0)
+    between = float(np.ptp(means)) / 2 if means else 0.0  # the standard error of their mean, from two fits
+    doubts = (
+        Doubt("the values still change in the last tenth of the updates", change, "train longer with --updates"),
+        Doubt(
+            "the models of the two halves of the log differ from their mean",
+            between,
+            "more episodes, or a policy nearer to the log",
+        ),
+    )
     goal = dataset.rewards + aim.discount * v[dataset.observation_rows + 1] * ~dataset.terminations
-    facts = {
-        "updates": float(updates),
-        "drift": drift if math.isfinite(drift) else 1.0,
-        "bellman_error": float(np.square(goal - q).mean() / max(goal.var(), 1e-12)),
-    }
+    facts |= {"change": change, "between_halves": between}
+    facts["bellman_error"] = float(np.square(goal - q).mean() / max(goal.var(), 1e-12))
     whole = None
     if quantiles and not faults:
         whole = np.zeros((dataset.n_episodes, quantiles[0][1].shape[1]))
         for episodes, values in quantiles:
             whole[episodes] = values
-    return ModelValues(kind, q, v, facts, tuple(faults), quantiles=whole)
+    return ModelValues(kind, q, v, facts, tuple(faults), warnings=warnings, quantiles=whole, doubts=doubts)
 
 
 def _with_rewards(policy: Policy, scale: float) -> Policy:
@@ -129,9 +141,14 @@ def _with_rewards(policy: Policy, scale: float) -> Policy:
     return Policy(policy.algorithm, policy.cfg, policy.state, policy.spec, fitted, policy.info)
 
 
-def _train(policy: Policy, dataset: Dataset, mode: Mode, aim: Aim, kind: Kind, updates: int) -> Trained:
-    """Train a model of the policy on a part of the log."""
-    config: dict[str, Any] = {"policy_mode": mode, "discount": aim.discount, "horizon": aim.horizon or 0}
+def _train(policy: Policy, dataset: Dataset, mode: Mode, aim: Aim, kind: Kind, updates: int, rate: float) -> Trained:
+    """Train a model of the policy on a part of the log, with a target that moves by `rate` in each update."""
+    config: dict[str, Any] = {
+        "policy_mode": mode,
+        "discount": aim.discount,
+        "horizon": aim.horizon or 0,
+        "polyak": rate,
+    }
     with tempfile.TemporaryDirectory() as folder:
         policy.save(folder)
         settings = Settings.of(
@@ -156,7 +173,7 @@ def _train(policy: Policy, dataset: Dataset, mode: Mode, aim: Aim, kind: Kind, u
             starts = dataset.offsets[:-1] + np.arange(dataset.n_episodes)
             values.append(float(_v(found, dataset, starts[:ROWS]).mean()))
     assert found is not None
-    return found._replace(drift=values[-1] - values[0])
+    return found._replace(change=values[-1] - values[0])
 
 
 def _functions(kind: Kind, cfg: Cfg, state: State, fitted: Fitted) -> Trained:

@@ -10,6 +10,7 @@ import numpy as np
 from .doubly_robust import correction_terms
 from .intervals import standard_error
 from .log import Log
+from .model_values import Doubt
 
 FEWEST_EPISODES = 20
 FEWEST_EFFECTIVE = 10  # effective episodes at the last step of importance sampling
@@ -19,6 +20,9 @@ ENOUGH_EFFECTIVE = 50  # fewer: a warning
 LARGEST_SHARE = 0.3  # of one episode in all weights
 LARGEST_Z = 3.0  # deviations of the mean weight from 1
 WORST_CONDITION = 1e8
+LARGEST_DOUBT = 0.05  # error of a model that the interval does not show, as a share of the range of returns
+MATERIAL = 0.5  # standard errors; an interval of 95 % that is wrong by as much still covers 92 %
+DOMINANT = 2.0  # standard errors: half of such an interval
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -108,6 +112,37 @@ def model_warnings(log: Log) -> list[str]:
     if error > 0 and abs(terms.mean()) > 2 * error:
         return [f"the data contradict the model: the correction is {terms.mean():.3g} +- {error:.2g}"]
     return []
+
+
+def material(doubts: Sequence[Doubt], error: float) -> list[Doubt]:
+    """The doubts that matter for the interval of an estimate.
+
+    Args:
+        doubts: errors of a model that the interval does not show.
+        error: standard error of what is reported.
+    """
+    return [doubt for doubt in doubts if doubt.amount > MATERIAL * error]
+
+
+def doubt_faults(doubts: Sequence[Doubt], error: float, spread: float) -> list[str]:
+    """Why an estimate with these doubts is refused; empty if it is not.
+
+    Args:
+        doubts: errors of a model that the interval does not show.
+        error: standard error of what is reported.
+        spread: range of the logged returns.
+    """
+    most = max(DOMINANT * error, LARGEST_DOUBT * spread)
+    return [
+        f"{doubt.what} by {doubt.amount / max(spread, 1e-12):.0%} of the range of returns: {doubt.remedy}"
+        for doubt in doubts
+        if doubt.amount > most
+    ]
+
+
+def doubt_warnings(doubts: Sequence[Doubt]) -> list[str]:
+    """What a reader of an estimate with these doubts must know."""
+    return [f"{doubt.what} by {doubt.amount:.3g}, so the interval is wider: {doubt.remedy}" for doubt in doubts]
 
 
 def propensity_faults(propensity: np.ndarray, discrete: bool) -> list[str]:

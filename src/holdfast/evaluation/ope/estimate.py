@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
@@ -15,7 +16,7 @@ from . import diagnostics, distribution, importance, intervals, marginal, shrink
 from . import doubly_robust as robust
 from .behaviour import Behaviour
 from .log import Log, padded
-from .model_values import ModelValues
+from .model_values import Doubt, ModelValues
 from .result import OpeResult, Row
 from .target import Target
 
@@ -197,7 +198,7 @@ def estimate(
         support=support,
         behaviour={} if behaviour is None else {"source": behaviour.source, **behaviour.report},
         model=facts,
-        returns=_distribution(log, counts, aim, model, weighed),
+        returns=_distribution(log, counts, aim, None if case.model_faults() else model, weighed),
         guarantee=_guarantee(log, aim) if behaviour is not None and behaviour.source == "logged" and weighed else None,
         warnings=tuple(notes),
     )
@@ -268,14 +269,19 @@ class _Case:
             method += ", conditional on the model"
         if which.needs == "ratios":
             method += ", conditional on the ratios"
+        wider = max((doubt.amount for doubt in self.doubts), default=0.0) if which.needs == "model" else 0.0
+        if wider:
+            method += f", wider by {wider:.3g} on each side"
         change = None
         if not self.open_ended:
             centre = value - float(self.log.returns.mean())
-            change = Estimate(centre, *intervals.percentile(drawn - returns[: len(drawn)], self.aim.level))
-        interval = Estimate(value, low, high)
+            below, above = intervals.percentile(drawn - returns[: len(drawn)], self.aim.level)
+            change = Estimate(centre, below - wider, above + wider)
+        interval = Estimate(value, low - wider, high + wider)
         return Row(
-            name, which.title, value, error, interval, method, change, size, tuple(warnings), tuple(faults), drawn
-        )
+            name, which.title, value, error, interval, method, change, size, tuple(warnings), tuple(faults), drawn,
+            wider,
+        )  # fmt: skip
 
     def missing(self, which: Estimator) -> bool:
         """Whether the estimator cannot be computed at all."""
@@ -289,12 +295,30 @@ class _Case:
             least = diagnostics.FEWEST_EPISODES
             found.append(f"{self.log.n} episode{'s' * (self.log.n != 1)}, at least {least} are needed")
         if which.needs in MODEL:
-            found += ["no model of the values"] if self.model is None else list(self.model.faults)
+            found += ["no model of the values"] if self.model is None else self.model_faults()
         if which.needs in WEIGHTS:
             found += self.weight_faults(which.needs == "both")
         if which.needs == "ratios":
             found += self.ratio_faults()
         return found
+
+    def model_faults(self) -> list[str]:
+        """Why estimates with the model are refused."""
+        if self.model is None:
+            return []
+        spread = float(np.ptp(self.log.returns))
+        return list(self.model.faults) or diagnostics.doubt_faults(self.model.doubts, self.model_error, spread)
+
+    @functools.cached_property
+    def model_error(self) -> float:
+        """Standard error of what is reported: the difference to the log, or the value if they are not comparable."""
+        values = robust.dm(self.log, self.counts)
+        return float((values if self.open_ended else values - self.returns).std(ddof=1))
+
+    @functools.cached_property
+    def doubts(self) -> list[Doubt]:
+        """Errors of the model that matter for what is reported."""
+        return [] if self.model is None else diagnostics.material(self.model.doubts, self.model_error)
 
     def ratio_faults(self) -> list[str]:
         """Why the estimate with ratios of visits is refused."""
@@ -319,8 +343,11 @@ class _Case:
             found += diagnostics.model_warnings(log)
         if which.needs == "weights" and log.cut.any():
             found.append("counts logged steps only")
-        if which.needs == "model" and self.model is not None and self.model.facts.get("bellman_error", 0) > 1:
-            found.append("the model is worse than a constant on held-out targets")
+        if which.needs == "model" and self.model is not None:
+            found += self.model.warnings
+            found += diagnostics.doubt_warnings(self.doubts)
+            if self.model.facts.get("bellman_error", 0) > 1:
+                found.append("the model is worse than a constant on held-out targets")
         return found
 
     def prepared(self, which: Estimator) -> Log:

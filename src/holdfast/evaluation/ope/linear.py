@@ -318,7 +318,7 @@ def linear_values(
         "spread": spread,
         "bellman_error": float(np.square(goal - q).mean() / max(goal.var(), 1e-12)),
     }
-    return ModelValues("linear", q, v, facts, tuple(faults), refits, logged)
+    return ModelValues("linear", q, v, facts, tuple(faults), refits=refits, logged=logged)
 
 
 def _spread(

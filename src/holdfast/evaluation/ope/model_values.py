@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import NamedTuple
 
 import numpy as np
+
+
+class Doubt(NamedTuple):
+    """An error of a model's mean first value that resamples of the episodes do not show."""
+
+    what: str  # a sentence to which "by ..." is added
+    amount: float  # at least 0, in raw rewards
+    remedy: str
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -16,9 +25,11 @@ class ModelValues:
     v: np.ndarray  # [M] V(s_t), also of last observations
     facts: dict[str, float]  # held-out Bellman error as a share of that of a constant, ...
     faults: tuple[str, ...] = ()  # why the model has no use
+    warnings: tuple[str, ...] = ()  # what a reader of its values must know
     refits: np.ndarray | None = None  # [R] values of models that were fitted on resampled episodes
     logged: np.ndarray | None = None  # [R] mean logged return of the same resamples
     quantiles: np.ndarray | None = None  # [E, K] quantiles of the return from the first observations
+    doubts: tuple[Doubt, ...] = ()  # errors of the mean first value that the resamples do not show
 
 
 def value_range(rewards: np.ndarray, discount: float, steps: int | None) -> tuple[float, float]:

@@ -34,6 +34,7 @@ class Row:
     warnings: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
     draws: np.ndarray | None = None  # [B] values in the resamples
+    wider: float = 0.0  # of that, what each bound has moved outwards by for errors of the model
 
     def cells(self) -> tuple[str, ...]:
         """The texts of `HEADER`."""
@@ -43,7 +44,7 @@ class Row:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready values."""
-        found = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "draws"}
+        found = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name in STORED_ROW}
         for name in ("interval", "difference"):
             found[name] = None if found[name] is None else found[name]._asdict()
         return {**found, "warnings": list(self.warnings), "refused": list(self.refused)}
@@ -139,7 +140,8 @@ class OpeResult:
         if one.draws is None or two.draws is None or len(one.draws) != len(two.draws):
             raise UserError(f"the two estimates of {chosen} have different resamples: use the same seed and settings")
         low, high = np.quantile(one.draws - two.draws, [(1 - level) / 2, (1 + level) / 2])
-        return Estimate(one.value - two.value, float(low), float(high))
+        wider = one.wider + two.wider
+        return Estimate(one.value - two.value, float(low) - wider, float(high) + wider)
 
     def table(self) -> list[tuple[str, ...]]:
         """The cells of every estimate that is given, see `HEADER`."""

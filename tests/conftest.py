@@ -39,6 +39,11 @@ compilation.once = operation_by_operation
 overlap.CORES = 1_000_000  # the order of events in a run does not depend on the machine that tests it
 
 
+def pytest_collection_modifyitems(items):
+    """Tests marked `first` begin before all others: a long test that began last would run alone at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("first") is None)
+
+
 @pytest.fixture
 def x64():
     """Float64 for the length of a test."""

@@ -351,7 +351,7 @@ def updates_stay_finite(name: str, kind: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    quick((case for case in FIRST if registry.get(case[0]).finetune), "iql")
+    quick((case for case in FIRST if registry.get(case[0]).finetune), "td3_bc")
     + quick(case for case in SECOND if registry.get(case[0]).finetune),
 )
 def test_going_online(name, kind):

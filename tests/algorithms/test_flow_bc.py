@@ -49,10 +49,20 @@ def test_acting_by_a_flow():
     flow = flows.Flow(linear([1, 0, 0]), 1)  # v = s
     state = flow_bc.State(Trained.new(flow, optimisers.adam(1e-3)))
     seen = Seen(array([0.5], [-0.25]), jnp.zeros(2))
-    best, _ = flow_bc.act(flow_bc.FlowBC(), state, seen, (), Tape({}), "best")
-    same(best, array([0.5], [-0.25]))
-    drawn, _ = flow_bc.act(flow_bc.FlowBC(), state, seen, (), Tape({"act": array([0.1], [3])}), "sample")
+    drawn, _ = flow_bc.act(flow_bc.FlowBC(), state, seen, (), Tape({"act": array([[0.1], [3]])}), "sample")
     same(drawn, array([0.6], [1]))
+
+
+def test_the_best_action_is_at_the_larger_peak():
+    """In one step, v = 50 x moves noise below 0 to the lower bound, and that above it to the upper one."""
+    flow = flows.Flow(linear([0, 50, 0]), 1)
+    state = flow_bc.State(Trained.new(flow, optimisers.adam(1e-3)))
+    cfg = flow_bc.FlowBC(flow_steps=1, candidates=7)
+    seen = Seen(array([0.5], [-0.25]), jnp.zeros(2))
+    found = [flow_bc.act(cfg, state, seen, (), Tape({}), "best")[0] for _ in range(2)]
+    wanted = np.sign(np.sign(np.random.default_rng(0).standard_normal(7)).sum())
+    same(found[0], array([wanted], [wanted]))
+    same(found[0], found[1])
 
 
 def implicit():

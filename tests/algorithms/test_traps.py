@@ -69,7 +69,7 @@ MOVED_FOR_DISCRETE = {
     "discrete_cql": {"alpha": 0.3},
     "iql": {},
 }
-QUICK = ("td3", "dqn", "plas")
+QUICK = ("td3", "dqn", "td3_bc")
 QUICK_DISCRETE = ("discrete_bcq",)
 
 

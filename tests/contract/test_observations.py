@@ -111,7 +111,7 @@ def test_a_cloner_of_encoded_observations(kind, register, tmp_path):
 
 
 @pytest.mark.parametrize("kind", quick(SPECS, "named"))
-@pytest.mark.parametrize("needs", [Transitions(), NStep(3), Windows(3)])
+@pytest.mark.parametrize("needs", [Transitions(), pytest.param(NStep(3), marks=pytest.mark.slow), Windows(3)])
 def test_bytes_stay_bytes_in_columns_rings_and_batches(kind, needs):
     spec = SPECS[kind]
     columns, _ = log(kind)

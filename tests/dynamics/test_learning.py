@@ -12,6 +12,7 @@ import pytest
 
 import holdfast
 from holdfast.algorithms import mopo
+from holdfast.core.config import as_arrays
 from holdfast.core.errors import Diverged, UserError
 from holdfast.core.noise import Noise
 from holdfast.core.spec import Spec
@@ -135,8 +136,27 @@ def test_a_model_whose_holdout_loss_is_not_finite_ends_the_run(tmp_path):
     assert "\n" not in str(error.value)
 
 
-def test_a_saved_model_predicts_in_the_units_of_the_environment(run):
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """The folder of a model with the treatment and the ends of a run, and random weights."""
+    made = plan(Settings.of("mopo", data=DATA, **SETTINGS))
+    cfg = made.replicas[0].cfg
+    state = made.algorithm.init(as_arrays(cfg), made.programs[0].ctx, Noise(jax.random.PRNGKey(0)))
+    task = made.task
+    info = {"env_id": task.env_id, "env_spec": task.env}
+    model = holdfast.Dynamics(made.algorithm.dynamics(cfg, state), task.spec, task.fitted, "known", info)
+    return model.save(tmp_path_factory.mktemp("models") / "dynamics")
+
+
+@pytest.mark.slow
+def test_the_model_of_a_run_is_saved(run):
     model = holdfast.Dynamics.load(run.path / "dynamics" / "seed-1")
+    assert model.ends == "known"
+    assert model.info["seed"] == 1
+
+
+def test_a_saved_model_predicts_in_the_units_of_the_environment(saved):
+    model = holdfast.Dynamics.load(saved)
     assert model.ends == "known"
     obs = np.array([[1.0, 0.0, 0.5], [0.0, 1.0, -2.0]])
     found = model.step(obs, np.array([[2.0], [0.0]]), seed=3)
@@ -157,8 +177,8 @@ def test_a_saved_model_predicts_in_the_units_of_the_environment(run):
         model.rollout(lambda obs: obs, obs, horizon=0)
 
 
-def test_damaged_models_are_refused(run, tmp_path):
-    folder = holdfast.Dynamics.load(run.path / "dynamics" / "seed-0").save(tmp_path / "model")
+def test_damaged_models_are_refused(saved, tmp_path):
+    folder = holdfast.Dynamics.load(saved).save(tmp_path / "model")
     facts = json.loads((folder / "dynamics.json").read_text())
     for change, message in (
         ({"format": 9}, "format 9"),

@@ -20,6 +20,7 @@ TIMES = ("compile_seconds", "wall_seconds", "updates_per_second", "flops_per_upd
 def tiny(out, algorithm="bc", data=DATA, steps=8, block=4, eval_episodes=1, config=None, progress=False, **settings):
     """A run of a second."""
     settings |= {"steps": steps, "block": block, "eval_episodes": eval_episodes, "progress": progress}
+    settings.setdefault("eval_every", block)
     return train(algorithm, data, config=TINY if config is None else config, out=out, **settings)
 
 

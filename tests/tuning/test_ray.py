@@ -84,6 +84,7 @@ def marked(monkeypatch):
     monkeypatch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 
 
+@pytest.mark.first
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
 def test_killed_workers_change_nothing(tmp_path, marked):
     """Two workers; two of them are killed. The runs and the trials have the bits of the engine `local`."""

@@ -7,8 +7,9 @@ Notation (paper = code): v_theta = `flow`; M (steps of Euler's method) = `flow_s
 Shapes: B rows, A action dimensions.
 As in the authors' code: the time is an input as it is; GELU in its tanh approximation; actions are clipped to [-1, 1]
 at the end of the integration only.
-Ours: in mode "best" the flow starts at 0, the most likely noise, so that the policy is a function of the observation.
-The authors draw noise whenever they act, as mode "sample" does here.
+Ours: in mode "best" the flow starts at `candidates` noises, the same ones in every state, and the action in the densest
+place among their ends is taken, so that the policy is a function of the observation and keeps to one peak. The authors
+draw noise whenever they act, as mode "sample" does here.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from ..core.noise import Noise
 from ..core.spec import Batch, Memory, Mode, Seen, Step
 from ..core.trained import Metrics, Trained
 from ..core.tree import PyTree
-from ..parts import flows, optimisers
+from ..parts import candidates, flows, optimisers
+
+WIDTH = 0.3  # of the kernel that finds the densest place, in units of actions in [-1, 1]
 
 
 @config
@@ -29,6 +32,7 @@ class FlowBC:
     flow_steps: int = 10  # M: steps of Euler's method from noise to an action
     flow_lr: float = 3e-4  # Adam
     flow_decay_steps: Schedule = "constant"  # rate of the flow: constant, or a cosine over the run or N updates
+    candidates: int = 32  # mode "best": actions of the flow from which the one in the densest place is taken
     hidden: tuple[int, ...] = (512, 512, 512, 512)  # widths of the hidden layers
     batch_size: int = 256  # rows per update
 
@@ -38,7 +42,7 @@ class State(PyTree):
 
 
 def check(cfg: FlowBC) -> list[str]:
-    return faults(cfg, flow_steps="positive")
+    return faults(cfg, flow_steps="positive", candidates="positive")
 
 
 def init(cfg: FlowBC, ctx: Context, noise: Noise) -> State:
@@ -61,8 +65,9 @@ def update(cfg: FlowBC, state: State, batch: Batch, noise: Noise, step: Step) ->
 
 def act(cfg: FlowBC, state: State, seen: Seen, memory: Memory, noise: Noise, mode: Mode) -> tuple[jax.Array, Memory]:
     flow = state.flow.net
-    x0 = flows.start(noise, mode, (seen.reward.shape[0], flow.size))
-    return flows.euler(flow, seen.obs, x0, cfg.flow_steps), memory
+    n = cfg.candidates if mode == "best" else 1
+    x0 = candidates.normals(noise, mode, n, seen.reward.shape[0], flow.size)
+    return candidates.densest(flows.euler(flow, seen.obs, x0, cfg.flow_steps), WIDTH), memory
 
 
 PRESETS = {

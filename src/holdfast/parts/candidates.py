@@ -1,4 +1,6 @@
-"""Acting by the best of several candidate actions (BCQ, BEAR, UWAC, and flow and diffusion policies)."""
+"""Acting by one of several candidate actions: the best by its value (BCQ, BEAR, UWAC, flow and diffusion policies), or
+the one among the most others (flow cloning).
+"""
 
 from __future__ import annotations
 
@@ -27,6 +29,18 @@ def normals(noise: Noise, mode: Mode, n: int, rows: int, size: int) -> jax.Array
 def best(q: jax.Array, actions: jax.Array) -> jax.Array:
     """The action of the highest value for each row: q [n, B] and actions [n, B, A] to [B, A]."""
     return taken(actions, q.argmax(0))
+
+
+def densest(actions: jax.Array, width: float) -> jax.Array:
+    """The action with the largest kernel density of all draws for each row: actions [n, B, A] to [B, A].
+
+    Args:
+        actions: n draws of a policy for each row.
+        width: standard deviation of the Gaussian kernel, in units of the actions.
+    """
+    squares = jnp.square(actions).sum(-1)  # [n, B]
+    distance = squares[:, None] + squares[None] - 2 * jnp.einsum("nba,mba->nmb", actions, actions)
+    return best(jnp.exp(-distance / (2 * width**2)).sum(1), actions)
 
 
 def taken(actions: jax.Array, index: jax.Array) -> jax.Array:

@@ -52,7 +52,7 @@ def test_independent_learners(tmp_path, log):
     found = run.evaluate(episodes=2, seed=5, progress=False)
     assert found.agent_returns.shape == (2, 2, 3)
     np.testing.assert_allclose(found.agent_returns.mean(2), found.returns, rtol=1e-5)
-    assert evaluate_command.main([str(tmp_path / "run"), "--episodes", "1"]) == 0
+    assert evaluate_command.main([str(tmp_path / "run"), "--episodes", "2"]) == 0
     with pytest.raises(UserError, match=r"trains a team: take run\.teams"):
         run.policies()
     with pytest.raises(UserError, match="no observation of the agent agent_2"):

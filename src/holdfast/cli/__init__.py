@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import io
 import itertools
@@ -52,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         4 `ope` refused an estimate, 130, 143, 129 stopped by Ctrl-C, SIGTERM, SIGHUP.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
+    # imports and traces make many objects that stay, so collecting them again and again only delays the start
+    gc.set_threshold(100_000, 50, 100)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files may hold any bytes

@@ -37,7 +37,7 @@ CASES = [(name, kind) for name in registry.names() for kind in sorted(registry.g
 ABLE = [case for case in CASES if case[0] not in WHY]
 # with one vmap over the agents, and with a loop, because their shapes differ
 FORMS = [
-    *quick([(*case, "alike") for case in ABLE], "bc", "iql", "cql", "qc"),
+    *quick([(*case, "alike") for case in ABLE], "bc", "qc"),
     *quick([(*case, "different") for case in ABLE], "bc"),
 ]
 

@@ -105,7 +105,7 @@ class Program:
 
     def state_shape(self, state: State | None) -> Any:
         """The states after `enter`, as shapes, from those of the phase before."""
-        return self._begin.eval_shape(self.cfgs, self.keys, self.ctx, state)  # `start` uses the same trace
+        return jax.eval_shape(self._begin, self.cfgs, self.keys, self.ctx, state)  # `start` uses the same trace
 
     def compile(self, carry: Carry, updates: int = 0) -> Any:
         """The program for carries of this shape and blocks of so many updates (a refresh is compiled on first use)."""

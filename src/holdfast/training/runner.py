@@ -70,7 +70,9 @@ class Runner:
         with stopping.watching(), stopping.shielded(), contextlib.closing(self.shipping):
             with stopping.shielded(False):
                 self.shipping.open()
-            at = self._resume() if resume else starting.begin(self.plan, self.folder, self.tables)
+            if not resume:
+                starting.begin(self.plan, self.folder, self.tables)
+            at = self._resume() if resume else None
             self._start(0 if at is None else at.total)
             result = None
             try:

@@ -136,7 +136,7 @@ def test_a_trained_team_is_loaded(name, kind, form, tmp_path):
         np.testing.assert_array_equal(actions[agent], expected[agent])
         assert np.shape(actions[agent]) == ((4,) if kind == "discrete" else (4, 2))
     again, _ = team.act(obs, memory)
-    joint = team.together(np.concatenate(list(obs.values()), 1))
+    joint, _ = team.together.act(np.concatenate(list(obs.values()), 1))
     if kind == "discrete":
         assert all((again[agent] == actions[agent]).all() for agent in AGENTS)
         assert (np.asarray(joint) < 2 * ACTIONS * ACTIONS).all()

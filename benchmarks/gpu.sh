@@ -1,7 +1,7 @@
 #!/bin/bash
 # Measures a GPU in ten minutes:
 #   1. golden: the recorded steps of the algorithms (tests/golden), with products in full float32
-#   2. train: a whole run of 8 seeds with evaluations, whose environments are in worker processes
+#   2. train: a whole run of 8 seeds. Evaluations play while it trains (--overlap), with environments in processes
 #   3. table: minutes for a million updates of every algorithm, 1, 8 and 64 seeds, the most important ones first
 # OUT has a log of each part, summary.txt, and the table gpu-DEVICE.md with versions, hardware and the results of 1 and 2.
 # If the time is over, the table names the algorithms that are missing.

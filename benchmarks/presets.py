@@ -46,7 +46,7 @@ CANDIDATES = {
     "bc": {
         "corl": Candidate("corl", about="CORL"),
         "d3rlpy": Candidate("d3rlpy", about="d3rlpy"),
-        "tuned": Candidate("tuned_100k", about="tuned_100k: CORL's networks, observations as logged, a rate that falls"),
+        "tuned": Candidate("tuned_100k", about="tuned_100k: CORL's with observations as logged and a rate that falls"),
     },
     "iql": {
         "mujoco": Candidate("mujoco", about="the authors'"),

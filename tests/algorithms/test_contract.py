@@ -25,7 +25,7 @@ from holdfast.data.dataset import Dataset
 from holdfast.data.feed import buffer, sampler, treatment
 from holdfast.data.feed import columns as cols
 from holdfast.data.split import by_episodes
-from holdfast.training import compilation, loop
+from holdfast.training import compilation
 from holdfast.training.carry import Carry, replicate, seed_keys
 from holdfast.training.driver import blocks, enter
 from holdfast.training.loop import Program
@@ -369,7 +369,7 @@ def test_blocks_in_strides_are_the_same_updates(name, kind, monkeypatch):
     whole, found = c.train(programs(name, kind), (0, 10))
     monkeypatch.setattr(compilation, "STRIDE", 4)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    monkeypatch.setattr(loop, "options", lambda: None)  # of a GPU: no CPU takes them
+    monkeypatch.setattr(compilation, "options", lambda: None)  # of a GPU: no CPU takes them
     (program,) = c.programs()
     c.started[id(program)] = c.started[id(programs(name, kind)[0])]
     strided, parts = c.train([program], (0, 8, 10))

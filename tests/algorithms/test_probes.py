@@ -119,7 +119,7 @@ def aimed(name: str) -> Learned:
     return Learned(name, dataset(side_by_side([log("bandit", 1000), log("aim", 2000)])), 2000)
 
 
-@pytest.mark.parametrize("name", [*some("continuous", CRITICS), "bc"])
+@pytest.mark.parametrize("name", [*quick(CRITICS), "bc"])
 def test_bandit(name):
     best, middle = np.array([0.5, -0.25]), np.zeros(2)
     action = aimed(name).act([[1, 1, 0, 0, 0]])[0]
@@ -129,7 +129,7 @@ def test_bandit(name):
         assert np.linalg.norm(action - best) < 0.25 < np.linalg.norm(middle - best)
 
 
-@pytest.mark.parametrize("name", [*some("continuous", CRITICS), "bc"])
+@pytest.mark.parametrize("name", [*quick(CRITICS), "bc"])
 def test_the_policy_reads_the_observation(name):
     obs = np.random.default_rng(3).uniform(-1, 1, (200, 2)).astype(np.float32)
     action = aimed(name).act(np.concatenate([np.zeros((200, 2)), obs, np.ones((200, 1))], 1))

@@ -39,7 +39,7 @@ OTHER = {
     "data_options": {"id": "ours"},
     "inputs": {"policy": "/runs/bc"}, "dynamics": "/runs/mopo", "activation": "tanh", "layer_norm": "pre",
     "actor_hidden": (4, 5), "critic_hidden": (6,), "value_hidden": (7,), "network": {"critic": "equinox.nn:MLP"},
-    "paired": True, "precision": "highest", "devices": 2,
+    "paired": True, "precision": "highest", "devices": 2, "overlap": "on",
 }  # fmt: skip
 
 

@@ -110,8 +110,11 @@ def test_a_cloner_of_encoded_observations(kind, register, tmp_path):
     np.testing.assert_allclose(loaded(one), actions[7], atol=1e-6)
 
 
+SLOW_NEEDS = [pytest.param(needs, marks=pytest.mark.slow) for needs in (NStep(3), Windows(3))]
+
+
 @pytest.mark.parametrize("kind", quick(SPECS, "named"))
-@pytest.mark.parametrize("needs", [Transitions(), pytest.param(NStep(3), marks=pytest.mark.slow), Windows(3)])
+@pytest.mark.parametrize("needs", [Transitions(), *SLOW_NEEDS])
 def test_bytes_stay_bytes_in_columns_rings_and_batches(kind, needs):
     spec = SPECS[kind]
     columns, _ = log(kind)

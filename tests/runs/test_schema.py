@@ -90,7 +90,7 @@ def test_a_checkpoint_without_a_hash_is_accepted(run, monkeypatch):
         return {name: value for name, value in metadata.items() if name != "settings"}
 
     monkeypatch.setattr("holdfast.training.resuming.checked_checkpoint", older)
-    monkeypatch.setattr("holdfast.training.runner.checked_checkpoint", older)
+    monkeypatch.setattr("holdfast.training.starting.checked_checkpoint", older)
     edit(run / "config.json", "eval_episodes", value=3)
     assert resume(run).result["steps"] == 12
 

@@ -28,7 +28,7 @@ LEARN = [n for n in registry.names() if not registry.get(n).inputs]  # the other
 # tables; a network of windows, see its own tests
 ELSEWHERE = ("tabular_bcq", "tabular_mabcq", "decision_transformer")
 NAMES = [n for n in LEARN if "discrete" in registry.get(n).actions and n not in ELSEWHERE]
-each = pytest.mark.parametrize("name", quick(NAMES, "dqn", "iql"))
+each = pytest.mark.parametrize("name", quick(NAMES, "dqn"))
 HEADS = (nets.Critic, nets.CategoricalPolicy, ActionValues)
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import io
 import itertools
+import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from ..core.errors import Diverged, Stopped, UserError, printable, unknown
 
@@ -43,6 +46,8 @@ TRAINING = (
     "demo",
 )  # a signal lets these commands save before they end
 
+STOPPED = (129, 130, 143)  # statuses after SIGHUP, Ctrl-C and SIGTERM
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command.
@@ -52,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         4 `ope` refused an estimate, 130, 143, 129 stopped by Ctrl-C, SIGTERM, SIGHUP.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
+    # imports and traces make many objects that stay, so collecting them again and again only delays the start
+    gc.set_threshold(100_000, 50, 100)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files may hold any bytes
@@ -88,6 +95,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # `holdfast ... | head` closed the pipe, which is not an error
         return 0
+
+
+def command() -> NoReturn:
+    """The process of the command line: `main`, and then the end of the process with its status."""
+    status = main()
+    if status in STOPPED:
+        # a computation may still run, and the teardown of the interpreter can crash under it
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):  # the terminal is closed
+                stream.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def require_values(argv: Sequence[str]) -> None:

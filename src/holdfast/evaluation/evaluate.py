@@ -148,6 +148,7 @@ class Evaluator:
         seed: int | Sequence[int] = 0,
         mode: str = "best",
         ended: Callable[[int], None] | None = None,
+        before_step: Callable[[], None] | None = None,
     ) -> Evaluation:
         """Play the E episodes with every policy.
 
@@ -156,11 +157,12 @@ class Evaluator:
             seed: one for the same episodes with every policy, or one a policy; the same seed gives the same episodes.
             mode: "best" (the most likely action) or "sample".
             ended: is called after each episode, with the number of episodes that have ended.
+            before_step: is called before each step of all environments. What it raises ends the evaluation.
 
         Raises:
             UserError: spaces that do not match, an environment that fails, or numbers that are not finite.
         """
-        played = self.rollout.run(policies, seed, mode, ended=ended, targets=self.targets)
+        played = self.rollout.run(policies, seed, mode, ended=ended, targets=self.targets, before_step=before_step)
         if not self.targets:
             return Evaluation(self.rollout.name, mode, *played, self.reference)
         returns, lengths, seeds = (x.reshape(-1, self.episodes) for x in played)

@@ -96,6 +96,7 @@ class Rollout:
         max_steps: int = ENDLESS,
         ended: Callable[[int], None] | None = None,
         targets: Sequence[float] = (),
+        before_step: Callable[[], None] | None = None,
     ) -> EpisodeReturns:
         """Play the E episodes with every policy.
 
@@ -108,12 +109,13 @@ class Rollout:
             ended: is called after each episode, with the number of episodes that have ended.
             targets: raw returns to ask for, G. The episodes are then G times the same E / G: the first E / G are played
                 with the first target, and so on. Empty: the policies' own.
+            before_step: is called before each step of all environments. What it raises ends the evaluation.
 
         Raises:
             UserError: spaces that do not match, an environment that fails, an observation, reward or action that is not
                 finite, or an episode without end; the line names the episode's seed and the step.
         """
-        return _Run(self, policies, seed, mode, max_steps, ended, targets).play()
+        return _Run(self, policies, seed, mode, max_steps, ended, targets).play(before_step)
 
 
 class _Run:
@@ -154,10 +156,12 @@ class _Run:
         rollout.pool.history = self.history
         self.act = policies.start(n, mode, seeds[0])
 
-    def play(self) -> EpisodeReturns:
+    def play(self, before_step: Callable[[], None] | None = None) -> EpisodeReturns:
         for slot in self.playing:
             self.reset(slot)
         while self.playing:
+            if before_step is not None:
+                before_step()
             self.require_finite_observations()
             actions = self.act(self.obs, self.reward, self.mask, self.start, self.target)
             self.require_finite_actions(actions)

@@ -9,8 +9,8 @@ from .settings import Settings
 
 # settings that say how a run is executed, described or found, and not what it computes
 EXECUTION = (
-    "allow", "block", "data_options", "devices", "in_memory", "loggers", "preset", "save_every", "source",
-    "worker_timeout", "workers",
+    "allow", "block", "data_options", "devices", "in_memory", "loggers", "overlap", "preset", "save_every",
+    "source", "worker_timeout", "workers",
 )  # fmt: skip
 
 

@@ -90,8 +90,8 @@ LATER = ("settings", "metrics_sha256", "evaluation_sha256", "timing_sha256", "es
 # settings that a person may change in config.json before a resume: they say where the data are and how a run is
 # executed. `steps` and `eval_every` belong to them because a run can be prolonged.
 FREE = (
-    "algorithm_module", "allow", "data", "data_options", "devices", "eval_every", "in_memory", "loggers", "preset",
-    "save_every", "steps", "worker_timeout", "workers",
+    "algorithm_module", "allow", "data", "data_options", "devices", "eval_every", "in_memory", "loggers", "overlap",
+    "preset", "save_every", "steps", "worker_timeout", "workers",
 )  # fmt: skip
 
 

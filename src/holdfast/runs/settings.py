@@ -34,6 +34,7 @@ MOST_SEEDS = 2**32  # random keys have 32 bits: two larger seeds could give the 
 RULE = re.compile(r"(return|estimate):[1-9][0-9]{0,5}")  # of --stop-when
 REQUIRED = ("algorithm", "data", "steps", "config", "treatment")  # entries that every config.json has
 PRECISIONS = ("highest", "tf32", "bf16")
+OVERLAPS = ("auto", "on", "off")
 
 # the value of a setting, as `train` and `finetune` take it by keyword
 Setting = str | int | float | bool | Sequence[str] | Mapping[str, Any] | None
@@ -82,6 +83,8 @@ class Settings:
     """Evaluate the policies during training; --no-eval turns it off."""
     eval_episodes: int = at_least(1, 10)
     """Episodes of each replica in one evaluation."""
+    overlap: Literal["auto", "on", "off"] = "auto"
+    """Train while an evaluation plays: on, off, or auto (on with an accelerator or at least 4 CPU cores)."""
     eval_every: int | None = at_least(1, None)
     """Steps between evaluations. None: a tenth of the run."""
     save_every: int | None = at_least(1, None)
@@ -324,6 +327,8 @@ class Settings:
             found.append(f"--paired needs as many values of each swept setting as of the others: {counts}")
         if self.precision is not None and self.precision not in PRECISIONS:
             found.append(f"--precision is {self.precision}, expected one of {', '.join(PRECISIONS)}")
+        if self.overlap not in OVERLAPS:
+            found.append(f"--overlap is {self.overlap}, expected one of {', '.join(OVERLAPS)}")
         found += networks_of.faults(Networks.of(vars(self)))
         numbers = [*self.config.items(), *self.treatment.items()]
         numbers += [(f"--sweep {name}", value) for name, values in self.sweep.items() for value in values]

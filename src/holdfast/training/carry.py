@@ -48,12 +48,12 @@ def means(sums: Sums) -> BlockMetrics:
 
 def replicate(trees: list[Any]) -> Any:
     """One tree of leaves [R, ...] from R trees."""
-    return jax.tree.map(lambda *x: jnp.stack([jnp.asarray(v, jnp.result_type(float)) for v in x]), *trees)
+    return jax.tree.map(lambda *x: jnp.asarray(np.stack([np.asarray(v, jnp.result_type(float)) for v in x])), *trees)
 
 
 def seed_keys(seeds: list[int]) -> jax.Array:
     """One raw key a replica: [R, 2]."""
-    return jnp.stack([jax.random.PRNGKey(seed) for seed in seeds])
+    return jnp.asarray(np.stack([jax.random.PRNGKey(seed) for seed in seeds]))
 
 
 class Partial(NamedTuple):

@@ -26,10 +26,8 @@ from ..data.feed.augment import shifted
 from ..data.feed.columns import Columns
 from ..data.feed.window import Window
 from ..environments.jax import env as jax_env
-from ..environments.jax.env import JaxEnv
 from . import compilation
 from .carry import BlockMetrics, Carry, Sources, Sums, means
-from .compilation import STRIDE, options, stride_of
 from .devices import ALL, DEFAULT, EACH, Hardware
 from .refreshing import refreshed, reported
 from .rings import Rings
@@ -47,7 +45,7 @@ class Program:
     ctx: Context
     sources: Mapping[str, sampler.OneOrTeam]
     rows: int = 0  # that the phases which collect bring to a ring, at most
-    env: JaxEnv | None = None  # what the phase collects in, where that is written in JAX
+    env: jax_env.JaxEnv | None = None  # what the phase collects in, where that is written in JAX
     filled: Any = None  # columns of the data that the ring holds from the phase's start on, by number [m]
     shift: int = 0  # pixels by which images are moved at random, see `augment.shifted`
     growth: tuple[float, int] | None = None  # rows of the data that arrive an update, and updates until all are there
@@ -61,13 +59,14 @@ class Program:
     def __post_init__(self) -> None:
         self.cfgs, self.keys = self.hardware.divided((self.cfgs, self.keys))
         self.ctx, self.sources = self.hardware.copied((self.ctx, self.sources))
-        cfg = jax.tree.map(lambda x: x[0], self.cfgs)
+        cfg = jax.tree.map(lambda x: np.asarray(x)[0], self.cfgs)
         self.update = self.phase.update or self.algorithm.update
         self.needs = self.phase.needs or self.algorithm.needs(cfg)
         self.batch_size = self.phase.batch_size or cfg.batch_size
         self.rings = Rings(self.phase, self.ctx.spec, self.needs.columns, len(self.keys), self.rows, self.filled)
         self._blocks: dict[int, Any] = {}  # by stride
         self._refresh: Any = None
+        self._begin = compilation.once(self.hardware.precise(self._start))
 
     def noise(self, keys: jax.Array, purpose: str, step: Step) -> Noise:
         """The stream of one replica for one purpose at one step."""
@@ -77,12 +76,14 @@ class Program:
         """The first carry: `init` if there is no state yet, then the phase's `enter`; earlier rings are kept."""
         began = time.perf_counter()
         self._bring(0)
-        begin = self.hardware.spread(compilation.once(self.hardware.precise(self._start)), (EACH, EACH, ALL, EACH))
+        begin = self.hardware.spread(self._begin, (EACH, EACH, ALL, EACH))
         state = begin(self.cfgs, self.keys, self.ctx, self.hardware.divided(state))
-        made = self.hardware.divided(jax.jit(self.rings.after)(dict(rings or {}), self.sources))
+        after = jax.jit(self.rings.after) if self.phase.capacities else self.rings.after  # else it makes nothing
+        made = self.hardware.divided(after(dict(rings or {}), self.sources))
         self.compile_seconds += time.perf_counter() - began
-        world, memory = self.hardware.jit(self._played, (EACH, EACH))(self.cfgs, self.keys)
-        carry = Carry(state, self.hardware.divided(jnp.zeros(len(self.keys), bool)), {}, made, world, memory)
+        played = self.hardware.jit(self._played, (EACH, EACH)) if self.phase.collect else self._played
+        world, memory = played(self.cfgs, self.keys)
+        carry = Carry(state, self.hardware.divided(np.zeros(len(self.keys), bool)), {}, made, world, memory)
         return carry if self.phase.refresh is None else self.refresh(carry, 0)[0]
 
     def shapes(self, state: State | None, rings: Mapping[str, buffer.Ring] | None = None) -> Carry:
@@ -104,11 +105,11 @@ class Program:
 
     def state_shape(self, state: State | None) -> Any:
         """The states after `enter`, as shapes, from those of the phase before."""
-        return jax.eval_shape(self._start, self.cfgs, self.keys, self.ctx, state)
+        return jax.eval_shape(self._begin, self.cfgs, self.keys, self.ctx, state)  # `start` uses the same trace
 
     def compile(self, carry: Carry, updates: int = 0) -> Any:
         """The program for carries of this shape and blocks of so many updates (a refresh is compiled on first use)."""
-        stride = stride_of(updates)
+        stride = compilation.stride_of(updates)
         if stride not in self._blocks:
             began = time.perf_counter()
             if not self.metrics:
@@ -116,7 +117,7 @@ class Program:
             taken = (*[EACH] * 4, ALL, ALL, ALL)
             run = self.hardware.jit(functools.partial(self.updates, stride=stride), taken, donate=0)
             lowered = run.lower(carry, self.nothing(), self.cfgs, self.keys, self.sources, 0, 0)
-            block = self._blocks[stride] = lowered.compile(options())
+            block = self._blocks[stride] = lowered.compile(compilation.options())
             flops = (block.cost_analysis() or {}).get("flops")  # of one device
             self.flops = flops and flops * self.hardware.devices
             self.compile_seconds += time.perf_counter() - began
@@ -124,7 +125,7 @@ class Program:
 
     def run(self, carry: Carry, lo: int, hi: int) -> tuple[Carry, BlockMetrics]:
         """Updates lo <= step < hi of this phase. The carry given is consumed."""
-        carry, found = self.advance(carry, self.nothing(), lo, hi, stride_of(hi - lo))
+        carry, found = self.advance(carry, self.nothing(), lo, hi, compilation.stride_of(hi - lo))
         return carry, means(found)
 
     def advance(self, carry: Carry, found: Sums, lo: int, hi: int, stride: int) -> tuple[Carry, Sums]:
@@ -134,7 +135,7 @@ class Program:
 
     def stride(self, lo: int, hi: int) -> int:
         """Updates of an inner loop of a block. They divide every part of the block."""
-        return 1 if self.window is not None and lo % STRIDE else stride_of(hi - lo)
+        return 1 if self.window is not None and lo % compilation.STRIDE else compilation.stride_of(hi - lo)
 
     def pieces(self, lo: int, hi: int) -> Iterator[tuple[int, int]]:
         """The updates lo <= step < hi in parts that draw from the same rows. Each part's rows are brought before it."""
@@ -210,9 +211,8 @@ class Program:
             return (), ()
         n = self.phase.collect.envs
         memory = jax.vmap(lambda cfg: self.algorithm.memory(cfg, self.ctx.spec, n))(cfgs)
-        if self.env is None:
+        if (env := self.env) is None:
             return (), memory
-        env = self.env
         return jax.vmap(lambda key: jax_env.begin(env, self.noise(key, "world", 0), n))(keys), memory
 
     def updates(self, carry: Carry, found: Sums, cfgs: Cfg, keys: jax.Array, sources: Sources, lo: Step, hi: Step,

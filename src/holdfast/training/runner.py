@@ -12,18 +12,19 @@ import numpy as np
 
 from ..core.errors import Stopped, UserError
 from ..core.files import write_json
+from ..evaluation.evaluate import Evaluation
 from ..runs.folder import RunFolder
 from ..runs.notes import notes_for
-from ..runs.schema import checked_checkpoint, require_place, require_settings, settings_hash
-from . import driver, handover, hooks, messages, stopping
+from ..runs.schema import settings_hash
+from . import driver, handover, hooks, messages, starting, stopping
 from .carry import Position
 from .collect import play_of, restored
 from .compilation import use_cache
+from .evaluations import Evaluations
 from .loop import Program
 from .plan.plan import Plan
 from .plan.schedule import passed
 from .play import Offline, Play
-from .prolong import shapes_of, widened
 from .run_tables import RunTables, result_of
 from .shipping import Shipping
 from .trackers import tracker
@@ -47,6 +48,7 @@ class Runner:
         self.tables = RunTables(folder, plan.settings, plan.replicas, plan.metric_names(), began)
         self.shipping = Shipping(plan, folder, self.tables)
         self.pace = stopping.Pace()
+        self.evaluations = Evaluations(self.shipping, self.pace, self._evaluated)
         self.play: Play = Offline(plan.programs[0])
         self.reached = 0  # step of the newest checkpoint
 
@@ -69,12 +71,14 @@ class Runner:
             with stopping.shielded(False):
                 self.shipping.open()
             if not resume:
-                self._begin()
+                starting.begin(self.plan, self.folder, self.tables)
             at = self._resume() if resume else None
             self._start(0 if at is None else at.total)
             result = None
             try:
-                result = self._finish(self._train(at))
+                with self.evaluations.collected():
+                    ended = self._train(at)
+                result = self._finish(ended)
             except KeyboardInterrupt as stop:
                 raise messages.stopped(stop, self.folder) from stop
             finally:
@@ -94,7 +98,7 @@ class Runner:
         """Run all phases that are left; None: from the beginning."""
         if at is None:
             with stopping.shielded(False):
-                at = Position(0, 0, 0, self.plan.programs[0].start(self._first_state()))
+                at = Position(0, 0, 0, self.plan.programs[0].start(starting.first_state(self.plan, self.folder)))
         at = self._phase(at)
         for index in range(at.phase + 1, len(self.plan.programs)):
             if self.shipping.early.reached():
@@ -109,7 +113,7 @@ class Runner:
         carry = at.carry
         driver.require_rows(program, carry)
         if at.due or (self.plan.settings.source and not at.total):
-            self._evaluate(program, at)
+            self.evaluations.now(program, at)
         base = at.total - at.local
         steps = self.plan.settings.steps_of(program.phase)
         due = functools.partial(self.plan.due, program.phase, base)
@@ -136,10 +140,12 @@ class Runner:
                 if block.partial is None:
                     self._after(program, block, at)
                 if self.pace.pause():
-                    self._save(at)
+                    if self._collected(at):
+                        self._save(at)
                     stopping.require_no_stop()
                 if block.partial is None and self.shipping.early.reached():
                     break
+            self._collected(at, ended=True)
             self._save(at)
         self.shipping.ship_dynamics(program, at.carry)
         return at
@@ -153,22 +159,37 @@ class Runner:
             self.tables.block(at.total, block.phase.name, block.metrics, updates, block.seconds)
             self._notify("block", hooks.Block(block.phase.name, at.total, block.metrics, block.seconds, updates))
         if block.failure:
+            self._collected(at, ended=True)
             raise self._saved(block.failure, at)
+        saves = passed(before, at.total, self.plan.save_interval)
         if block.phase.plays and passed(before, at.total, settings.evaluation_interval):
-            try:
-                self._evaluate(program, at)
-            except Stopped:
-                self._save(at._replace(due=True))
-                raise
-            except UserError as fault:
-                raise self._saved(fault, at) from fault
-        if passed(before, at.total, self.plan.save_interval):
+            self._evaluate(program, at, saves)
+        if self._collected(at) and saves:
             self._save(at)
 
-    def _evaluate(self, program: Program, at: Position) -> None:
-        found = self.shipping.evaluate(program, at.carry, at.total)
-        if found is not None:
-            self._notify("evaluated", hooks.Evaluated(at.total, found))
+    def _evaluate(self, program: Program, at: Position, saves: bool) -> None:
+        """Evaluate the policies, or let them play while the run trains. The checkpoint then says that this is due."""
+        self._collected(at, ended=True)
+        more = at.local < self.plan.settings.steps_of(program.phase)
+        # replay buffers are large, so no further checkpoint is saved for an evaluation
+        if self.evaluations.overlap and more and (saves or not at.carry.rings):
+            self._save(at._replace(due=True))
+            self.evaluations.begin(program, at)
+            return
+        try:
+            self.evaluations.now(program, at)
+        except Stopped:
+            self._save(at._replace(due=True))
+            raise
+        except UserError as fault:
+            raise self._saved(fault, at) from fault
+
+    def _collected(self, at: Position, ended: bool = False) -> bool:
+        """See `Evaluations.collect`. If the environment has failed, everything up to here is saved."""
+        try:
+            return self.evaluations.collect(ended)
+        except UserError as fault:
+            raise self._saved(fault, at) from fault
 
     def _finish(self, at: Position) -> dict[str, Any]:
         program = self.plan.programs[at.phase]
@@ -176,7 +197,7 @@ class Runner:
         step = at.total
         if evaluates and (self.shipping.last is None or not self.tables.has_evaluation(step, program.phase.name)):
             try:
-                self._evaluate(program, at)
+                self.evaluations.now(program, at)
             except UserError as fault:
                 self.shipping.ship(program, at.carry, step)
                 raise type(fault)(f"{fault}; the policy of step {step} is in {self.folder.path / 'policy'}") from fault
@@ -192,41 +213,9 @@ class Runner:
         write_json(self.folder.result, result)
         return result
 
-    def _begin(self) -> None:
-        """Make the folder, with what resuming needs in it."""
-        source = self.plan.settings.source
-        state = None if source is None else handover.read(source, self.plan.source_state())
-        self.folder.create()
-        self.folder.clear()
-        config = {**self.plan.settings.to_dict(), "dataset_fingerprint": self.plan.task.fingerprint}
-        self.folder.write_config(config)
-        if source is not None:
-            handover.keep(self.folder, source, state)
-        self.tables.begin()
-
-    def _first_state(self) -> Any:
-        """The states that a fine-tuning run starts from; None: those of `init`."""
-        source = self.plan.settings.source
-        return None if source is None else handover.kept(self.folder, source, self.plan.source_state())
-
     def _resume(self) -> Position | None:
-        """The place of the last checkpoint; None if the run was killed before its first one."""
-        if self.folder.checkpoints.latest() is None:
-            self.folder.clear()
-            self.tables.begin()
-            return None
-        saved = self.folder.checkpoints.read()
-        facts = checked_checkpoint(saved.metadata, saved.where)
-        require_settings(facts, self.plan.settings, self.plan.task.fingerprint, self.folder.config)
-        require_place(facts, [self.plan.settings.steps_of(phase) for phase in self.plan.phases], saved.where)
-        shapes = self.shapes[facts["phase"]]
-        carry = saved.tree(shapes_of(self.plan, shapes, facts.get("steps", self.plan.settings.steps)))
-        carry = self.plan.programs[facts["phase"]].hardware.divided(widened(carry, shapes))
-        self.tables.go_back(facts)
-        self.folder.clear()
-        self.folder.checkpoints.prune()
-        at = Position.of(facts, carry)
-        self.reached = at.total if at.partial is None and not at.due else -1
+        at = starting.last(self.plan, self.folder, self.tables, self.shapes)
+        self.reached = at.total if at and at.partial is None and not at.due else -1
         return at
 
     def _save(self, at: Position) -> None:
@@ -243,6 +232,9 @@ class Runner:
         """The failure, after saving everything up to it."""
         self._save(at)
         return messages.saved(failure, self.plan, self.folder, at.total)
+
+    def _evaluated(self, step: int, found: Evaluation) -> None:
+        self._notify("evaluated", hooks.Evaluated(step, found))
 
     def _notify(self, event: str, *what: Any) -> None:
         for watcher in self.watchers:

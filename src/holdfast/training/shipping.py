@@ -18,6 +18,7 @@ from ..runs.replicas import Replica
 from .carry import Carry
 from .early import EarlyStop
 from .loop import Program
+from .overlap import Player, overlaps
 from .plan.inputs import policy_folder
 from .plan.models import ends_of
 from .plan.plan import Plan
@@ -40,6 +41,7 @@ class Shipping:
         self.folder = folder
         self.tables = tables
         self.evaluator: Evaluator | None = None
+        self.player = Player(overlaps(plan.settings))
         self.last: Evaluation | None = None
         self.early = EarlyStop(plan, folder)
 
@@ -50,12 +52,12 @@ class Shipping:
             UserError: an environment cannot be made, or a worker process does not start.
         """
         if self.plan.evaluator is not None:
-            self.evaluator = self.plan.evaluator()
+            self.evaluator = self.player.call(self.plan.evaluator)
 
     def close(self) -> None:
-        """Close the evaluation environments."""
+        """End the evaluation that plays, if one does, and close its environments."""
         if self.evaluator is not None:
-            self.evaluator.close()
+            self.player.close(self.evaluator.close)
 
     def evaluate(self, program: Program, carry: Carry, step: int) -> Evaluation | None:
         """Score, estimate and save the policies of `step`; None if the run does not evaluate.
@@ -67,14 +69,24 @@ class Shipping:
             self._estimate(program, carry, step)
             return None
         with shielded(False):  # playing can take minutes, and changes no file
-            found = self.evaluator(self._team(program, carry, step), seed=self._seeds(step))
+            found = self.player.call(lambda: self.play(program, carry, step))
+        self.record(program, carry, step, found)
+        self._estimate(program, carry, step)
+        return found
+
+    def play(self, program: Program, carry: Carry, step: int) -> Evaluation:
+        """Score the policies of `step`, until the player is closed. It changes no file."""
+        assert self.evaluator is not None, "only a run that evaluates plays"
+        team = self._team(program, carry, step)
+        return self.evaluator(team, seed=self._seeds(step), before_step=self.player.require_going)
+
+    def record(self, program: Program, carry: Carry, step: int, found: Evaluation) -> None:
+        """Write the scores of `step` into the table, and save its policies; an error if the disk is full."""
         self.tables.evaluation(step, program.phase.name, found)
         self.last = found
         self.ship(program, carry, step)
         if self.plan.settings.keep_policies or self.plan.settings.stop_when:
             self.ship(program, carry, step, kept=True)
-        self._estimate(program, carry, step)
-        return found
 
     def _estimate(self, program: Program, carry: Carry, step: int) -> None:
         """Estimate the policies of `step` on the held-out episodes, if the rule of the run reads that."""

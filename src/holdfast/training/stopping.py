@@ -20,7 +20,7 @@ from ..core.errors import Stopped
 
 COMMAND = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 GRACE = 2.0  # seconds that a compilation may take after a signal before the process ends without waiting for it
-PIECE = 1.0  # seconds that a piece of a block should take
+PIECE = 1.0  # seconds that a piece of a block should take, by default
 SAVE = 60.0  # seconds between two checkpoints, at most
 SHARE = 20  # a checkpoint that is written by time may take this part of the time
 
@@ -99,16 +99,19 @@ def settle() -> None:
 
 
 class Pace:
-    """Cuts the blocks of a run into pieces of about a second, and says when to save between two of them."""
+    """Cuts the blocks of a run into pieces of equal time, and says when to save between two of them."""
 
     def __init__(self) -> None:
         self.saved = time.perf_counter()  # time of the last checkpoint
         self.wait = SAVE  # seconds until the next one
         self.size = 1  # pieces are that many units long
+        self.piece = PIECE  # seconds that a piece should take
+        self.held = False  # whether no checkpoint is due by time
 
     def pause(self) -> bool:
         """Whether the block has to pause, because a signal came or because a checkpoint is due by time."""
-        return requested() is not None or time.perf_counter() - self.saved > self.wait
+        late = time.perf_counter() - self.saved > self.wait
+        return requested() is not None or (late and not self.held)
 
     def ends(self, lo: int, hi: int, unit: int = 1) -> Iterator[int]:
         """The end of each piece of a block. The caller has done a piece before it asks for the next one.
@@ -123,7 +126,7 @@ class Pace:
             began = time.perf_counter()
             yield end
             speed = (end - lo) / unit / max(time.perf_counter() - began, 1e-6)
-            self.size = max(1, min(int(speed * PIECE), self.size * 8))
+            self.size = max(1, min(int(speed * self.piece), self.size * 8))
             lo = end
             if lo < hi and self.pause():
                 return

@@ -46,7 +46,12 @@ CANDIDATES = {
     "bc": {
         "corl": Candidate("corl", about="CORL"),
         "d3rlpy": Candidate("d3rlpy", about="d3rlpy"),
-        "tuned": Candidate("tuned_100k", about="tuned_100k: CORL's with observations as logged and a rate that falls"),
+        "tuned": Candidate(
+            "corl",
+            {"actor_decay_steps": "run"},
+            {"normalize_obs": None},
+            "CORL's with observations as logged and a rate that falls, which was tuned_100k",
+        ),
     },
     "iql": {
         "mujoco": Candidate("mujoco", about="the authors'"),

@@ -41,7 +41,7 @@ def test_the_cells_run_with_a_method_that_compiles_fast(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    small = {'"iql"': '"bc"', 'preset="tuned_100k"': 'preset="tuned_100k", config={"hidden": (16,)}, progress=False'}
+    small = {'"iql"': '"bc"', 'preset="tuned_100k"': 'config={"hidden": (16,)}, progress=False'}
     notebook = replaced(script, LESS | small)
     notebook["cells"] = [cell for cell in notebook["cells"] if "run.finetune" not in script.source(cell)]
     names: dict = {"__name__": "__main__"}

@@ -96,11 +96,6 @@ PRESETS = {
         Treatment(normalize_obs=1e-3),
         "ours, the likelihood form with CORL's networks and a rate that falls",
     ),
-    "tuned_100k": Preset(
-        dataclasses.replace(CORL, actor_decay_steps="run"),
-        Treatment(),
-        "ours, observations as logged and a rate that falls, for short logs",
-    ),
 }
 
 algorithm = Algorithm("bc", BC, init, update, act, PRESETS, dist=dist, actions=BOTH, check=check, images=True)

@@ -104,7 +104,7 @@ def learners(size: Size) -> tuple[runs.Arm, ...]:
     nets: dict[str, Any] = {"hidden": size.hidden}
     return (
         runs.Arm("BCQ", "bcq", {**nets, "vae_hidden": size.vae_hidden}),
-        runs.Arm("BC", "bc", {**nets, "batch_size": 100, "actor_lr": 1e-3}, runs.preset_of("bc", "tuned_100k")),
+        runs.Arm("BC", "bc", {**nets, **runs.CLONING, "batch_size": 100, "actor_lr": 1e-3}),
         runs.Arm("DDPG", "ddpg", nets),
     )
 

@@ -118,7 +118,7 @@ def learners(size: Size) -> tuple[runs.Arm, ...]:
     env.close()
     nets: dict[str, Any] = {"hidden": size.hidden}
     own = {**nets, "batch_size": 100} | ({} if discrete else {"actor_lr": 1e-3})
-    cloning = runs.Arm("BC", "bc", own, runs.preset_of("bc", "tuned_100k"))
+    cloning = runs.Arm("BC", "bc", {**runs.CLONING, **own})
     if discrete:
         tuned = runs.preset_of("discrete_bcq", "tuned_100k")
         return runs.Arm("DQN", "dqn", nets), cloning, runs.Arm("BCQ", "discrete_bcq", nets, tuned)

@@ -183,9 +183,14 @@ def learned_optimum(args: Args, found: Problem) -> tuple[np.ndarray, np.ndarray]
 
 def arms(hidden: tuple[int, ...]) -> tuple[runs.Arm, ...]:
     """The learners on the log of Pendulum."""
-    names = {"BC": "bc", "IQL": "iql", "CQL": "cql", "OptiDICE": "opti_dice", "AlgaeDICE": "algae_dice"}
     nets = {"hidden": hidden}
-    return tuple(runs.Arm(label, name, nets, runs.preset_of(name, "tuned_100k")) for label, name in names.items())
+    return (
+        runs.Arm("BC", "bc", {**nets, **runs.CLONING}),
+        runs.Arm("IQL", "iql", nets, "tuned_mixed"),
+        runs.Arm("CQL", "cql", nets, "tuned_100k"),
+        runs.Arm("OptiDICE", "opti_dice", nets, "tuned_100k"),
+        runs.Arm("AlgaeDICE", "algae_dice", nets),
+    )
 
 
 def duality(args: Args | None = None) -> Result:

@@ -34,6 +34,10 @@ class Arm(NamedTuple):
     preset: str | None = None
 
 
+# cloning that ends with a steady policy, after few updates too
+CLONING: dict[str, Any] = {"actor_lr": 3e-4, "batch_size": 256, "actor_decay_steps": "run"}
+
+
 def preset_of(algorithm: str, name: str) -> str | None:
     """`name` if the algorithm has a preset with this name; else None, its default."""
     return name if name in registry.get(algorithm).presets else None

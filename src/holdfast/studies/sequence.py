@@ -109,8 +109,8 @@ def learners(size: Size, delayed: bool) -> tuple[runs.Arm, ...]:
     return (
         runs.Arm(DT, "decision_transformer", own, "gym"),
         runs.Arm("%BC", "filtered_bc", nets, runs.preset_of("filtered_bc", "tuned_100k")),
-        runs.Arm("BC", "bc", nets, runs.preset_of("bc", "tuned_100k")),
-        runs.Arm("IQL", "iql", nets, runs.preset_of("iql", "tuned_100k")),
+        runs.Arm("BC", "bc", {**nets, **runs.CLONING}),
+        runs.Arm("IQL", "iql", nets, "tuned_mixed"),
     )
 
 

@@ -170,4 +170,4 @@ def draw(axis: Axes, rows: Sequence[Row]) -> None:
     axis.axhline(float(next(iter(own.values()))[4]), color="#22272e", linewidth=0.8)
     axis.set_xticks(np.arange(len(levels)) + 0.4 - width / 2, levels)
     axis.set_title("spread: team return (line: expert)", loc="left", fontsize=10)
-    axis.legend(frameon=False, fontsize=7)
+    axis.legend(frameon=False, fontsize=7, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.1))

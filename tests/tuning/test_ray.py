@@ -87,9 +87,9 @@ def marked(monkeypatch):
 @pytest.mark.first
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
 def test_killed_workers_change_nothing(tmp_path, marked):
-    """Two workers; one of them is killed. The runs and the trials have the bits of the engine `local`."""
+    """Two workers; two of them are killed. The runs and the trials have the bits of the engine `local`."""
     local = holdfast.tune("bc", DATA, space=SPACE, out=tmp_path / "local", **HOW)
-    killer = Killer(tmp_path / "ray", 1)
+    killer = Killer(tmp_path / "ray", 2)
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
     try:
         killer.start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -38,7 +39,7 @@ class Trained(NamedTuple):
     """One trained model: functions of chunks of treated rows."""
 
     q: Callable[[jax.Array, jax.Array, jax.Array], jax.Array]  # (obs, action, step) -> [n]
-    v: Callable[[jax.Array, jax.Array | None, jax.Array], jax.Array]  # (obs, mask, step) -> [n], or [n, K] quantiles
+    v: Callable[[jax.Array, jax.Array | None, jax.Array], jax.Array]  # (obs, mask, step) -> [n, 1], or quantiles [n, K]
     fitted: Fitted
     change: float  # of the mean first value over the last tenth of the updates, in treated rewards
 
@@ -169,41 +170,37 @@ def _train(policy: Policy, dataset: Dataset, mode: Mode, aim: Aim, kind: Kind, u
                 continue
             state = jax.tree.map(lambda x: jnp.array(x[0]), moment.state)
             cfg = jax.tree.map(lambda x: x[0], moment.cfgs)
-            found = _functions(kind, cfg, state, moment.plan.task.fitted)
+            q = partial(_q_of, kind, cfg, state)
+            v = partial(_v_of, kind, cfg, state)
+            found = Trained(q, v, moment.plan.task.fitted, 0.0)
             starts = dataset.offsets[:-1] + np.arange(dataset.n_episodes)
             values.append(float(_v(found, dataset, starts[:ROWS]).mean()))
     assert found is not None
     return found._replace(change=values[-1] - values[0])
 
 
-def _functions(kind: Kind, cfg: Cfg, state: State, fitted: Fitted) -> Trained:
-    """The compiled functions of a trained model."""
+# The state is an argument. As a constant of the program, the compiler would fold its weights, which takes minutes.
+@partial(jax.jit, static_argnames="kind")
+def _q_of(kind: Kind, cfg: Cfg, state: State, obs: jax.Array, action: jax.Array, step: jax.Array) -> jax.Array:
+    """Q [n] of a chunk of treated rows."""
+    found = state.target_critic(evaluators.seen_by_critic(cfg, obs, step), action)
+    return found.mean(-1) if kind == "quantile" else found[0] * state.range.length
+
+
+@partial(jax.jit, static_argnames="kind")
+def _v_of(kind: Kind, cfg: Cfg, state: State, obs: jax.Array, mask: jax.Array | None, step: jax.Array) -> jax.Array:
+    """V [n, 1] of a chunk of treated observations, or its quantiles [n, K]."""
     noise = Noise(jax.random.PRNGKey(0))
+    seen = Seen(obs, jnp.zeros(len(obs)), mask)
     if kind == "neural":
         many = dataclasses.replace(cfg, samples=DRAWS)
+        return fqe.policy_value(many, state, state.target_critic, seen, step, noise)[:, None]
 
-        def q(obs: jax.Array, action: jax.Array, step: jax.Array) -> jax.Array:
-            given = evaluators.seen_by_critic(cfg, obs, step)
-            return state.target_critic(given, action)[0] * state.range.length
+    def drawn(i: jax.Array) -> jax.Array:
+        return fqe_quantile.policy_quantiles(cfg, state, state.target_critic, seen, step, noise.fold(i))
 
-        def v(obs: jax.Array, mask: jax.Array | None, step: jax.Array) -> jax.Array:
-            seen = Seen(obs, jnp.zeros(len(obs)), mask)
-            return fqe.policy_value(many, state, state.target_critic, seen, step, noise)[:, None]
-    else:
-
-        def q(obs: jax.Array, action: jax.Array, step: jax.Array) -> jax.Array:
-            return state.target_critic(evaluators.seen_by_critic(cfg, obs, step), action).mean(-1)
-
-        def v(obs: jax.Array, mask: jax.Array | None, step: jax.Array) -> jax.Array:
-            seen = Seen(obs, jnp.zeros(len(obs)), mask)
-            count = DRAWS if cfg.policy_mode == "sample" else 1
-            drawn = [
-                fqe_quantile.policy_quantiles(cfg, state, state.target_critic, seen, step, noise.fold(i))
-                for i in range(count)
-            ]
-            return jnp.concatenate(drawn, -1)
-
-    return Trained(jax.jit(q), jax.jit(v), fitted, 0.0)
+    count = DRAWS if cfg.policy_mode == "sample" else 1
+    return jnp.moveaxis(jax.lax.map(drawn, jnp.arange(count)), 0, 1).reshape(len(obs), -1)
 
 
 def _q(model: Trained, dataset: Dataset, rows: np.ndarray) -> np.ndarray:
@@ -225,7 +222,8 @@ def _v(model: Trained, dataset: Dataset, at: np.ndarray) -> np.ndarray:
     for part, count in _parts(at):
         obs = jnp.asarray(model.fitted.observe(take(dataset.observations, part)))
         legal = None if mask is None else jnp.asarray(mask[part].astype(bool))
-        found.append(np.asarray(model.v(obs, legal, jnp.asarray(part - whole[part])), np.float64)[:count])
+        values = model.v(obs, legal, jnp.asarray(part - whole[part]))
+        found.append(np.asarray(values, np.float64)[:count])
     return np.concatenate(found) if found else np.zeros((0, 1))
 
 

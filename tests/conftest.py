@@ -10,6 +10,7 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
 from holdfast.training import compilation, overlap
+from support.shared_programs import Shared, share_bundled_data
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # Programs of tests run for seconds at most: compiling them with few optimisations halves the suite's time.
@@ -31,6 +32,8 @@ def operation_by_operation(function):
 
 
 compilation.once = operation_by_operation
+Shared().install()
+share_bundled_data()
 overlap.CORES = 1_000_000  # the order of events in a run does not depend on the machine that tests it
 
 

@@ -49,9 +49,12 @@ def x64():
         yield
 
 
-@pytest.fixture(params=["plain", "jit"])
+@pytest.fixture(params=[pytest.param("plain", marks=pytest.mark.slow), "jit"])
 def run(request):
-    """`run(f, *args)`: f as it is, or compiled."""
+    """`run(f, *args)`: f as it is, or compiled.
+
+    As it is, each operation is a program of its own: the quick suite does that in few tests, see `support.marks.both`.
+    """
     if request.param == "jit":
         return lambda f, *args: jax.jit(lambda *a: f(*a))(*args)
     return lambda f, *args: f(*args)

@@ -34,6 +34,7 @@ from .flat import CutRules
 from .join import fields_from_sets
 from .references import env_id_of
 from .split import by_episodes
+from .tables.roles import schema_of
 from .tables.schema import Schema
 
 if TYPE_CHECKING:
@@ -239,7 +240,7 @@ class Dataset:
             UserError: the file has another entry there.
         """
         roles = self.provenance.get("table")
-        return None if roles is None else Schema.from_dict(roles, f"the table of {self.id}")
+        return None if roles is None else schema_of(roles, f"the table of {self.id}")
 
     @property
     def action_names(self) -> list[str] | None:

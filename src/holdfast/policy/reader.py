@@ -15,7 +15,7 @@ from ..core.spec import Obs, Spec
 from ..data import spaces
 from ..data.feed.treatment import Fitted
 from ..data.tables import rows as table_rows
-from ..data.tables.schema import Schema
+from ..data.tables.roles import schema_of
 from ..environments.gym import joint_actions
 from . import arguments
 
@@ -41,7 +41,7 @@ class Reader:
         self.space = _space(info, "observation_space")
         self.action_space = _space(info, "action_space")
         roles = info.get("table")
-        self.table = None if roles is None else Schema.from_dict(roles, "the policy's table")
+        self.table = None if roles is None else schema_of(roles, "the policy's table")
 
     def rows(self, obs: Obs) -> tuple[Any, bool]:
         """Observations as rows [n, *obs], and whether a single one was given."""

@@ -28,7 +28,7 @@ from ..core.spec import Cfg, Memory, Obs, Seen, Spec, State
 from ..data.feed.treatment import Fitted
 from ..data.tables.encoding import action_codes, action_labels
 from ..environments.gym import joint_actions
-from . import arguments, densities, support_fit
+from . import arguments, densities, support_file, support_fit
 from . import folder as folder_of
 from . import support as supports
 from .acting import Acting, Layout, Replicas, layout_of
@@ -477,10 +477,10 @@ class Policy:
         """
         path = arguments.folder(folder)
         facts, arrays = self._parts()
-        supports.write(path, None)
+        support_file.write(path, None)
         folder_of.write(path, facts, arrays)
         if self.support_model is not None:
-            supports.write(path, self.support_model)
+            support_file.write(path, self.support_model)
         return path
 
     def export(self, path: str | Path, to: Format = "onnx", mode: Literal["best", "sample"] = "best") -> Exported:
@@ -535,7 +535,7 @@ class Policy:
         facts, arrays, where = folder_of.read(found[0])
         again = Again(given_by_role(network), None if encoder is None else given(encoder, "encoder"))
         made = Policy._made(facts, arrays, where, algorithm, trust, again)
-        made.support_model = supports.read(found[0], made.spec, Policy.load)
+        made.support_model = support_file.read(found[0], made.spec, Policy.load)
         return made
 
     @staticmethod

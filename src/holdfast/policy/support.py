@@ -12,23 +12,15 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import ArrayLike
 
-from ..core.contract import Algorithm
 from ..core.errors import UserError
-from ..core.spec import ArraySpec, Cfg, Memory, Obs, Spec, State
-from ..data.feed.treatment import Fitted
-from ..data.tables.schema import Schema
-from .acting import Acting
-
-if TYPE_CHECKING:
-    from gymnasium.spaces import Space
+from ..core.spec import ArraySpec, Spec
+from .actor import Actor
 
 FORMAT = 1
 NEIGHBOUR = 3  # whose distance counts: one strange row of the log supports nothing
@@ -38,35 +30,6 @@ ROUNDING = 1e-3  # distances that differ by less are equal, so that all formats 
 MOST_ROWS = 100_000
 
 Kind = Literal["action", "nearest", "policy"]
-
-
-@runtime_checkable
-class Actor(Protocol):
-    """A policy, as the modules below it see it."""
-
-    algorithm: Algorithm
-    cfg: Cfg
-    state: State
-    spec: Spec
-    fitted: Fitted
-    info: dict[str, Any]
-    table: Schema | None
-    raw_action_space: Space | None
-    support_model: Support | None
-
-    def start(self, n: int, mode: str = "best", seed: int = 0) -> Acting: ...
-
-    def act(
-        self, obs: Obs, memory: Memory | None = None, mode: str = "best", *, mask: ArrayLike | None = None
-    ) -> tuple[Any, Any]: ...
-
-    def to_inside(self, action: ArrayLike, n: int = 1) -> np.ndarray: ...
-
-    def replaced(self, obs: Obs, action: np.ndarray, model: Support, mask: ArrayLike | None = None) -> Guarded: ...
-
-    def without_support(self) -> Actor: ...
-
-    def save(self, folder: str | Path) -> Path: ...
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

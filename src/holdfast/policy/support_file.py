@@ -13,8 +13,9 @@ from ..core.errors import UserError
 from ..core.files import read_checked, read_json, write_json
 from ..core.schema import require_types
 from ..core.spec import Spec
+from .actor import Actor
 from .storage import arrays_of, metadata_of, save_tree
-from .support import FORMAT, MOST_ROWS, Actor, Fallback, Reference, Support, require_vectors
+from .support import FORMAT, MOST_ROWS, Fallback, Reference, Support, require_vectors
 
 JSON = "support.json"
 TENSORS = "support.safetensors"
@@ -32,11 +33,11 @@ FACTS: dict[str, Any] = {
 ARRAYS = ("states", "actions", "centre", "scale", "action_scale", "calibration")
 
 
-def write(folder: Path, support: Support | None) -> None:
-    """Write `support.json` and `support.safetensors` into the folder of a policy; None removes those of an older one.
+def remove(folder: Path) -> None:
+    """Remove the files of an older score, with its fallback.
 
     Raises:
-        UserError: a file cannot be written.
+        UserError: a file cannot be removed.
     """
     try:
         for name in (JSON, TENSORS):
@@ -45,10 +46,16 @@ def write(folder: Path, support: Support | None) -> None:
             shutil.rmtree(folder / FALLBACK)
     except OSError as error:
         raise UserError(f"cannot replace the support in {folder}: {error.strerror}; make it writable") from error
-    if support is None:
-        return
-    if support.fallback is not None and support.fallback.policy is not None:
-        support.fallback.policy.save(folder / FALLBACK)
+
+
+def write(folder: Path, support: Support) -> None:
+    """Write `support.json` and `support.safetensors` into the folder of a policy.
+
+    The caller saves the policy of the fallback first, in the folder `FALLBACK`.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
     facts = support.to_dict()
     sha256 = save_tree(folder / TENSORS, support.reference._asdict(), facts)
     write_json(folder / JSON, {**facts, "sha256": sha256})

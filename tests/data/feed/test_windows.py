@@ -9,7 +9,7 @@ from holdfast.core.contract import Transitions, Treatment, Windows
 from holdfast.core.noise import Noise
 from holdfast.core.spec import Batch, Spec
 from holdfast.data import Dataset
-from holdfast.data.feed import buffer, sampler, treatment
+from holdfast.data.feed import buffer, row_sources, sampler, treatment
 from holdfast.data.feed import columns as cols
 
 SPEC = Spec((2,), 1)
@@ -56,7 +56,7 @@ def test_windows_of_logged_rows_are_cut_at_episode_starts(length, view):
     source = columns
     if view:  # the last two episodes
         index = np.arange(LENGTHS[0], len(stream))
-        source = sampler.View(columns, jnp.asarray(index))
+        source = row_sources.View(columns, jnp.asarray(index))
     found = windows(source, jnp.arange(len(index)), length)
     for i, row in enumerate(index):
         require_window(found, i, stream, row, length)
@@ -73,7 +73,7 @@ def test_windows_that_begin_at_the_drawn_row(anchor, source):
     columns = logged()
     given = columns
     if source == "ring":
-        rows = jax.jit(sampler.rows)(columns, jnp.arange(sum(LENGTHS)))
+        rows = jax.jit(row_sources.rows)(columns, jnp.arange(sum(LENGTHS)))
         row = jax.tree.map(lambda x: np.asarray(x)[0], rows)
         given = add(buffer.empty(row, 20), rows, np.ones(sum(LENGTHS), bool))
     found = windows(given, jnp.arange(sum(LENGTHS)), length, anchor)
@@ -144,7 +144,7 @@ def test_windows_in_mixes(mix, slices):
 def test_windows_of_a_growing_log_and_of_written_columns():
     columns = logged(())
     noise = Noise(jax.random.PRNGKey(0))
-    sources = {"data": sampler.grown(columns, 4, 1)}
+    sources = {"data": row_sources.grown(columns, 4, 1)}
     written = {"number": jnp.arange(sum(LENGTHS))}
     batch = sampler.sample(sources, {"data": 1.0}, 60, Windows(4), noise, written)
     number = np.asarray(batch.number)

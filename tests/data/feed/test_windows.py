@@ -15,7 +15,7 @@ from holdfast.data.feed import columns as cols
 SPEC = Spec((2,), 1)
 LENGTHS = (4, 1, 6)
 add = jax.jit(buffer.add)
-windows = jax.jit(sampler.windows, static_argnums=(2, 3))
+windows = jax.jit(readers.windows, static_argnums=(2, 3))
 
 
 def logged(extra=("timestep",)) -> cols.Columns:

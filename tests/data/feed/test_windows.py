@@ -9,7 +9,7 @@ from holdfast.core.contract import Transitions, Treatment, Windows
 from holdfast.core.noise import Noise
 from holdfast.core.spec import Batch, Spec
 from holdfast.data import Dataset
-from holdfast.data.feed import buffer, row_sources, sampler, treatment
+from holdfast.data.feed import buffer, readers, row_sources, sampler, treatment
 from holdfast.data.feed import columns as cols
 
 SPEC = Spec((2,), 1)

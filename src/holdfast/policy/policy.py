@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import json
 import threading
 import warnings
@@ -74,9 +75,7 @@ class Policy:
         self.cfg = _plain(cfg)
         arrays = config.as_arrays(self.cfg)
         self.layout: Layout = layout_of(algorithm, arrays, state, spec)
-        keep = jax.tree.unflatten(self.layout.state, self.layout.live)
-        # copies, because training donates its state to the next block
-        self.state = jax.tree.map(lambda x, y: jnp.array(x) if y else jnp.zeros(x.shape, x.dtype), state, keep)
+        self.state = _copied(state, tuple(self.layout.live))
         self.reader = Reader(algorithm.name, spec, fitted, self.info)
         self.table = self.reader.table
         self.raw_action_space = self.reader.action_space
@@ -715,6 +714,13 @@ def _unpickled(
     made._calls = calls
     made.support_model = support_model
     return made
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _copied(state: State, live: tuple[bool, ...]) -> Any:
+    """A copy of a state, because training donates its own to the next block, with zeros for the leaves not live."""
+    leaves, tree = jax.tree.flatten(state)
+    return tree.unflatten(jnp.copy(x) if kept else jnp.zeros_like(x) for x, kept in zip(leaves, live, strict=True))
 
 
 def _plain(cfg: Cfg) -> Any:

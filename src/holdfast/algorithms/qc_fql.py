@@ -135,9 +135,9 @@ PRESETS = {
         QCFQL(), Treatment(), "authors' code, github.com/ColinQiyangLi/qc, agents/acfql.py, README.md: QC-FQL"
     ),
     "tuned_100k": Preset(
-        QCFQL(alpha=1.0, normalize_q=True, value="min", decay_steps="run", hidden=(256, 256)),
+        QCFQL(horizon=2, alpha=10.0, normalize_q=True, value="min", decay_steps="run", hidden=(256, 256)),
         SCALED,
-        "ours, networks and rates as tuned_100k of fql: docs/algorithms/qc_fql.md",
+        "ours, networks and rates as tuned_100k of fql, chunks of 2 for locomotion: docs/algorithms/qc_fql.md",
     ),
 }
 

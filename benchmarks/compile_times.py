@@ -45,8 +45,10 @@ PARTS = {
 TEXT = speed.HERE / "compile_times.md"  # the page without its figures
 NOT_KNOWN = "not looked at"
 WHY = {  # what is large in the programs that take longer than the target
+    "aca": "SAC with a likelihood term: steps of actor, critics, temperature and of both networks Z",
     "algae_dice": "two critics on first and next states, and the delayed step of the actor as a branch of its own",
     "awac": "steps of actor and critics, and values of three sets of actions",
+    "awr": "a second program computes the returns and weights of all logged rows before the first update",
     "bcq": "a VAE with its step, ten decoded and perturbed candidates for each row, critics, two target networks",
     "bear": "a VAE with its step, the kernel distance between two sets of actions, ten candidates for each row",
     "brac_p": "the first phase clones with a tanh-Gaussian and its density",
@@ -57,13 +59,20 @@ WHY = {  # what is large in the programs that take longer than the target
     "crr": "critics and policy at four sampled actions for each row, and targets of both networks",
     "ddpg": "steps of actor and critic and both target networks",
     "decision_transformer": "three transformer blocks with backward passes, padded windows, AdamW on clipped gradients",
+    "dice": "two networks of ratios at three sets of states, a multiplier, and the policy of the other run",
     "diffusion_ql": "a loop over five denoising steps with its backward pass, critics, two averaged networks",
+    "discrete_bcq": "steps of critics and of the network that imitates the log, and target networks",
+    "discrete_cql": "a Q-network with its target network and the conservative term",
+    "discrete_sac": "steps of actor, critics and temperature, with values and probabilities of all actions",
     "edac": "the diversity of the gradients of ten critics, which is differentiated again",
+    "fqe": "critics with target networks, and draws of the other run's policy in the next states",
+    "fqe_quantile": "quantiles of the return, compared in pairs, and draws of the other run's policy",
     "fql": "actor, flow and critics of four layers, LayerNorm in the critics, a loop over ten Euler steps",
     "idql": "a residual network of three blocks with LayerNorm and dropout; steps of value and critics",
     "ifql": "flow, value and critics of four layers with LayerNorm",
     "iql": "steps of actor, value and critics, each with Adam and the norm of its gradient",
     "iql_concurrent": "the whole update of SAC and the whole update of IQL",
+    "iql_online": "the update of IQL; acting, the environment and the replay buffer",
     "mabcq": "the update of BCQ for each agent, a second VAE of the next state and its samples",
     "mcq": "a VAE with its step, ten decoded candidates for each row, steps of actor, critics and temperature",
     "mobile": "the first phase trains an ensemble of seven models",
@@ -74,10 +83,13 @@ WHY = {  # what is large in the programs that take longer than the target
     "omar": "a search for actions by sampling, and conservative critics, for each agent",
     "omiga": "mixed values of a team: steps of actor, critics and value",
     "opti_dice": "steps of two networks of ratios, of a mixture that models the data, of multipliers and of the actor",
+    "plas": "the first phase trains a VAE",
     "qc": "as IFQL on chunks of five actions; 32 candidate chunks for each row by a loop over ten Euler steps",
     "qc_fql": "as FQL on chunks of five actions, which are gathered and padded",
+    "qr_dqn": "quantiles of the return, compared in pairs",
     "rambo": "the first phase trains an ensemble of seven models",
     "rebrac": "LayerNorm in the critics, and the delayed step of the actor as a branch of its own",
+    "rem": "a random mixture of the heads of a Q-network, drawn in each update",
     "rlpd": "ten critics with LayerNorm in a loop, of which two are drawn; the environment and the replay buffer",
     "sac": "steps of actor, critics and temperature, and densities of tanh-Gaussians in states and next states",
     "sac_n": "steps of actor, ten critics and temperature, and densities of tanh-Gaussians in states and next states",
@@ -196,7 +208,7 @@ def run(name: str, flags: Sequence[str], folder: str) -> None:
 
     keep(programs)
     hooks.Progress = FirstBlock  # type: ignore[misc]
-    where = ["--out", folder, "--steps", "100", "--block", "1", "--no-eval"]
+    where = ["--out", folder, "--steps", "10000", "--block", "1", "--no-eval"]
     sys.exit(cli.main(["train", name, *flags, *where]))
 
 

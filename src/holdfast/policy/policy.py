@@ -720,7 +720,8 @@ def _unpickled(
 def _copied(state: State, live: tuple[bool, ...]) -> Any:
     """A copy of a state, because training donates its own to the next block, with zeros for the leaves not live."""
     leaves, tree = jax.tree.flatten(state)
-    return tree.unflatten(jnp.copy(x) if kept else jnp.zeros_like(x) for x, kept in zip(leaves, live, strict=True))
+    copied = [jnp.copy(x) if kept else jnp.zeros_like(x) for x, kept in zip(leaves, live, strict=True)]
+    return jax.tree.unflatten(tree, copied)
 
 
 def _plain(cfg: Cfg) -> Any:

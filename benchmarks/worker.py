@@ -176,7 +176,7 @@ class Ours:
         for step in range(START, START + period):
 
             def update(cfg: Any, key: Any, carry: Any, sources: Any, step: int = step) -> Any:
-                return program._update(cfg, key, carry, sources, step)
+                return program._learn(cfg, key, carry, program._draw(cfg, key, carry, sources, step), step)
 
             cost = jax.jit(update).lower(*one, sources).compile().cost_analysis() or {}
             found.append(float(cost.get("flops", "nan")))

@@ -451,3 +451,68 @@ def test_everything_about_a_gpu_runs_on_a_cpu(tmp_path: Path) -> None:
     assert "1 passed" in page
     assert "a whole run of td3_bc with evaluations: 2 seeds of 20 updates" in page
     assert str(Path.home()) not in page
+
+
+def test_the_clock_of_a_start_counts_an_inner_trace_once(monkeypatch: Patch) -> None:
+    times = load("compile_times", monkeypatch)
+    now = iter([1.0, 2.0, 4.0, 7.0, 10.0, 15.0, 20.0, 20.5])
+    monkeypatch.setattr(times.time, "process_time", lambda: next(now))
+    clock = times.Clock()
+    trace, lower = list(times.PARTS)[:2]
+    clock.begin(trace, 0.0, fun_name="updates")
+    clock.begin(trace, 0.0, fun_name="relu")
+    clock.begin("another event", 0.0)
+    clock.end(trace, 99.0, fun_name="relu")
+    clock.end("another event", 99.0)
+    clock.end(trace, 99.0, fun_name="updates")
+    clock.begin(lower, 0.0, fun_name="jit(updates)")
+    clock.end(lower, 99.0, fun_name="jit(updates)")
+    clock.begin(lower, 0.0, fun_name="jit(_start)")
+    clock.end(lower, 99.0, fun_name="jit(_start)")
+    assert clock.seconds == {"trace": 6.0, "lower": 5.0, "compile": 0.0, "first_states": 0.5}
+
+
+def test_the_page_of_starts_keeps_the_rows_of_an_earlier_call(tmp_path: Path, monkeypatch: Patch) -> None:
+    times = load("compile_times", monkeypatch)
+    machine = {"accelerator": None, "cpu": "a CPU", "cores": 2, "system": "Linux", "versions": {"jax": "1"}}
+    machine |= {"date": "2030-01-02"}
+    one = times.Measured("iql", 0.5, 0.25, 5.0, 3.0, 4.5, 1234, 3)
+    other = times.Measured("sac", 0.5, 0.25, 1.0, 1.0, 2.5, None, None)
+    monkeypatch.setattr(times, "WHY", {"iql": "nine networks"})
+    file = tmp_path / "start.json"
+    page = tmp_path / "page.md"
+    times.write(file, page, machine, {"sac": other, "iql": one})
+    text = page.read_text()
+    assert "measured it: 2030-01-02 on a CPU, 2 cores; Linux, jax 1." in text
+    assert (
+        "\n|---|---:|---:|---:|---:|---:|---:|---:|---:|\n| iql | 0.5 | 0.2 | 5.0 | 5.8 | 3.0 | 1,234 | 3 | 4.5 |\n"
+        in text
+    )
+    assert "\n| sac | 0.5 | 0.2 | 1.0 | 1.8 | 1.0 | - | - | 2.5 |\n" in text
+    assert "The first block of 1 of 2 algorithms" in text
+    assert "| iql | 5.8 | nine networks |" in text
+    assert "<!--" not in text
+    assert times.read(file, machine) == {"iql": one, "sac": other}
+    assert times.read(file, {**machine, "versions": {"jax": "2"}}) == {}
+
+
+def test_the_page_of_starts_is_that_of_the_rows(monkeypatch: Patch) -> None:
+    times = load("compile_times", monkeypatch)
+    report = json.loads((FOLDER / "results" / "start.json").read_text())
+    rows = [times.Measured(**row) for row in report["algorithms"]]
+    page = times.markdown(report["machine"], rows)
+    assert page == (FOLDER.parent / "docs" / "start-times.md").read_text()
+    assert times.NOT_KNOWN not in page
+
+
+@pytest.mark.slow
+def test_a_start_is_measured(tmp_path: Path, monkeypatch: Patch) -> None:
+    times = load("compile_times", monkeypatch)
+    file = tmp_path / "start.json"
+    page = tmp_path / "page.md"
+    assert times.main(["--only", "bc", "--out", str(file), "--page", str(page)]) == 0
+    (row,) = json.loads(file.read_text())["algorithms"]
+    assert row["name"] == "bc"
+    assert all(row[part] > 0 for part in ("trace", "lower", "compile", "first_states", "start", "kernels", "loops"))
+    assert "| bc |" in page.read_text()
+    assert str(tmp_path) not in file.read_text() + page.read_text()

@@ -56,6 +56,14 @@ def forget_devices(run):
         (run / name).write_text(json.dumps(facts))
 
 
+def test_one_replica_of_a_tree():
+    tree = {"a": jnp.arange(12.0).reshape(3, 2, 2), "b": jnp.array([5, 6, 7])}
+    for i in range(3):
+        found = Hardware().one(tree, i)
+        np.testing.assert_array_equal(found["a"], np.arange(12.0).reshape(3, 2, 2)[i])
+        assert (found["b"].shape, int(found["b"])) == ((), 5 + i)
+
+
 OFFLINE = {"data": DATA, "evaluate": False, "steps": 8, "block": 4, "save_every": 4, "seeds": 8, "config": TINY}
 CASES = [
     ("iql", {}),

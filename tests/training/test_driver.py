@@ -98,6 +98,21 @@ def test_a_metric_that_is_not_finite_names_the_first_update(monkeypatch):
     assert caught.value.update == 7
 
 
+def test_an_update_is_traced_once_for_its_metrics_and_its_program(monkeypatch):
+    traced = []
+
+    def update(cfg, state, batch, noise, step):
+        traced.append(step)
+        return bc.update(cfg, state, batch, noise, step)
+
+    (program,) = prepared(monkeypatch, Phase(update=update))
+    carry = program.shapes(None)
+    assert "actor/loss" in program.metrics
+    assert len(traced) == 1
+    program.compile(carry)
+    assert len(traced) == 1
+
+
 @pytest.mark.slow
 def test_replay_buffers_are_handed_to_the_next_phase(monkeypatch):
     first = Phase("first", steps=2, refresh=filling, every=10, rings={"written": 20})

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from ..data.dataset import Dataset
 
 
+# without a help text, tyro would parse the source of the class for one at every start
+Hidden = Suppress[Annotated[dict[str, Any], arg(help="")]]
+
+
 @dataclasses.dataclass(frozen=True)
 class RunFlags(Settings):
     """What to train on, how long, and what to write. A step is an update, or an environment step in phases that collect
@@ -38,9 +42,9 @@ class RunFlags(Settings):
     data: Annotated[tuple[str, ...], arg(metavar="NAME [NAME ...]")] = ()  # type: ignore[assignment]
     """Data set: a bundled name, a Minari id or folder, a .hdf5, .npz, .csv or .parquet file. Several are joined. None:
     learn in the environment alone."""
-    config: Suppress[dict[str, Any]] = dataclasses.field(default_factory=dict)
-    treatment: Suppress[dict[str, Any]] = dataclasses.field(default_factory=dict)
-    data_options: Suppress[dict[str, Any]] = dataclasses.field(default_factory=dict)
+    config: Hidden = dataclasses.field(default_factory=dict)
+    treatment: Hidden = dataclasses.field(default_factory=dict)
+    data_options: Hidden = dataclasses.field(default_factory=dict)
     source: Suppress[dict[str, Any] | None] = None
     in_memory: Suppress[bool] = False
     algorithm_module: Suppress[str | None] = None
@@ -153,6 +157,13 @@ def without(names: Iterable[str], flags: DataclassInstance) -> DataclassInstance
 
 def joined(doc: str, parts: Mapping[str, DataclassInstance]) -> DataclassInstance:
     """Groups of flags as one dataclass, with their values as defaults."""
-    made = dataclasses.make_dataclass("Args", [(name, type(part)) for name, part in parts.items()])
+    kinds = [(name, Annotated[type(part), arg(help=_described(type(part)))]) for name, part in parts.items()]
+    made = dataclasses.make_dataclass("Args", kinds)
     made.__doc__ = doc
     return made(**parts)
+
+
+def _described(cls: type) -> str:
+    """The docstring of a class; empty if it is only the signature that `dataclasses` writes."""
+    text = inspect.getdoc(cls) or ""
+    return "" if text.startswith(f"{cls.__name__}(") else text

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, dataclass_transform
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from .errors import UserError, unknown
 
@@ -73,7 +74,9 @@ def narrowed(cls: type[C], cfg: object) -> C:
 
 def as_arrays(cfg: C) -> C:
     """Every traced float as an array of the default float type, so that no Python float compiles a second program."""
-    return jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(float)), cfg)
+    kind = jnp.result_type(float)
+    # a float is converted by NumPy, because JAX would compile a program for it
+    return jax.tree.map(lambda x: jnp.asarray(x if isinstance(x, jax.Array) else np.asarray(x, kind), kind), cfg)
 
 
 def to_dict(cfg: DataclassInstance) -> dict[str, Any]:

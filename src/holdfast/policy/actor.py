@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -49,9 +50,7 @@ class Actor:
         self.cfg = _plain(cfg)
         arrays = config.as_arrays(self.cfg)
         self.layout: Layout = layout_of(algorithm, arrays, state, spec)
-        keep = jax.tree.unflatten(self.layout.state, self.layout.live)
-        # copies, because training donates its state to the next block
-        self.state = jax.tree.map(lambda x, y: jnp.array(x) if y else jnp.zeros(x.shape, x.dtype), state, keep)
+        self.state = _copied(state, tuple(self.layout.live))
         self.reader = Reader(algorithm.name, spec, fitted, self.info)
         self.table = self.reader.table
         self.raw_action_space = self.reader.action_space
@@ -214,6 +213,14 @@ class Actor:
         with self._lock:
             self._calls += 1
             return self._calls - 1
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _copied(state: State, live: tuple[bool, ...]) -> Any:
+    """A copy of a state, because training donates its own to the next block, with zeros for the leaves not live."""
+    leaves, tree = jax.tree.flatten(state)
+    copied = [jnp.copy(x) if kept else jnp.zeros_like(x) for x, kept in zip(leaves, live, strict=True)]
+    return jax.tree.unflatten(tree, copied)
 
 
 def _plain(cfg: Cfg) -> Any:

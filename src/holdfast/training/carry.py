@@ -56,6 +56,11 @@ def seed_keys(seeds: list[int]) -> jax.Array:
     return jnp.asarray(np.stack([jax.random.PRNGKey(seed) for seed in seeds]))
 
 
+def one_replica(x: jax.Array | jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+    """The shape of one replica's part of an array, as a function under `vmap` sees it."""
+    return jax.ShapeDtypeStruct(x.shape[1:], x.dtype, weak_type=x.weak_type)
+
+
 class Partial(NamedTuple):
     """A block that has paused before its end: what its rows of the tables still need. JSON-ready."""
 

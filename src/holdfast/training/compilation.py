@@ -72,5 +72,5 @@ def use_cache() -> None:
     folder = os.environ.get("HOLDFAST_CACHE", str(default))
     if folder:
         jax.config.update("jax_compilation_cache_dir", folder)
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
         compilation_cache.reset_cache()  # JAX decides at its first compilation whether there is a cache

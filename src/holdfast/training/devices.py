@@ -79,9 +79,16 @@ class Hardware:
     def one(self, tree: Tree, i: int) -> Any:
         """The arrays of replica `i`, on the first device."""
         if self.mesh is None:
-            return jax.tree.map(lambda x: x[i], tree)
+            return _row(tree, i)
         device = self.mesh.devices[i * self.devices // len(jax.tree.leaves(tree)[0])]
-        return self.together(jax.tree.map(lambda x: _on(x, device)[i % (len(x) // self.devices)], tree))
+        count = len(jax.tree.leaves(tree)[0]) // self.devices
+        return self.together(_row(jax.tree.map(functools.partial(_on, device=device), tree), i % count))
+
+
+@jax.jit
+def _row(tree: Tree, i: int) -> Any:
+    """Row `i` of every leaf, by one program for the whole tree: a program for each shape takes a second to compile."""
+    return jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, i, keepdims=False), tree)
 
 
 DEFAULT = Hardware()

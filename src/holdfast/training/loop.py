@@ -27,7 +27,7 @@ from ..data.feed.columns import Columns
 from ..data.feed.window import Window
 from ..environments.jax import env as jax_env
 from . import compilation
-from .carry import BlockMetrics, Carry, Sources, Sums, means
+from .carry import BlockMetrics, Carry, Sources, Sums, means, one_replica
 from .devices import ALL, DEFAULT, EACH, Hardware
 from .refreshing import refreshed, reported
 from .rings import Rings
@@ -67,6 +67,9 @@ class Program:
         self._blocks: dict[int, Any] = {}  # by stride
         self._refresh: Any = None
         self._begin = compilation.once(self.hardware.precise(self._start))
+        # one trace gives the names of the metrics and is inlined into the program of the updates
+        self._drawn = jax.jit(self._draw, inline=True)
+        self._learned = jax.jit(self._learn, inline=True)
 
     def noise(self, keys: jax.Array, purpose: str, step: Step) -> Noise:
         """The stream of one replica for one purpose at one step."""
@@ -97,9 +100,9 @@ class Program:
         if self.phase.refresh is not None:
             given = (self.cfgs, self.keys, carry, self.sources, self.ctx, jnp.int32(0))
             carry, fresh = jax.eval_shape(self._refreshed, *given)
-        one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), (self.cfgs, self.keys, carry))
-        found = jax.eval_shape(lambda c, k, s: self._update(c, k, s, self.sources, jnp.int32(0))[1], *one)
-        self.metrics = tuple(found)
+        one = jax.tree.map(one_replica, (self.cfgs, self.keys, carry))
+        batch = self.hardware.precise(self._drawn.eval_shape)(*one, self.sources, 0)
+        self.metrics = tuple(self.hardware.precise(self._learned.eval_shape)(*one, batch, 0)[1])
         self.fresh = tuple(fresh)
         return carry
 
@@ -186,9 +189,6 @@ class Program:
 
         return jax.vmap(one)(cfgs, keys, carry)
 
-    def _update(self, cfg: Cfg, key: jax.Array, carry: Carry, sources: Sources, step: Step) -> tuple[Any, Any]:
-        return self._learn(cfg, key, carry, self._draw(cfg, key, carry, sources, step), step)
-
     def _draw(self, cfg: Cfg, key: jax.Array, carry: Carry, sources: Sources, step: Step) -> Batch:
         sources = {**sources, **carry.rings}
         if self.growth is not None:
@@ -219,18 +219,16 @@ class Program:
                 stride: int = 1) -> Any:  # fmt: skip
         """Updates lo <= step < hi, traced: the carry after them, and `found` with their metrics added.
 
-        `stride` divides hi - lo.
-
-        Where no rows arrive in between, each update's batch is drawn during the update before, so that drawing and
-        gathering fill a core that the networks leave idle (5 % of an update of IQL on two cores).
+        `stride` divides hi - lo. If no rows arrive in between, each update's batch is drawn during the update before:
+        drawing and gathering fill a core that the networks leave idle (5 % of an update of IQL on two cores).
         """
         ahead = self.phase.collect is None
 
         def draw(carry: Carry, step: Step) -> Batch:
-            return jax.vmap(self._draw, (0, 0, 0, None, None))(cfgs, keys, carry, sources, step)
+            return jax.vmap(self._drawn, (0, 0, 0, None, None))(cfgs, keys, carry, sources, step)
 
         def one(cfg: Cfg, key: jax.Array, carry: Carry, batch: Batch, step: Step) -> Any:
-            new, metrics = self._learn(cfg, key, carry, batch, step)
+            new, metrics = self._learned(cfg, key, carry, batch, step)
             value, weight = (jnp.stack(x) for x in zip(*(metrics[name] for name in self.metrics), strict=True))
             if self.phase.until is not None:  # only then can a replica be done
                 new = where(carry.done, carry.state, new)

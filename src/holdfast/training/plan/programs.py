@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...core import config
 from ...core.contract import Algorithm, Phase
 from ...core.errors import UserError
 from ...core.spec import Cfg
@@ -63,7 +62,7 @@ def programs_of(
     window = _window(settings, algorithm, cfg, task, wanted, hardware)
     columns = hardware.copied(task.columns(needed | task.always, discount)) if window is None else None
     ctx = task.context(columns if window is None else NotInMemory(algorithm.name))
-    cfgs = replicate([config.as_arrays(replica.cfg) for replica in replicas])
+    cfgs = replicate([replica.cfg for replica in replicas])
     keys = seed_keys([replica.seed for replica in replicas])
     rows = ring_rows(phases[earlier:], settings)
     growth = growth_of(settings, algorithm, cfg, task.dataset)

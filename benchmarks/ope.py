@@ -35,7 +35,7 @@ from holdfast.data.dataset import Dataset
 from holdfast.data.sources import load_dataset
 from holdfast.evaluation.ope import behaviour as behaviours
 from holdfast.evaluation.ope import metrics
-from holdfast.evaluation.ope.estimate import USUAL
+from holdfast.evaluation.ope.estimators import USUAL
 from holdfast.evaluation.ope.target import target_of
 from holdfast.policy.policy import Policy
 from holdfast.runs.folder import RunFolder

@@ -125,7 +125,7 @@ class Ours:
 
     def views(self, phase: Phase) -> dict[str, Any]:
         """The parts of the rows that a phase splits them into, by name."""
-        from holdfast.data.feed.sampler import View
+        from holdfast.data.feed.row_sources import View
 
         found, at = {}, 0
         for name, share in (phase.split or {}).items():
@@ -198,7 +198,7 @@ class Team(Ours):
         from holdfast.algorithms.independent import independent
         from holdfast.core import team
         from holdfast.core.contract import Context
-        from holdfast.data.feed.sampler import Members
+        from holdfast.data.feed.row_sources import Members
 
         super().__init__(name)
         own = self.ctx

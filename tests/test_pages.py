@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.algorithms import registry
-from holdfast.data.tables.schema import Schema
+from holdfast.data.tables.roles import schema_of
 
 DOCS = Path(__file__).parent.parent / "docs"
 LOGS = Path(__file__).parent / "data" / "tables" / "open-bandit"
@@ -62,7 +62,7 @@ def test_tables(run_page, tmp_path):
     assert names["other"].table == names["policy"].table
     assert names["data"].observations[:, 0].tolist() == [118, 121, 125, 125, 98, 118, 104, 104]
     toml = re.findall(r"```toml\n(.*?)```", (DOCS / "tables.md").read_text(encoding="utf-8"), flags=re.S)
-    assert Schema.from_dict(tomllib.loads(toml[0]), "the page").cluster == "ward"
+    assert schema_of(tomllib.loads(toml[0]), "the page").cluster == "ward"
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ import pytest
 
 from holdfast.core.spec import Spec
 from holdfast.data.feed.treatment import Fitted
-from holdfast.data.tables.schema import Schema
+from holdfast.data.tables.roles import schema_of
 from holdfast.policy.policy import Policy
 from support.policies import MEMORY, PICK, make
 from support.valued import follower, gaussian_log
@@ -110,7 +110,7 @@ def test_it_answers_and_refuses(module: Any, tmp_path: Path) -> None:
 
 
 def test_rows_of_a_table_get_labels(module: Any, tmp_path: Path) -> None:
-    schema = Schema.from_dict(ROLES, "a test")
+    schema = schema_of(ROLES, "a test")
     fitted = Fitted(np.full(schema.width, 0.5), np.full(schema.width, 2.0), action_count=2, normalized=True)
     spec = Spec((schema.width,), 2, discrete=True, masked=True)
     policy: Policy = make(PICK, spec, fitted, table=schema.to_dict())

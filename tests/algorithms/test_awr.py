@@ -12,7 +12,7 @@ import pytest
 from holdfast.algorithms import awr
 from holdfast.core.spec import Batch
 from holdfast.core.trained import Trained
-from holdfast.data.feed import sampler
+from holdfast.data.feed import row_sources
 from holdfast.data.feed.columns import Columns
 from holdfast.parts import layers, nets, optimisers
 from support.formulas import array, rows, same
@@ -104,7 +104,7 @@ def test_awr():
     @jax.jit
     def step_of(state, step):
         _, columns, _, metrics = awr.refresh(cfg, state, {"data": data}, None, None, step)
-        batch = sampler.rows(data, jnp.arange(len(data.row)))
+        batch = row_sources.rows(data, jnp.arange(len(data.row)))
         batch = Batch(**(vars(batch) | {"extra": columns}))
         return *awr.update(cfg, state, batch, None, step), columns, metrics
 

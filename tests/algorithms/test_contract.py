@@ -22,7 +22,7 @@ from holdfast.core.noise import Noise
 from holdfast.core.spec import Batch, Seen, Spec
 from holdfast.core.tree import named_leaves
 from holdfast.data.dataset import Dataset
-from holdfast.data.feed import buffer, sampler, treatment
+from holdfast.data.feed import buffer, row_sources, treatment
 from holdfast.data.feed import columns as cols
 from holdfast.data.split import by_episodes
 from holdfast.training import compilation
@@ -124,12 +124,12 @@ class Case:
         parts = by_episodes(self.data, phase.split, 0) if phase.split else {}
         for view, episodes in parts.items():
             inside = np.flatnonzero(np.isin(self.data.episode_of, episodes))
-            found[view] = sampler.View(self.columns, jnp.asarray(inside, jnp.int32))
+            found[view] = row_sources.View(self.columns, jnp.asarray(inside, jnp.int32))
         return found
 
     def programs(self, seeds=SEEDS, cfgs=None, tuning=False) -> list[Program]:
         """One program a phase, for every seed (and config); with those of fine-tuning after the offline ones."""
-        many, rows = replicate(cfgs or [self.cfg] * len(seeds)), sampler.size(self.columns)
+        many, rows = replicate(cfgs or [self.cfg] * len(seeds)), row_sources.size(self.columns)
         return [
             Program(self.algorithm, phase, i, many, seed_keys(seeds), self.ctx, self.sources(phase), rows)
             for i, phase in enumerate(self.all_phases if tuning else self.phases)
@@ -139,7 +139,7 @@ class Case:
         """The carry with the data's rows in its rings, as if they had been collected."""
         if not carry.rings:
             return carry
-        rows = sampler.rows(self.columns, jnp.arange(sampler.size(self.columns)))
+        rows = row_sources.rows(self.columns, jnp.arange(row_sources.size(self.columns)))
         rings = {}
         for name, ring in carry.rings.items():
             own = Batch(**{**vars(rows), "extra": {c: rows.extra[c] for c in ring.rows.extra}})

@@ -13,7 +13,7 @@ from holdfast.core.contract import Chunks, Context, Treatment
 from holdfast.core.noise import Tape
 from holdfast.core.spec import Batch, Seen, Spec
 from holdfast.data.dataset import Dataset
-from holdfast.data.feed import buffer, columns, sampler, treatment
+from holdfast.data.feed import buffer, columns, readers, row_sources, treatment
 from holdfast.parts import chunks, flows
 from holdfast.parts.critics import mean_squared_error
 from holdfast.training.plan.refusals import require_episodes
@@ -39,7 +39,7 @@ def episodes(*lengths, terminated=True):
 
 def drawn(data, index, length):
     made = columns.prepare(data, treatment.fit(Treatment(), data))
-    return jax.jit(lambda made: sampler.chunks(made, jnp.asarray(index), length))(jax.tree.map(jnp.asarray, made))
+    return jax.jit(lambda made: readers.chunks(made, jnp.asarray(index), length))(jax.tree.map(jnp.asarray, made))
 
 
 def test_chunks_of_columns():
@@ -59,12 +59,12 @@ def test_chunks_of_a_ring():
 
     @jax.jit
     def both(made):
-        rows = sampler.rows(made, jnp.arange(7))
+        rows = row_sources.rows(made, jnp.arange(7))
         ring = buffer.empty(jax.tree.map(lambda x: x[0], rows), 5, 1)
         for i in range(7):
             ring = buffer.add(ring, jax.tree.map(lambda x, i=i: x[i : i + 1], rows), jnp.ones(1, bool))
         index = jnp.argmax(ring.rows.obs == jnp.array([[2.0, 10.0, 11.0]]), 0)
-        return sampler.chunks(ring, index, 3)
+        return readers.chunks(ring, index, 3)
 
     found = both(made)
     assert found.valid.tolist() == [[True, True, False], [True, True, True], [True, True, False]]

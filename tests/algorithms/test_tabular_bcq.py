@@ -16,7 +16,7 @@ from holdfast.core.spec import Batch, Seen
 from holdfast.data.dataset import Dataset
 from holdfast.data.feed import columns as cols
 from holdfast.data.feed import treatment
-from holdfast.data.feed.sampler import rows as rows_of
+from holdfast.data.feed.row_sources import rows as rows_of
 from holdfast.environments import probes, tabular
 from holdfast.environments.batch_mdp import batch_mdp, states_of
 from support.formulas import array, near

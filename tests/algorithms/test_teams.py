@@ -14,7 +14,8 @@ from holdfast.core.noise import Noise, Tape
 from holdfast.core.spec import Batch, Seen, Spec
 from holdfast.core.team import Team
 from holdfast.parts import cross_entropy
-from holdfast.policy.policy import template_of
+from holdfast.policy.contents import template_of
+from holdfast.policy.policy import Policy
 from support.formulas import array, near, same
 
 NOISE = Noise(jax.random.PRNGKey(0))
@@ -157,7 +158,8 @@ def test_an_agent_of_omiga_acts_alone_as_in_its_team():
     algorithm, alone = omiga.member(cfg, state, 1)
     own, _ = algorithm.act(cfg, alone, Seen(batch(1).obs, jnp.zeros(ROWS)), (), NOISE, "best")
     near(joint[:, 2:], own)
-    made = template_of(omiga.algorithm, cfg, SPEC, {"stats": {"agents": 2.0}})  # as a saved policy is loaded
+    facts = {"stats": {"agents": 2.0}}
+    made = template_of(omiga.algorithm, cfg, SPEC, facts, Policy.load)  # as a saved policy is loaded
     assert jax.tree.map(jnp.shape, made) == jax.tree.map(jnp.shape, alone)
 
 

@@ -14,7 +14,7 @@ from holdfast.core.contract import Algorithm, Collect, Phase, Preset, Treatment,
 from holdfast.core.spec import Batch
 from holdfast.core.trained import Trained
 from holdfast.core.tree import PyTree
-from holdfast.data.feed import sampler
+from holdfast.data.feed import readers
 from holdfast.data.feed.buffer import Ring
 from holdfast.evaluation.evaluate import evaluate
 from holdfast.parts import nets, optimisers
@@ -146,7 +146,7 @@ def test_what_is_remembered_in_collection_is_the_window_of_the_collected_row(env
     run = train("window_cloner", DATA, env=env, steps=480, config=given, out=tmp_path / "run", **CLOCKS)
     ring = ring_of(run, 480)
     index = jnp.arange(8, 480)  # after the warm-up
-    found = sampler.windows(ring, index, K)
+    found = readers.windows(ring, index, K)
     assert int((~found.valid).sum()) == 2 * (K - 1) * K // 2  # two environments began an episode at their step 200
     action = jnp.tanh(run.policy().state.actor.net(inputs(found.obs, found.valid)))
     np.testing.assert_allclose(action, found.action[:, -1], atol=2e-6)

@@ -12,7 +12,7 @@ import pytest
 from holdfast.algorithms import registry
 from holdfast.core.contract import NStep, Transitions, Treatment
 from holdfast.data.dataset import Dataset
-from holdfast.data.feed import columns, sampler, treatment
+from holdfast.data.feed import columns, readers, treatment
 from holdfast.parts import targets
 from support.learned import Learned, settings
 
@@ -66,7 +66,7 @@ def test_the_target_of_three_steps():
 
     @jax.jit
     def target(made):
-        return targets.td(sampler.spans(made, jnp.arange(5), 3, 0.9), jnp.full(5, 10.0), 0.9)
+        return targets.td(readers.spans(made, jnp.arange(5), 3, 0.9), jnp.full(5, 10.0), 0.9)
 
     y = target(jax.tree.map(jnp.asarray, made))
     np.testing.assert_allclose(y, [7.29, 7.29, 0.81, 0.9, 1], rtol=1e-6)

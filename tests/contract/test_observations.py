@@ -12,7 +12,7 @@ from holdfast.core.noise import Noise
 from holdfast.core.spec import ArraySpec, Batch, Spec, named
 from holdfast.core.trained import Trained
 from holdfast.core.tree import PyTree
-from holdfast.data.feed import buffer, sampler
+from holdfast.data.feed import buffer, row_sources, sampler
 from holdfast.data.feed.columns import Columns
 from holdfast.data.feed.treatment import Fitted
 from holdfast.parts import encoders, nets, optimisers
@@ -120,7 +120,7 @@ def test_bytes_stay_bytes_in_columns_rings_and_batches(kind, needs):
     columns, _ = log(kind)
     columns = jax.tree.map(jnp.asarray, columns)
     ring = buffer.empty(buffer.blank_row(spec), 50)
-    ring = buffer.add(ring, sampler.rows(columns, jnp.arange(40)), jnp.ones(40, bool))
+    ring = buffer.add(ring, row_sources.rows(columns, jnp.arange(40)), jnp.ones(40, bool))
     noise = Noise(jax.random.PRNGKey(0))
     lead = (16, 3) if isinstance(needs, Windows) else (16,)
     wanted = jax.tree.map(lambda x: ((*lead, *x.shape[1:]), str(x.dtype)), columns.obs)

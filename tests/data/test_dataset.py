@@ -2,7 +2,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from gymnasium.spaces import Box, Dict, Discrete
+from gymnasium.spaces import Box, Discrete
 
 from holdfast.core.errors import UserError
 from holdfast.data.dataset import Dataset
@@ -84,16 +84,6 @@ def test_split_refuses_shares(three, shares):
         three.split(shares)
 
 
-def test_fingerprint_sees_every_column_and_no_storage_type(three):
-    wide = dataclasses.replace(three, observations=three.observations.astype(np.float64))
-    assert wide.fingerprint == three.fingerprint
-    for name in ("observations", "actions", "rewards", "terminations", "truncations"):
-        column = getattr(three, name).copy()
-        column[-1] = ~column[-1] if column.dtype == bool else column[-1] + 1
-        assert dataclasses.replace(three, **{name: column}).fingerprint != three.fingerprint, name
-    assert dataclasses.replace(three, columns={"discount": np.ones(6)}).fingerprint != three.fingerprint
-
-
 def test_columns_cannot_be_written_to(three):
     with pytest.raises(ValueError, match="read-only"):
         three.rewards[0] = 5.0
@@ -105,9 +95,7 @@ def test_the_callers_array_stays_writable():
     mine[0] = 1.0
 
 
-def test_unequal_lengths_are_refused(three):
-    with pytest.raises(UserError, match="rewards has 5 rows, expected 6"):
-        dataclasses.replace(three, rewards=np.ones(5))
+def test_unequal_lengths_are_refused():
     with pytest.raises(UserError, match="actions has 2 rows, observations 3"):
         Dataset.from_arrays(np.zeros((3, 1)), np.zeros((2, 1)), np.ones(3), np.zeros(3))
     bad = episode(0, 2) | {"observations": np.zeros((2, 2))}
@@ -115,11 +103,7 @@ def test_unequal_lengths_are_refused(three):
         Dataset.from_episodes([episode(0, 2), bad])
 
 
-def test_what_is_not_supported_is_refused_in_one_line(three):
-    with pytest.raises(UserError, match="observations are Dict"):
-        dataclasses.replace(three, observation_space=Dict({"a": Box(0, 1, (2,))}))
-    with pytest.raises(UserError, match=r"Box \(8, 8, 3\)"):
-        dataclasses.replace(three, observation_space=Box(0, 255, (8, 8, 3), np.uint8))
+def test_what_is_not_supported_is_refused_in_one_line():
     with pytest.raises(UserError, match="dtype object"):
         Dataset.from_arrays(np.array([[None]]), [[0.0]], [0.0], [True])
     with pytest.raises(UserError, match=r"terminations at row 1 is 2"):

@@ -22,7 +22,7 @@ from holdfast.core.errors import UserError
 from holdfast.core.noise import Noise
 from holdfast.core.spec import Spec
 from holdfast.data.feed.treatment import Fitted
-from holdfast.data.tables.schema import Schema
+from holdfast.data.tables.roles import schema_of
 from holdfast.policy.export import reader, writers
 from holdfast.policy.export.convert import convert
 from holdfast.policy.export.graph import Graph, Port
@@ -152,7 +152,7 @@ ROLES = {
 
 
 def test_rows_of_a_table(tmp_path: Path) -> None:
-    schema = Schema.from_dict(ROLES, "a test")
+    schema = schema_of(ROLES, "a test")
     spec = Spec((schema.width,), 2, discrete=True)
     fitted = Fitted(np.full(schema.width, 0.5), np.full(schema.width, 2.0), action_count=2, normalized=True)
     policy = make(PICK, spec, fitted, table=schema.to_dict())

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
-import json
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -112,36 +109,6 @@ def test_repeated_states_are_near(guarded: Policy) -> None:
     policy = make(PICK, Spec((3,), 3, discrete=True)).with_support(rounded)
     assert policy.support_model.facts["measured_false_alarms"] < 0.05
     assert policy.support(np.sign(data.observations[:8]), data.actions[:8]).min() > 0.05
-
-
-def test_saved_copied_and_pickled(guarded: Policy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    obs = np.linspace(-2, 2, 9, dtype=np.float32)[:, None]
-    guarded.save(tmp_path)
-    monkeypatch.setattr(registry, "is_installed", lambda algorithm: True)
-    for again in (Policy.load(tmp_path), copy.copy(guarded), pickle.loads(pickle.dumps(guarded))):  # noqa: S301
-        np.testing.assert_array_equal(again.support(obs), guarded.support(obs))
-        np.testing.assert_array_equal(again.guarded(obs).action, guarded.guarded(obs).action)
-    cloned = guarded.with_support(LOG, fallback=follower(LOG, -0.5))
-    cloned.save(tmp_path)
-    np.testing.assert_array_equal(Policy.load(tmp_path).guarded(obs).action, cloned.guarded(obs).action)
-    follower(LOG).save(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["policy.json", "policy.safetensors"]
-
-
-@pytest.mark.parametrize("change", ["arrays", "facts", "kind"])
-def test_damaged_files_are_refused(guarded: Policy, tmp_path: Path, change: str) -> None:
-    guarded.save(tmp_path)
-    path = tmp_path / ("support.safetensors" if change == "arrays" else "support.json")
-    data = bytearray(path.read_bytes())
-    if change == "arrays":
-        data[-1] ^= 1
-    else:
-        values = json.loads(data)
-        values |= {"false_alarms": 0.5} if change == "facts" else {"facts": 3}
-        data = bytearray(json.dumps(values).encode())
-    path.write_bytes(data)
-    with pytest.raises(UserError, match="support"):
-        Policy.load(tmp_path)
 
 
 CASES = [

@@ -23,7 +23,7 @@ from holdfast.core.spec import Spec
 from holdfast.data.convert import convert
 from holdfast.data.dataset import Dataset
 from holdfast.data.feed.treatment import Fitted
-from holdfast.data.tables.schema import Schema
+from holdfast.data.tables.roles import schema_of
 from holdfast.evaluation.ope import linear
 from holdfast.policy.policy import Policy
 from holdfast.selection import departures as departing
@@ -85,7 +85,7 @@ def test_a_decision_of_a_continuous_policy() -> None:
 
 def critic(n: int = 80) -> tuple[Policy, Dataset]:
     """A Q network on rows of a table, and a log of it."""
-    schema = Schema.from_dict(ROLES, "a test")
+    schema = schema_of(ROLES, "a test")
     rng = np.random.default_rng(0)
     ward = rng.integers(2, size=n)
     obs = np.column_stack([rng.normal(size=n), ward == 0, ward == 1]).astype(np.float32)

@@ -7,8 +7,9 @@ import holdfast
 from holdfast.algorithms import registry
 from holdfast.core.errors import Diverged
 from holdfast.data.dataset import Dataset
-from holdfast.evaluation.ope import estimate as estimating
-from holdfast.evaluation.ope.estimate import Aim
+from holdfast.evaluation.ope import intervals
+from holdfast.evaluation.ope.aim import Aim
+from holdfast.evaluation.ope.estimate import estimate
 from holdfast.evaluation.ope.model_values import Doubt, ModelValues
 from holdfast.evaluation.ope.target import target_of
 from holdfast.selection import neural
@@ -130,13 +131,13 @@ def answer(data: Dataset, doubt: float, force: bool = False):
     """The estimate with a doubt, and its row."""
     aim = Aim(horizon=2, resamples=300, force=force)
     target = target_of(follower(data), data, "best")
-    found = estimating.estimate(data, target, None, values_of(data, doubt), aim, ("fqe",))
+    found = estimate(data, target, None, values_of(data, doubt), aim, ("fqe",))
     return found, found["fqe"]
 
 
 def standard_error(data: Dataset) -> float:
     """Of the difference to the log, over the resamples of `answer`."""
-    counts = estimating.intervals.unit_counts(None, data.n_episodes, 300, 0)
+    counts = intervals.unit_counts(None, data.n_episodes, 300, 0)
     first = values_of(data, 0.0).v[data.offsets[:-1] + np.arange(data.n_episodes)]
     return float((counts @ (first - data.returns()) / counts.sum(1)).std(ddof=1))
 

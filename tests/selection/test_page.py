@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from holdfast.evaluation.ope.estimate import ESTIMATORS
+from holdfast.evaluation.ope.estimators import ESTIMATORS
 
 PAGE = Path(__file__).parents[2] / "docs" / "ope.md"
 

@@ -17,7 +17,7 @@ from holdfast.core.noise import Noise
 from holdfast.core.spec import Seen
 from holdfast.data.dataset import Dataset
 from holdfast.data.feed import columns as cols
-from holdfast.data.feed import sampler, treatment
+from holdfast.data.feed import row_sources, treatment
 from holdfast.data.split import by_episodes
 from holdfast.policy.q_values import estimated_value
 from holdfast.training.carry import replicate, seed_keys
@@ -77,7 +77,7 @@ class Learned:
             sources = {"data": columns}
             for view, episodes in (by_episodes(data, phase.split, 0) if phase.split else {}).items():
                 inside = np.flatnonzero(np.isin(data.episode_of, episodes))
-                sources[view] = sampler.View(columns, jnp.asarray(inside, jnp.int32))
+                sources[view] = row_sources.View(columns, jnp.asarray(inside, jnp.int32))
             self.program = Program(self.algorithm, phase, i, replicate(cfgs), keys, ctx, sources)
             self.carry = enter(self.program, self.carry)
             self.steps = 0

@@ -31,7 +31,7 @@ class Transitions:
 
 @dataclasses.dataclass(frozen=True)
 class NStep:
-    """One update reads rows that span up to `length` steps of an episode: leaves `[B, ...]`, see `sampler.spans`."""
+    """One update reads rows that span up to `length` steps of an episode: leaves `[B, ...]`, see `readers.spans`."""
 
     length: int  # n of n-step returns
     columns: tuple[str, ...] = ()
@@ -43,7 +43,7 @@ Anchor = Literal["last", "first", "full"]
 
 @dataclasses.dataclass(frozen=True)
 class Windows:
-    """One update reads `length` steps of an episode around each drawn row: leaves `[B, K, ...]`, see `sampler.windows`.
+    """One update reads `length` steps of an episode around each drawn row: leaves `[B, K, ...]`, see `readers.windows`.
 
     Shorter windows are padded on the left: `batch.valid` `[B, K]` is False there. `anchor` says where the drawn row is:
 
@@ -60,7 +60,7 @@ class Windows:
 
 @dataclasses.dataclass(frozen=True)
 class Chunks:
-    """One update reads the `length` steps that begin at each drawn row: leaves `[B, K, ...]`, see `sampler.chunks`.
+    """One update reads the `length` steps that begin at each drawn row: leaves `[B, K, ...]`, see `readers.chunks`.
 
     `batch.valid` `[B, K]` is False for the steps after the episode's end.
     """
@@ -70,7 +70,7 @@ class Chunks:
     batches: int = 1
 
 
-# What one update reads. `data.feed.sampler.READ` has one reader for each; a plan refuses anything else.
+# What one update reads. `data.feed.readers.READ` has one reader for each; a plan refuses anything else.
 Needs = Transitions | NStep | Windows | Chunks
 
 

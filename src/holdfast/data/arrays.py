@@ -25,6 +25,11 @@ def take(observations: np.ndarray, rows: np.ndarray | slice) -> np.ndarray:
     return observations[rows]
 
 
+def are_images(observations: np.ndarray) -> bool:
+    """Whether observations are images: bytes `[M, height, width, channels]`."""
+    return observations.dtype == np.uint8 and observations.ndim == 4
+
+
 def as_observations(values: ArrayLike, where: str) -> np.ndarray:
     """Observations as `[M, d]`, or images as bytes `[M, height, width, channels]`.
 

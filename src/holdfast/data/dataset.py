@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Unpack
@@ -12,28 +10,19 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..core.errors import UserError
 from ..core.shown import counted, facts_html, line
 from . import scores, spaces
-from .arrays import (
-    OBSERVATION_COLUMNS,
-    as_actions,
-    as_observations,
-    flags,
-    frozen,
-    numbers,
-    ranges,
-    stored,
-    take,
-    vector,
-)
+from .arrays import OBSERVATION_COLUMNS, are_images, frozen, ranges, take
 from .build import Facts, RawTable, fields_from_arrays, fields_from_episodes
-from .chunks import chunks, extremes, moments
-from .facts import checked_facts, spec_facts
+from .chunks import extremes, moments
+from .facts import spec_facts
+from .fields import checked_fields
+from .fingerprint import fingerprint_of
 from .flat import CutRules
 from .join import fields_from_sets
 from .references import env_id_of
 from .split import by_episodes
+from .tables.roles import schema_of
 from .tables.schema import Schema
 
 if TYPE_CHECKING:
@@ -70,55 +59,9 @@ class Dataset:
     provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        def put(name: str, value: Any) -> None:
+        given = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        for name, value in checked_fields(given).items():
             object.__setattr__(self, name, value)
-
-        for name, value in checked_facts(self.id, self.env_spec, self.reference, self.provenance).items():
-            put(name, value)
-        put("observations", as_observations(self.observations, f"{self.id}: observations"))
-        if hasattr(self.observation_space, "low"):
-            put("observation_space", spaces.flattened(self.observation_space, self.id))
-        put("actions", as_actions(self.actions, f"{self.id}: actions", self.action_space))
-        for name, value in spaces.joint_actions(self.actions, self.action_space, self.provenance, self.id).items():
-            put(name, value)
-        put("rewards", frozen(vector(self.rewards, f"{self.id}: rewards").astype(np.float64, copy=False)))
-        for name in ("terminations", "truncations"):
-            put(name, flags(getattr(self, name), f"{self.id}: {name}"))
-        put("offsets", self._whole_offsets())
-        put("columns", {k: stored(k, v, f"{self.id}: {k}") for k, v in self.columns.items()})
-        spaces.require_supported(self.observation_space, self.action_space, self.id)
-        if self.images != (len(self.observation_space.shape) == 3):
-            raise UserError(
-                f"{self.id}: observations have shape {self.observations.shape} and type {self.observations.dtype}, but "
-                f"their space is Box {self.observation_space.shape}; images need both, as bytes (uint8)"
-            )
-        self._require_lengths()
-
-    def _whole_offsets(self) -> np.ndarray:
-        """The offsets as int64.
-
-        Raises:
-            UserError: they are not whole numbers [E + 1].
-        """
-        array = numbers(self.offsets, f"{self.id}: offsets")
-        if array.ndim != 1 or not np.array_equal(array, np.floor(array)) or (np.abs(array) > 2**53).any():
-            raise UserError(f"{self.id}: offsets of shape {array.shape} are not whole numbers, one more than episodes")
-        return frozen(array.astype(np.int64))
-
-    def _require_lengths(self) -> None:
-        n = self.n_steps
-        e = self.n_episodes
-        if e < 0 or self.offsets[:1].tolist() != [0] or (np.diff(self.offsets) < 1).any() or self.offsets[-1] != n:
-            raise UserError(
-                f"{self.id}: offsets must rise from 0 to {n} (the number of actions), with at least one step an episode"
-            )
-        wanted = {"observations": n + e, "rewards": n, "terminations": n, "truncations": n}
-        wanted |= {k: n + e if k in OBSERVATION_COLUMNS else n for k in self.columns}
-        for name, rows in wanted.items():
-            have = len(self.columns[name] if name in self.columns else getattr(self, name))
-            if have != rows:
-                why = "one more than steps for each episode" if rows == n + e else "one for each action"
-                raise UserError(f"{self.id}: {name} has {have} rows, expected {rows} ({why}: {n} steps, {e} episodes)")
 
     # sizes and indices
 
@@ -197,7 +140,7 @@ class Dataset:
     @property
     def images(self) -> bool:
         """Whether observations are images: bytes [N + E, height, width, channels]."""
-        return self.observations.dtype == np.uint8 and self.observations.ndim == 4
+        return are_images(self.observations)
 
     @property
     def horizon(self) -> int | None:
@@ -239,7 +182,7 @@ class Dataset:
             UserError: the file has another entry there.
         """
         roles = self.provenance.get("table")
-        return None if roles is None else Schema.from_dict(roles, f"the table of {self.id}")
+        return None if roles is None else schema_of(roles, f"the table of {self.id}")
 
     @property
     def action_names(self) -> list[str] | None:
@@ -279,31 +222,17 @@ class Dataset:
         weighted = self.rewards if discount == 1.0 else self.rewards * discount**self.timesteps
         return np.add.reduceat(weighted, self.offsets[:-1])
 
-    def normalized(self, returns: Any) -> np.ndarray | None:
+    def normalized(self, returns: ArrayLike) -> np.ndarray | None:
         """Normalised score 100 * (return - random) / (expert - random), None if there is no usable reference."""
         usable = self.reference is not None and scores.usable(self.reference)
         return scores.normalized(returns, self.reference) if usable and self.reference else None
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of all columns and offsets, in hexadecimal.
-
-        Columns are cast to fixed types first, so that the same data gives the same hash in every file format.
-        """
-        digest = hashlib.sha256()
-        parts = {
-            name: getattr(self, name) for name in ("observations", "actions", "rewards", "terminations", "truncations")
-        }
-        for name, column in {**parts, "offsets": self.offsets, **dict(sorted(self.columns.items()))}.items():
-            fixed = {"f": "<f4", "b": "|u1"}.get(column.dtype.kind, "<i8")
-            if name == "observations" and self.images:
-                fixed = "|u1"
-            if name == "actions":
-                fixed = "<i8" if self.discrete else "<f4"
-            digest.update(f"{name}{column.shape}{fixed};".encode())
-            for part in chunks(len(column), math.prod(column.shape[1:])):
-                digest.update(np.ascontiguousarray(column[part], fixed).view(np.uint8).data)
-        return digest.hexdigest()
+        """SHA-256 of all columns and offsets, in hexadecimal: the same for the same data in every file format."""
+        names = ("observations", "actions", "rewards", "terminations", "truncations", "offsets")
+        columns = {name: getattr(self, name) for name in names} | dict(sorted(self.columns.items()))
+        return fingerprint_of(columns, self.images, self.discrete)
 
     # parts of a data set
 

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from ..core.errors import UserError
 from ..core.files import JSON, object_in
-from .arrays import frozen, numbers
+from .arrays import are_images, frozen, numbers
 
 if TYPE_CHECKING:
     from gymnasium.spaces import Box, Discrete, Space
@@ -181,7 +181,7 @@ def observation_box(observations: np.ndarray) -> Box:
     """An unbounded Box for observations `[M, d]` whose bounds are not known, or the Box of images."""
     from gymnasium.spaces import Box
 
-    if observations.dtype == np.uint8 and observations.ndim == 4:
+    if are_images(observations):
         return Box(0, 255, observations.shape[1:], np.uint8)
     dtype = observations.dtype if observations.dtype.kind == "f" else np.dtype(np.float32)
     return Box(-np.inf, np.inf, observations.shape[1:], dtype=dtype.type)

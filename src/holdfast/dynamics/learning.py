@@ -19,7 +19,7 @@ from ..core.noise import Noise
 from ..core.spec import Batch, Spec, State, Step
 from ..core.trained import Metrics, Trained, merge
 from ..core.tree import PyTree
-from ..data.feed.sampler import View
+from ..data.feed.row_sources import View
 from ..parts import nets, optimisers
 from . import ensemble
 from .ensemble import Deterministic, Ensemble, Gaussian, Scale

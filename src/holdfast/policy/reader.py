@@ -15,7 +15,8 @@ from ..core.spec import Obs, Spec
 from ..data import spaces
 from ..data.feed.treatment import Fitted
 from ..data.tables import rows as table_rows
-from ..data.tables.schema import Schema
+from ..data.tables.encoding import action_codes, action_labels
+from ..data.tables.roles import schema_of
 from ..environments.gym import joint_actions
 from . import arguments
 
@@ -41,7 +42,7 @@ class Reader:
         self.space = _space(info, "observation_space")
         self.action_space = _space(info, "action_space")
         roles = info.get("table")
-        self.table = None if roles is None else Schema.from_dict(roles, "the policy's table")
+        self.table = None if roles is None else schema_of(roles, "the policy's table")
 
     def rows(self, obs: Obs) -> tuple[Any, bool]:
         """Observations as rows [n, *obs], and whether a single one was given."""
@@ -58,6 +59,30 @@ class Reader:
         if not found.single:
             return found.observations, legal, True
         return found.observations[0], found.legal[0] if mask is None and found.legal is not None else mask, True
+
+    def unlabelled(self, action: ArrayLike, labelled: bool) -> ArrayLike:
+        """Actions as numbers.
+
+        Args:
+            action: actions in the environment's units, or labels of a table.
+            labelled: whether rows of a table were given, see `from_table`.
+
+        Raises:
+            UserError: a label that the table does not have.
+        """
+        return action_codes(self.table, action, "the action") if labelled and self.table is not None else action
+
+    def answer(self, action: np.ndarray, single: bool, labelled: bool) -> Any:
+        """Actions in the form of the question: labels for rows of a table, one action for a single observation.
+
+        Args:
+            action: actions in the environment's units, [n, ...].
+            single: whether a single observation was given.
+            labelled: whether rows of a table were given.
+        """
+        if labelled and self.table is not None:
+            return action_labels(self.table, action, single)
+        return action[0] if single else action
 
     def to_inside(self, action: ArrayLike, n: int = 1) -> np.ndarray:
         """Actions of the environment as n rows in inside units: [n, A] in [-1, 1], or numbers [n] from 0 if discrete.

@@ -11,80 +11,25 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import shutil
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import ArrayLike
 
-from ..core.contract import Algorithm
 from ..core.errors import UserError
-from ..core.files import read_checked, read_json, write_json
-from ..core.schema import require_types
-from ..core.spec import ArraySpec, Cfg, Memory, Obs, Spec, State
-from ..data.feed.treatment import Fitted
-from ..data.tables.schema import Schema
-from .acting import Acting
-from .storage import arrays_of, metadata_of, save_tree
-
-if TYPE_CHECKING:
-    from gymnasium.spaces import Space
+from ..core.spec import ArraySpec, Spec
+from .actor import Actor
 
 FORMAT = 1
-JSON = "support.json"
-TENSORS = "support.safetensors"
-FALLBACK = "fallback"  # folder of the policy that acts in place of this one
 NEIGHBOUR = 3  # whose distance counts: one strange row of the log supports nothing
 OTHER = 1e4  # squared distance of another discrete action
 MOST = 1e4  # states are clipped here, in units of the log: float32 keeps the order of the distances
 ROUNDING = 1e-3  # distances that differ by less are equal, so that all formats give the same score
 MOST_ROWS = 100_000
-FACTS: dict[str, Any] = {
-    "dataset": str,
-    "fingerprint": str,
-    "rows": int,
-    "calibration_rows": int,
-    "calibration_episodes": int,
-    "checked_rows": int,
-    "measured_false_alarms": float,
-    "policy_flagged": float | None,
-}
-ARRAYS = ("states", "actions", "centre", "scale", "action_scale", "calibration")
 
 Kind = Literal["action", "nearest", "policy"]
-
-
-@runtime_checkable
-class Actor(Protocol):
-    """A policy, as the modules below it see it."""
-
-    algorithm: Algorithm
-    cfg: Cfg
-    state: State
-    spec: Spec
-    fitted: Fitted
-    info: dict[str, Any]
-    table: Schema | None
-    raw_action_space: Space | None
-    support_model: Support | None
-
-    def start(self, n: int, mode: str = "best", seed: int = 0) -> Acting: ...
-
-    def act(
-        self, obs: Obs, memory: Memory | None = None, mode: str = "best", *, mask: ArrayLike | None = None
-    ) -> tuple[Any, Any]: ...
-
-    def to_inside(self, action: ArrayLike, n: int = 1) -> np.ndarray: ...
-
-    def replaced(self, obs: Obs, action: np.ndarray, model: Support, mask: ArrayLike | None = None) -> Guarded: ...
-
-    def without_support(self) -> Actor: ...
-
-    def save(self, folder: str | Path) -> Path: ...
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -309,101 +254,3 @@ def require_vectors(spec: Spec, where: str) -> None:
     arrays = spec.obs_arrays
     if not isinstance(arrays, ArraySpec) or arrays.dtype != "float32":
         raise UserError(f"{where} has images or several arrays as observations: a score of support needs vectors")
-
-
-def write(folder: Path, support: Support | None) -> None:
-    """Write `support.json` and `support.safetensors` into the folder of a policy; None removes those of an older one.
-
-    Raises:
-        UserError: a file cannot be written.
-    """
-    try:
-        for name in (JSON, TENSORS):
-            (folder / name).unlink(missing_ok=True)
-        if (folder / FALLBACK).is_dir():
-            shutil.rmtree(folder / FALLBACK)
-    except OSError as error:
-        raise UserError(f"cannot replace the support in {folder}: {error.strerror}; make it writable") from error
-    if support is None:
-        return
-    if support.fallback is not None and support.fallback.policy is not None:
-        support.fallback.policy.save(folder / FALLBACK)
-    facts = support.to_dict()
-    sha256 = save_tree(folder / TENSORS, support.reference._asdict(), facts)
-    write_json(folder / JSON, {**facts, "sha256": sha256})
-
-
-def read(folder: Path, spec: Spec, load: Callable[[Path], Actor]) -> Support | None:
-    """The support in the folder of a policy; None if it has none.
-
-    Args:
-        folder: the folder.
-        spec: shapes of the policy.
-        load: reads the policy of the fallback.
-
-    Raises:
-        UserError: a damaged file, or one that does not belong to the policy.
-    """
-    path = folder / JSON
-    if not path.is_file():
-        return None
-    facts = read_json(path)
-    where = str(path)
-    if facts.get("format") != FORMAT:
-        raise UserError(f"{where} has format {facts.get('format')}, expected {FORMAT}: use another holdfast")
-    hints = {"discrete": bool, "false_alarms": float, "fallback": dict[str, Any] | None, "facts": dict[str, Any]}
-    require_types(facts, {**hints, "sha256": str}, where, [*hints, "sha256"])
-    data = read_checked(folder / TENSORS, facts.pop("sha256"))
-    if metadata_of(data, str(folder / TENSORS)) != facts:
-        raise UserError(f"{where} is damaged: it has changed since it was written; restore it from a copy")
-    if not 0 < facts["false_alarms"] < 1:
-        raise UserError(f"false_alarms in {where} is {facts['false_alarms']}, expected a number between 0 and 1")
-    require_types(facts["facts"], FACTS, f"facts in {where}", tuple(FACTS))
-    arrays = arrays_of(data, str(folder / TENSORS))
-    reference = _checked(arrays, spec, facts["discrete"], str(folder / TENSORS))
-    fallback = _fallback(facts["fallback"], spec, folder, load, where)
-    return Support(reference, facts["discrete"], facts["false_alarms"], fallback, facts["facts"])
-
-
-def _checked(arrays: Mapping[str, np.ndarray], spec: Spec, discrete: bool, where: str) -> Reference:
-    """The arrays of a file as a reference.
-
-    Raises:
-        UserError: an array is missing, or its shape does not fit the policy.
-    """
-    missing = [name for name in ARRAYS if name not in arrays]
-    if missing:
-        raise UserError(f"{where} does not hold {', '.join(missing)}: restore it from a copy")
-    require_vectors(spec, where)
-    rows = len(arrays["states"]) if arrays["states"].ndim else 0
-    k = int(np.prod(spec.obs_shape))
-    wanted = {"states": (rows, k), "centre": (k,), "scale": (k,), "actions": (rows, *spec.action_shape)}
-    wanted["action_scale"] = (0,) if spec.discrete else spec.action_shape
-    wanted["calibration"] = (arrays["calibration"].size,)
-    types = {name: np.int32 if name == "actions" and spec.discrete else np.float32 for name in ARRAYS}
-    wrong = [name for name in ARRAYS if arrays[name].shape != wanted[name] or arrays[name].dtype != types[name]]
-    if wrong or discrete != spec.discrete or not 0 < rows <= MOST_ROWS or not arrays["calibration"].size:
-        raise UserError(f"{where} does not belong to this policy ({', '.join(wrong) or 'rows'}): fit the support again")
-    return Reference(*(arrays[name] for name in ARRAYS))
-
-
-def _fallback(
-    values: Mapping[str, Any] | None, spec: Spec, folder: Path, load: Callable[[Path], Actor], where: str
-) -> Fallback | None:
-    if values is None:
-        return None
-    kind = values.get("kind")
-    if kind == "policy":
-        return Fallback("policy", policy=load(folder / FALLBACK))
-    if kind == "nearest":
-        return Fallback("nearest")
-    if kind != "action":
-        raise UserError(f"the fallback in {where} is {kind!r}, expected action, nearest or policy")
-    try:
-        action: np.ndarray = np.asarray(values.get("action"), np.int32 if spec.discrete else np.float32)
-    except (TypeError, ValueError, OverflowError):
-        action = np.zeros((0, 0))
-    low, high = (0, spec.action - 1) if spec.discrete else (-1, 1)
-    if action.shape != tuple(spec.action_shape) or not ((action >= low) & (action <= high)).all():
-        raise UserError(f"the action of the fallback in {where} does not belong to this policy: fit the support again")
-    return Fallback("action", action)

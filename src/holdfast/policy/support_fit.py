@@ -18,7 +18,8 @@ from ..data.dataset import Dataset
 from ..data.split import by_episodes
 from ..data.tables.encoding import action_codes
 from . import support
-from .support import Actor, Fallback, Reference, Support
+from .actor import Actor
+from .support import Fallback, Reference, Support
 
 ROWS = 2000  # logged decisions that are kept
 CHECKS = 1000  # held-out decisions for the calibration, and as many for the check of it

@@ -24,7 +24,7 @@ from ..core.schema import require_types
 from ..core.trust import NAME_IT, environment_in
 from ..data.references import env_id_of
 from ..data.sources.options import DataOptions
-from ..data.tables.schema import read_roles
+from ..data.tables.roles import read_roles
 from ..environments.gym.workers import TIMEOUT
 from . import networks as networks_of
 from .presets import chosen, resolve

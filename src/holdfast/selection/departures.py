@@ -17,7 +17,7 @@ from ..data.sources import load_dataset
 from ..evaluation.ope import intervals
 from ..evaluation.ope.departures import Departures, Group
 from ..evaluation.ope.diagnostics import FEWEST_EPISODES
-from ..evaluation.ope.estimate import USUAL
+from ..evaluation.ope.estimators import USUAL
 from ..evaluation.ope.result import ENOUGH, OpeResult
 from ..evaluation.ope.target import Target, index_of
 from ..evaluation.statistics import Estimate

@@ -19,7 +19,7 @@ from ..core.spec import Cfg, Mode, Seen, State
 from ..data.arrays import take
 from ..data.dataset import Dataset
 from ..data.feed.treatment import Fitted
-from ..evaluation.ope.estimate import Aim
+from ..evaluation.ope.aim import Aim
 from ..evaluation.ope.model_values import Doubt, ModelValues
 from ..policy.policy import Policy
 from ..runs.settings import Settings

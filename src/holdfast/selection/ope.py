@@ -17,19 +17,11 @@ from ..data.dataset import Dataset
 from ..data.sources import load_dataset
 from ..evaluation.ope import behaviour as behaviours
 from ..evaluation.ope import kernels
+from ..evaluation.ope.aim import Aim, Interval
 from ..evaluation.ope.behaviour import Behaviour
 from ..evaluation.ope.diagnostics import FEWEST_EPISODES, joined, propensity_faults
-from ..evaluation.ope.estimate import (
-    ESTIMATORS,
-    MODEL,
-    USUAL,
-    WEIGHTS,
-    Aim,
-    Interval,
-    estimate,
-    log_of,
-    require_known,
-)
+from ..evaluation.ope.estimate import estimate, log_of
+from ..evaluation.ope.estimators import ESTIMATORS, MODEL, USUAL, WEIGHTS, require_known
 from ..evaluation.ope.linear import linear_values
 from ..evaluation.ope.model_values import ModelValues
 from ..evaluation.ope.result import OpeResult
@@ -76,7 +68,7 @@ def ope(
         policy: a policy, the folder of a run or of a policy, or a function from observations [n, *obs] to the
             probabilities [n, A] of discrete actions.
         data: the log, or its name as `load_dataset` takes it. It should not be the data that the policy learned from.
-        estimators: names, see `evaluation.ope.estimate.ESTIMATORS`; None: the usual ones; ("all",): every one but
+        estimators: names, see `evaluation.ope.estimators.ESTIMATORS`; None: the usual ones; ("all",): every one but
             `dice`.
         mode: how the policy will act: "best" (the most likely action) or "sample".
         discount: gamma in (0, 1].

@@ -14,7 +14,7 @@ from ..core.spec import Cfg, Mode, State
 from ..data.arrays import take
 from ..data.dataset import Dataset
 from ..data.feed.treatment import Fitted
-from ..evaluation.ope.estimate import Aim
+from ..evaluation.ope.aim import Aim
 from ..evaluation.ope.visits import Ratios
 from ..policy.policy import Policy
 from ..runs.settings import Settings

@@ -15,7 +15,7 @@ from ..core.spec import Mode
 from ..data.dataset import Dataset
 from ..data.sources import load_dataset
 from ..evaluation.ope import metrics
-from ..evaluation.ope.estimate import ESTIMATORS, USUAL
+from ..evaluation.ope.estimators import ESTIMATORS, USUAL
 from ..evaluation.ope.result import PREFERRED, OpeResult, bounds, number, signed
 from ..policy.folder import policies_in
 from ..policy.policy import Policy

@@ -25,7 +25,8 @@ from ..core.contract import Context
 from ..core.noise import Noise
 from ..core.trained import Trained
 from ..data.sources import load_dataset
-from ..policy.policy import Policy, template_of
+from ..policy.contents import template_of
+from ..policy.policy import Policy
 from ..report.drawing import COLOURS, LINE
 from ..runs.folder import RunFolder
 from ..runs.read import Record
@@ -203,7 +204,7 @@ def last_states(record: Record) -> tuple[Policy, ActorCritic]:
     """The first replica's policy at the end of a run, and the states of all replicas, leaves [R, ...]."""
     folder = RunFolder(record.path)
     policy = Policy.load(folder.policy_folders(record.replicas)[0])
-    one = template_of(policy.algorithm, policy.cfg, policy.spec, policy.info)
+    one = template_of(policy.algorithm, policy.cfg, policy.spec, policy.info, Policy.load)
     like = jax.tree.map(lambda x: jax.ShapeDtypeStruct((len(record.replicas), *x.shape), x.dtype), one)
     return policy, handover.read({"run": str(record.path), "step": None}, like)
 

@@ -23,7 +23,7 @@ from ..core.contract import Treatment
 from ..core.noise import Noise
 from ..core.spec import Batch
 from ..data.dataset import Dataset
-from ..data.feed import sampler
+from ..data.feed import row_sources
 from ..environments import tabular
 from ..environments.batch_mdp import batch_mdp
 from ..environments.tabular import Tabular
@@ -141,7 +141,7 @@ def followed(preset: str, args: Args, found: Problem, policy: Path) -> Curve:
     of_all = jax.jit(jax.vmap(estimated, (0, 0, None)))
     for moment in train_in_memory(settings, found.log, max(1, args.steps // MARKS)):
         columns: Any = moment.plan.programs[-1].ctx.data
-        batch = sampler.rows(columns, jnp.arange(found.log.n_steps))
+        batch = row_sources.rows(columns, jnp.arange(found.log.n_steps))
         steps.append(moment.step)
         each.append(np.asarray(of_all(moment.cfgs, moment.state, batch)))
         ratio = np.asarray(jax.vmap(ratios)(moment.cfgs, moment.state))

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..data.feed import sampler
+from ..data.feed import row_sources
 
-Sources = Mapping[str, sampler.OneOrTeam]
+Sources = Mapping[str, row_sources.OneOrTeam]
 Sums = tuple[jax.Array, jax.Array, jax.Array]  # of metrics [R, M]: sums, weights, first updates that are not finite
 
 SUMS = (np.float32, np.float32, np.int32)  # their types

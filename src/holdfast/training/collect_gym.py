@@ -17,7 +17,7 @@ import numpy as np
 
 from ..core.contract import Collect
 from ..core.spec import Batch, Seen, Spec
-from ..data.feed import buffer, sampler
+from ..data.feed import buffer, row_sources
 from ..data.feed.episodes import Episodes
 from ..data.feed.treatment import Fitted
 from ..environments.gym.collector import Collector, EnvironmentFailed, Steps
@@ -162,7 +162,7 @@ class GymCollection:
         return self.collector.exact
 
     def _count(self, carry: Carry) -> None:
-        rings = sampler.drawn(self.program.phase.mix, {**self.program.sources, **carry.rings})
+        rings = row_sources.drawn(self.program.phase.mix, {**self.program.sources, **carry.rings})
         own = self.collect.to
         self.held = 1  # a ring that each step adds to has rows before its first update, one of whole episodes may not
         if self.episodes is not None and own in rings:

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..core.contract import Phase
 from ..core.errors import Diverged, UserError
-from ..data.feed import sampler
+from ..data.feed import row_sources
 from .carry import BlockMetrics, Carry, Partial
 from .loop import Program
 from .play import Offline, Play
@@ -140,7 +140,7 @@ def require_rows(program: Program, carry: Carry) -> None:
         UserError: the buffer is empty and this phase does not collect into it.
     """
     collect = program.phase.collect
-    for name in sampler.drawn(program.phase.mix, {**program.sources, **carry.rings}):
+    for name in row_sources.drawn(program.phase.mix, {**program.sources, **carry.rings}):
         if name in carry.rings and (collect is None or collect.to != name) and not carry.rings[name].size.all():
             raise UserError(f"phase {program.phase.name} draws from '{name}', which no phase has filled")
 

@@ -50,8 +50,9 @@ class EarlyStop:
     def estimates(self, policies: list[Policy]) -> list[tuple[str, Estimate | None]]:
         """The estimator and the estimate of each policy on the held-out episodes, or the reason and None."""
         # SciPy's distributions take a second to import, which runs without this rule need not spend
+        from ..evaluation.ope.aim import Aim
         from ..evaluation.ope.behaviour import Behaviour
-        from ..evaluation.ope.estimate import Aim, estimate
+        from ..evaluation.ope.estimate import estimate
         from ..evaluation.ope.linear import linear_values
         from ..evaluation.ope.target import target_of
 

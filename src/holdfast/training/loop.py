@@ -21,7 +21,7 @@ from ..core.noise import Noise
 from ..core.spec import Batch, Cfg, State, Step
 from ..core.trained import weighted
 from ..core.tree import where
-from ..data.feed import buffer, sampler
+from ..data.feed import buffer, row_sources, sampler
 from ..data.feed.augment import shifted
 from ..data.feed.columns import Columns
 from ..data.feed.window import Window
@@ -43,7 +43,7 @@ class Program:
     cfgs: Any  # leaves [R]
     keys: jax.Array  # [R, 2]
     ctx: Context
-    sources: Mapping[str, sampler.OneOrTeam]
+    sources: Mapping[str, row_sources.OneOrTeam]
     rows: int = 0  # that the phases which collect bring to a ring, at most
     env: jax_env.JaxEnv | None = None  # what the phase collects in, where that is written in JAX
     filled: Any = None  # columns of the data that the ring holds from the phase's start on, by number [m]
@@ -193,7 +193,7 @@ class Program:
         sources = {**sources, **carry.rings}
         if self.growth is not None:
             rows, updates = self.growth
-            sources["data"] = sampler.grown(cast(Columns, sources["data"]), updates - 1 - step, rows)
+            sources["data"] = row_sources.grown(cast(Columns, sources["data"]), updates - 1 - step, rows)
         discount = getattr(cfg, "discount", None)
         noise = self.noise(key, "sample", step)
         given = (self.phase.mix, self.batch_size, self.needs, noise, carry.columns, discount)

@@ -13,7 +13,7 @@ import numpy as np
 from ..core.contract import Collect, Phase, Rows
 from ..core.errors import UserError
 from ..core.spec import Batch, Spec
-from ..data.feed import buffer, sampler
+from ..data.feed import buffer, row_sources
 from ..data.feed.columns import Columns
 from .carry import Sources
 
@@ -77,4 +77,4 @@ class Rings(NamedTuple):
         if not len(filled):
             return ring
         data = cast(Columns, sources["data"])
-        return jax.vmap(functools.partial(sampler.preload, columns=data, index=filled))(ring)
+        return jax.vmap(functools.partial(row_sources.preload, columns=data, index=filled))(ring)

@@ -17,7 +17,7 @@ from ..core.schema import require_types
 from ..data.convert import convert
 from ..data.dataset import Dataset
 from ..data.sources import load_dataset
-from ..evaluation.ope.estimate import ESTIMATORS
+from ..evaluation.ope.estimators import ESTIMATORS
 from ..runs.settings import Settings
 from ..training.launch import located
 from ..training.plan.plan import plan

@@ -33,7 +33,7 @@ class Held(NamedTuple):
     """How trials are compared on logged data."""
 
     log: str  # data that no trial learns from
-    estimator: str  # see `evaluation.ope.estimate.ESTIMATORS`
+    estimator: str  # see `evaluation.ope.estimators.ESTIMATORS`
 
 
 class Task(NamedTuple):

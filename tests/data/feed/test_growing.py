@@ -10,7 +10,7 @@ import pytest
 from holdfast.core.contract import Transitions
 from holdfast.core.errors import UserError
 from holdfast.data import load_dataset
-from holdfast.data.feed import sampler
+from holdfast.data.feed import row_sources, sampler
 from holdfast.data.feed.columns import prepare
 from holdfast.data.feed.treatment import untreated
 from holdfast.training.run import train
@@ -24,7 +24,7 @@ def test_only_written_rows_of_a_growing_log_are_drawn():
     draw = jax.jit(
         lambda key, left, rate: (
             sampler.sample(
-                {"data": sampler.grown(columns, left, rate)}, {"data": 1.0}, 512, Transitions(), _Noise(key)
+                {"data": row_sources.grown(columns, left, rate)}, {"data": 1.0}, 512, Transitions(), _Noise(key)
             ).obs
         ),
         static_argnums=2,

@@ -14,7 +14,8 @@ from holdfast.core.noise import Noise, Tape
 from holdfast.data.dataset import Dataset
 from holdfast.data.feed import columns as cols
 from holdfast.data.feed import treatment
-from holdfast.data.feed.sampler import View, rows, sample, shares, size
+from holdfast.data.feed.row_sources import View, rows, size
+from holdfast.data.feed.sampler import sample, shares
 
 LENGTHS = (3, 1, 4)  # the second episode is one step long
 NOISE = Noise(np.array([0, 3], np.uint32))

@@ -11,7 +11,7 @@ from holdfast.core.contract import NStep, Transitions, Treatment
 from holdfast.core.noise import Noise, Tape
 from holdfast.core.spec import Batch, Spec
 from holdfast.data.dataset import Dataset
-from holdfast.data.feed import buffer, sampler, treatment
+from holdfast.data.feed import buffer, readers, row_sources, sampler, treatment
 from holdfast.data.feed import columns as cols
 from holdfast.parts import targets
 
@@ -46,7 +46,7 @@ def streams(rng, envs, steps):
 
 def require_walk(source, index, made, n):
     """The spans that start at `index` of the source equal a walk through the streams `made`."""
-    found = jax.jit(lambda s, i: sampler.spans(s, i, n, DISCOUNT))(source, index)
+    found = jax.jit(lambda s, i: readers.spans(s, i, n, DISCOUNT))(source, index)
     y = targets.td(found, jnp.ones(len(index)), DISCOUNT)
     for i in range(len(index)):
         e, t = np.asarray(found.obs[i]).astype(int)
@@ -105,7 +105,7 @@ def test_spans_in_a_log_equal_a_walk_and_stop_at_every_end(n):
         made[e].append(row | {"terminated": bool(data.terminations[i]), "truncated": bool(data.truncations[i])})
     inside = np.flatnonzero(np.isin(data.episode_of, [1, 3, 4]))
     require_walk(columns, np.arange(data.n_steps), made, n)
-    require_walk(sampler.View(columns, jnp.asarray(inside)), np.arange(12), made, n)
+    require_walk(row_sources.View(columns, jnp.asarray(inside)), np.arange(12), made, n)
 
 
 @pytest.mark.slow
@@ -119,7 +119,7 @@ def test_a_logged_discount_enters_step_by_step():
         np.zeros(4, np.float32),
         extra={"discount": np.array([0.5, 0.25, 1, 1], np.float32)},
     )
-    found = sampler.spans(jax.tree.map(jnp.asarray, columns), jnp.arange(2), 2, DISCOUNT)
+    found = readers.spans(jax.tree.map(jnp.asarray, columns), jnp.arange(2), 2, DISCOUNT)
     np.testing.assert_allclose(found.reward, [1 + 0.9 * 0.5 * 10, 10 + 0.9 * 0.25 * 100])
     y = targets.td(found, jnp.array([2.0, 2.0]), DISCOUNT)
     np.testing.assert_allclose(y, [5.5 + 0.9**2 * 0.125 * 2, 32.5 + 0.9**2 * 0.25 * 2], rtol=1e-6)
@@ -163,7 +163,7 @@ def test_a_proportional_mix_draws_every_row_alike():
         ring = buffer.add(ring, step_rows(made, t), np.ones(1, bool))
     data = log(np.random.default_rng(2), (3, 3))
     columns = jax.tree.map(jnp.asarray, cols.prepare(data, treatment.fit(Treatment(), data)))
-    sources = {"online": ring, "data": columns, "view": sampler.View(columns, jnp.arange(2))}
+    sources = {"online": ring, "data": columns, "view": row_sources.View(columns, jnp.arange(2))}
     noise = Noise(jax.random.PRNGKey(0))
     batch = jax.jit(lambda s: sampler.sample(s, "proportional", 6000, Transitions(), noise))(sources)
     found = np.asarray(batch.reward)
@@ -199,11 +199,11 @@ def test_a_preloaded_ring_holds_the_rows_and_their_ends():
     columns = jax.tree.map(jnp.asarray, cols.prepare(data, treatment.fit(Treatment(), data)))
     index = np.array([0, 1, 2, 5, 6, 7, 8])  # the first and the last episode
     for stride in (1, 2):
-        ring = sampler.preload(buffer.empty(buffer.blank_row(data.spec), 9, stride), columns, index)
+        ring = row_sources.preload(buffer.empty(buffer.blank_row(data.spec), 9, stride), columns, index)
         assert int(ring.size) == 7
         np.testing.assert_allclose(np.asarray(ring.rows.reward)[:7], data.rewards[index], rtol=1e-6)
         ended = np.asarray(ring.rows.terminated + ring.rows.truncated)[:7]
         assert ended.max() == 1
         assert ended.tolist() == ([0, 0, 1, 0, 0, 0, 1] if stride == 1 else [1] * 7)
-    few = sampler.preload(buffer.empty(buffer.blank_row(data.spec), 4), columns, index)
+    few = row_sources.preload(buffer.empty(buffer.blank_row(data.spec), 4), columns, index)
     np.testing.assert_allclose(few.rows.reward, data.rewards[5:], rtol=1e-6)

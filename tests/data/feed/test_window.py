@@ -11,7 +11,7 @@ from holdfast.core.noise import Noise
 from holdfast.data import load_dataset
 from holdfast.data.convert import convert
 from holdfast.data.dataset import Dataset
-from holdfast.data.feed import sampler
+from holdfast.data.feed import readers, row_sources, sampler
 from holdfast.data.feed.columns import prepare
 from holdfast.data.feed.treatment import untreated
 from holdfast.data.feed.window import NotInMemory, Size, Wanted, Window
@@ -111,8 +111,8 @@ def test_rows_have_their_own_columns(data):
     seen = window(data, names)
     for step in (0, 5 * seen.every):
         view = seen.at(step)
-        found = sampler.at(view, jnp.arange(int(view.count)))
-        expected = sampler.rows(jax.tree.map(jnp.asarray, whole), jnp.asarray(there(view)))
+        found = row_sources.at(view, jnp.arange(int(view.count)))
+        expected = row_sources.rows(jax.tree.map(jnp.asarray, whole), jnp.asarray(there(view)))
         for one, two in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
             np.testing.assert_array_equal(one, two)
 
@@ -121,8 +121,8 @@ def test_several_steps_do_not_reach_into_another_episode(data):
     view = window(data).at(0)
     fitted = untreated(data.observation_space, data.action_space)
     whole = jax.tree.map(jnp.asarray, prepare(data, fitted, (), 0.9))
-    found = sampler.spans(view, jnp.arange(int(view.count)), 3, 0.9)
-    expected = sampler.spans(whole, jnp.asarray(there(view)), 3, 0.9)
+    found = readers.spans(view, jnp.arange(int(view.count)), 3, 0.9)
+    expected = readers.spans(whole, jnp.asarray(there(view)), 3, 0.9)
     np.testing.assert_allclose(found.reward, expected.reward, rtol=1e-6)
     np.testing.assert_array_equal(found.next_obs, expected.next_obs)
 

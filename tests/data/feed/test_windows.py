@@ -9,7 +9,7 @@ from holdfast.core.contract import Transitions, Treatment, Windows
 from holdfast.core.noise import Noise
 from holdfast.core.spec import Batch, Spec
 from holdfast.data import Dataset
-from holdfast.data.feed import buffer, sampler, treatment
+from holdfast.data.feed import buffer, readers, row_sources, sampler, treatment
 from holdfast.data.feed import columns as cols
 
 SPEC = Spec((2,), 1)
@@ -54,8 +54,8 @@ def test_windows_of_logged_rows_are_cut_at_episode_starts(length, view):
     source = columns
     if view:  # the last two episodes
         index = np.arange(LENGTHS[0], len(stream))
-        source = sampler.View(columns, jnp.asarray(index))
-    found = jax.jit(lambda s, i: sampler.windows(s, i, length))(source, jnp.arange(len(index)))
+        source = row_sources.View(columns, jnp.asarray(index))
+    found = jax.jit(lambda s, i: readers.windows(s, i, length))(source, jnp.arange(len(index)))
     for i, row in enumerate(index):
         require_window(found, i, stream, row, length)
     np.testing.assert_array_equal(found.timestep, np.asarray(found.obs)[..., 1])
@@ -71,10 +71,10 @@ def test_windows_that_begin_at_the_drawn_row(anchor, source):
     columns = logged()
     given = columns
     if source == "ring":
-        rows = sampler.rows(columns, jnp.arange(sum(LENGTHS)))
+        rows = row_sources.rows(columns, jnp.arange(sum(LENGTHS)))
         row = jax.tree.map(lambda x: x[0], rows)
         given = buffer.add(buffer.empty(row, 20), rows, np.ones(sum(LENGTHS), bool))
-    found = jax.jit(lambda s, i: sampler.windows(s, i, length, anchor))(given, jnp.arange(sum(LENGTHS)))
+    found = jax.jit(lambda s, i: readers.windows(s, i, length, anchor))(given, jnp.arange(sum(LENGTHS)))
     i = 0
     for e, n in enumerate(LENGTHS):
         for t in range(n):
@@ -107,7 +107,7 @@ def test_windows_in_a_ring_equal_a_walk_with_and_without_wrap_around(envs, capac
         ring = add(ring, new, np.ones(envs, bool))
     held = {tuple(row) for row in np.asarray(ring.rows.obs).astype(int)[: int(ring.size)].tolist()}
     oldest = [min((t for of, t in held if of == e), default=0) for e in range(envs)]
-    found = jax.jit(lambda r, i: sampler.windows(r, i, length))(ring, jnp.arange(int(ring.size)))
+    found = jax.jit(lambda r, i: readers.windows(r, i, length))(ring, jnp.arange(int(ring.size)))
     for i in range(int(ring.size)):
         e, t = np.asarray(found.obs[i, -1]).astype(int)
         require_window(found, i, streams[e], t, length, oldest[e])
@@ -143,7 +143,7 @@ def test_windows_in_mixes(mix, slices):
 def test_windows_of_a_growing_log_and_of_written_columns():
     columns = logged(())
     noise = Noise(jax.random.PRNGKey(0))
-    sources = {"data": sampler.grown(columns, 4, 1)}
+    sources = {"data": row_sources.grown(columns, 4, 1)}
     written = {"number": jnp.arange(sum(LENGTHS))}
     batch = sampler.sample(sources, {"data": 1.0}, 60, Windows(4), noise, written)
     number = np.asarray(batch.number)

@@ -271,6 +271,17 @@ def fit(treatment: Treatment, dataset: Dataset) -> Fitted:
     )
 
 
+def same_treatment(a: Fitted, b: Fitted) -> bool:
+    """Whether two treatments have the same numbers."""
+    values, arrays = a.to_dict()
+    values_b, arrays_b = b.to_dict()
+    return (
+        values == values_b
+        and arrays.keys() == arrays_b.keys()
+        and all(np.array_equal(arrays[k], arrays_b[k]) for k in arrays)
+    )
+
+
 def joint_treatment(each: Sequence[Fitted], joint_actions: int) -> Fitted:
     """The treatment of joint observations and actions, from those of the agents of a team (see `core.team`).
 

@@ -19,11 +19,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...core.errors import UserError
+from ...core.tree import Tree
 from ..arrays import OBSERVATION_COLUMNS
 from ..dataset import Dataset
 from ..sources.folder import episode_blocks, release
 from .columns import Columns, prepare
-from .sampler import View
+from .row_sources import View
 from .treatment import Fitted
 
 SLOTS = 16  # blocks of a window
@@ -138,7 +139,7 @@ class Window:
         def padded(x: np.ndarray, rows: int) -> np.ndarray:
             return np.concatenate([x, np.zeros((rows - len(x), *x.shape[1:]), x.dtype)])
 
-        def of_rows(tree: Any) -> Any:
+        def of_rows(tree: Tree) -> Any:
             return jax.tree.map(lambda x: padded(x, self.capacity), tree)
 
         tall = jax.tree.map(lambda x: padded(x, self.height), (found.obs, found.mask))

@@ -16,7 +16,8 @@ from .. import spaces
 from ..action_spaces import ASSUMED, Kind, with_action_options, with_action_space
 from ..dataset import Dataset
 from ..tables.frames import SUFFIXES, Frame, is_frame, is_table_file
-from ..tables.schema import Roles, Schema
+from ..tables.roles import Roles
+from ..tables.schema import Schema
 
 if TYPE_CHECKING:
     import gymnasium

@@ -19,7 +19,8 @@ from . import values as read
 from .encoding import fill_block, legal_of, require_columns, require_values
 from .frames import Frame, Table, open_table
 from .order import Marks, Order, order_rows
-from .schema import MOST_LABELS, Actions, Column, Roles, Schema, read_roles
+from .roles import Roles, read_roles
+from .schema import MOST_LABELS, Actions, Column, Schema
 
 ALL = "all"  # the name of all parts of a split
 

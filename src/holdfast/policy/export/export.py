@@ -19,8 +19,9 @@ from ...core.spec import Memory, Mode, Obs
 from ...data.tables.encoding import fill_block
 from ...environments.gym import joint_actions
 from ..folder import versions
+from ..judge import Judge
 from ..storage import leaves_by_name
-from ..support import Actor, Support
+from ..support import Support
 from . import reader, writers
 from .convert import convert
 from .graph import Graph, port
@@ -73,7 +74,7 @@ class Rows(NamedTuple):
     mask: np.ndarray | None  # [n, A]
 
 
-def export(policy: Actor, path: str | Path, to: Format = "onnx", mode: Literal["best", "sample"] = "best") -> Exported:
+def export(policy: Judge, path: str | Path, to: Format = "onnx", mode: Literal["best", "sample"] = "best") -> Exported:
     """Write a policy as one file: treatment included, raw rows in, actions out, any number of rows.
 
     The file is compared with the policy in JAX on 1,000 random rows. If it does not agree, nothing is written.
@@ -129,7 +130,7 @@ def _runner(to: Format, data: bytes, served: Served) -> writers.Run:
     return writers.stablehlo_runner(data, served) if to == "stablehlo" else writers.numpy_runner(data)
 
 
-def compare(policy: Actor, served: Served, run: writers.Run, mode: Mode) -> Parity:
+def compare(policy: Judge, served: Served, run: writers.Run, mode: Mode) -> Parity:
     """Compare a file with its policy on `ROWS` random rows: two steps of them where the policy has a memory.
 
     Args:
@@ -179,7 +180,7 @@ def compare(policy: Actor, served: Served, run: writers.Run, mode: Mode) -> Pari
     return Parity(rows, largest, others)
 
 
-def random_rows(policy: Actor, generator: np.random.Generator, count: int = ROWS) -> Rows:
+def random_rows(policy: Judge, generator: np.random.Generator, count: int = ROWS) -> Rows:
     """Random raw rows: normal numbers with the mean and twice the deviation of the training data, random bytes,
     random categories.
     """
@@ -215,7 +216,7 @@ def _values(shape: tuple[int, ...], dtype: str, count: int, generator: np.random
     return generator.integers(0, 256 if dtype == "uint8" else 2, (count, *shape)).astype(dtype)
 
 
-def _table_rows(policy: Actor, values: np.ndarray, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _table_rows(policy: Judge, values: np.ndarray, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Random rows of a table, and the observations that training makes of them."""
     assert policy.table is not None, "the policy was trained on a table"
     columns = policy.table.observations
@@ -233,7 +234,7 @@ def _table_rows(policy: Actor, values: np.ndarray, generator: np.random.Generato
     return row, observations
 
 
-def _draws(policy: Actor, given: Mapping[str, Any], key: jax.Array, mode: Mode) -> dict[str, np.ndarray]:
+def _draws(policy: Judge, given: Mapping[str, Any], key: jax.Array, mode: Mode) -> dict[str, np.ndarray]:
     """The noise that the policy draws with a key, by the names of the inputs."""
 
     def made(given: dict[str, Any], key: jax.Array) -> dict[str, jax.Array]:
@@ -248,7 +249,7 @@ def _memory(memory: Memory, prefix: str = "memory.") -> dict[str, np.ndarray]:
     return {f"{prefix}{name}": np.asarray(x) for name, x in leaves_by_name(memory).items()}
 
 
-def _gaps(policy: Actor, found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+def _gaps(policy: Judge, found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """The largest difference of the actions in each row, in half widths; infinite where one is not finite."""
     gap = np.abs(found.astype(np.float64) - wanted.astype(np.float64))
     if not policy.spec.discrete:
@@ -258,7 +259,7 @@ def _gaps(policy: Actor, found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 
 def _guarded_gaps(
-    policy: Actor, model: Support, rows: Rows, found: dict[str, np.ndarray], action: np.ndarray, own: np.ndarray
+    policy: Judge, model: Support, rows: Rows, found: dict[str, np.ndarray], action: np.ndarray, own: np.ndarray
 ) -> np.ndarray:
     """The gap to the actions with the fallback in place. Scores at the threshold may fall on either side.
 
@@ -289,7 +290,7 @@ def _operations(jaxpr: Jaxpr) -> set[str]:
     return found
 
 
-def _facts(policy: Actor, served: Served, mode: Mode) -> dict[str, Any]:
+def _facts(policy: Judge, served: Served, mode: Mode) -> dict[str, Any]:
     """The description of an exported policy, JSON-ready."""
     spec, fitted = policy.spec, policy.fitted
     action: dict[str, Any] = {"kind": "discrete" if spec.discrete else "continuous"}

@@ -20,8 +20,10 @@ from ...core.tree import Tree, name_of
 from ...data.tables.encoding import codes_of
 from ...data.tables.schema import Column, text_of
 from ...environments.gym import joint_actions
+from ..actor import Actor
+from ..judge import Judge
 from ..pruning import reads
-from ..support import Actor, Reference, Support, fallback_inside, gaps, score
+from ..support import Reference, Support, fallback_inside, gaps, score
 from .graph import ROWS, Dim, Port, port
 
 if TYPE_CHECKING:
@@ -105,7 +107,7 @@ class Served(NamedTuple):
     program: Any
 
 
-def serve(policy: Actor, mode: Mode) -> Served:
+def serve(policy: Judge, mode: Mode) -> Served:
     """The function of a policy, traced with a free number of rows.
 
     Args:
@@ -151,7 +153,7 @@ def serve(policy: Actor, mode: Mode) -> Served:
     return Served(narrowed, arguments, ports, outputs, kinds, program)
 
 
-def act(policy: Actor, given: Arrays, noise: Draws, mode: Mode) -> Arrays:
+def act(policy: Judge, given: Arrays, noise: Draws, mode: Mode) -> Arrays:
     """Actions in the environment's units, the score of support, and the next memory, of the inputs by name."""
     raw = _given_observations(policy, given)
     acted = _acted(policy, raw, given, noise, mode)

@@ -8,7 +8,8 @@ from pathlib import Path
 from ...core.contract import Algorithm
 from ...core.errors import UserError
 from ...data.dataset import Dataset
-from ...policy.policy import Policy, same_treatment
+from ...data.feed.treatment import same_treatment
+from ...policy.policy import Policy
 from ...runs.settings import Settings
 
 

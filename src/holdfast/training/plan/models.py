@@ -6,11 +6,10 @@ from ...core.contract import Algorithm
 from ...core.errors import UserError
 from ...core.spec import Cfg
 from ...data.dataset import Dataset
-from ...data.feed.treatment import Fitted
+from ...data.feed.treatment import Fitted, same_treatment
 from ...dynamics.ensemble import Ensemble
 from ...dynamics.termination import Rule, chosen, rule_for
 from ...policy.dynamics import Dynamics
-from ...policy.policy import same_treatment
 from ...runs.settings import Settings
 
 

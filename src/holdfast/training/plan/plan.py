@@ -15,7 +15,7 @@ from ...core import config
 from ...core.contract import Algorithm, Phase, Treatment
 from ...core.errors import UserError
 from ...core.spec import Cfg, State
-from ...data.feed import sampler
+from ...data.feed import row_sources
 from ...evaluation.evaluate import Evaluator
 from ...runs.replicas import Replica
 from ...runs.replicas import replicas as combined
@@ -205,7 +205,7 @@ def _phase(settings: Settings, program: Program) -> str:
     phase = program.phase
     unit = "environment steps" if phase.collect else "updates"
     parts = [f"{phase.name}: {settings.steps_of(phase):,} {unit}", f"batches of {program.batch_size}"]
-    sources = {name: sampler.size(source) for name, source in program.sources.items()}
+    sources = {name: row_sources.size(source) for name, source in program.sources.items()}
     known = [f"{name} ({sources[name]:,} rows)" for name in sources]
     if isinstance(phase.mix, str):
         parts.append(f"drawn in proportion from {' and '.join([*known, *phase.capacities])}")

@@ -12,7 +12,7 @@ from ...core.errors import UserError
 from ...core.phases import stages
 from ...core.spec import Cfg, Step
 from ...data.dataset import Dataset
-from ...data.feed import sampler
+from ...data.feed import readers
 from ...data.feed.columns import DERIVED
 from ...runs.settings import Settings
 
@@ -77,8 +77,8 @@ def require_needs(phases: Sequence[Phase], own: Needs) -> None:
     """
     for phase in phases:
         needs = phase.needs or own
-        if type(needs) not in sampler.READ:
-            known = ", ".join(kind.__name__ for kind in sampler.READ)
+        if type(needs) not in readers.READ:
+            known = ", ".join(kind.__name__ for kind in readers.READ)
             raise UserError(
                 f"phase {phase.name} needs {needs!r}, which the sampler cannot read: expected one of {known}"
             )

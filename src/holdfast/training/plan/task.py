@@ -20,7 +20,7 @@ from ...data.action_spaces import bounded
 from ...data.checks.check import require_sound
 from ...data.checks.faults import Fault
 from ...data.dataset import Dataset
-from ...data.feed import sampler
+from ...data.feed import row_sources
 from ...data.feed.columns import Columns, Held, prepare, stats
 from ...data.feed.treatment import Fitted, fit, untreated
 from ...data.feed.window import NotInMemory
@@ -129,15 +129,15 @@ class Task:
             return None
         return jax.tree.map(jax.device_put, prepare(self.dataset, self.fitted, sorted(needed), discount))
 
-    def sources(self, columns: Held, shares: Mapping[str, float], seed: int) -> dict[str, sampler.OneOrTeam]:
+    def sources(self, columns: Held, shares: Mapping[str, float], seed: int) -> dict[str, row_sources.OneOrTeam]:
         """What a phase may draw from: the data, and views of it by whole episodes."""
         if self.dataset is None or not isinstance(columns, Columns):
             return {}
-        found: dict[str, sampler.OneOrTeam] = {"data": columns}
+        found: dict[str, row_sources.OneOrTeam] = {"data": columns}
         parts = by_episodes(self.dataset, shares, seed) if shares else {}
         for view, episodes in parts.items():
             inside = np.isin(self.dataset.episode_of, episodes)
-            found[view] = sampler.View(columns, jnp.asarray(np.flatnonzero(inside), jnp.int32))
+            found[view] = row_sources.View(columns, jnp.asarray(np.flatnonzero(inside), jnp.int32))
         return found
 
 

@@ -20,7 +20,7 @@ from ...core.trust import environment_in
 from ...data.checks.check import require_sound
 from ...data.checks.faults import Fault
 from ...data.dataset import Dataset
-from ...data.feed import sampler
+from ...data.feed import row_sources
 from ...data.feed.columns import Held, prepare, stats
 from ...data.feed.treatment import Fitted, agent_treatments, fit, joint_treatment
 from ...data.feed.window import NotInMemory
@@ -88,19 +88,19 @@ class TeamTask(Task):
         ]
         return tuple(jax.tree.map(jax.device_put, found))
 
-    def sources(self, columns: Held, shares: Mapping[str, float], seed: int) -> dict[str, sampler.OneOrTeam]:
+    def sources(self, columns: Held, shares: Mapping[str, float], seed: int) -> dict[str, row_sources.OneOrTeam]:
         """What a phase may draw from: the data of all agents, and views of them by whole episodes."""
         if not columns:  # the run collects
             return {}
         assert isinstance(columns, tuple), "a team has columns for each agent"
-        found: dict[str, sampler.OneOrTeam] = {"data": sampler.Members(columns, self.together)}
+        found: dict[str, row_sources.OneOrTeam] = {"data": row_sources.Members(columns, self.together)}
         for view in shares:
             each = []
             for own, held in zip(self.members, columns, strict=True):
                 assert own.dataset is not None, "the views are made before the rows are dropped"
                 inside = np.isin(own.dataset.episode_of, by_episodes(own.dataset, shares, seed)[view])
-                each.append(sampler.View(held, jnp.asarray(np.flatnonzero(inside), jnp.int32)))
-            found[view] = sampler.Members(tuple(each), self.together)
+                each.append(row_sources.View(held, jnp.asarray(np.flatnonzero(inside), jnp.int32)))
+            found[view] = row_sources.Members(tuple(each), self.together)
         return found
 
 

@@ -13,7 +13,7 @@ from holdfast.core.noise import Noise
 from holdfast.core.spec import Spec
 from holdfast.parts.distributions import Categorical, Deterministic, Normal
 from holdfast.policy.policy import Policy
-from support.policies import FAKE, MEMORY, PICK, Settings, continuous, discrete, make, scores
+from support.policies import FAKE, MEMORY, PICK, continuous, discrete, make, scores
 
 OBS = np.array([[0.0, 1.0, 2.0], [1.0, 1.0, 1.0]], np.float32)
 
@@ -137,10 +137,3 @@ def test_a_network_of_action_values_needs_no_critic_of_the_run():
     assert policy(OBS).tolist() == values.argmax(1).tolist()
     np.testing.assert_allclose(policy.probabilities(OBS), np.eye(2)[values.argmax(1)])
     assert policy.value(OBS, mask=[[True, False]] * 2).tolist() == values[:, 0].tolist()
-
-
-def test_a_policy_shows_itself_in_a_line():
-    policy = make(seed=0, dataset="<log>", step=5)
-    assert repr(policy) == "Policy(fake: observations (3,), actions 2 continuous actions, trained on <log>, step 5)"
-    assert "&lt;log&gt;" in policy._repr_html_()
-    assert isinstance(policy.cfg, Settings)

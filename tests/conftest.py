@@ -10,6 +10,7 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
 from holdfast.training import compilation, overlap
+from support.shared_programs import Shared, share_bundled_data
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # Programs of tests run for seconds at most: compiling them with few optimisations halves the suite's time.
@@ -31,6 +32,8 @@ def operation_by_operation(function):
 
 
 compilation.once = operation_by_operation
+Shared().install()
+share_bundled_data()
 overlap.CORES = 1_000_000  # the order of events in a run does not depend on the machine that tests it
 
 
@@ -46,9 +49,12 @@ def x64():
         yield
 
 
-@pytest.fixture(params=["plain", "jit"])
+@pytest.fixture(params=[pytest.param("plain", marks=pytest.mark.slow), "jit"])
 def run(request):
-    """`run(f, *args)`: f as it is, or compiled."""
+    """`run(f, *args)`: f as it is, or compiled.
+
+    As it is, each operation is a program of its own: the quick suite does that in few tests, see `support.marks.both`.
+    """
     if request.param == "jit":
         return lambda f, *args: jax.jit(lambda *a: f(*a))(*args)
     return lambda f, *args: f(*args)

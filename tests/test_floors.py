@@ -6,6 +6,7 @@ The imports are read from the source. Imports inside functions count too.
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import re
 import subprocess
@@ -58,7 +59,8 @@ def name_of(path: Path) -> str:
 MODULES = {name_of(path): path for path in sorted(SOURCE.rglob("*.py"))}
 
 
-def imports(module: str) -> Iterator[tuple[str, int, bool]]:
+@functools.cache
+def imports(module: str) -> tuple[tuple[str, int, bool], ...]:
     """What a module imports: (dotted name, line, whether it happens as soon as the module is loaded).
 
     `from package import name` counts as the module `package.name` if it exists, else as `package`.
@@ -81,7 +83,7 @@ def imports(module: str) -> Iterator[tuple[str, int, bool]]:
             for child in ast.iter_child_nodes(node):
                 yield from visit(child, at_once and not lazy)
 
-    yield from visit(ast.parse(path.read_text(encoding="utf-8")), True)
+    return tuple(visit(ast.parse(path.read_text(encoding="utf-8")), True))
 
 
 def typing_only(node: ast.AST) -> bool:

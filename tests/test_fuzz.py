@@ -254,7 +254,7 @@ def test_evidence(files, tmp_path, rng, name):
 
 
 @pytest.mark.parametrize(("whole", "name", "module"), [
-    ("run", "policy.json", "folder"), ("supported", "support.json", "support")
+    ("run", "policy.json", "folder"), ("supported", "support.json", "support_file")
 ])  # fmt: skip
 def test_forged_descriptions(files, tmp_path, rng, monkeypatch, whole, name, module):
     """Descriptions with a valid checksum: one entry is another value."""

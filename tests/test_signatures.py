@@ -6,6 +6,7 @@ Run it as a program to check single files: `python tests/test_signatures.py src/
 from __future__ import annotations
 
 import ast
+import functools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,9 +16,15 @@ FILES = sorted((ROOT / "src").rglob("*.py"))
 LEAST = 0.95  # share of the arguments whose type is informative
 
 
+@functools.cache
+def nodes(path: Path) -> tuple[ast.AST, ...]:
+    """Every node of a file's source."""
+    return tuple(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
 def arguments(path: Path) -> Iterator[tuple[int, str, bool]]:
     """Line, name, and whether the type is informative, of every argument of a file's functions."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes(path):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             given = node.args
             every = [*given.posonlyargs, *given.args, *given.kwonlyargs, given.vararg, given.kwarg]
@@ -34,7 +41,7 @@ def packs(path: Path) -> list[int]:
     Plain values (`a, b = b, a` or `low, high = -1, 1`) are no computation.
     """
     found = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes(path):
         if not (isinstance(node, ast.Assign) and isinstance(node.value, ast.Tuple)):
             continue
         if not any(isinstance(target, ast.Tuple) for target in node.targets):

@@ -20,11 +20,13 @@ from holdfast.data.dataset import Dataset
 from holdfast.parts import layers, nets, optimisers
 from holdfast.parts.distributions import TanhNormal
 from support.formulas import Flat, array, critics, normal_density, row, same
+from support.marks import both
 from support.tapes import TOLERANCE, Golden, close, common, replay
 
 pytestmark = pytest.mark.usefixtures("x64")
 
 
+@both
 @pytest.mark.parametrize(("normalize_by", "size"), [("policy", 0.7 * 2), ("data", 1 * 0.5)])
 def test_actor_loss(run, normalize_by, size):
     """One row s = 1, a = .5; critics 2 a and s a, of which the smaller counts; a drawn action of .35 (eps .7)."""
@@ -43,8 +45,9 @@ def test_the_weight_of_the_sac_objective_is_a_constant():
     cfg = as_arrays(aca.ACA(omega=3.0))
     critic, batch, eps = critics([0, 2], [0, 3]), row(), array([0.7])
     actor = nets.SigmoidGaussianPolicy(layers.MLP((layers.Linear(array([0.3]), array(0.1)),), ()), array(0.4))
-    found = jax.grad(lambda a: aca_offline.actor_loss(a, critic, 0.2, batch, eps, cfg)[0])(actor)
-    weight = aca_offline.actor_loss(actor, critic, 0.2, batch, eps, cfg)[1]["weight"]
+    slope = jax.jit(jax.grad(lambda a: aca_offline.actor_loss(a, critic, 0.2, batch, eps, cfg), has_aux=True))
+    found, metrics = slope(actor)
+    weight = metrics["weight"]
 
     def held(actor):
         dist = actor(batch.obs)
@@ -52,7 +55,7 @@ def test_the_weight_of_the_sac_objective_is_a_constant():
         q = critic(batch.obs, action).min(0)
         return (weight * (0.2 * log_prob - q) - dist.log_prob(batch.action)).mean()
 
-    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(jax.grad(held)(actor)), strict=True):
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(jax.jit(jax.grad(held))(actor)), strict=True):
         same(one, other)
 
 

@@ -37,23 +37,29 @@ def dual(multiplier=0.0):
     return algae_dice.Dual(CRITIC, array(multiplier)[0])
 
 
+critic_loss = jax.jit(objective.critic_loss)
+critic_slope = jax.jit(jax.grad(lambda *args: objective.critic_loss(*args)[0]))
+actor_loss = jax.jit(objective.actor_loss)
+residuals = jax.jit(objective.residuals)
+
+
 def test_the_loss_of_the_critics():
     given = (TARGET, array(T)[0], ROWS, DRAWN)
-    found, metrics = objective.critic_loss(dual(), as_arrays(CFG), *given)
+    found, metrics = critic_loss(dual(), as_arrays(CFG), *given)
     wanted = (np.abs(delta()) ** 1.5 / 1.5 + 0.1 * 0.5 * START).mean(1).sum()
     same(found, wanted, 1e-6)
     same(metrics["residual"], delta().mean(), 1e-6)
     flat = as_arrays(dataclasses.replace(CFG, undiscounted=True))
     x = 0.2 + 0.5 + delta(1.0)
-    same(objective.critic_loss(dual(0.2), flat, *given)[0], (np.abs(x) ** 1.5 / 1.5 - 0.5 * 0.2).mean(1).sum(), 1e-6)
-    same(jax.grad(lambda d: objective.critic_loss(d, flat, *given)[0])(dual(0.2)).multiplier,
+    same(critic_loss(dual(0.2), flat, *given)[0], (np.abs(x) ** 1.5 / 1.5 - 0.5 * 0.2).mean(1).sum(), 1e-6)
+    same(critic_slope(dual(0.2), flat, *given).multiplier,
          (np.sign(x) * np.abs(x) ** 0.5 - 0.5).mean(1).sum(), 1e-5)  # fmt: skip
 
 
 def test_the_residual_gradient():
     """The slope along the weight of s of the first critic: f'(delta) (.9 m .05 s' - s) + .1 alpha s0."""
     given = (TARGET, array(T)[0], ROWS, DRAWN)
-    found = jax.grad(lambda d: objective.critic_loss(d, as_arrays(CFG), *given)[0])(dual())
+    found = critic_slope(dual(), as_arrays(CFG), *given)
     steep = np.sign(delta()[0]) * np.abs(delta()[0]) ** 0.5
     wanted = steep * (0.9 * np.array([0.05 * 3, 0]) - [1, 2]) + 0.1 * 0.5 * np.array([5 * 1.5, 7 * 0.5])
     same(found.nets.nets.layers[0].weight[0, 0, 0], wanted.mean(), 1e-5)
@@ -65,23 +71,24 @@ EPS = (array([0.5, 0.0], [0.0, -0.5]), array([0.0, 0.0], [1.0, 0.0]))
 
 def test_the_policy_sees_positive_residuals_only():
     cfg = as_arrays(CFG)
-    drawn = objective.actions(cfg, ACTOR, ROWS, EPS)
+    drawn = jax.jit(objective.actions)(cfg, ACTOR, ROWS, EPS)
     std = np.exp(-1.5)  # tanh(0) is the middle of [-5, 2]
     same(drawn.following, np.tanh([[0.1 + 0.5 * std, -0.2], [0.1, -0.2 - 0.5 * std]]), 1e-6)
-    residual, start = objective.residuals(cfg, CRITIC, TARGET, array(T)[0], ROWS, drawn)
-    found, metrics = objective.actor_loss(ACTOR, cfg, dual(), TARGET, array(T)[0], ROWS, EPS)
+    residual, start = residuals(cfg, CRITIC, TARGET, array(T)[0], ROWS, drawn)
+    given = (cfg, dual(), TARGET, array(T)[0], ROWS, EPS)
+    found, metrics = actor_loss(ACTOR, *given)
     weight = np.maximum(residual, 0) ** 0.5
     assert (np.asarray(residual) < 0).any()
     same(found, -(weight * residual + start).mean(), 1e-6)
     same(metrics["weight"], weight.mean(), 1e-6)
-    bias = jax.grad(lambda net: objective.actor_loss(net, cfg, dual(), TARGET, array(T)[0], ROWS, EPS)[0])(ACTOR)
+    bias = jax.jit(jax.grad(lambda net: objective.actor_loss(net, *given)[0]))(ACTOR)
 
     def frozen(net):  # the weight is not differentiated
         again = objective.actions(cfg, net, ROWS, EPS)
         residual, start = objective.residuals(cfg, CRITIC, TARGET, array(T)[0], ROWS, again)
         return -(jnp.asarray(weight) * residual + start).mean()
 
-    wanted = jax.grad(frozen)(ACTOR)
+    wanted = jax.jit(jax.grad(frozen))(ACTOR)
     same(bias.net.layers[0].bias, wanted.net.layers[0].bias, 1e-5)
 
 
@@ -89,7 +96,7 @@ def test_without_the_flags():
     """One critic; s0 is the drawn state; the undiscounted branch has no term of s0."""
     cfg = as_arrays(dataclasses.replace(CFG, use_dqn=False, use_init_states=False))
     one = jax.tree.map(lambda x: x[:1], (CRITIC, TARGET))
-    found, start = objective.residuals(cfg, *one, array(T)[0], batch(), DRAWN)
+    found, start = residuals(cfg, *one, array(T)[0], batch(), DRAWN)
     slow = 0.05 * FOLLOWING[0] + 0.95 * np.array([3.0, 4.4]) - T * np.array([-0.5, 0.3])
     same(found, [[1, 2] + 0.9 * np.array([1, 0]) * slow - Q[0]], 1e-6)
     same(start, [0.1 * 0.5 * np.array([1 + 0.1, 2 + 0.4])], 1e-6)
@@ -108,8 +115,9 @@ def test_the_policy_moves_at_every_second_update():
     tx = algae_dice.optimisers_of(CFG)
     actor, critic = Trained.new(ACTOR, tx.actor), Trained.new(dual(), tx.critic)
     state = algae_dice.State(actor, critic, TARGET, Trained.new(array(0.0)[0], tx.temperature))
-    first, _ = algae_dice.update(as_arrays(CFG), state, ROWS, NOISE, jnp.asarray(0))
-    second, _ = algae_dice.update(as_arrays(CFG), first, ROWS, NOISE, jnp.asarray(1))
+    update = algae_dice.update
+    first, _ = update(as_arrays(CFG), state, ROWS, NOISE, jnp.asarray(0))
+    second, _ = update(as_arrays(CFG), first, ROWS, NOISE, jnp.asarray(1))
     same(first.actor.net.net.layers[0].bias, ACTOR.net.layers[0].bias)
     same(first.target_critic.nets.layers[0].weight, TARGET.nets.layers[0].weight)
     assert not np.array_equal(second.actor.net.net.layers[0].bias, ACTOR.net.layers[0].bias)
@@ -118,9 +126,7 @@ def test_the_policy_moves_at_every_second_update():
     _, log_prob = ACTOR(ROWS.next_obs).sample_and_log_prob(NOISE.normal("actor_next", (2, 2)))
     step = -np.sign((-np.asarray(log_prob) + 2).mean()) * 1e-3  # Adam's first step against the slope; the goal is -2
     same(second.temperature.net, step, 1e-3)
-    kept, _ = algae_dice.update(
-        as_arrays(dataclasses.replace(CFG, learn_temperature=False)), first, ROWS, NOISE, jnp.asarray(1)
-    )
+    kept, _ = update(as_arrays(dataclasses.replace(CFG, learn_temperature=False)), first, ROWS, NOISE, jnp.asarray(1))
     assert float(kept.temperature.net) == 0.0
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from holdfast.algorithms import bear
+from holdfast.core.config import as_arrays
 from holdfast.core.noise import Tape
 from holdfast.core.spec import Seen
 from holdfast.core.trained import Trained
@@ -32,12 +34,13 @@ def test_bear_actor_loss():
     mmd = math.sqrt(2 - 2 * math.exp(-1 / 2) + 1e-6)
     for aggregate, offset in (("min", 1.0), ("mean", 2.0)):
         cfg = bear.BEAR(kernel="gaussian", sigma=1.0, aggregate=aggregate, std_penalty=0.4)
-        args = (alpha, (behaviour, eps), obs, cfg)
-        loss, metrics = bear.actor_loss(actor, flat_critic(1.0, 3.0), *args)
+        args = (alpha, (behaviour, eps), obs, as_arrays(cfg))
+        actor_loss = jax.jit(bear.actor_loss)
+        loss, metrics = actor_loss(actor, flat_critic(1.0, 3.0), *args)
         assert metrics["mmd"] == pytest.approx(mmd)
         assert metrics["spread"] == pytest.approx(1.0)  # half the distance of the two
         assert loss == pytest.approx(-(math.tanh(0.25) + offset) + 0.4 * 1.0 + alpha * mmd)
-        assert bear.actor_loss(actor, None, *args)[0] == pytest.approx(alpha * mmd)  # the warm start
+        assert actor_loss(actor, None, *args)[0] == pytest.approx(alpha * mmd)  # the warm start
 
 
 def test_the_multiplier_climbs_above_the_threshold_and_stays_in_bounds():

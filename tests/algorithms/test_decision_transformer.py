@@ -178,22 +178,23 @@ def test_later_tokens_and_padding_have_no_effect(x64):
 
 def test_the_loss_is_a_mean_over_valid_steps(x64):
     """With a head of zeros: a mean of squared actions, or log of the number of (legal) actions."""
-    _, state = made()
+    loss_of = jax.jit(dt.actor_loss)
+    _, state = made(layers=1)
     net = dataclasses.replace(state.actor.net, head=Linear(jnp.zeros((8, 3)), jnp.zeros(3)))
     window = cut(episode(SPEC, 5), 0, 2, 4)
-    loss, _ = dt.actor_loss(net, window, None, sequences.Keep())
+    loss, _ = loss_of(net, window, None, sequences.Keep())
     assert loss == pytest.approx(float(np.square(window.action[0, 1:]).mean()))
 
     spec = Spec((2,), 3, discrete=True)
-    _, state = made(spec, position="token")
+    _, state = made(spec, position="token", layers=1)
     net = dataclasses.replace(state.actor.net, head=type(state.actor.net.head)(jnp.zeros((8, 3))))
     window = cut(episode(spec, 5), 0, 2, 4)
-    loss, found = dt.actor_loss(net, window, None, sequences.Keep())
+    loss, found = loss_of(net, window, None, sequences.Keep())
     assert loss == pytest.approx(np.log(3))
     assert found["accuracy"] == pytest.approx(float((window.action[0, 1:] == 0).mean()))
     legal = jnp.ones((1, 4, 3), bool).at[..., 0].set(False)
     window = window._replace(action=jnp.ones((1, 4), int))
-    assert dt.actor_loss(net, window, legal, sequences.Keep())[0] == pytest.approx(np.log(2))
+    assert loss_of(net, window, legal, sequences.Keep())[0] == pytest.approx(np.log(2))
 
 
 @pytest.mark.slow
@@ -213,13 +214,13 @@ def test_dropout_has_its_own_draws_and_is_off_when_acting():
 
 def test_the_return_to_go_while_acting():
     """It begins at the target, and each reward lowers it; in delayed mode it stays."""
-    stats = {"reward_scale": 0.001, "return_max": 2.5}
+    cfg, state = made(stats={"reward_scale": 0.001, "return_max": 2.5}, layers=1)
     for settings, wanted in (
         ({}, [2.5, 1.5, 3.5]),
         ({"target_return": (3600.0, 1800.0)}, [3.6, 2.6, 4.6]),
         ({"target_return": (3600.0,), "delayed": True}, [3.6, 3.6, 3.6]),
     ):
-        cfg, state = made(stats=stats, **settings)
+        cfg = dataclasses.replace(cfg, **settings)
         assert float(dt.target(cfg, state)) == pytest.approx(wanted[0])
         past = sequences.no_past(SPEC, 2, 4)
         for t, reward in enumerate((5.0, 1.0, -2.0)):  # the first is of no step of this episode

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("x64")
 @functools.cache
 def network(size):
     """A random actor with `size` action dimensions and one block."""
-    return jax.jit(lambda: diffusion.residual_net(NOISE, Spec((1,), size), (4,)))()
+    return jax.jit(lambda noise: diffusion.residual_net(noise, Spec((1,), size), (4,)))(NOISE)
 
 
 @functools.cache

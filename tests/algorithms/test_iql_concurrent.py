@@ -56,7 +56,7 @@ def test_each_learner_updates_on_its_own_batch():
 @pytest.mark.slow
 def test_who_acts():
     small = iql_concurrent.IQLConcurrent(hidden=(8, 8))
-    start = jax.jit(lambda: iql_concurrent.init(as_arrays(small), Context(SPEC), NOISE))()
+    start = iql_concurrent.init(as_arrays(small), Context(SPEC), NOISE)
     seen = Seen(jnp.linspace(-1, 1, 5)[:, None], jnp.zeros(5))
 
     def acts(module, state, mode, **play):

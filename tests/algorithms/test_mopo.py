@@ -36,7 +36,7 @@ def test_all_networks_of_an_update_are_those_from_before_it():
     """The actor's step is the same whatever the rate of the critics, and the temperature's whatever the actor's."""
     cfg = mopo.MOPO(hidden=(4,), model_hidden=(4,), members=2, elites=1, actor_lr=1e-2, critic_lr=1e-2)
     ctx = Context(Spec((2,), 1))
-    state = jax.jit(lambda: mopo.init(cfg, ctx, NOISE))()
+    state = mopo.init(cfg, ctx, NOISE)
     rng = Noise(jax.random.PRNGKey(3))
     rows = (rng.normal("obs", (6, 2)), jnp.tanh(rng.normal("action", (6, 1))), rng.normal("reward", (6,)))
     batch = Batch(*rows, rng.normal("next", (6, 2)), jnp.zeros(6), jnp.zeros(6))

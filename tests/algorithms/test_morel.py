@@ -50,7 +50,8 @@ def test_paths_run_in_their_own_member_and_halt():
     policy = nets.gaussian_policy(Noise(jax.random.PRNGKey(0)), Spec((1,), 1), (4,), squash="none")
     model = known.Known(Two(), jnp.asarray(0.55), None)
     start = jnp.asarray([[0.0], [0.0]])
-    paths = jax.jit(lambda: morel_npg.rolled(cfg, model, policy, start, Noise(jax.random.PRNGKey(1))))()
+    run = jax.jit(lambda policy, noise: morel_npg.rolled(cfg, model, policy, start, noise))
+    paths = run(policy, Noise(jax.random.PRNGKey(1)))
     np.testing.assert_allclose(paths.obs[:4, 0, 0], [0, 1, 2, 3])
     np.testing.assert_allclose(paths.obs[:4, 1, 0], [0, 1, 2.1, 3.31])
     # the members differ by a tenth of the observation: more than .55 from 6 on, and that step is the last one
@@ -63,8 +64,9 @@ def test_short_paths_do_not_count():
     cfg = morel.MOREL(paths=1, members=2, length=8, termination="never")
     policy = nets.gaussian_policy(Noise(jax.random.PRNGKey(0)), Spec((1,), 1), (4,), squash="none")
     model = known.Known(Two(), jnp.asarray(0.25), None)
-    given = (cfg, model, policy, jnp.asarray([[0.0], [-4.0]]), Noise(jax.random.PRNGKey(1)))
-    paths = jax.jit(lambda: morel_npg.rolled(*given))()
+    start = jnp.asarray([[0.0], [-4.0]])
+    run = jax.jit(lambda policy, noise: morel_npg.rolled(cfg, model, policy, start, noise))
+    paths = run(policy, Noise(jax.random.PRNGKey(1)))
     assert not paths.alive[:, 0].any()  # halted at its fourth step
 
 

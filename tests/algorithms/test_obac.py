@@ -166,7 +166,7 @@ def test_without_the_constraint_the_update_is_that_of_weight_0():
 def test_initial_networks():
     ctx = Context(Spec((3,), 2))
     cfg = obac.OBAC(hidden=(64, 32))
-    first = jax.jit(lambda: obac.init(as_arrays(cfg), ctx, NOISE))()
+    first = obac.init(as_arrays(cfg), ctx, NOISE)
     for net, outputs in ((first.actor.net.net, 2), (first.critic.net.nets, 1), (first.behaviour_value.net.net, 1)):
         assert len(net.norms) == 1
         assert net.norms[0].eps == 1e-5

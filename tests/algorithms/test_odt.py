@@ -91,7 +91,7 @@ def test_tokens_have_no_place_in_the_episode(x64):
 
 
 def test_it_reads_its_last_steps_only_when_it_acts():
-    cfg, _ = made()
+    cfg = as_arrays(odt.ODT(**SMALL))
     assert odt.memory(cfg, SPEC, 5)["obs"].shape == (5, 2, 2)
 
 

@@ -25,6 +25,8 @@ FIRST = {"initial_obs": array([5.0], [7.0]), "episode_steps": jnp.array([1, 3])}
 VALUE = nets.Value(linear([0.25]))
 ROWS = batch(extra=FIRST)  # states 1 and 2, rewards 1 and 2, next states 3 and 4, the second row ends
 ERRORS = np.array([1 + 0.9 * 0.75 - 0.25, 2 - 0.5])
+value_loss = jax.jit(opti_dice.value_loss)
+actor_loss = jax.jit(opti_dice_policy.actor_loss)
 
 
 def by_hand(x, alpha=0.5):
@@ -59,13 +61,13 @@ def test_the_loss_of_the_value_by_hand():
     w, f = by_hand((ERRORS - 0.2) / 0.5)
     first = 0.25 * (1.5 * 5 + 0.5 * 7) / 2
     wanted = 0.1 * first - 0.5 * f.mean() + (w * (ERRORS - 0.2)).mean() + 0.2
-    found, metrics = opti_dice.value_loss(VALUE, as_arrays(CFG), lam, ROWS, ROWS.reward)
+    found, metrics = value_loss(VALUE, as_arrays(CFG), lam, ROWS, ROWS.reward)
     same(found, wanted, 1e-6)
     same(metrics["weight"], w.mean(), 1e-6)
     quadratic = as_arrays(dataclasses.replace(CFG, normalisation="quadratic", multiplier_scale=2.0, value_l2=0.1))
     w, f = by_hand((ERRORS - 0.4) / 0.5)
     wanted = 0.1 * first - 0.5 * f.mean() + (w * (ERRORS - 0.4)).mean() + 2 * (0.2 + 0.02) + 0.1 * 0.25
-    same(opti_dice.value_loss(VALUE, quadratic, lam, ROWS, ROWS.reward)[0], wanted, 1e-6)
+    same(value_loss(VALUE, quadratic, lam, ROWS, ROWS.reward)[0], wanted, 1e-6)
 
 
 def test_the_gradient_flows_through_the_next_value():
@@ -73,7 +75,7 @@ def test_the_gradient_flows_through_the_next_value():
     gradient = jax.grad(lambda value: opti_dice.value_loss(value, as_arrays(CFG), array(0.2)[0], ROWS, ROWS.reward)[0])
     w, _ = by_hand((ERRORS - 0.2) / 0.5)
     slope = 0.1 * (1.5 * 5 + 0.5 * 7) / 2 + (w * np.array([0.9 * 3 - 1, -2.0])).mean()
-    same(gradient(VALUE).net.layers[0].weight[0, 0], slope, 1e-4)
+    same(jax.jit(gradient)(VALUE).net.layers[0].weight[0, 0], slope, 1e-4)
 
 
 def test_multipliers_stop_where_the_mean_ratio_is_one():
@@ -90,9 +92,11 @@ def test_the_losses_of_the_advantage():
     e = array(0.4, 0.4)
     for kind in ("minimax", "mse"):
         cfg = as_arrays(dataclasses.replace(CFG, advantage_loss=kind))
-        gradient = jax.grad(lambda net, cfg=cfg, e=e: opti_dice.advantage_loss(net, cfg, array(0.1)[0], ROWS, e)[0])
-        same(gradient(critic).nets.layers[0].bias, np.zeros((1, 1)), 1e-6, 1e-7)
-        assert float(gradient(critic, e=e + 1).nets.layers[0].bias[0, 0]) < -0.1
+        gradient = jax.jit(
+            jax.grad(lambda net, e, cfg=cfg: opti_dice.advantage_loss(net, cfg, array(0.1)[0], ROWS, e)[0])
+        )
+        same(gradient(critic, e).nets.layers[0].bias, np.zeros((1, 1)), 1e-6, 1e-7)
+        assert float(gradient(critic, e + 1).nets.layers[0].bias[0, 0]) < -0.1
     same(opti_dice.advantage_loss(critic, cfg, array(0.1)[0], ROWS, e + 0.5)[0], 0.25, 1e-6)
 
 
@@ -127,11 +131,11 @@ def test_the_policy_by_hand():
     advantage = 1 + 2 * np.tanh(0.3) - np.tanh(-0.2)
     entropy = -(own - np.log(1 - np.tanh(u) ** 2 + 1e-6).sum())
     wanted = kl - np.log((advantage - 0.1) / 0.5 + 1) - 0.3 * entropy
-    found, metrics = opti_dice_policy.actor_loss(actor, sight(), array(0.3)[0], row, eps)
+    found, metrics = actor_loss(actor, sight(), array(0.3)[0], row, eps)
     same(found, wanted, 1e-5)
     same(metrics["kl"], kl, 1e-5)
     same(metrics["entropy"], entropy, 1e-5)
-    cloned, _ = opti_dice_policy.actor_loss(actor, sight(extraction="cloning"), array(0.0)[0], row, eps)
+    cloned, _ = actor_loss(actor, sight(extraction="cloning"), array(0.0)[0], row, eps)
     log_prob = normal_density(np.arctanh(0.5), 0.2) + normal_density(0.0) - np.log(1 - 0.25 + 1e-6) - np.log(1 + 1e-6)
     same(cloned, -((2.0 - 0.1) / 0.5 + 1) * log_prob, 1e-5)
 
@@ -147,7 +151,7 @@ def test_discrete_policies_are_summed_over_legal_actions():
 
     def loss(p):
         actor = nets.CategoricalPolicy(mlp((np.zeros((1, 3)), [*np.log(p), 0.0])))
-        return float(opti_dice_policy.actor_loss(actor, seen, jnp.zeros(()), row, None)[0])
+        return float(actor_loss(actor, seen, jnp.zeros(()), row, None)[0])
 
     own = np.array([0.25, 0.5]) / 0.75
     wanted = (best * (np.log(best / own) - np.log([1.0, 2.0]))).sum()

@@ -127,9 +127,10 @@ def test_spot_vae():
     cfg = dataclasses.replace(cfg, vae_lr=g.setting("vae_lr"))
     phase = spot.algorithm.phases(cfg)[0]
     state = spot.State(**{**vars(state), "vae": Trained.new(vae(g, "params"), optimisers.adam(cfg.vae_lr))})
+    batch = g.batch()
+    run = jax.jit(lambda state, eps: phase.update(as_arrays(cfg), state, batch, Tape({"vae_posterior": eps}), 0))
     for i, eps in enumerate(g["noise/vae_training_latent"]):
-        tape = Tape({"vae_posterior": eps})
-        state, metrics = jax.jit(lambda s, t=tape: phase.update(as_arrays(cfg), s, g.batch(), t, 0))(state)
+        state, metrics = run(state, eps)
         close(f"step {i + 1}", state.vae.net, vae(g, "expected/params", f"/step{i + 1}"), TOLERANCE)
         assert metrics["vae/loss"] == pytest.approx(g[f"expected/vae_loss/step{i + 1}"], rel=TOLERANCE)
 

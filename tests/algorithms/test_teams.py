@@ -42,23 +42,27 @@ def test_independent_learners_are_each_agent_alone(widths):
     team = Team(("a", "b"), specs)
     both = independent(bc.algorithm, team)
     cfg = as_arrays(bc.BC(hidden=(4,)))
-    state = both.init(cfg, contexts(*specs), NOISE)
+    init, update = jax.jit(bc.algorithm.init), jax.jit(bc.algorithm.update)
+    act = jax.jit(lambda cfg, state, seen: bc.algorithm.act(cfg, state, seen, (), NOISE, "best")[0])
+    state = jax.jit(both.init)(cfg, contexts(*specs), NOISE)
     (phase,) = both.phases(cfg)
     batches = tuple(batch(i, width) for i, width in enumerate(widths))
     new, metrics = jax.jit(phase.update)(cfg, state, batches, NOISE, 0)
     joint = jnp.concatenate([own.obs for own in batches], -1)
-    action, memory = both.act(cfg, new, Seen(joint, jnp.zeros(ROWS)), both.memory(cfg, SPEC, ROWS), NOISE, "best")
+    begun = both.memory(cfg, SPEC, ROWS)
+    together = jax.jit(lambda cfg, state, seen: both.act(cfg, state, seen, begun, NOISE, "best"))
+    action, memory = together(cfg, new, Seen(joint, jnp.zeros(ROWS)))
     assert memory == ((), ())
     assert action.shape == (ROWS, 4)
     for i, name in enumerate(team.names):
-        before = bc.algorithm.init(cfg, Context(specs[i]), NOISE.sub(name))
-        after, own = bc.algorithm.update(cfg, before, batches[i], NOISE.sub(name), 0)
+        before = init(cfg, Context(specs[i]), NOISE.sub(name))
+        after, own = update(cfg, before, batches[i], NOISE.sub(name), 0)
         algorithm, part = both.member(cfg, new, i)
         assert algorithm is bc.algorithm
         jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6), part, after)
         for key, value in own.items():
             np.testing.assert_allclose(metrics[f"{name}/{key}"], value, rtol=1e-5, atol=1e-6)
-        alone, _ = bc.algorithm.act(cfg, after, Seen(batches[i].obs, jnp.zeros(ROWS)), (), NOISE, "best")
+        alone = act(cfg, after, Seen(batches[i].obs, jnp.zeros(ROWS)))
         np.testing.assert_allclose(action[:, 2 * i : 2 * i + 2], alone, rtol=1e-5, atol=1e-6)
 
 
@@ -95,9 +99,11 @@ def test_the_better_of_the_search_and_the_actor():
     own = jnp.zeros((ROWS, 2))
     obs = batch(0).obs
     eps = 3 * jnp.ones((1, 2, ROWS, 2)).at[0, 1].set(-1)
-    found = omar.best_action(cfg, state.critic.net, own, obs, Tape({"search": eps}))
+    best = jax.jit(lambda net, own, obs, eps: omar.best_action(cfg, net, own, obs, Tape({"search": eps})))
+    found = best(state.critic.net, own, obs, eps)
     many = [own, jnp.ones_like(own), -jnp.ones_like(own)]
-    q = np.stack([np.asarray(state.critic.net(obs, action)[0]) for action in many])
+    judge = jax.jit(lambda net, action: net(obs, action)[0])
+    q = np.stack([np.asarray(judge(state.critic.net, action)) for action in many])
     same(found, np.stack([np.asarray(x) for x in many])[q.argmax(0), np.arange(ROWS)], rtol=1e-6)
 
 
@@ -124,23 +130,28 @@ def test_the_losses_of_omiga():
     target_value = jax.tree.map(lambda x: x + 0.1, state.value.net)
     state = omiga.State(**{**vars(state), "target_value": target_value})
     batches = (batch(0), batch(1))
-    rows = omiga.rows_of(batches, state.ids)
+    rows = jax.jit(omiga.rows_of)(batches, state.ids)
     assert rows.seen.shape == (2, ROWS, 5)
     near(rows.seen[1, :, 3:], np.tile([0, 1], (ROWS, 1)))
     near(rows.reward, (batches[0].reward + batches[1].reward) / 2)
-    q, v = np.asarray(state.target.q(rows.seen, rows.action)[0]), np.asarray(state.value.net(rows.seen))
-    weight, offset = (np.asarray(x) for x in state.target.mixer(rows.state))
+    judged = jax.jit(lambda target, value, rows: (target.q(rows.seen, rows.action)[0], value(rows.seen)))
+    q, v = (np.asarray(x) for x in judged(state.target, state.value.net, rows))
+    mix = jax.jit(lambda mixer, x: mixer(x))
+    weight, offset = (np.asarray(x) for x in mix(state.target.mixer, rows.state))
     assert (weight >= 0).all()
-    loss, _ = omiga.critic_loss(state.target, rows.reward, rows)
+    loss, _ = jax.jit(omiga.critic_loss)(state.target, rows.reward, rows)
     total = weight[:, 0] * q[0] + weight[:, 1] * q[1] + offset
     near(loss, ((total - np.asarray(rows.reward)) ** 2).mean())
-    after, after_offset = (np.asarray(x) for x in state.target.mixer(rows.next_state))
-    following = np.asarray(target_value(rows.next_seen))
+    after, after_offset = (np.asarray(x) for x in mix(state.target.mixer, rows.next_state))
+    following = np.asarray(mix(target_value, rows.next_seen))
     wanted = (after.T * following).sum(0) + after_offset
-    near(omiga.target_of(cfg, state, rows), np.asarray(rows.reward + 0.99 * (1 - batches[0].terminated) * wanted))
+    near(
+        jax.jit(omiga.target_of)(cfg, state, rows),
+        np.asarray(rows.reward + 0.99 * (1 - batches[0].terminated) * wanted),
+    )
     z = np.clip(weight.T * (q - v) / 0.5, -10, 10)
     most = max(z.max(), -1)
-    loss, _ = omiga.value_loss(state.value.net, q, weight.T, rows, cfg)
+    loss, _ = jax.jit(omiga.value_loss)(state.value.net, q, weight.T, rows, cfg)
     near(loss, (np.exp(z - most) + np.exp(-most) * weight.T * v / 0.5).mean())
     new, metrics = jax.jit(omiga.update)(cfg, state, batches, NOISE, 0)
     near(metrics["actor/factor"], np.exp(z).mean())
@@ -170,10 +181,11 @@ def test_the_weights_of_mabcq():
     rows = batch(2)
     q = jnp.arange(ROWS, dtype=float) - 3.0
     given = (cfg, state, state.model.net, state.vae.net, rows)
-    weight, metrics = jax.jit(mabcq.weights)(*given, q, NOISE)
+    weights = jax.jit(mabcq.weights)
+    weight, metrics = weights(*given, q, NOISE)
     near(weight.mean(), 1)
     assert float(weight.max()) <= 10 / 0.1
     best = int(np.argmin(rows.terminated))
-    more, _ = jax.jit(mabcq.weights)(*given, q.at[best].add(1000), NOISE)
+    more, _ = weights(*given, q.at[best].add(1000), NOISE)
     assert more[best] > weight[best]
     assert np.isfinite(metrics["log_density"])

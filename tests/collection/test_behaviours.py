@@ -13,12 +13,7 @@ import pytest
 from holdfast.collection import behaviours, play, presets
 from holdfast.core.errors import UserError
 from holdfast.policy.policy import Policy
-from support.logs import ENV, learned_run
-
-
-@pytest.fixture(scope="module")
-def learned(tmp_path_factory):
-    return learned_run(tmp_path_factory.mktemp("runs"))
+from support.logs import ENV
 
 
 def constant(value):

@@ -11,13 +11,8 @@ from holdfast.core.errors import UserError
 from holdfast.data.checks.check import check
 from holdfast.environments.gym.collector import episode_seed
 from holdfast.policy.policy import Policy
-from support.logs import ENV, learned_run, played_again
+from support.logs import ENV, played_again
 from support.small_runs import tiny
-
-
-@pytest.fixture(scope="module")
-def learned(tmp_path_factory):
-    return learned_run(tmp_path_factory.mktemp("runs"))
 
 
 def test_the_replay_holds_the_collected_transitions_in_order(learned):

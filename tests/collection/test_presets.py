@@ -11,13 +11,8 @@ from holdfast.cli import main as holdfast
 from holdfast.collection import play, presets
 from holdfast.core.errors import UserError
 from holdfast.data import load_dataset
-from support.logs import CHAIN, ENV, learned_run
+from support.logs import CHAIN, ENV
 from support.small_runs import tiny
-
-
-@pytest.fixture(scope="module")
-def learned(tmp_path_factory):
-    return learned_run(tmp_path_factory.mktemp("runs"))
 
 
 def test_the_command_writes_a_log_that_can_be_checked_and_trained_on(learned, tmp_path, monkeypatch, capsys):

@@ -26,7 +26,8 @@ def page() -> dict:
 )
 def test_the_algorithms_of_the_page_learn(name, page, register, tmp_path):
     algorithm = register(page[name])
-    run = tiny(tmp_path / "run", algorithm.name, DATA, steps=200, block=20, config={**TINY, "actor_lr": 1e-2})
+    settings = {"steps": 200, "block": 20, "eval_every": 200, "config": {**TINY, "actor_lr": 1e-2}}
+    run = tiny(tmp_path / "run", algorithm.name, DATA, **settings)
     losses = [float(row["actor/loss"]) for row in rows(run.path / "metrics.csv")]
     assert losses[-1] < 0.9 * losses[0]
     assert run.result["return_mean"] < 0

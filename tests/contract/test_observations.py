@@ -1,5 +1,7 @@
 """A cloner whose observations are uint8 images, or an image and a vector by name: trained, saved, loaded, acting."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -120,12 +122,14 @@ def test_bytes_stay_bytes_in_columns_rings_and_batches(kind, needs):
     columns, _ = log(kind)
     columns = jax.tree.map(jnp.asarray, columns)
     ring = buffer.empty(buffer.blank_row(spec), 50)
-    ring = buffer.add(ring, row_sources.rows(columns, jnp.arange(40)), jnp.ones(40, bool))
+    ring = jax.jit(lambda ring: buffer.add(ring, row_sources.rows(columns, jnp.arange(40)), jnp.ones(40, bool)))(ring)
     noise = Noise(jax.random.PRNGKey(0))
     lead = (16, 3) if isinstance(needs, Windows) else (16,)
     wanted = jax.tree.map(lambda x: ((*lead, *x.shape[1:]), str(x.dtype)), columns.obs)
     for mix in ({"data": 0.5, "online": 0.5}, "proportional"):
-        batch = sampler.sample({"data": columns, "online": ring}, mix, 16, needs, noise, discount=0.9)
+        sources = {"data": columns, "online": ring}
+        draw = functools.partial(sampler.sample, sources, mix, 16, needs, discount=0.9)
+        batch = jax.jit(lambda noise, draw=draw: draw(noise))(noise)
         shapes = jax.tree.map(lambda x: (x.shape, str(x.dtype)), batch.obs)
         assert shapes == wanted
         drawn = jax.tree.leaves(batch.obs)[0]

@@ -13,6 +13,7 @@ from support.formulas import (
     array,
     same,
 )
+from support.marks import both
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -21,6 +22,7 @@ def quadratic(net, data):
     return ((net - data) ** 2).sum(), {"far": jnp.abs(net - data).max()}
 
 
+@both
 def test_a_gradient_step(run):
     # loss (1 - 3)^2 + (2 - 2)^2 = 4, gradient (-4, 0), norm 4; plain descent at .1: (1.4, 2)
     tx = optax.sgd(0.1)
@@ -37,6 +39,7 @@ def test_a_gradient_step(run):
     same(other.net, [0, 0])
 
 
+@both
 def test_the_gradient_norm_is_the_one_before_clipping(run):
     tx = optimisers.adam(0.1, clip_norm=1e-3)
     _, metrics = run(lambda t, d: t.step(tx, quadratic, d, name="net"), Trained.new(array(1, 2), tx), array(3, 2))
@@ -64,6 +67,7 @@ def test_weighted_metrics():
     assert {k: (float(v), float(w)) for k, (v, w) in found.items()} == {"a": (2, 1), "b": (3, 0)}
 
 
+@both
 def test_occasionally(run):
     f = lambda s: (s + 1, {"m": s * 2})  # noqa: E731
     for step, wanted in ((3, (4.0, 6.0, 1.0)), (2, (3.0, 0.0, 0.0))):

@@ -13,10 +13,12 @@ from support.formulas import (
     mlp,
     same,
 )
+from support.marks import both
 
 pytestmark = pytest.mark.usefixtures("x64")
 
 
+@both
 def test_averages_and_choices_of_trees(run):
     old, new = {"a": array(1), "b": array(10, 20)}, {"a": array(2), "b": array(0, 0)}
     found = run(lambda n, o: ema(n, o, 0.25), new, old)  # .75 old + .25 new

@@ -121,7 +121,8 @@ def test_a_policy_takes_what_the_environment_gives(tmp_path):
     from holdfast.policy.policy import Policy
     from holdfast.training.run import train
 
-    run = train("ddpg", env="flat/World-v0", steps=12, config={"warmup": 10}, out=tmp_path / "run", evaluate=False)
+    config = {"hidden": (8,), "batch_size": 8, "warmup": 10}
+    run = train("ddpg", env="flat/World-v0", steps=12, config=config, out=tmp_path / "run", evaluate=False)
     policy = Policy.load(tmp_path / "run" / "policy")
     assert run.path == tmp_path / "run"
     raw = [GOAL.sample() for _ in range(3)]

@@ -35,9 +35,10 @@ SETTINGS = {"steps": 30, "block": 10, "save_every": 10, "evaluate": False, "pres
 def test_bootstrap_samples_are_drawn_once_with_replacement():
     fixed = Noise(jax.random.PRNGKey(0))
     place = jnp.broadcast_to(jnp.arange(200)[None], (2, 200))
-    first, again = (np.asarray(bootstrapped(fixed, place, 200)) for _ in range(2))
+    draw = jax.jit(lambda noise, place: bootstrapped(noise, place, 200))
+    first, again = (np.asarray(draw(fixed, place)) for _ in range(2))
     np.testing.assert_array_equal(first, again)
-    np.testing.assert_array_equal(bootstrapped(fixed, place[:, 50:60], 200), first[:, 50:60])
+    np.testing.assert_array_equal(draw(fixed, place[:, 50:60]), first[:, 50:60])
     assert (first[0] != first[1]).mean() > 0.9  # each member has its own
     for sample in first:
         assert 0.55 < len(set(sample.tolist())) / 200 < 0.72  # 1 - 1/e of the rows occur
@@ -45,13 +46,13 @@ def test_bootstrap_samples_are_drawn_once_with_replacement():
 
 def test_members_keep_their_best_weights_and_the_elites_have_the_lowest_errors():
     cfg = mopo.MOPO(members=3, elites=2, model_hidden=(4,))
-    model = learning.probabilistic(cfg, Spec((2,), 1), Noise(jax.random.PRNGKey(0)))
+    model = jax.jit(lambda noise: learning.probabilistic(cfg, Spec((2,), 1), noise))(Noise(jax.random.PRNGKey(0)))
     best = jax.tree.map(jnp.zeros_like, model.best)
     model = learning.Learning(**{**vars(model), "best": best, "best_error": jnp.asarray([0.3, 0.1, 0.2])})
-    found = learning.finished(cfg, model)
+    found = jax.jit(lambda model: learning.finished(cfg, model))(model)
     assert found.elites.tolist() == [1, 2]
     assert not jax.tree.leaves(found.net.nets)[0].any()
-    last = learning.finished(mopo.MOPO(members=3, elites=2, patience=0), model)
+    last = jax.jit(lambda model: learning.finished(mopo.MOPO(members=3, elites=2, patience=0), model))(model)
     assert jax.tree.leaves(last.net.nets)[0].any()
 
 
@@ -141,7 +142,7 @@ def saved(tmp_path_factory):
     """The folder of a model with the treatment and the ends of a run, and random weights."""
     made = plan(Settings.of("mopo", data=DATA, **SETTINGS))
     cfg = made.replicas[0].cfg
-    state = made.algorithm.init(as_arrays(cfg), made.programs[0].ctx, Noise(jax.random.PRNGKey(0)))
+    state = jax.jit(made.algorithm.init)(as_arrays(cfg), made.programs[0].ctx, Noise(jax.random.PRNGKey(0)))
     task = made.task
     info = {"env_id": task.env_id, "env_spec": task.env}
     model = holdfast.Dynamics(made.algorithm.dynamics(cfg, state), task.spec, task.fitted, "known", info)

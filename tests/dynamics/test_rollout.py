@@ -33,8 +33,8 @@ def rolled(start, end_at, horizon=4, judge=rollout.unpenalised, action=1.0):
     def ends(obs, action, next_obs):
         return next_obs[:, 0] >= end_at
 
-    given = (Walks(), act, ends, judge, jnp.asarray(start)[:, None], horizon, Noise(jax.random.PRNGKey(0)))
-    return jax.jit(lambda: rollout.branched(*given))()
+    run = jax.jit(lambda start, noise: rollout.branched(Walks(), act, ends, judge, start, horizon, noise))
+    return run(jnp.asarray(start)[:, None], Noise(jax.random.PRNGKey(0)))
 
 
 def test_a_rollout_stops_at_its_end_which_is_stored():

@@ -77,14 +77,14 @@ def test_networks_take_several_candidates_for_each_row():
     obs, x = jnp.asarray(rng.normal(size=(4, 3))), jnp.asarray(rng.normal(size=(5, 4, 2)))
 
     @jax.jit
-    def found():
-        nets = (diffusion.sinusoid_net(NOISE, spec, (8,)), diffusion.residual_net(NOISE, spec, (8,)))
+    def found(noise, obs, x):
+        nets = (diffusion.sinusoid_net(noise, spec, (8,)), diffusion.residual_net(noise, spec, (8,)))
         keeps = ((jnp.ones((4, 8)),), (jnp.eye(4, 8),))
         dropped = [nets[1](obs, x[2], jnp.full(4, 3), keep) for keep in keeps]
         each = [(n(obs, x, jnp.asarray(3)), n(obs, x[2], jnp.full(4, 3)), n(obs, x, jnp.asarray(0))) for n in nets]
         return each, dropped
 
-    each, (kept, dropped) = found()
+    each, (kept, dropped) = found(NOISE, obs, x)
     for many, one, other in each:
         same(many[2], one, rtol=1e-10)
         assert not np.allclose(many, other)

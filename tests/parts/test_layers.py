@@ -18,6 +18,7 @@ from support.formulas import (
     mlp,
     same,
 )
+from support.marks import both
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -83,6 +84,7 @@ def test_layer_norm_and_its_place(run):
     assert any(np.maximum(x, 0)), "the case after the activation was left out: change the draw"
 
 
+@both
 def test_dropout(run):
     keep = layers.dropout(NOISE, "drop", 0.25, (2000,), (3, 2))
     assert [k.shape for k in keep] == [(2000, 3), (2000, 2)]

@@ -14,10 +14,12 @@ from support.formulas import (
     array,
     same,
 )
+from support.marks import both
 
 pytestmark = pytest.mark.usefixtures("x64")
 
 
+@both
 def test_expectile(run):
     # u = 2: .7 * 4;  u = -2: |.7 - 1| * 4;  u = 0: 0
     same(run(losses.expectile, array(2, -2, 0), 0.7), [2.8, 1.2, 0])

@@ -62,8 +62,7 @@ def test_a_step_is_at_most_half_of_its_size_in_divergence_and_raises_the_surroga
     given = (policy, obs, action, jnp.where(alive, advantage, 0), alive, delta, 1e-3)
     new, gain = jax.jit(lambda *x: natural.natural_step(*x, steps=20))(*given)
     assert gain > 0
-    old = policy(obs)
-    moved = new(obs)
+    old, moved = jax.jit(lambda *policies: [one(obs) for one in policies])(policy, new)
     spread = jnp.exp(2 * (old.log_std - moved.log_std)) + jnp.square((old.mean - moved.mean) / jnp.exp(moved.log_std))
     divergence = (moved.log_std - old.log_std + 0.5 * spread - 0.5).sum(-1)[:40].mean()
     assert 0.3 < divergence / (0.5 * delta) < 1.02

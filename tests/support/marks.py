@@ -17,3 +17,6 @@ def quick(cases: Iterable[Any], *chosen: str) -> list[Any]:
     missing = set(chosen) - {row[0] for row in rows}
     assert not missing, f"no cases of {missing}"
     return [pytest.param(*row, marks=() if row[0] in chosen else pytest.mark.slow) for row in rows]
+
+
+both = pytest.mark.parametrize("run", ["plain", "jit"], indirect=True)  # compiled and not, also in the quick suite

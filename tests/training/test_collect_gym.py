@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gymnasium.envs.classic_control.pendulum import PendulumEnv
 
 from holdfast.algorithms import registry
 from holdfast.core.contract import Transitions
@@ -178,6 +179,13 @@ CLOCKS = {"block": 40, "save_every": 40, "eval_every": 60}
 SETTINGS = {"env": "Pendulum-v1", "steps": 120, "seeds": 2, "config": TINY, **CLOCKS}
 
 
+class Counted(gymnasium.Wrapper):
+    """Pendulum with episodes of ten steps."""
+
+    def __init__(self):
+        super().__init__(gymnasium.wrappers.TimeLimit(PendulumEnv(), 10))
+
+
 @pytest.mark.slow
 def test_a_run_stopped_while_collecting_resumes_to_the_same_bits(tmp_path, monkeypatch):
     whole = train("sac", out=tmp_path / "whole", eval_episodes=1, **SETTINGS)
@@ -190,17 +198,13 @@ def test_a_run_stopped_while_collecting_resumes_to_the_same_bits(tmp_path, monke
 
 
 def test_updates_begin_after_the_warm_up_and_episodes_are_counted(tmp_path):
-    run = train(
-        "sac",
-        out=tmp_path / "run",
-        evaluate=False,
-        **{**SETTINGS, "steps": 440, "seeds": 1, "block": 220, "save_every": 220},
-    )
+    clocks = {"steps": 46, "block": 23, "save_every": 23, "eval_every": 23}
+    run = train("ddpg", env=Counted, config=TINY, out=tmp_path / "run", evaluate=False, **clocks)
     rows = (run.path / "metrics.csv").read_text().splitlines()
     header = rows[0].split(",")
     timing = (run.path / "timing.csv").read_text().splitlines()
-    assert [line.split(",")[2] for line in timing[1:]] == ["200", "220"]  # 20 steps at random bring no update
-    assert [row.split(",")[header.index("collect/episodes")] for row in rows[1:]] == ["1.0", "1.0"]
+    assert [line.split(",")[2] for line in timing[1:]] == ["3", "23"]  # 20 steps at random bring no update
+    assert [row.split(",")[header.index("collect/episodes")] for row in rows[1:]] == ["2.0", "2.0"]
 
 
 @pytest.mark.slow

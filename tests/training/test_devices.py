@@ -21,7 +21,7 @@ from holdfast.runs.settings import PRECISIONS, Settings
 from holdfast.training import devices
 from holdfast.training.devices import ALL, EACH, Hardware, hardware_of
 from holdfast.training.plan.plan import plan
-from holdfast.training.run import resume
+from holdfast.training.run import resume, train
 from support.small_runs import DATA, TINY, require_same, rows, tiny
 
 # several CPU devices exist only in a process that starts with them
@@ -90,7 +90,8 @@ def test_a_device_gives_the_bits_of_a_run_of_its_replicas_alone(algorithm, setti
 
 
 def test_a_run_on_four_devices_has_the_bits_of_one_and_continues_there(tmp_path):
-    trained(tmp_path, {"1": 1, "4": 4}, algorithm="bc", **OFFLINE)
+    trained(tmp_path, {"4": 4}, algorithm="bc", **OFFLINE)
+    train("bc", out=tmp_path / "1", progress=False, **OFFLINE)
     whole, moved, resumed = (tmp_path / name for name in ("1", "4", "resumed"))
     assert json.loads((moved / "config.json").read_text())["devices"] == 4
     assert json.loads((moved / "result.json").read_text())["device"].startswith("4 x ")

@@ -384,7 +384,7 @@ class States(Hook):
 
 def test_phases_freeze_and_refresh(tmp_path, toy):
     states = States()
-    run = tiny(tmp_path / "run", toy, hooks=[states], save_every=1, **PHASED)
+    run = tiny(tmp_path / "run", toy, hooks=[states], save_every=1, evaluate=False, **PHASED)
     table = rows(run.path / "metrics.csv")
     # a block is one update here (checkpoints), looks come at 0, 3, 6 ...: patience 2 stops at 3, patience 5 at 12
     assert run.result["steps"] == 12 + 10 + 5

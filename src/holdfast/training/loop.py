@@ -67,9 +67,6 @@ class Program:
         self._blocks: dict[int, Any] = {}  # by stride
         self._refresh: Any = None
         self._begin = compilation.once(self.hardware.precise(self._start))
-        # one trace gives the names of the metrics and is inlined into the program of the updates
-        self._drawn = jax.jit(self._draw, inline=True)
-        self._learned = jax.jit(self._learn, inline=True)
 
     def noise(self, keys: jax.Array, purpose: str, step: Step) -> Noise:
         """The stream of one replica for one purpose at one step."""
@@ -204,6 +201,10 @@ class Program:
         noise = self.noise(key, "update", step)
         state, metrics = self.update(cfg, carry.state, batch, noise, step)  # type: ignore[misc]
         return state, weighted(metrics)
+
+    # one trace gives the names of the metrics and is inlined into the program of the updates
+    _drawn = functools.cached_property(lambda program: jax.jit(program._draw, inline=True))
+    _learned = functools.cached_property(lambda program: jax.jit(program._learn, inline=True))
 
     def _played(self, cfgs: Cfg, keys: jax.Array) -> tuple[Any, Any]:
         """Environments in JAX, and the memories of the policies that collect: leaves [R, n, ...]."""

@@ -101,7 +101,8 @@ def test_rows_are_drawn_uniformly_with_replacement():
 
 
 def test_slices():
-    batch = sample({"data": made()}, {"data": 1.0}, 6, Transitions(batches=4), NOISE)
+    columns = made()
+    batch = jax.jit(lambda noise: sample({"data": columns}, {"data": 1.0}, 6, Transitions(batches=4), noise))(NOISE)
     assert batch.obs.shape == (4, 6, 2)
     assert batch.reward.shape == (4, 6)
     assert batch.mask.shape == (4, 6, 3)
@@ -147,7 +148,7 @@ def test_a_mix_keeps_its_parts(slices):
 
 def test_sources_draw_apart():
     same = made()
-    both = sample({"a": same, "b": same}, {"a": 1, "b": 1}, 400, Transitions(), NOISE)
+    both = jax.jit(lambda noise: sample({"a": same, "b": same}, {"a": 1, "b": 1}, 400, Transitions(), noise))(NOISE)
     a, b = np.asarray(both.of("a").reward), np.asarray(both.of("b").reward)
     assert (a == b).mean() < 0.3  # 1 in 8 by chance
 

@@ -1,6 +1,7 @@
 """Rows of several steps, from logs and from the ring, against a plain walk through the stream."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ from holdfast.parts import targets
 
 DISCOUNT = 0.9
 SPEC = Spec((2,), 1)
+add = jax.jit(buffer.add)
 
 
 def walked(stream, i, n):
@@ -44,10 +46,16 @@ def streams(rng, envs, steps):
     return made
 
 
+@functools.partial(jax.jit, static_argnums=2)
+def spans(source, index, n):
+    """The spans that start at `index`, and their targets for a next value of 1."""
+    found = readers.spans(source, index, n, DISCOUNT)
+    return found, targets.td(found, jnp.ones(len(index)), DISCOUNT)
+
+
 def require_walk(source, index, made, n):
     """The spans that start at `index` of the source equal a walk through the streams `made`."""
-    found = jax.jit(lambda s, i: readers.spans(s, i, n, DISCOUNT))(source, index)
-    y = targets.td(found, jnp.ones(len(index)), DISCOUNT)
+    found, y = spans(source, index, n)
     for i in range(len(index)):
         e, t = np.asarray(found.obs[i]).astype(int)
         total, following, terminated, bootstrap = walked(made[e], t, n)
@@ -71,7 +79,7 @@ def step_rows(made, t):
 def test_spans_in_a_ring_equal_a_walk_with_and_without_wrap_around(envs, capacity, steps, n):
     rng = np.random.default_rng(envs * capacity + n)
     made = streams(rng, envs, steps)
-    ring, add = buffer.empty(buffer.blank_row(SPEC), capacity, envs), jax.jit(buffer.add)
+    ring = buffer.empty(buffer.blank_row(SPEC), capacity, envs)
     for t in range(steps):
         ring = add(ring, step_rows(made, t), np.ones(envs, bool))
     require_walk(ring, np.arange(int(ring.size)), made, n)
@@ -144,9 +152,9 @@ def test_a_cut_ends_what_is_open_in_every_environment():
     ring = buffer.empty(buffer.blank_row(SPEC), 7, 2)
     made = streams(np.random.default_rng(3), 2, 5)
     for t in range(5):
-        ring = buffer.add(ring, step_rows(made, t), np.ones(2, bool))
+        ring = add(ring, step_rows(made, t), np.ones(2, bool))
     before = np.asarray(ring.rows.truncated)
-    after = np.asarray(buffer.cut(ring).rows.truncated)
+    after = np.asarray(jax.jit(buffer.cut)(ring).rows.truncated)
     newest = [(int(ring.cursor) - 1 - k) % 7 for k in range(2)]
     for slot in range(7):
         if slot in newest:

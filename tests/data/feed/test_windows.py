@@ -14,6 +14,8 @@ from holdfast.data.feed import columns as cols
 
 SPEC = Spec((2,), 1)
 LENGTHS = (4, 1, 6)
+add = jax.jit(buffer.add)
+windows = jax.jit(readers.windows, static_argnums=(2, 3))
 
 
 def logged(extra=("timestep",)) -> cols.Columns:
@@ -55,7 +57,7 @@ def test_windows_of_logged_rows_are_cut_at_episode_starts(length, view):
     if view:  # the last two episodes
         index = np.arange(LENGTHS[0], len(stream))
         source = row_sources.View(columns, jnp.asarray(index))
-    found = jax.jit(lambda s, i: readers.windows(s, i, length))(source, jnp.arange(len(index)))
+    found = windows(source, jnp.arange(len(index)), length)
     for i, row in enumerate(index):
         require_window(found, i, stream, row, length)
     np.testing.assert_array_equal(found.timestep, np.asarray(found.obs)[..., 1])
@@ -71,10 +73,10 @@ def test_windows_that_begin_at_the_drawn_row(anchor, source):
     columns = logged()
     given = columns
     if source == "ring":
-        rows = row_sources.rows(columns, jnp.arange(sum(LENGTHS)))
-        row = jax.tree.map(lambda x: x[0], rows)
-        given = buffer.add(buffer.empty(row, 20), rows, np.ones(sum(LENGTHS), bool))
-    found = jax.jit(lambda s, i: readers.windows(s, i, length, anchor))(given, jnp.arange(sum(LENGTHS)))
+        rows = jax.jit(row_sources.rows)(columns, jnp.arange(sum(LENGTHS)))
+        row = jax.tree.map(lambda x: np.asarray(x)[0], rows)
+        given = add(buffer.empty(row, 20), rows, np.ones(sum(LENGTHS), bool))
+    found = windows(given, jnp.arange(sum(LENGTHS)), length, anchor)
     i = 0
     for e, n in enumerate(LENGTHS):
         for t in range(n):
@@ -97,7 +99,6 @@ def test_windows_in_a_ring_equal_a_walk_with_and_without_wrap_around(envs, capac
         for row in stream:
             row["ended"] = row["kind"] > 0
     ring = buffer.empty(buffer.blank_row(SPEC), capacity, envs)
-    add = jax.jit(buffer.add)
     for t in range(steps):
         rows = [stream[t] for stream in streams]
         obs = np.array([row["obs"] for row in rows], np.float32)
@@ -107,7 +108,7 @@ def test_windows_in_a_ring_equal_a_walk_with_and_without_wrap_around(envs, capac
         ring = add(ring, new, np.ones(envs, bool))
     held = {tuple(row) for row in np.asarray(ring.rows.obs).astype(int)[: int(ring.size)].tolist()}
     oldest = [min((t for of, t in held if of == e), default=0) for e in range(envs)]
-    found = jax.jit(lambda r, i: readers.windows(r, i, length))(ring, jnp.arange(int(ring.size)))
+    found = windows(ring, jnp.arange(int(ring.size)), length)
     for i in range(int(ring.size)):
         e, t = np.asarray(found.obs[i, -1]).astype(int)
         require_window(found, i, streams[e], t, length, oldest[e])
@@ -120,7 +121,7 @@ def test_windows_in_mixes(mix, slices):
     ring = buffer.empty(buffer.blank_row(SPEC), 20)
     obs = np.stack([np.full(6, 9.0), np.arange(6.0)], 1).astype(np.float32)
     zeros = np.zeros(6, np.float32)
-    ring = buffer.add(ring, Batch(obs, zeros[:, None], zeros, obs, zeros, zeros), np.ones(6, bool))
+    ring = add(ring, Batch(obs, zeros[:, None], zeros, obs, zeros, zeros), np.ones(6, bool))
     needs = Windows(3, batches=slices)
     noise = Noise(jax.random.PRNGKey(0))
     batch = jax.jit(lambda s: sampler.sample(s, mix, 40, needs, noise))({"data": columns, "online": ring})

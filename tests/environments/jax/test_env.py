@@ -51,7 +51,7 @@ def test_classics_step_as_gymnasium_does(name):
             assert bool(ended) == terminated
             if terminated:
                 break
-    starts = np.asarray(jax.vmap(ours.reset)(jax.random.split(KEY, 2000))[1])
+    starts = np.asarray(jax.jit(jax.vmap(ours.reset))(jax.random.split(KEY, 2000))[1])
     wanted = np.stack([env.reset(seed=i)[0] for i in range(2000)])
     np.testing.assert_allclose(starts.mean(0), wanted.mean(0), atol=0.08)
     np.testing.assert_allclose(starts.std(0), wanted.std(0), atol=0.05)
@@ -62,7 +62,7 @@ def test_probes_are_the_same_in_both_forms(name):
     probe, env, rng = probes.get(name), jax_env.find(f"holdfast/{name}-v0"), np.random.default_rng(0)
     assert env.spec == probe.spec
     keys = jax.random.split(KEY, 4000)
-    state, obs = jax.vmap(env.reset)(keys)
+    state, obs = jax.jit(jax.vmap(env.reset))(keys)
     wanted = probe.start(rng, 4000)
     np.testing.assert_allclose(np.asarray(obs).mean(0), wanted.mean(0), atol=0.06)
     np.testing.assert_allclose(np.asarray(obs).std(0), wanted.std(0), atol=0.06)
@@ -72,7 +72,8 @@ def test_probes_are_the_same_in_both_forms(name):
         else rng.uniform(-1, 1, (4000, probe.spec.action))
     )
     action = action.astype(np.int32 if probe.spec.discrete else np.float32)
-    state, following, reward, ended = jax.vmap(env.step)(jax.random.split(jax.random.PRNGKey(1), 4000), state, action)
+    keys = jax.random.split(jax.random.PRNGKey(1), 4000)
+    state, following, reward, ended = jax.jit(jax.vmap(env.step))(keys, state, action)
     theirs, theirs_reward, theirs_ended = probe.step(rng, np.asarray(obs), action)
     if name == "runaway":  # its steps are drawn: their shares by eighths of the actions
         for part in np.array_split(np.argsort(action[:, 0]), 8):
@@ -98,10 +99,14 @@ def steps(env, count, n=3):
     """A world stepped `count` times with action 0: the turns, leaves [count, n, ...]."""
     action = jnp.zeros((n, *env.spec.action_shape), jnp.int32 if env.spec.discrete else jnp.float32)
 
-    def one(world, t):
-        return jax_env.advance(env, world, action, Noise(KEY).fold(t))
+    @jax.jit
+    def run(noise):
+        def one(world, t):
+            return jax_env.advance(env, world, action, noise.fold(t))
 
-    return jax.lax.scan(one, jax_env.begin(env, Noise(KEY), n), jnp.arange(count))
+        return jax.lax.scan(one, jax_env.begin(env, noise, n), jnp.arange(count))
+
+    return run(Noise(KEY))
 
 
 def test_episodes_follow_one_another_with_ends_kept_apart():

@@ -46,6 +46,7 @@ ROLES = {
 # the others need a policy of another run, or the log of a team
 NAMES = [n for n in registry.names() if not (registry.get(n).inputs or registry.get(n).member)]
 WITHIN = (VAE, TransitionVAE, Learning, StepCode)  # autoencoders, models and descriptions of diffusion steps
+WIDTHS = {"actor": "actor_hidden", "critic": "critic_hidden", "value": "value_hidden"}
 SPECS = {"continuous": Spec((3,), 2, horizon=20), "discrete": Spec((3,), 4, True, horizon=20)}
 
 
@@ -98,9 +99,10 @@ def test_first_state(name):
     named = Networks("gelu", "post")
     state = first_state(algorithm, named)
     assert {(net.activation, net.norm) for net in found(state, MLP)} <= {("gelu", "post")}
-    for role in ("actor", "critic", "value"):
-        changed = first_state(algorithm, named._replace(**{f"{role}_hidden": (3, 5, 7)}))
-        assert (shapes(changed) != shapes(state)) == (role in roles), role
+    widths = {"actor": 101, "critic": 211, "value": 307}
+    changed = first_state(algorithm, named._replace(**{WIDTHS[role]: (width,) for role, width in widths.items()}))
+    sizes = {size for shape in shapes(changed) for size in shape}
+    assert {role for role, width in widths.items() if width in sizes} == roles
     if roles and name != "uwac":
         own = first_state(algorithm, Networks(network=(("all", given(Tower)),)))
         assert len(found(own, Own)) == len(found(state, MLP)) > 0
@@ -133,7 +135,6 @@ def planned(name, more=None, **networks):
 
 
 NAMED = {"activation": "silu", "layer_norm": "pre"}
-WIDTHS = {"actor": "actor_hidden", "critic": "critic_hidden", "value": "value_hidden"}
 
 
 @pytest.mark.parametrize("name", quick(sorted(set(NAMES) - {"tabular_bcq", "tabular_mabcq"}), "rem"))

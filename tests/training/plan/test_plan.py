@@ -1,6 +1,7 @@
 """The plan of a run: everything that can be refused is refused here, and nothing is compiled or left open."""
 
 import re
+import types
 
 import gymnasium
 import jax
@@ -28,12 +29,13 @@ def settings(name="bc", data=DATA, steps=10, config=None, **given):
 
 @pytest.fixture
 def nothing_is_compiled(monkeypatch):
-    """Fails if the library compiles a function of its own."""
+    """Fails if the library calls or lowers a jitted function of its own. Only its shapes may be asked for."""
+    real = jax.jit
 
-    def refuse(*given, **options):
-        pytest.fail("jax.jit was called")
+    def traced_only(*given, **options):
+        return types.SimpleNamespace(eval_shape=real(*given, **options).eval_shape)
 
-    monkeypatch.setattr(jax, "jit", refuse)
+    monkeypatch.setattr(jax, "jit", traced_only)
 
 
 @pytest.fixture

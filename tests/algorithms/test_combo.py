@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from holdfast.algorithms import combo, model_based
-from holdfast.core.spec import Batch
+from holdfast.core.noise import Noise
+from holdfast.core.spec import Batch, Spec
 from holdfast.core.trained import Trained
 from holdfast.parts import nets
 from support.formulas import same
@@ -76,6 +78,34 @@ def test_combo(name):
 
     losses = {"critic/loss": "critic_loss", "actor/loss": "actor_loss", "temperature/loss": "alpha_loss"}
     replay(combo.algorithm, cfg, state, g, expected, losses, batch=batch, tape=tape)
+
+
+@pytest.mark.parametrize("learned", [True, False])
+def test_a_temperature_that_is_not_learned_stays(learned):
+    cfg = combo.COMBO(learned_temperature=learned, hidden=(4,), n_actions=1)
+    spec, noise = Spec((3,), 2), Noise(jax.random.PRNGKey(0))
+    tx = combo.optimisers_of(cfg)
+    critic = nets.critic(noise, spec, cfg.hidden, 2)
+    state = model_based.State(
+        Trained.new(nets.gaussian_heads_policy(noise, spec, cfg.hidden), tx.actor),
+        Trained.new(critic, tx.critic),
+        critic,
+        Trained.new(jnp.log(0.3), tx.temperature),
+        (),
+    )
+    row = jnp.zeros(4)
+    parts = (("data", 0, 2), ("model", 2, 4))
+    batch = Batch(jnp.ones((4, 3)), jnp.zeros((4, 2)), row, jnp.ones((4, 3)), row, row, parts=parts)
+    kept = []
+
+    def update(state, batch, noise):
+        new, metrics = combo.update(cfg, state, batch, noise, 0)
+        kept.append(new.temperature is state.temperature)
+        return metrics
+
+    metrics = jax.eval_shape(update, state, batch, noise)
+    assert kept == [not learned]
+    assert ("temperature/loss" in metrics) == learned
 
 
 def test_combo_needs_both_kinds_of_rows():

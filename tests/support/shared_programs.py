@@ -20,7 +20,7 @@ from holdfast.training.collect_gym import GymCollection
 from holdfast.training.loop import Program
 from holdfast.training.plan import task
 
-MOST = 200  # programs that are kept
+MOST = 60  # programs that are kept
 
 
 class Shared:

@@ -3,7 +3,7 @@
 import pytest
 
 from holdfast.data.dataset import Dataset
-from support.datasets import masked_dataset, pendulum_dataset
+from support.datasets import masked_dataset, pendulum_dataset, two_episodes
 
 
 @pytest.fixture(scope="module")
@@ -14,3 +14,8 @@ def pendulum() -> Dataset:
 @pytest.fixture
 def masked() -> Dataset:
     return masked_dataset()
+
+
+@pytest.fixture
+def log() -> Dataset:
+    return two_episodes()

@@ -7,16 +7,6 @@ import pytest
 from gymnasium.spaces import Box, Dict
 
 from holdfast.core.errors import UserError
-from holdfast.data.dataset import Dataset
-
-
-@pytest.fixture
-def log() -> Dataset:
-    """Two episodes of three steps."""
-    ends = np.array([0, 0, 1, 0, 0, 1], bool)
-    seen = np.arange(16, dtype=np.float32).reshape(8, 2)
-    actions = np.arange(6, dtype=np.float32)[:, None] / 10
-    return Dataset(seen, actions, np.ones(6), ends, ~ends & False, [0, 3, 6], Box(-99, 99, (2,)), Box(-1, 1, (1,)))
 
 
 def test_columns_of_other_lengths_are_refused(log):

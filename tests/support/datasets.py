@@ -5,12 +5,33 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from gymnasium.spaces import Discrete
+from gymnasium.spaces import Box, Discrete
 
 from holdfast.data import Dataset, load_dataset
 from holdfast.data.checks.check import check
 
+# how the columns of a table are declared
+ROLES = {
+    "episode": "who",
+    "time": "at",
+    "observations": {
+        "x": {"missing": "mean"},
+        "sex": "one-hot",
+        "grade": {"kind": "ordinal", "categories": ["low", "mid", "high"]},
+    },
+    "action": "dose",
+    "reward": "pay",
+    "last_row": "terminal",
+}
 LIMIT = '{"id": "X-v0", "max_episode_steps": 20}'
+
+
+def two_episodes() -> Dataset:
+    """Two episodes of three steps."""
+    ends = np.array([0, 0, 1, 0, 0, 1], bool)
+    seen = np.arange(16, dtype=np.float32).reshape(8, 2)
+    actions = np.arange(6, dtype=np.float32)[:, None] / 10
+    return Dataset(seen, actions, np.ones(6), ends, ~ends & False, [0, 3, 6], Box(-99, 99, (2,)), Box(-1, 1, (1,)))
 
 
 def sound_dataset(discrete: bool = False, episodes: int = 6, steps: int = 20) -> Dataset:

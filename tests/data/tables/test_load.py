@@ -12,6 +12,7 @@ from holdfast.data.checks.check import check
 from holdfast.data.convert import convert
 from holdfast.data.dataset import Dataset
 from holdfast.data.sources import files, load_dataset
+from support.datasets import ROLES
 
 LOGS = Path(__file__).parent / "open-bandit"
 # two episodes whose rows are interleaved and in no order
@@ -29,18 +30,6 @@ FRAME = pl.DataFrame(
         "whole": [1.0, 2.0, 1.0, 2.0, 1.0],
     }
 )
-ROLES = {
-    "episode": "who",
-    "time": "at",
-    "observations": {
-        "x": {"missing": "mean"},
-        "sex": "one-hot",
-        "grade": {"kind": "ordinal", "categories": ["low", "mid", "high"]},
-    },
-    "action": "dose",
-    "reward": "pay",
-    "last_row": "terminal",
-}
 
 
 def test_rows_are_sorted_and_encoded():

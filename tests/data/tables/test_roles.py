@@ -4,19 +4,7 @@ import pytest
 
 from holdfast.core.errors import UserError
 from holdfast.data.tables.roles import read_roles, schema_of
-
-ROLES = {
-    "episode": "who",
-    "time": "at",
-    "observations": {
-        "x": {"missing": "mean"},
-        "sex": "one-hot",
-        "grade": {"kind": "ordinal", "categories": ["low", "mid", "high"]},
-    },
-    "action": "dose",
-    "reward": "pay",
-    "last_row": "terminal",
-}
+from support.datasets import ROLES
 
 
 def test_a_schema_is_read_from_its_own_form(tmp_path):

@@ -175,8 +175,7 @@ PRESETS = {
     "tuned_100k": Preset(
         COMBO(
             penalty_weight=5.0, n_actions=4, rollout_batch=10_000, members=5, elites=3, model_hidden=(128, 128, 128),
-            model_steps=20_000, patience=3, learned_temperature=False, initial_temperature=0.05, actor_lr=3e-4,
-            hidden=(256, 256),
+            model_steps=20_000, patience=3, learned_temperature=False, initial_temperature=0.05, hidden=(256, 256),
         ),
         SCALED,
         "ours, smaller models and a fixed temperature for logs of 100,000 steps: docs/algorithms/combo.md",

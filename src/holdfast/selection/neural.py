@@ -179,7 +179,7 @@ def _train(policy: Policy, dataset: Dataset, mode: Mode, aim: Aim, kind: Kind, u
     return found._replace(change=values[-1] - values[0])
 
 
-# The state is an argument. As a constant of the program, the compiler would fold its weights, which takes minutes.
+# The state is an argument, so that the models of all folds share one program.
 @partial(jax.jit, static_argnames="kind")
 def _q_of(kind: Kind, cfg: Cfg, state: State, obs: jax.Array, action: jax.Array, step: jax.Array) -> jax.Array:
     """Q [n] of a chunk of treated rows."""

@@ -55,11 +55,15 @@ def cut(ring: Ring) -> Ring:
 
 
 def blank_row(spec: Spec, columns: tuple[str, ...] = ()) -> Batch:
-    """One transition of zeros, in the types that a ring holds, with some of the columns of `data.episodes`."""
+    """One transition of zeros, in the types that a ring holds, with some of the columns of `data.episodes`.
+
+    Floats have JAX's own type: 64 bits if it is set to them, as the updates then have.
+    """
     obs = spec.blank_obs()
     number = np.zeros((), np.float32)
     action = np.zeros(spec.action_shape, np.int32 if spec.discrete else np.float32)
     mask = np.zeros(spec.action, bool) if spec.masked else None
     extra = {name: blank_column(name, spec) for name in columns}
     fields: Any = (obs, action, number, obs, number, number, mask, mask, extra)
-    return Batch(*fields)
+    kind = jnp.result_type(float)
+    return jax.tree.map(lambda x: x.astype(kind) if x.dtype == np.float32 else x, Batch(*fields))

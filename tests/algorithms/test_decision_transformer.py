@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -87,7 +88,7 @@ def test_recorded_steps(name, x64):
     g = Golden(name)
     cfg = recorded_config(g)
     state = dt.State(
-        Trained.new(recorded_model(g, "params"), dt.optimiser(cfg)), Asked(jnp.asarray(1.0), jnp.asarray(0.0))
+        Trained.new(recorded_model(g, "params"), dt.optimiser(cfg)), Asked(*jnp.asarray([1.0, 0.0, -jnp.inf, jnp.inf]))
     )
     for step in range(1, g.steps + 1):
         state, metrics = dt.update(cfg, state, recorded_batch(g), Tape({}), jnp.asarray(step - 1))
@@ -137,7 +138,7 @@ def cut(window: sequences.Window, first: int, last: int, length: int) -> sequenc
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("position", "discrete"), [("step", False), ("token", True)])
+@pytest.mark.parametrize(("position", "discrete"), [("step", False), ("time", False), ("token", True)])
 def test_acting_step_by_step_reads_the_last_windows_of_the_episode(position, discrete, x64):
     """The logits or actions are those of the model on the window that ends at each step, whatever pads it."""
     spec = Spec((2,), 3, discrete)
@@ -213,25 +214,37 @@ def test_dropout_has_its_own_draws_and_is_off_when_acting():
 
 
 def test_the_return_to_go_while_acting():
-    """It begins at the target, and each reward lowers it; in delayed mode it stays."""
+    """It begins at the target, and each reward lowers it, within the log's if asked; in delayed mode it stays."""
     cfg, state = made(stats={"reward_scale": 0.001, "return_max": 2.5}, layers=1)
+    asked = dataclasses.replace(state.asked, low=jnp.asarray(2.0), high=jnp.asarray(3.0))
+    state = dataclasses.replace(state, asked=asked)
     for settings, wanted in (
         ({}, [2.5, 1.5, 3.5]),
         ({"target_return": (3600.0, 1800.0)}, [3.6, 2.6, 4.6]),
         ({"target_return": (3600.0,), "delayed": True}, [3.6, 3.6, 3.6]),
+        ({"target_return": (2500.0,), "delayed": False, "within_log": True}, [2.5, 2.0, 3.0]),
+        ({"target_return": (3600.0,)}, [3.6, 2.6, 3.0]),
     ):
         cfg = dataclasses.replace(cfg, **settings)
         assert float(dt.target(cfg, state)) == pytest.approx(wanted[0])
         past = sequences.no_past(SPEC, 2, 4)
         for t, reward in enumerate((5.0, 1.0, -2.0)):  # the first is of no step of this episode
             seen = Seen(jnp.zeros((2, 2)), jnp.full(2, reward))
-            _, past = sequences.observed(past, seen, dt.target(cfg, state), cfg.delayed)
+            _, past = dt.decide(cfg, state, seen, past)
             np.testing.assert_allclose(past["to_go"][:, -1], wanted[t], rtol=1e-6)
         assert past["steps"].tolist() == [3, 3]
-    asked = Seen(jnp.zeros((2, 2)), jnp.zeros(2), target=jnp.array([1.0, 2.0]))
-    window, _ = sequences.observed(sequences.no_past(SPEC, 2, 4), asked, 9.0)
+    given = Seen(jnp.zeros((2, 2)), jnp.zeros(2), target=jnp.array([1.0, 2.0]))
+    window, _ = sequences.observed(sequences.no_past(SPEC, 2, 4), given, 9.0)
     assert window.to_go[:, -1].tolist() == [1.0, 2.0]
     assert window.valid.tolist() == [[False, False, False, True]] * 2
+
+
+def test_the_bounds_of_returns_to_go_are_those_of_the_data():
+    logged = SimpleNamespace(extra={"return_to_go": jnp.asarray([3.0, 1.0, -2.0])})
+    asked = sequences.Asked.of(Context(SPEC, logged, {"reward_scale": 0.5, "return_max": 3.0}))
+    assert [float(x) for x in jax.tree.leaves(asked)] == [0.5, 3.0, -2.0, 3.0]
+    without = sequences.Asked.of(Context(SPEC))
+    assert without.bounds(True) == without.bounds(False) == (-jnp.inf, jnp.inf)
 
 
 def test_windows_begin_at_the_drawn_row_and_those_of_atari_are_full():
@@ -245,7 +258,7 @@ def test_windows_begin_at_the_drawn_row_and_those_of_atari_are_full():
         ({"heads": 3}, "width is 128, expected a multiple of heads, 3"),
         ({"context": 0}, "context is 0, expected positive"),
         ({"target_return": (1.0, float("nan"))}, "target_return is nan, expected finite"),
-        ({"position": "none"}, "position is 'none', expected one of step, token"),
+        ({"position": "none"}, "position is 'none', expected one of step, time, token"),
         ({"dropout": 1.0}, "dropout is 1.0, expected in [0, 1)"),
     ],
 )

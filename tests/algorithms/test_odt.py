@@ -90,6 +90,20 @@ def test_tokens_have_no_place_in_the_episode(x64):
     assert state.actor.net.steps is None
 
 
+def test_tokens_can_carry_the_step_as_a_number(x64):
+    """With `timed`, the step adds w t / 100 + b to the three tokens of step t, before they are normalised."""
+    _, state = made(timed=True)
+    net = dataclasses.replace(state.actor.net, norm=None)
+    window = sequences.window_of(batch_of())
+    window = window._replace(time=jnp.arange(12).reshape(4, 3))
+    line = net.steps
+    assert isinstance(line, Linear)
+    added = np.asarray(window.time)[:, :, None, None] / 100 * np.asarray(line.weight)[0] + np.asarray(line.bias)
+    tokens = [net.to_go(window.to_go[..., None]), net.obs(window.obs), net.action(window.action)]
+    wanted = np.stack([np.asarray(x) for x in tokens], 2) + added
+    np.testing.assert_allclose(net._tokens(window, False), wanted.reshape(4, 9, 8), rtol=1e-12)
+
+
 def test_it_reads_its_last_steps_only_when_it_acts():
     cfg = as_arrays(odt.ODT(**SMALL))
     assert odt.memory(cfg, SPEC, 5)["obs"].shape == (5, 2, 2)

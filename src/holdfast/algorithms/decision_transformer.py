@@ -18,7 +18,8 @@ As in the authors' code for Atari (preset `atari`): windows are full where the e
 window and the step of the window's first row are learned vectors; tanh after the embeddings; the rate falls along a
 cosine.
 Ours: observations are vectors in both; a window never reaches into the episode before, and what is padded is left out
-of the loss (the Atari code pads nothing and cuts across episodes); discrete actions with the positions of gym.
+of the loss (the Atari code pads nothing and cuts across episodes); discrete actions with the positions of gym; also
+`position` "time" and `within_log`.
 """
 
 from __future__ import annotations
@@ -46,12 +47,13 @@ from ..parts.transformer import Projection, normal
 class DecisionTransformer:
     target_return: tuple[float, ...] = ()  # raw returns to ask for, the first is the policy's own; none: the log's best
     delayed: bool = False  # returns-to-go stay at the target while acting, for rewards that come with the last step
+    within_log: bool = False  # returns-to-go after the first step of an episode stay between those of logged steps
     context: int = 20  # K: steps of a window
     layers: int = 3  # blocks of the transformer
     heads: int = 1  # heads of the attention
     width: int = 128  # width of a token
     activation: str = "relu"  # of the MLPs: relu or gelu
-    position: str = "step"  # place of tokens: step of the episode (gym), or token of the window (Atari)
+    position: str = "step"  # place of tokens: step of the episode (gym), token of the window (Atari), or time (ours)
     max_timestep: int = 1_000  # steps of an episode that have vectors of their own
     dropout: float = static(default=0.1)  # of embedded tokens, attention weights and outputs of the blocks
     actor_lr: float = 1e-4  # AdamW
@@ -71,7 +73,7 @@ class State(PyTree):
 
 def check(cfg: DecisionTransformer) -> list[str]:
     found = sequences.sizes_at_fault(cfg, cfg.target_return)
-    rules = {"position": "step|token", "decay": "all|linear", "activation": "relu|gelu", "dropout": "in [0, 1)"}
+    rules = {"position": "step|time|token", "decay": "all|linear", "activation": "relu|gelu", "dropout": "in [0, 1)"}
     rules |= dict.fromkeys(("clip_norm", "warmup_updates", "max_timestep"), "positive")
     return found + faults(cfg, weight_decay="at least 0", second_moment="in [0, 1)", **rules)
 
@@ -122,7 +124,8 @@ def decide(
     cfg: DecisionTransformer, state: State, seen: Seen, memory: Past
 ) -> tuple[Deterministic | Categorical, Past]:
     """The distribution of the next actions, and the memory with what is seen."""
-    window, memory = sequences.observed(memory, seen, target(cfg, state), cfg.delayed)
+    bounds = state.asked.bounds(cfg.within_log)
+    window, memory = sequences.observed(memory, seen, target(cfg, state), cfg.delayed, bounds)
     out = state.actor.net(window, newest=True)[:, 0]
     if jnp.issubdtype(window.action.dtype, jnp.integer):
         return Categorical(out).among(seen.mask), memory
@@ -183,16 +186,6 @@ PRESETS = {
 }
 
 algorithm = Algorithm(
-    "decision_transformer",
-    DecisionTransformer,
-    init,
-    update,
-    act,
-    PRESETS,
-    dist=dist,
-    memory=memory,
-    target=target,
-    needs=needs,
-    actions=BOTH,
-    check=check,
-)
+    "decision_transformer", DecisionTransformer, init, update, act, PRESETS, dist=dist, memory=memory, target=target,
+    needs=needs, actions=BOTH, check=check,
+)  # fmt: skip

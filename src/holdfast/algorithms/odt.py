@@ -11,7 +11,8 @@ the last `acting_context` steps are read when it acts.
 Online, in phase "online" of a fine-tuning run: whole episodes join a replay that begins with the best ones of the log,
 rows are drawn uniformly, and returns-to-go are those that were reached. `exploration` times the target is asked for.
 Ours: padding is left out of the mean entropy; updates follow environment steps, 3 for 10 of them, where the code makes
-300 for each episode; the replay is bounded in rows; a target below 0 is raised by as much as a positive one would be.
+300 for each episode; the replay is bounded in rows; a target below 0 is raised by as much as a positive one would be;
+tokens can carry the step of the episode (`timed`), and returns-to-go can be kept within the log's (`within_log`).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ..core.config import config, faults, static
+from ..core.config import Schedule, config, faults, static
 from ..core.contract import Algorithm, Collect, Context, Phase, Preset, Treatment, Windows
 from ..core.noise import Noise
 from ..core.spec import Batch, Memory, Mode, Scalar, Seen, Spec, Step
@@ -47,15 +48,18 @@ class ODT:
     target_return: tuple[float, ...] = ()  # raw returns to ask for, the first is the policy's own; none: the log's best
     exploration: float = 2.0  # online: the return asked for, as a multiple of the target
     delayed: bool = False  # returns-to-go stay at the target while acting, for rewards that come with the last step
+    within_log: bool = False  # returns-to-go after the first step of an episode stay between those of logged steps
     context: int = 20  # K: steps of a window in training
     acting_context: int = 5  # steps that the policy reads when it acts
     layers: int = 4  # blocks of the transformer
     heads: int = 4  # heads of the attention
     width: int = 512  # width of a token
     activation: str = "relu"  # of the MLPs: relu or gelu
+    timed: bool = False  # tokens carry the step of the episode, as a number
     dropout: float = static(default=0.1)  # of embedded tokens, attention weights and outputs of the blocks
     actor_lr: float = 1e-4  # of LAMB, the optimiser
     warmup_updates: float = 10_000.0  # updates over which the rate rises along a line
+    actor_decay_steps: Schedule = "constant"  # after it: constant, or a cosine to a tenth over the run or N updates
     weight_decay: float = 5e-4  # decoupled
     clip_norm: float = 0.25  # largest norm of the gradient
     initial_temperature: float = 0.1  # lambda before the first update
@@ -88,7 +92,7 @@ def check(cfg: ODT) -> list[str]:
 
 
 def optimisers_of(cfg: ODT) -> Optimisers:
-    rate = optimisers.warmed(cfg.actor_lr, cfg.warmup_updates, "constant")
+    rate = optimisers.warmed(cfg.actor_lr, cfg.warmup_updates, cfg.actor_decay_steps)
     return Optimisers(optimisers.lamb(rate, cfg.weight_decay, cfg.clip_norm), optimisers.adam(cfg.temperature_lr))
 
 
@@ -96,7 +100,7 @@ def init(cfg: ODT, ctx: Context, noise: Noise) -> State:
     tx = optimisers_of(cfg)
     heads = [orthogonal(1.0)(noise.sub(name), cfg.width, ctx.spec.action) for name in ("mean", "log_std")]
     head: Linear = jax.tree.map(lambda *x: jnp.concatenate(x, -1), *heads)
-    net = sequences.trajectory_model(noise.sub("actor"), ctx.spec, cfg, "none", head)
+    net = sequences.trajectory_model(noise.sub("actor"), ctx.spec, cfg, "time" if cfg.timed else "none", head)
     temperature = Trained.new(jnp.log(cfg.initial_temperature), tx.temperature)
     return State(Trained.new(net, tx.actor), temperature, Asked.of(ctx))
 
@@ -139,9 +143,11 @@ def target(cfg: ODT, state: State) -> jax.Array:
 def decide(cfg: ODT, state: State, seen: Seen, memory: Past, mode: Mode) -> tuple[TanhNormal, Past]:
     """The distribution of the next actions, and the memory with what is seen."""
     goal = target(cfg, state)
-    if mode == "explore":
+    explores = mode == "explore"  # then the policy asks for more than the log may have
+    if explores:
         goal = goal + (cfg.exploration - 1) * jnp.abs(goal)
-    window, memory = sequences.observed(memory, seen, goal, cfg.delayed)
+    bounds = state.asked.bounds(cfg.within_log and not explores)
+    window, memory = sequences.observed(memory, seen, goal, cfg.delayed, bounds)
     return bounded_tanh_normal(state.actor.net(window, newest=True)[:, 0], *BOUNDS), memory
 
 
@@ -178,23 +184,16 @@ PRESETS = {
     "gym": Preset(ODT(), SCALED, CODE + "main.py, evaluation.py, lamb.py"),
     "hopper": Preset(ODT(target_return=(3600.0,)), SCALED, CODE + "main.py, README.md"),
     "tuned_100k": Preset(
-        ODT(context=10, layers=2, heads=2, width=64, actor_lr=1e-3, warmup_updates=500.0, batch_size=64),
-        Treatment(normalize_obs=1e-3, return_scale=1.0),
+        ODT(
+            within_log=True, context=10, layers=2, heads=2, width=64, timed=True, dropout=0.0, actor_lr=3e-3,
+            warmup_updates=500.0, actor_decay_steps="run", batch_size=64,
+        ),
+        Treatment(normalize_obs=1e-3, return_scale=5.0, clip_actions=0.02),
         "ours, a small model for short logs and machines: docs/algorithms/odt.md",
     ),
-}
+}  # fmt: skip
 
 algorithm = Algorithm(
-    "odt",
-    ODT,
-    init,
-    update,
-    act,
-    PRESETS,
-    dist=dist,
-    memory=memory,
-    target=target,
-    needs=needs,
-    finetune=finetune,
+    "odt", ODT, init, update, act, PRESETS, dist=dist, memory=memory, target=target, needs=needs, finetune=finetune,
     check=check,
-)
+)  # fmt: skip

@@ -21,7 +21,8 @@ from .initialisers import torch_uniform
 from .layers import LayerNorm, Linear, dropout
 from .transformer import STD, Dropped, Embedding, Projection, Transformer, dropped, layer_norm, transformer
 
-POSITIONS = ("step", "token", "none")
+POSITIONS = ("step", "time", "token", "none")
+TIME = 100.0  # steps of an episode that are 1 for a model with "time" positions
 
 
 class Sizes(Protocol):
@@ -79,6 +80,7 @@ class TrajectoryModel(PyTree):
     `position` says how a token knows its place:
 
     * "step": a learned vector of the step in the episode is added to its three tokens, which are then normalised.
+    * "time": the same with a linear map of the step, divided by `TIME`, in place of a vector for each step.
     * "token": a learned vector of the token's place in the window is added, and one of a step in the episode that is
       the same for the whole window. Embedded returns, observations and actions pass a tanh; nothing is normalised.
     * "none": tokens are normalised and carry no place.
@@ -87,7 +89,7 @@ class TrajectoryModel(PyTree):
     to_go: Linear
     obs: Linear
     action: Linear | Embedding
-    steps: Embedding | None
+    steps: Embedding | Linear | None
     places: Embedding | None
     norm: LayerNorm | None
     body: Transformer
@@ -118,7 +120,7 @@ class TrajectoryModel(PyTree):
         if self.position == "token":
             parts = [jnp.tanh(x) for x in parts]
         x = jnp.stack(parts, 2)  # [B, K, 3, width]
-        if self.position == "step":
+        if self.position in ("step", "time"):
             x = x + self._step(window.time)[:, :, None]
         x = x.reshape(x.shape[0], -1, x.shape[-1])
         if self.places is not None:
@@ -129,6 +131,8 @@ class TrajectoryModel(PyTree):
 
     def _step(self, time: jax.Array) -> jax.Array:
         assert self.steps is not None
+        if isinstance(self.steps, Linear):
+            return self.steps(time[..., None] / TIME)
         return self.steps(jnp.minimum(time, len(self.steps.table) - 1))
 
 
@@ -153,11 +157,13 @@ def trajectory_model(
         action = Embedding((STD if token else 1.0) * noise.normal("actions", (spec.action, width)))
     else:
         action = torch_uniform(noise.sub("action"), spec.action, width)
-    steps = None
+    steps: Embedding | Linear | None = None
     if token:
         steps = Embedding(jnp.zeros((timesteps, width)))
     elif position == "step":
         steps = Embedding(noise.normal("steps", (timesteps, width)))
+    elif position == "time":
+        steps = torch_uniform(noise.sub("time"), 1, width)
     return TrajectoryModel(
         torch_uniform(noise.sub("to_go"), 1, width),
         torch_uniform(noise.sub("obs"), d, width),
@@ -188,16 +194,25 @@ class Asked(PyTree):
 
     scale: jax.Array  # factor from raw returns to treated ones
     best: jax.Array  # the highest treated return of the log
+    low: jax.Array  # the lowest treated return-to-go of a logged step
+    high: jax.Array  # the highest one
 
     @staticmethod
     def of(ctx: Context) -> Asked:
-        """From the statistics of the data; without data, returns are raw and the best one is 0."""
-        numbers = (ctx.stats.get("reward_scale", 1.0), ctx.stats.get("return_max", 0.0))
+        """From the data and its statistics; without data, returns are raw, the best one is 0, and none is too far."""
+        numbers = [ctx.stats.get("reward_scale", 1.0), ctx.stats.get("return_max", 0.0), -jnp.inf, jnp.inf]
+        if ctx.data is not None and "return_to_go" in ctx.data.extra:
+            logged = ctx.data.extra["return_to_go"]
+            numbers[2:] = [logged.min(), logged.max()]
         return Asked(*(jnp.asarray(x, jnp.result_type(float)) for x in numbers))
 
     def first(self, targets: tuple[float, ...]) -> jax.Array:
         """The treated return that a policy aims at: the first of raw `targets`, or the best return of the log."""
         return self.scale * targets[0] if targets else self.best
+
+    def bounds(self, within_log: bool) -> tuple[Scalar, Scalar]:
+        """The lowest and highest return-to-go that a policy asks for after the first step of an episode."""
+        return (self.low, self.high) if within_log else (-jnp.inf, jnp.inf)
 
 
 Past = Any  # a dict of arrays [n, ...], see `no_past`
@@ -215,7 +230,9 @@ def no_past(spec: Spec, n: int, context: int) -> Past:
     }
 
 
-def observed(past: Past, seen: Seen, target: Scalar, delayed: bool = False) -> tuple[Window, Past]:
+def observed(
+    past: Past, seen: Seen, target: Scalar, delayed: bool = False, bounds: tuple[Scalar, Scalar] = (-jnp.inf, jnp.inf)
+) -> tuple[Window, Past]:
     """The window that ends with what is seen, and the memory with it. Its last action is not known yet.
 
     The first return-to-go of an episode is the target. Each step lowers it by its reward, unless `delayed` is set: then
@@ -226,6 +243,7 @@ def observed(past: Past, seen: Seen, target: Scalar, delayed: bool = False) -> t
         seen: what they show, with the treated reward of the step before.
         target: treated return, for environments that are not asked for another one by `seen.target`.
         delayed: whether the return-to-go stays at the target.
+        bounds: the lowest and highest return-to-go after the first step, treated.
     """
     n = len(seen.reward)
     context = past["time"].shape[1]
@@ -235,7 +253,7 @@ def observed(past: Past, seen: Seen, target: Scalar, delayed: bool = False) -> t
     new = {
         "obs": seen.obs,
         "action": jnp.zeros_like(past["action"][:, 0]),
-        "to_go": jnp.where(steps == 0, asked, left),
+        "to_go": jnp.where(steps == 0, asked, jnp.clip(left, *bounds)),
         "time": steps,
     }
     moved = {

@@ -180,17 +180,11 @@ PRESETS = {
         SCALED,
         "ours, the authors' advice for new tasks with smaller networks, for short logs: docs/algorithms/fql.md",
     ),
+    "tuned_mixed": Preset(
+        FQL(alpha=1.0, normalize_q=True, value="min", decay_steps="run", flow_lr=1e-3, hidden=(256, 256, 256)),
+        SCALED,
+        "ours, for short logs of locomotion with policies of mixed quality: docs/algorithms/fql.md",
+    ),
 }
 
-algorithm = Algorithm(
-    "fql",
-    FQL,
-    init,
-    update,
-    act,
-    PRESETS,
-    needs=targets.n_step_rows,
-    finetune=finetune,
-    check=check,
-    images=True,
-)
+algorithm = Algorithm("fql", FQL, init, update, act, PRESETS, needs=targets.n_step_rows, finetune=finetune, check=check)

@@ -113,6 +113,12 @@ def test_data_that_no_model_can_be_learned_from_are_refused(tmp_path):
         train("mopo", unknown, out=tmp_path / "two", **SETTINGS | {"config": CFG | {"termination": "known"}})
 
 
+def test_targets_that_are_never_negative_are_refused_if_every_return_is():
+    with pytest.raises(UserError, match=r"highest treated return of .* is -.*: use --no-nonnegative"):
+        plan(Settings.of("mobile", data=DATA, preset="hopper-medium", evaluate=False))
+    plan(Settings.of("mobile", data=DATA, preset="hopper-medium", evaluate=False, config={"nonnegative": False}))
+
+
 @pytest.mark.parametrize("name", ["mopo", "morel", "combo", "rambo", "mobile"])
 def test_bad_input_is_refused_before_anything_is_compiled(name):
     for setting, value in {"horizon": 0, "real_ratio": 1.5, "holdout": 0.0, "termination": "guess"}.items():

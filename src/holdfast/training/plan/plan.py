@@ -27,7 +27,7 @@ from ..trackers import tracker
 from .described import bytes_of, schedule, size, treatment
 from .networks import require_networks
 from .programs import programs_of
-from .refusals import require_rule, require_targets
+from .refusals import require_nonnegative, require_rule, require_targets
 from .schedule import phases_of, require_needs, resolved
 from .task import Task
 from .team import method_and_task
@@ -173,6 +173,7 @@ def plan(settings: Settings, dataset: Logged | None = None) -> Plan:
     replicas = combined(algorithm, cfg, settings.sweep, seeds, settings.paired)
     algorithm, task = method_and_task(settings, algorithm, cfg, dataset)
     require_targets(algorithm, cfg, task.name, task.fitted, task.stats)
+    require_nonnegative(cfg, task.name, task.stats)
     require_networks(algorithm, cfg, task)
     evaluates = settings.evaluate and task.eval_env is not None
     require_rule(settings, algorithm, task.spec, task.name, evaluates)

@@ -122,6 +122,25 @@ def require_targets(algorithm: Algorithm, cfg: Cfg, name: str, fitted: Fitted, s
         )
 
 
+def require_nonnegative(cfg: Cfg, name: str, stats: Mapping[str, float]) -> None:
+    """Refuse targets that are never below 0 (`nonnegative`) if every logged return is: they would all be 0.
+
+    Args:
+        cfg: the config.
+        name: name of the data set, for the message.
+        stats: scalars of the treated data, as `Context.stats`.
+
+    Raises:
+        UserError: naming the highest return.
+    """
+    most = stats.get("return_max", 0.0)
+    if getattr(cfg, "nonnegative", False) and most < 0:
+        raise UserError(
+            f"nonnegative keeps targets at 0 or above, but the highest treated return of {name} is {most:.6g}: use "
+            "--no-nonnegative"
+        )
+
+
 def require_windows(each: Sequence[Needs], dataset: Dataset) -> None:
     """Refuse windows that are longer than every episode.
 

@@ -243,6 +243,7 @@ def measure(name: str, flags: Sequence[str], folder: Path) -> Measured:
         RuntimeError: a process fails; the message has its last line.
     """
     env = {**os.environ, "HOLDFAST_CACHE": str(folder / "cache" / name)}
+    env.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has its bytecode
     found: list[dict[str, Any]] = []
     for i in range(2):
         out = str(folder / f"{name}-{i}")

@@ -171,12 +171,12 @@ PRESETS = {
     "walker2d-random": authors(5, 2.0),
     "tuned_100k": Preset(
         MOBILE(
-            penalty_weight=1.0, nonnegative=False, samples=4, rollout_batch=10_000, real_ratio=0.5, members=5, elites=3,
-            model_hidden=(128, 128, 128), model_steps=20_000, patience=3, initial_temperature=0.1, actor_lr=3e-4,
-            temperature_lr=3e-4,
+            penalty_weight=1.5, samples=4, learned_temperature=False, horizon=20, rollout_batch=2_500, real_ratio=0.5,
+            members=5, elites=3, model_hidden=(128, 128, 128), model_steps=20_000, patience=3, initial_temperature=0.05,
+            actor_lr=3e-5,
         ),
         SCALED,
-        "ours, smaller models and more logged rows for logs of 100,000 steps: docs/algorithms/mobile.md",
+        "ours, smaller models and longer rollouts for logs of 100,000 steps: docs/algorithms/mobile.md",
     ),
 }  # fmt: skip
 

@@ -28,7 +28,7 @@ demo: $(VENV)/.run ## install Holdfast, then train, evaluate and export a policy
 	@$(BIN)/holdfast demo $(ARGS)
 
 .PHONY: test
-test: export PYTHONDONTWRITEBYTECODE := # tests start a hundred processes, which would compile every module again
+test: export PYTHONDONTWRITEBYTECODE := # tests start many processes, which would compile every module again
 test: $(VENV)/.dev ## run the quick tests
 	@$(BIN)/python -m pytest -n 3 --dist worksteal $(ARGS)
 

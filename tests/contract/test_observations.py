@@ -1,12 +1,15 @@
 """A cloner whose observations are uint8 images, or an image and a vector by name: trained, saved, loaded, acting."""
 
 import functools
+import re
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from holdfast.algorithms import registry
 from holdfast.core.config import as_arrays, config
 from holdfast.core.contract import Algorithm, Context, NStep, Transitions, Windows
 from holdfast.core.errors import UserError
@@ -152,3 +155,10 @@ def test_observations_that_do_not_fit_are_refused(register):
         policy({"image": image.astype(np.float32), "vector": np.zeros((2, 3))})
     with pytest.raises(UserError, match="different numbers of rows"):
         policy({"image": image, "vector": np.zeros((3, 3))})
+
+
+def test_the_page_on_images_names_the_methods_that_learn_from_them():
+    page = Path(__file__).resolve().parents[2] / "docs" / "images.md"
+    listed = re.search(r"These methods learn from images: (.*?)\. The\s", page.read_text(), flags=re.S)
+    assert listed
+    assert sorted(re.findall(r"`(\w+)`", listed[1])) == [one.name for one in registry.every() if one.images]

@@ -187,4 +187,6 @@ PRESETS = {
     ),
 }
 
-algorithm = Algorithm("fql", FQL, init, update, act, PRESETS, needs=targets.n_step_rows, finetune=finetune, check=check)
+algorithm = Algorithm(
+    "fql", FQL, init, update, act, PRESETS, needs=targets.n_step_rows, finetune=finetune, check=check, images=True
+)

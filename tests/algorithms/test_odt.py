@@ -16,7 +16,7 @@ from holdfast.core.noise import Tape
 from holdfast.core.spec import Batch, Seen, Spec
 from holdfast.data.dataset import Dataset
 from holdfast.parts import sequences
-from holdfast.parts.distributions import TanhNormal, bounded_tanh_normal
+from holdfast.parts.distributions import TanhNormal
 from holdfast.parts.layers import Linear
 from support.formulas import NOISE
 
@@ -69,16 +69,36 @@ def test_the_entropy_and_the_likelihood_leave_padding_out(x64):
     window = sequences.window_of(batch)
     eps = jnp.asarray(np.random.default_rng(1).normal(size=batch.action.shape))
     padding = ~window.valid[..., None]
-    loss = jax.jit(lambda window, eps: odt.actor_loss(state.actor.net, window, 0.1, eps, sequences.Keep())[0])
+    loss = jax.jit(lambda window, eps: odt.actor_loss(state.actor.net, window, 0.1, 2.0, eps, sequences.Keep())[0])
     other = window._replace(action=jnp.where(padding, -10.0, window.action), obs=jnp.where(padding, 0.0, window.obs))
     assert bool(padding.any())
     assert loss(other, jnp.where(padding, 5.0, eps)) == pytest.approx(float(loss(window, eps)))
 
 
-def test_the_log_deviation_is_between_its_bounds(x64):
-    low, middle, high = (bounded_tanh_normal(jnp.array([0.3, x]), *odt.BOUNDS) for x in (-50.0, 0.0, 50.0))
-    assert [float(p.log_std[0]) for p in (low, middle, high)] == pytest.approx([-5, -1.5, 2])
-    assert float(middle.mode()[0]) == pytest.approx(np.tanh(0.3))
+@pytest.mark.parametrize(("settings", "wanted"), [({}, [-5, -1.5, 2]), ({"max_log_std": -1.0}, [-5, -3, -1])])
+def test_the_log_deviation_is_between_its_bounds(x64, settings, wanted):
+    cfg, state = made(**settings)
+    seen = Seen(jnp.ones((1, 2)), jnp.zeros(1))
+    found = []
+    for x in (-50.0, 0.0, 50.0):
+        net = dataclasses.replace(state.actor.net, head=Linear(jnp.zeros((8, 4)), jnp.array([0.3, 0.3, x, x])))
+        policy = odt.dist(
+            cfg, dataclasses.replace(state, actor=state.actor.replace(net)), seen, odt.memory(cfg, SPEC, 1)
+        )
+        found.append(float(policy.log_std[0, 0]))
+        assert float(policy.mode()[0, 1]) == pytest.approx(np.tanh(0.3))
+    assert found == pytest.approx(wanted)
+
+
+def test_the_loss_has_the_bounds_of_the_policy(x64):
+    """A normal of deviation e^-1, where the head asks for the largest one."""
+    _, state = made()
+    net = dataclasses.replace(state.actor.net, head=Linear(jnp.zeros((8, 4)), jnp.array([0.0, 0.0, 50.0, 50.0])))
+    batch = batch_of()
+    eps = jnp.zeros_like(batch.action)
+    _, metrics = odt.actor_loss(net, sequences.window_of(batch), 0.1, -1.0, eps, sequences.Keep())
+    wanted = TanhNormal(jnp.zeros_like(batch.action), jnp.full_like(batch.action, -1.0)).log_prob(batch.action)
+    assert metrics["log_likelihood"] == pytest.approx(float(wanted[batch.valid].mean()))
 
 
 def test_tokens_have_no_place_in_the_episode(x64):
@@ -146,6 +166,7 @@ def test_the_online_phase():
     [
         ({"acting_context": 30}, "acting_context is 30, expected from 1 to context, 20"),
         ({"heads": 5}, "width is 512, expected a multiple of heads, 5"),
+        ({"max_log_std": -5.0}, "max_log_std is -5.0, expected more than -5"),
         ({"exploration": 0.0}, "exploration is 0.0, expected positive"),
         ({"target_return": (float("inf"),)}, "target_return is inf, expected finite"),
     ],

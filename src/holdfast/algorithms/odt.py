@@ -40,7 +40,7 @@ from ..parts.sequences import Asked, Keep, Past, TrajectoryModel, Window
 if TYPE_CHECKING:
     from ..data.dataset import Dataset
 
-BOUNDS = (-5.0, 2.0)  # of the log deviation
+MIN_LOG_STD = -5.0
 
 
 @config
@@ -62,6 +62,7 @@ class ODT:
     actor_decay_steps: Schedule = "constant"  # after it: constant, or a cosine to a tenth over the run or N updates
     weight_decay: float = 5e-4  # decoupled
     clip_norm: float = 0.25  # largest norm of the gradient
+    max_log_std: float = 2.0  # upper bound of the log deviation of an action before the tanh
     initial_temperature: float = 0.1  # lambda before the first update
     temperature_lr: float = 1e-4  # Adam
     target_entropy: float = 0.0  # beta, in nats; 0: minus the number of action dimensions
@@ -88,6 +89,8 @@ def check(cfg: ODT) -> list[str]:
         found.append(f"acting_context is {cfg.acting_context}, expected from 1 to context, {cfg.context}")
     positive = ("warmup_updates", "clip_norm", "initial_temperature", "exploration", "update_ratio", "online_steps")
     rules = {**dict.fromkeys((*positive, "episodes"), "positive"), "weight_decay": "at least 0"}
+    if not cfg.max_log_std > MIN_LOG_STD:
+        found.append(f"max_log_std is {cfg.max_log_std}, expected more than {MIN_LOG_STD:g}")
     return found + faults(cfg, dropout="in [0, 1)", activation="relu|gelu", **rules)
 
 
@@ -106,10 +109,10 @@ def init(cfg: ODT, ctx: Context, noise: Noise) -> State:
 
 
 def actor_loss(
-    net: TrajectoryModel, window: Window, temperature: Scalar, eps: jax.Array, keep: Keep
+    net: TrajectoryModel, window: Window, temperature: Scalar, high: Scalar, eps: jax.Array, keep: Keep
 ) -> tuple[jax.Array, Metrics]:
     """Eq. 5: minus log-likelihood, minus `temperature` times the entropy, estimated with standard normals [B, K, A]."""
-    policy = bounded_tanh_normal(net(window, keep), *BOUNDS)
+    policy = bounded_tanh_normal(net(window, keep), MIN_LOG_STD, high)
     likelihood = sequences.mean_over(policy.log_prob(window.action), window.valid)
     entropy = -sequences.mean_over(policy.sample_and_log_prob(eps)[1], window.valid)
     return -likelihood - temperature * entropy, {"log_likelihood": likelihood, "entropy": entropy}
@@ -125,8 +128,8 @@ def update(cfg: ODT, state: State, batch: Batch, noise: Noise, step: Step) -> tu
     window = sequences.window_of(batch)
     eps = noise.normal("entropy", batch.action.shape)
     keep = sequences.keep_of(state.actor.net, noise, cfg.dropout, batch.reward.shape)
-    temperature = jnp.exp(state.temperature.net)
-    actor, m1 = state.actor.step(tx.actor, actor_loss, window, temperature, eps, keep, name="actor")
+    given = (window, jnp.exp(state.temperature.net), cfg.max_log_std, eps, keep)
+    actor, m1 = state.actor.step(tx.actor, actor_loss, *given, name="actor")
     goal = jnp.where(cfg.target_entropy == 0, -float(batch.action.shape[-1]), cfg.target_entropy)
     dual, m2 = state.temperature.step(tx.temperature, temperature_loss, m1["actor/entropy"], goal, name="temperature")
     return dataclasses.replace(state, actor=actor, temperature=dual), merge(m1, m2)
@@ -143,12 +146,11 @@ def target(cfg: ODT, state: State) -> jax.Array:
 def decide(cfg: ODT, state: State, seen: Seen, memory: Past, mode: Mode) -> tuple[TanhNormal, Past]:
     """The distribution of the next actions, and the memory with what is seen."""
     goal = target(cfg, state)
-    explores = mode == "explore"  # then the policy asks for more than the log may have
-    if explores:
+    if mode == "explore":  # the policy asks for more than the log may have
         goal = goal + (cfg.exploration - 1) * jnp.abs(goal)
-    bounds = state.asked.bounds(cfg.within_log and not explores)
+    bounds = state.asked.bounds(cfg.within_log and mode != "explore")
     window, memory = sequences.observed(memory, seen, goal, cfg.delayed, bounds)
-    return bounded_tanh_normal(state.actor.net(window, newest=True)[:, 0], *BOUNDS), memory
+    return bounded_tanh_normal(state.actor.net(window, newest=True)[:, 0], MIN_LOG_STD, cfg.max_log_std), memory
 
 
 def dist(cfg: ODT, state: State, seen: Seen, memory: Past) -> TanhNormal:
@@ -186,8 +188,7 @@ PRESETS = {
     "tuned_100k": Preset(
         ODT(
             within_log=True, context=10, layers=2, heads=2, width=64, timed=True, dropout=0.0, actor_lr=3e-3,
-            warmup_updates=500.0, actor_decay_steps="run", batch_size=64,
-        ),
+            warmup_updates=500.0, actor_decay_steps="run", max_log_std=-1.0, batch_size=64),
         Treatment(normalize_obs=1e-3, return_scale=5.0, clip_actions=0.02),
         "ours, a small model for short logs and machines: docs/algorithms/odt.md",
     ),

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core.noise import Noise
-from ..core.spec import Mode
+from ..core.spec import Mode, Scalar
 from ..core.tree import PyTree, field
 
 LOG_2PI = math.log(2 * math.pi)
@@ -142,7 +142,7 @@ class TanhNormal(Distribution):
         return (normal_log_prob(u, self.mean, self.log_std) - squash).sum(-1)
 
 
-def bounded_tanh_normal(out: jax.Array, low: float, high: float) -> TanhNormal:
+def bounded_tanh_normal(out: jax.Array, low: Scalar, high: Scalar) -> TanhNormal:
     """The tanh of a normal from outputs [..., 2 A]: its mean, and its log deviation, which a tanh moves into bounds.
 
     Args:

@@ -142,7 +142,7 @@ class Ours:
 
     def compile(self, seeds: int) -> dict[str, Any]:
         program = self.program(seeds)[0]
-        return {"compile_seconds": program.compile_seconds, "batch_size": program.batch_size}
+        return {"compile_seconds": program.compiling.seconds, "batch_size": program.batch_size}
 
     def speed(self, seeds: int, seconds: float) -> dict[str, Any]:
         """Updates per second of all seeds together, with the refreshes of the phase."""

@@ -476,8 +476,8 @@ def test_the_page_of_starts_keeps_the_rows_of_an_earlier_call(tmp_path: Path, mo
     times = load("compile_times", monkeypatch)
     machine = {"accelerator": None, "cpu": "a CPU", "cores": 2, "system": "Linux", "versions": {"jax": "1"}}
     machine |= {"date": "2030-01-02"}
-    one = times.Measured("iql", 0.5, 0.25, 5.0, 3.0, 4.5, 1234, 3)
-    other = times.Measured("sac", 0.5, 0.25, 1.0, 1.0, 2.5, None, None)
+    one = times.Measured("iql", 0.5, 0.25, 5.0, 3.0, 4.5, 3.6, 1234, 3)
+    other = times.Measured("sac", 0.5, 0.25, 1.0, 1.0, 3.5, 2.5, None, None)
     monkeypatch.setattr(times, "WHY", {"iql": "nine networks"})
     file = tmp_path / "start.json"
     page = tmp_path / "page.md"
@@ -485,10 +485,11 @@ def test_the_page_of_starts_keeps_the_rows_of_an_earlier_call(tmp_path: Path, mo
     text = page.read_text()
     assert "measured it: 2030-01-02 on a CPU, 2 cores; Linux, jax 1." in text
     assert (
-        "\n|---|---:|---:|---:|---:|---:|---:|---:|---:|\n| iql | 0.5 | 0.2 | 5.0 | 5.8 | 3.0 | 1,234 | 3 | 4.5 |\n"
-        in text
-    )
-    assert "\n| sac | 0.5 | 0.2 | 1.0 | 1.8 | 1.0 | - | - | 2.5 |\n" in text
+        "\n|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n"
+        "| iql | 0.5 | 0.2 | 5.0 | 5.8 | 3.0 | 1,234 | 3 | 4.5 | 3.6 |\n"
+    ) in text
+    assert "3 seconds for 1 of 2" in text
+    assert "| sac | 0.5 | 0.2 | 1.0 | 1.8 | 1.0 | - | - | 3.5 | 2.5 |\n" in text
     assert "The first block of 1 of 2 algorithms" in text
     assert "| iql | 5.8 | nine networks |" in text
     assert "<!--" not in text
@@ -513,6 +514,8 @@ def test_a_start_is_measured(tmp_path: Path, monkeypatch: Patch) -> None:
     assert times.main(["--only", "bc", "--out", str(file), "--page", str(page)]) == 0
     (row,) = json.loads(file.read_text())["algorithms"]
     assert row["name"] == "bc"
-    assert all(row[part] > 0 for part in ("trace", "lower", "compile", "first_states", "start", "kernels", "loops"))
+    assert all(
+        row[part] > 0 for part in ("trace", "lower", "compile", "first_states", "start", "wall", "kernels", "loops")
+    )
     assert "| bc |" in page.read_text()
     assert str(tmp_path) not in file.read_text() + page.read_text()

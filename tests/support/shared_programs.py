@@ -28,13 +28,13 @@ class Shared:
 
     def __init__(self) -> None:
         self.kept: dict[Hashable, Any] = {}
-        self.shapes_of, self.block_of, self.round_of = Program.shapes, Program.compile, GymCollection.compile
+        self.shapes_of, self.block_of, self.round_of = Program.shapes, Program.compile_ahead, GymCollection.compile
 
     def install(self) -> None:
         """Use what is kept in every run of this process."""
         shared = self
         Program.shapes = lambda program, state, rings=None: shared.shapes(program, state, rings)
-        Program.compile = lambda program, carry, updates=0: shared.block(program, carry, updates)
+        Program.compile_ahead = lambda program, carry, updates=0: shared.block(program, carry, updates)
         GymCollection.compile = lambda gym, carry, updates=0: shared.round(gym, carry)
 
     def shapes(self, program: Program, state: Any, rings: Any) -> Carry:
@@ -44,16 +44,17 @@ class Shared:
         carry, program.metrics, program.fresh = self.kept[key]
         return carry
 
-    def block(self, program: Program, carry: Carry, updates: int) -> Any:
+    def block(self, program: Program, carry: Carry, updates: int) -> None:
         stride = compilation.stride_of(updates)
-        if stride not in program._blocks and not program.metrics:
+        if stride in program._blocks:
+            return
+        if not program.metrics:
             program.shapes(None)
-        if stride not in program._blocks:
-            key = ("block", stride, program.metrics, *place(program, carry))
-            if key not in self.kept:
-                self._keep(key, (self.block_of(program, carry, updates), program.flops))
-            program._blocks[stride], program.flops = self.kept[key]
-        return program._blocks[stride]
+        key = ("block", stride, program.metrics, *place(program, carry))
+        if key not in self.kept:
+            self.block_of(program, carry, updates)
+            self._keep(key, program._blocks[stride])
+        program._blocks[stride] = self.kept[key]
 
     def round(self, gym: GymCollection, carry: Carry) -> None:
         if gym._round is not None:

@@ -48,12 +48,16 @@ def means(sums: Sums) -> BlockMetrics:
 
 def replicate(trees: list[Any]) -> Any:
     """One tree of leaves [R, ...] from R trees."""
-    return jax.tree.map(lambda *x: jnp.asarray(np.stack([np.asarray(v, jnp.result_type(float)) for v in x])), *trees)
+    return jax.tree.map(lambda *x: jax.device_put(np.stack([np.asarray(v, jnp.result_type(float)) for v in x])), *trees)
 
 
-def seed_keys(seeds: list[int]) -> jax.Array:
-    """One raw key a replica: [R, 2]."""
-    return jnp.asarray(np.stack([jax.random.PRNGKey(seed) for seed in seeds]))
+def seed_keys(seeds: Sequence[int]) -> jax.Array:
+    """One raw key a replica: [R, 2]. They are those of `jax.random.PRNGKey`, which would compile two programs.
+
+    Args:
+        seeds: from 0 to 2^32 - 1.
+    """
+    return jax.device_put(np.array([(0, seed) for seed in seeds], np.uint32))
 
 
 def one_replica(x: jax.Array | jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:

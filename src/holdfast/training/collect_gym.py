@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import time
 from typing import Any
 
 import jax
@@ -73,17 +72,16 @@ class GymCollection:
         """Compile the round for carries of this shape, once, whatever the number of updates of a block."""
         if self._round is not None:
             return
-        began = time.perf_counter()
-        leaves, self._tree = jax.tree.flatten(carry)
-        self._blank = self._empty()
-        args = (leaves, self.program.nothing(), self._blank, self._seen(), np.zeros(4, np.int32))
-        shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)), args)
-        fixed: list[Places] = [EACH] * len(jax.tree.leaves((self.program.cfgs, self.program.keys)))
-        fixed += [ALL] * (len(self._fixed) - len(fixed))
-        taken = (fixed, EACH, EACH, EACH, EACH, ALL)
-        run = self.program.hardware.jit(self._one_round, taken, donate=(1, 2))
-        self._round = run.lower(self._fixed, *shapes).compile(options())
-        self.program.compile_seconds += time.perf_counter() - began
+        with self.program.compiling:
+            leaves, self._tree = jax.tree.flatten(carry)
+            self._blank = self._empty()
+            args = (leaves, self.program.nothing(), self._blank, self._seen(), np.zeros(4, np.int32))
+            shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)), args)
+            fixed: list[Places] = [EACH] * len(jax.tree.leaves((self.program.cfgs, self.program.keys)))
+            fixed += [ALL] * (len(self._fixed) - len(fixed))
+            taken = (fixed, EACH, EACH, EACH, EACH, ALL)
+            run = self.program.hardware.jit(self._one_round, taken, donate=(1, 2))
+            self._round = run.lower(self._fixed, *shapes).compile(options())
 
     def run(self, carry: Carry, lo: int, hi: int, partial: Partial | None = None) -> PlayResult:
         """Environment steps lo <= step < hi of each replica, with the updates that they bring.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any, NamedTuple
 
 import jax
@@ -63,17 +62,18 @@ class JaxCollection:
         """Compile the block for carries of this shape, once, whatever its number of updates."""
         if self._block is not None:
             return
-        began = time.perf_counter()
-        count = len(self.program.keys)
-        zeros = np.zeros(count, np.float32)
-        sums = EpisodeSums(np.zeros(count, np.int32), zeros, zeros, np.full(count, -1, np.int32))
-        self._nothing = (self.program.nothing(), sums)
-        shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)), (carry, self._nothing))
-        fixed = (self.program.cfgs, self.program.keys, self.program.sources, self.numbers)
-        taken = (*[EACH] * 4, *[ALL] * 4)
-        run = self.program.hardware.jit(self._run, taken, donate=0)
-        self._block = run.lower(*shapes, *fixed, 0, 0).compile(options())
-        self.program.compile_seconds += time.perf_counter() - began
+        with self.program.compiling:
+            count = len(self.program.keys)
+            zeros = np.zeros(count, np.float32)
+            sums = EpisodeSums(np.zeros(count, np.int32), zeros, zeros, np.full(count, -1, np.int32))
+            self._nothing = (self.program.nothing(), sums)
+            shapes = jax.tree.map(
+                lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)), (carry, self._nothing)
+            )
+            fixed = (self.program.cfgs, self.program.keys, self.program.sources, self.numbers)
+            taken = (*[EACH] * 4, *[ALL] * 4)
+            run = self.program.hardware.jit(self._run, taken, donate=0)
+            self._block = run.lower(*shapes, *fixed, 0, 0).compile(options())
 
     def restore(self, log: dict[str, Any], carry: Carry) -> Carry:
         """Nothing but `start`: all is in the carry."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +23,19 @@ STRIDE = 50
 SIDE_BY_SIDE = "xla_gpu_command_buffer_scheduling_mode"
 
 
+class Clock:
+    """Counts the seconds that pass within its `with` blocks, which are not nested."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __enter__(self) -> None:
+        self._began = time.perf_counter()
+
+    def __exit__(self, *exception: object) -> None:
+        self.seconds += time.perf_counter() - self._began
+
+
 def once(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function` as a program that is compiled fast, because it is called once."""
     return jax.jit(function, compiler_options=ONCE)
@@ -30,6 +45,18 @@ def options() -> dict[str, Any] | None:
     """How programs of updates are compiled on the default backend; what `XLA_FLAGS` says of it goes first."""
     given = jax.default_backend() != "gpu" or SIDE_BY_SIDE in os.environ.get("XLA_FLAGS", "")
     return None if given else {SIDE_BY_SIDE: "CONCURRENT"}
+
+
+def in_thread(lowered: Any) -> Future[Any]:
+    """What `lowered.compile(options())` gives, compiled or read from the cache in a thread of its own.
+
+    Args:
+        lowered: a `jax.stages.Lowered`, or a lowered function of `Hardware`.
+    """
+    pool = ThreadPoolExecutor(1, "holdfast-compile")
+    compiled = pool.submit(lowered.compile, options())
+    pool.shutdown(wait=False)
+    return compiled
 
 
 def stride_of(updates: int) -> int:

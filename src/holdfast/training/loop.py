@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 from typing import Any, cast
 
 import jax
@@ -51,7 +51,7 @@ class Program:
     growth: tuple[float, int] | None = None  # rows of the data that arrive an update, and updates until all are there
     window: Window | None = None  # of a log larger than memory, from which the source "data" comes
     hardware: Hardware = DEFAULT
-    compile_seconds: float = 0.0
+    compiling: compilation.Clock = dataclasses.field(default_factory=compilation.Clock)
     flops: float | None = None  # of one update of all replicas, as XLA counts
     metrics: tuple[str, ...] = ()  # of the update
     fresh: tuple[str, ...] = ()  # of the refresh
@@ -64,7 +64,7 @@ class Program:
         self.needs = self.phase.needs or self.algorithm.needs(cfg)
         self.batch_size = self.phase.batch_size or cfg.batch_size
         self.rings = Rings(self.phase, self.ctx.spec, self.needs.columns, len(self.keys), self.rows, self.filled)
-        self._blocks: dict[int, Any] = {}  # by stride
+        self._blocks: dict[int, Future[Any]] = {}  # by stride
         self._refresh: Any = None
         self._begin = compilation.once(self.hardware.precise(self._start))
 
@@ -74,13 +74,12 @@ class Program:
 
     def start(self, state: State | None, rings: Mapping[str, buffer.Ring] | None = None) -> Carry:
         """The first carry: `init` if there is no state yet, then the phase's `enter`; earlier rings are kept."""
-        began = time.perf_counter()
-        self._bring(0)
-        begin = self.hardware.spread(self._begin, (EACH, EACH, ALL, EACH))
-        state = begin(self.cfgs, self.keys, self.ctx, self.hardware.divided(state))
-        after = jax.jit(self.rings.after) if self.phase.capacities else self.rings.after  # else it makes nothing
-        made = self.hardware.divided(after(dict(rings or {}), self.sources))
-        self.compile_seconds += time.perf_counter() - began
+        with self.compiling:
+            self._bring(0)
+            begin = self.hardware.spread(self._begin, (EACH, EACH, ALL, EACH))
+            state = begin(self.cfgs, self.keys, self.ctx, self.hardware.divided(state))
+            after = jax.jit(self.rings.after) if self.phase.capacities else self.rings.after  # else it makes nothing
+            made = self.hardware.divided(after(dict(rings or {}), self.sources))
         played = self.hardware.jit(self._played, (EACH, EACH)) if self.phase.collect else self._played
         world, memory = played(self.cfgs, self.keys)
         carry = Carry(state, self.hardware.divided(np.zeros(len(self.keys), bool)), {}, made, world, memory)
@@ -109,19 +108,25 @@ class Program:
 
     def compile(self, carry: Carry, updates: int = 0) -> Any:
         """The program for carries of this shape and blocks of so many updates (a refresh is compiled on first use)."""
+        self.compile_ahead(carry, updates)
+        with self.compiling:
+            block = self._blocks[compilation.stride_of(updates)].result()
+            if self.flops is None:
+                flops = (block.cost_analysis() or {}).get("flops")  # of one device
+                self.flops = flops and flops * self.hardware.devices
+        return block
+
+    def compile_ahead(self, carry: Carry, updates: int = 0) -> None:
+        """Lower the program that `compile` gives, and begin to compile it in a thread; `carry` may be of shapes."""
         stride = compilation.stride_of(updates)
         if stride not in self._blocks:
-            began = time.perf_counter()
-            if not self.metrics:
-                self.shapes(None)
-            taken = (*[EACH] * 4, ALL, ALL, ALL)
-            run = self.hardware.jit(functools.partial(self.updates, stride=stride), taken, donate=0)
-            lowered = run.lower(carry, self.nothing(), self.cfgs, self.keys, self.sources, 0, 0)
-            block = self._blocks[stride] = lowered.compile(compilation.options())
-            flops = (block.cost_analysis() or {}).get("flops")  # of one device
-            self.flops = flops and flops * self.hardware.devices
-            self.compile_seconds += time.perf_counter() - began
-        return self._blocks[stride]
+            with self.compiling:
+                if not self.metrics:
+                    self.shapes(None)
+                taken = (*[EACH] * 4, ALL, ALL, ALL)
+                run = self.hardware.jit(functools.partial(self.updates, stride=stride), taken, donate=0)
+                lowered = run.lower(carry, self.nothing(), self.cfgs, self.keys, self.sources, 0, 0)
+                self._blocks[stride] = compilation.in_thread(lowered)
 
     def run(self, carry: Carry, lo: int, hi: int) -> tuple[Carry, BlockMetrics]:
         """Updates lo <= step < hi of this phase. The carry given is consumed."""
@@ -171,18 +176,14 @@ class Program:
 
     def _start(self, cfgs: Cfg, keys: jax.Array, ctx: Context, state: State) -> Any:
         def one(cfg: Cfg, key: jax.Array, state: State) -> Any:
-            if state is None:
-                state = self.algorithm.init(cfg, ctx, self.noise(key, "init", 0))
-            if self.phase.enter is not None:
-                state = self.phase.enter(cfg, state, ctx, self.noise(key, "enter", 0))
-            return state
+            made = self.algorithm.init(cfg, ctx, self.noise(key, "init", 0)) if state is None else state
+            return made if (enter := self.phase.enter) is None else enter(cfg, made, ctx, self.noise(key, "enter", 0))
 
         return jax.vmap(one, (0, 0, None if state is None else 0))(cfgs, keys, state)
 
     def _refreshed(self, cfgs: Cfg, keys: jax.Array, carry: Carry, sources: Sources, ctx: Context, step: Step) -> Any:
         def one(cfg: Cfg, key: jax.Array, carry: Carry) -> Any:
-            noise = self.noise(key, "refresh", step)
-            return refreshed(self.phase, self.rings, cfg, carry, sources, ctx, noise, step)
+            return refreshed(self.phase, self.rings, cfg, carry, sources, ctx, self.noise(key, "refresh", step), step)
 
         return jax.vmap(one)(cfgs, keys, carry)
 
@@ -210,11 +211,9 @@ class Program:
         """Environments in JAX, and the memories of the policies that collect: leaves [R, n, ...]."""
         if self.phase.collect is None:
             return (), ()
-        n = self.phase.collect.envs
-        memory = jax.vmap(lambda cfg: self.algorithm.memory(cfg, self.ctx.spec, n))(cfgs)
-        if (env := self.env) is None:
-            return (), memory
-        return jax.vmap(lambda key: jax_env.begin(env, self.noise(key, "world", 0), n))(keys), memory
+        env, n = self.env, self.phase.collect.envs
+        world = jax.vmap(lambda key: jax_env.begin(env, self.noise(key, "world", 0), n))(keys) if env else ()
+        return world, jax.vmap(lambda cfg: self.algorithm.memory(cfg, self.ctx.spec, n))(cfgs)
 
     def updates(self, carry: Carry, found: Sums, cfgs: Cfg, keys: jax.Array, sources: Sources, lo: Step, hi: Step,
                 stride: int = 1) -> Any:  # fmt: skip

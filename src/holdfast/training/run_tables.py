@@ -187,7 +187,7 @@ def result_of(
         "normalized_scores": last.scores.tolist() if last and last.scores is not None else None,
         "logged_return_mean": plan.task.logged,
         "updates_per_second": tables.updates / tables.seconds if tables.seconds else None,
-        "compile_seconds": sum(program.compile_seconds for program in plan.programs),
+        "compile_seconds": sum(program.compiling.seconds for program in plan.programs),
         "wall_seconds": tables.wall,
         "flops_per_update": [p.flops / len(replicas) if p.flops else None for p in plan.programs],
         "versions": versions(),

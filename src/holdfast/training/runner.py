@@ -98,6 +98,7 @@ class Runner:
         """Run all phases that are left; None: from the beginning."""
         if at is None:
             with stopping.shielded(False):
+                self._compile_ahead()
                 at = Position(0, 0, 0, self.plan.programs[0].start(starting.first_state(self.plan, self.folder)))
         at = self._phase(at)
         for index in range(at.phase + 1, len(self.plan.programs)):
@@ -107,6 +108,13 @@ class Runner:
                 carry = driver.enter(self.plan.programs[index], at.carry)
             at = self._phase(Position(index, 0, at.total, carry))
         return at
+
+    def _compile_ahead(self) -> None:
+        """Begin to compile the updates of the first phase, while its first states are made."""
+        program, phase = self.plan.programs[0], self.plan.programs[0].phase
+        steps = self.plan.settings.steps_of(phase)
+        if steps and phase.collect is None and program.window is None:
+            program.compile_ahead(self.shapes[0], driver.block_end(phase, 0, self.plan.due(phase, 0, 0), steps))
 
     def _phase(self, at: Position) -> Position:
         program = self.plan.programs[at.phase]
@@ -132,7 +140,7 @@ class Runner:
                 end = driver.block_end(program.phase, at.local, due(at.local), steps)
                 with stopping.shielded(False):
                     self.play.compile(carry, end - at.local)
-                self._notify("compiled", program.phase.name, program.compile_seconds)
+                self._notify("compiled", program.phase.name, program.compiling.seconds)
             at = at._replace(carry=carry, log=None, due=False)
             stream = driver.blocks(program, carry, at.local, steps, due, self.play, at.partial)
             for block in () if ended else messages.explained(stream, self.plan, self.folder, base):

@@ -72,7 +72,7 @@ def test_a_plan_compiles_nothing_and_closes_its_environments(name, given, nothin
     made = plan(settings(name, **given))
     assert opened == []
     text = made.describe()
-    assert all(program.compile_seconds == 0 for program in made.programs)
+    assert all(program.compiling.seconds == 0 for program in made.programs)
     assert name in text
     assert made.evaluator is not None
     assert len(made.replicas) == (4 if "sweep" in given else given.get("seeds", 1))

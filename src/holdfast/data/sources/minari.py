@@ -259,7 +259,10 @@ def _column(group: Group, where: str, name: str) -> Any:
     """A column of an episode: an array, or arrays by name if the space is nested."""
     if name == COLUMNS[0]:  # the first one that is read
         _require_episode(group, where)
-    return _values(group[name])
+    item = group[name]
+    if name == "actions" and isinstance(item, Group):
+        raise UserError(f"{where} has dictionaries of actions, expected numbers; flatten them first")
+    return _values(item)
 
 
 def _values(item: Group | Column) -> Any:
@@ -316,11 +319,10 @@ def _episode_number(name: str) -> int:
 
 
 def _require_episode(group: Group, where: str) -> None:
-    missing = [name for name in COLUMNS if not hasattr(group, "keys") or name not in group]
+    has = set(group) if isinstance(group, Group) else set()
+    missing = [name for name in COLUMNS if name not in has]
     if missing:
         raise UserError(f"{where} has no {', '.join(missing)}; expected a Minari file, write it again with Minari")
-    if hasattr(group["actions"], "keys"):
-        raise UserError(f"{where} has dictionaries of actions, expected numbers; flatten them first")
 
 
 def _read_with_minari(data: Path, reader: _Reader) -> None:

@@ -160,9 +160,19 @@ PRESETS = {
     "mujoco": Preset(IDQL(), CLIPPED._replace(return_scale=1000.0), CODE),
     "antmaze": Preset(IDQL(expectile=0.9), CLIPPED._replace(reward_shift=-1.0), CODE),
     "tuned_100k": Preset(
-        IDQL(critic_decay_steps="run", actor_polyak=0.005, batch_size=256),
+        IDQL(
+            polyak=0.01,
+            actor_polyak=0.005,
+            actor_dropout=0.0,
+            actor_lr=1e-3,
+            value_lr=1e-3,
+            critic_lr=1e-3,
+            critic_decay_steps="run",
+            block_hidden=(128, 128, 128),
+            hidden=(256, 256, 256),
+        ),
         SCALED._replace(clip_actions=1e-5),
-        "ours, smaller batches, a faster average and normalised observations, for short logs: docs/algorithms/idql.md",
+        "ours, a smaller actor and faster rates, for short logs: docs/algorithms/idql.md",
     ),
 }
 

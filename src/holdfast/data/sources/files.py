@@ -127,7 +127,8 @@ class Group(Mapping[str, Any]):
         """
         import h5py
 
-        links, key = self.node.id.links, name.encode()
+        links = self.node.id.links
+        key = name.encode()
         if not key or not links.exists(key):
             return False
         if links.get_info(key).type != h5py.h5l.TYPE_HARD:
